@@ -1,0 +1,104 @@
+package config
+
+import (
+	"regexp"
+	"time"
+)
+
+// Chain is the joined parts that one exchange runs, outermost first. Two
+// chains with the same parts in the same order are equal.
+type Chain struct{ Parts []*Part }
+
+// Part is the filters that one object declares: a Service's list, a Route's,
+// a policy's overrides. It is memoised per object and shared by the chains
+// that it is joined into.
+type Part struct {
+	Name   string // "service", "route", "rule", "gateway", "policy"
+	Object Object // who declares it
+	// Hash identifies the part's content: equal hashes mean equal parts.
+	Hash    string
+	Filters []*Filter
+	// Fault says why the part cannot run at all; Filters is then empty.
+	Fault *Fault
+	// Fallback is the part's last good form, judged again by the current
+	// policy, Secrets and grants; nil if there is none or it may not serve. It
+	// runs until this part is warm, or until FallbackUntil if it never is.
+	Fallback      *Part
+	FallbackUntil time.Time
+}
+
+// Fault is a reason (annotations.md, section 3, ChainStatus) with its text.
+type Fault struct {
+	Reason  string // "InvalidAnnotation", "RefusedByPolicy", ...
+	Message string // names the object, the path and the fix; for operators
+}
+
+// OnError says what a failing filter does to its exchange.
+type OnError uint8
+
+// The choices.
+const (
+	Reject OnError = iota
+	Skip
+)
+
+// Filter is one configured use of a plugin.
+type Filter struct {
+	Part  string // the part's name
+	Name  string // unique in its part; reports say Part/Name
+	Owner Object // the declaring object
+	// Hash identifies the filter runtime: owner, image, config, env, limits, grant.
+	Hash string
+	// Image is "registry/repository[:tag][@digest]".
+	Image string
+	// DeniedDigests of the policies that judge this filter: "sha256:...".
+	DeniedDigests []string
+	// Config is what the plugin gets: JSON, or a string as it is.
+	Config []byte
+	Env    []EnvVar
+	// Catalogue says that Plugin or bundled catalogue vouches for the entry:
+	// it is granted what its manifest lists. Else Capabilities are what the
+	// policy allows, to be met with what the image's manifest asks for.
+	Catalogue    bool
+	Capabilities []string
+	// Guard is set if the entry's Plugin says so; a manifest or capability
+	// consumer makes it one too, known when the image is loaded.
+	Guard   bool
+	OnError OnError
+	Limits  Limits
+	Except  []Except
+}
+
+// ID returns part/name, as reports say it.
+func (f *Filter) ID() string { return f.Part + "/" + f.Name }
+
+// EnvVar is one variable of the guest's environment.
+type EnvVar struct{ Name, Value string }
+
+// Except is requests that skip a filter.
+type Except struct {
+	PathType PathType
+	Path     string
+	Regex    *regexp.Regexp
+	Methods  []string // empty: any
+}
+
+// Limits of one filter. The times are steps at a fixed rate: 1 µs = 1,000 steps.
+type Limits struct {
+	CPUTime         time.Duration // one guest call after start: 100us..1s, default 20ms
+	CPUTimeExchange time.Duration // all calls in one exchange, default 100ms
+	CPUTimeStart    time.Duration // _initialize to proxy_on_configure: 10ms..30s, default 5s
+	MemoryBytes     int64         // linear memory of one instance: 1Mi..1Gi, default 64Mi
+	BodyBytes       int64         // held back of one body: 0..64Mi, default 1Mi
+}
+
+// DefaultLimits returns the limits of a filter that names none.
+func DefaultLimits() Limits {
+	return Limits{
+		CPUTime:         20 * time.Millisecond,
+		CPUTimeExchange: 100 * time.Millisecond,
+		CPUTimeStart:    5 * time.Second,
+		MemoryBytes:     64 << 20,
+		BodyBytes:       1 << 20,
+	}
+}

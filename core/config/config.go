@@ -1,0 +1,229 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"time"
+)
+
+// Config is everything one proxy serves.
+type Config struct {
+	// Gateways in a stable order.
+	Gateways []*Gateway
+	// Upstreams by Upstream.Name.
+	Upstreams map[string]*Upstream
+	// Endpoints by Upstream.Name. An upstream without an entry has none. They
+	// change often; nothing is recompiled for it.
+	Endpoints map[string]*EndpointSet
+}
+
+// Object names a Kubernetes object.
+type Object struct{ Kind, Namespace, Name string }
+
+// String returns "Kind/namespace/name", or "Kind/name" without a namespace.
+func (o Object) String() string {
+	if o.Namespace == "" {
+		return o.Kind + "/" + o.Name
+	}
+	return o.Kind + "/" + o.Namespace + "/" + o.Name
+}
+
+// Gateway is a Gateway API Gateway: its listeners and its part of the chain.
+type Gateway struct {
+	Object    Object
+	Listeners []*Listener
+	// Part is the chain that runs before a route is matched; nil: none.
+	Chain      *Chain
+	Parameters *ProxyParameters // never nil
+}
+
+// Listener is one listener of a Gateway. Listeners with one Port share a
+// socket and are told apart by Hostname (Gateway API: most specific first).
+type Listener struct {
+	Name     string // section name
+	Port     uint16 // 1..65535
+	Protocol string // "HTTP"
+	Hostname string // "", "a.example" or "*.example"; lower case
+	Routes   *RouteTable
+}
+
+// RouteTable is a set of routes that one or more listeners refer to.
+type RouteTable struct{ Entries []RouteEntry }
+
+// RouteEntry attaches a route under the hostnames that it shares with the listener.
+type RouteEntry struct {
+	// Hostnames: lower case, "*.example" allowed; empty: any.
+	Hostnames []string
+	Route     *Route
+}
+
+// Route is one HTTPRoute. Among equal matches the older route wins, then the
+// lower namespace/name (Gateway API).
+type Route struct {
+	Object  Object
+	Created time.Time
+	Rules   []*Rule
+}
+
+// Rule is one rule of a Route: any of Matches leads to it.
+type Rule struct {
+	Name    string  // "HTTPRoute/ns/name/0", for logs and metrics; or the rule's name in place of the index
+	Matches []Match // never empty
+	// Request and Response modify headers; applied when the request is sent
+	// to the upstream and when the response is sent to the client.
+	Request, Response []HeaderModifier
+	Redirect          *Redirect // then Backends is empty
+	Rewrite           *Rewrite
+	// Timeout bounds the whole exchange, BackendTimeout one try; 0: the default of ProxyParameters.
+	Timeout, BackendTimeout time.Duration
+	Backends                []Backend
+	// Chain runs for a rule without a Service: a redirect, or when nothing can be chosen.
+	Chain *Chain
+	// Status is answered when Backends is empty and Redirect nil: 500 for an
+	// invalid reference or filter (Gateway API).
+	Status int
+}
+
+// PathType is how a path is compared.
+type PathType uint8
+
+// The path types. PathPrefix compares whole segments.
+const (
+	PathExact PathType = iota
+	PathPrefix
+	PathRegex
+)
+
+// ValueMatch compares one header field or query parameter.
+type ValueMatch struct {
+	Name  string // header: lower case
+	Value string // unless Regex
+	Regex *regexp.Regexp
+}
+
+// Match is one set of conditions that all must hold.
+type Match struct {
+	PathType PathType
+	Path     string         // normalised; not for PathRegex
+	Regex    *regexp.Regexp // RE2, matches the whole path; PathRegex only
+	Method   string         // empty: any
+	Headers  []ValueMatch
+	Query    []ValueMatch
+}
+
+// HeaderModifier is a RequestHeaderModifier or ResponseHeaderModifier. Set is
+// applied first, then Add, then Remove.
+type HeaderModifier struct {
+	Set, Add []HeaderValue
+	Remove   []string
+}
+
+// HeaderValue is a field to set or add.
+type HeaderValue struct{ Name, Value string }
+
+// PathModifier replaces the whole path or the prefix that matched.
+type PathModifier struct {
+	Full   string // if IsFull
+	IsFull bool
+	Prefix string // replacement for the matched prefix, unless IsFull
+}
+
+// Redirect is a RequestRedirect filter.
+type Redirect struct {
+	Scheme   string // empty: as requested
+	Hostname string // empty: as requested
+	Port     uint16 // 0: by scheme
+	Path     *PathModifier
+	Status   int // 301, 302, 303, 307, 308
+}
+
+// Rewrite is a URLRewrite filter.
+type Rewrite struct {
+	Hostname string // empty: as requested
+	Path     *PathModifier
+}
+
+// Backend is a Service port that a rule sends to.
+type Backend struct {
+	Weight            int    // 0..1000000
+	Upstream          string // Upstream.Name; empty: invalid reference, answers Status
+	Service           string // "namespace/name", for logs and metrics
+	Status            int    // 500 for an invalid reference
+	Chain             *Chain // the joined chain after the Gateway part
+	Request, Response []HeaderModifier
+}
+
+// Upstream is a named group of endpoints: one port of a Service.
+type Upstream struct {
+	Name     string // "namespace/service:port"
+	Protocol string // "http"
+	// Parameters holds timeouts and limits; never nil.
+	Parameters *ProxyParameters
+}
+
+// EndpointSet is the endpoints of an upstream at one moment.
+type EndpointSet struct{ Endpoints []Endpoint }
+
+// Endpoint is one address of an upstream.
+type Endpoint struct {
+	Address  netip.AddrPort
+	Zone     string
+	Node     string
+	Identity string // of the peer, for mutual TLS; empty: none
+	Tunnel   netip.AddrPort
+	// Ready endpoints are used; Serving ones that are terminating only when no other is left.
+	Ready, Serving, Terminating bool
+}
+
+// Validate reports every value that translate should never have made; the
+// errors are joined. It is the last guard before a config is compiled.
+func (c *Config) Validate() error {
+	var errs joined
+	for _, g := range c.Gateways {
+		if g.Parameters == nil {
+			errs.add("%s: no parameters", g.Object)
+		}
+		for _, l := range g.Listeners {
+			if l.Port == 0 {
+				errs.add("%s: listener %s: port 0", g.Object, l.Name)
+			}
+			if l.Routes == nil {
+				errs.add("%s: listener %s: no route table", g.Object, l.Name)
+				continue
+			}
+			for _, e := range l.Routes.Entries {
+				c.validateRoute(e.Route, &errs)
+			}
+		}
+	}
+	for name, u := range c.Upstreams {
+		if u.Name != name || u.Parameters == nil {
+			errs.add("upstream %s: wrong name or no parameters", name)
+		}
+	}
+	return errs.err()
+}
+
+func (c *Config) validateRoute(r *Route, errs *joined) {
+	for i, rule := range r.Rules {
+		if len(rule.Matches) == 0 {
+			errs.add("%s: rules[%d]: no match", r.Object, i)
+		}
+		for j, b := range rule.Backends {
+			if b.Weight < 0 || b.Weight > 1_000_000 {
+				errs.add("%s: rules[%d].backendRefs[%d].weight: %d is not in 0..1000000", r.Object, i, j, b.Weight)
+			}
+			if b.Upstream != "" && c.Upstreams[b.Upstream] == nil {
+				errs.add("%s: rules[%d].backendRefs[%d]: upstream %s is not in the config", r.Object, i, j, b.Upstream)
+			}
+		}
+	}
+}
+
+type joined []error
+
+func (j *joined) add(format string, args ...any) { *j = append(*j, fmt.Errorf(format, args...)) }
+
+func (j joined) err() error { return errors.Join(j...) }

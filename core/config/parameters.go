@@ -1,0 +1,60 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// ProxyParameters is how a proxy treats connections and messages. The zero
+// value is not ready for use: start from DefaultProxyParameters.
+type ProxyParameters struct {
+	// TrustedProxies are peers whose identity fields (X-Forwarded-For and
+	// others, annotations.md 7.2) are kept; default none.
+	TrustedProxies []netip.Prefix
+
+	RequestLineBytes int // request line, 414 beyond; default 8 KiB
+	HeaderBytes      int // all fields of a head, 431 beyond; default 64 KiB
+	HeaderFields     int // number of fields, 431 beyond; default 100
+
+	HeaderTimeout   time.Duration // from a head's first byte to its end, 408 beyond; default 10 s
+	IdleTimeout     time.Duration // between requests, and between two reads or writes of a body; default 60 s
+	ConnectTimeout  time.Duration // to an endpoint, 504 beyond; default 5 s
+	ResponseTimeout time.Duration // from the request sent to the response's head, 504 beyond; default 60 s
+
+	// MaxConnections to one endpoint, idle ones and busy ones; default 1024.
+	// MaxIdle kept for reuse; default 128. MaxPending exchanges that wait for
+	// a connection, 503 beyond; default 1024.
+	MaxConnections, MaxIdle, MaxPending int
+
+	// Via is this proxy's name in Via; default "penstock". Empty: no Via.
+	Via string
+	// Forwarded adds X-Forwarded-For, -Proto, -Host, -Port and Forwarded; default true.
+	Forwarded bool
+}
+
+// DefaultProxyParameters returns the defaults that every field documents.
+func DefaultProxyParameters() *ProxyParameters {
+	return &ProxyParameters{
+		RequestLineBytes: 8 << 10,
+		HeaderBytes:      64 << 10,
+		HeaderFields:     100,
+		HeaderTimeout:    10 * time.Second,
+		IdleTimeout:      60 * time.Second,
+		ConnectTimeout:   5 * time.Second,
+		ResponseTimeout:  60 * time.Second,
+		MaxConnections:   1024,
+		MaxIdle:          128,
+		MaxPending:       1024,
+		Via:              "penstock",
+		Forwarded:        true,
+	}
+}
+
+// Socket is one address that the proxy listens on.
+type Socket struct {
+	Address    netip.AddrPort
+	Parameters *ProxyParameters
+}
+
+// Key names the socket in exchange.Conn.Socket: its wanted address as text.
+func (s Socket) Key() string { return s.Address.String() }

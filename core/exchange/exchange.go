@@ -1,0 +1,138 @@
+package exchange
+
+import "time"
+
+// HTTP versions of a message.
+const (
+	HTTP10 = 10
+	HTTP11 = 11
+	HTTP2  = 20
+	HTTP3  = 30
+)
+
+// Request is the request of an exchange. Byte slices borrow from the read
+// buffer or the Arena and live until Done.
+type Request struct {
+	Method    []byte
+	Scheme    []byte // "http" or "https"
+	Authority []byte // Host or :authority, as sent, with its port if it has one; empty only for HTTP/1.0
+	Path      []byte // origin-form with query, or "*" (OPTIONS)
+	Version   uint8  // HTTP10, HTTP11, ...
+	// Header is frozen at Send. Hop-by-hop fields (RFC 9110, 7.6.1), Host and
+	// fields named by Connection are not in it; Content-Length may be, but the
+	// framing follows Body and ContentLength alone.
+	Header Header
+	// Body is nil if the request has none.
+	Body Body
+	// ContentLength is the body's size in bytes; -1 if unknown.
+	ContentLength int64
+	// Trailer is complete once Body returned io.EOF.
+	Trailer Header
+	// TE says that the client accepts trailers (TE: trailers).
+	TE bool
+}
+
+// Response is the response of an exchange.
+type Response struct {
+	Status  int
+	Version uint8
+	Header  Header // as Request.Header
+	Body    Body   // nil: none
+	// ContentLength as in Request. For a response to HEAD, and for 304, Body
+	// is nil and ContentLength what the header field says, -1 if it says nothing.
+	ContentLength int64
+	Trailer       Header
+}
+
+// Consumer is who sent the request, as an authentication filter found out.
+type Consumer struct {
+	Name   string // empty: nobody
+	Groups []string
+}
+
+// Client is the client's side of an exchange, implemented by a codec and used
+// by the exchange's own goroutine, unless a method says otherwise.
+type Client interface {
+	// Inform sends x's interim response (1xx, RFC 9110, 15.2) if the client's
+	// version has them.
+	Inform(x *Exchange, status int, h *Header) error
+	// Send sends x.Response with its whole body. It reads the body to its
+	// end, closes it, and flushes whenever the body would wait. After an error
+	// the client's stream is reset or its connection closed by the codec:
+	// a response that was cut short never looks whole. To be called once.
+	Send(x *Exchange) error
+	// Watch calls gone at most once, on another goroutine, if the client
+	// disconnects before stop is called. After stop returned gone is not
+	// running and will not run. Costs a goroutine: meant for a silent upstream.
+	Watch(gone func()) (stop func())
+}
+
+// Exchange is one request and its response. It belongs to its own goroutine;
+// a codec makes one for each connection (HTTP/1.1) or stream and resets it.
+type Exchange struct {
+	Conn     *Conn
+	Client   Client
+	Request  Request
+	Response Response
+	Arena    Arena
+	Phase    Phase
+	Start    time.Time // first byte of the request
+
+	// Original is what the client asked for, kept for routing, log and retry.
+	Original struct{ Method, Authority, Path []byte }
+
+	Consumer Consumer
+	// Local is what a filter answers with; valid when it returned Respond.
+	Local Local
+
+	// Facts for log, metrics and properties; written by proxy and upstream.
+	Gateway, Listener, Route, Service, Upstream string
+	Endpoint                                    string // address of the endpoint that was tried last
+	AnsweredBy                                  string // part/name of the filter that answered; empty: upstream or proxy
+	Attempts                                    int
+	Err                                         *Error // why the exchange failed, nil if it did not
+	Details                                     string // why a filter answered, for the log
+	UpstreamStart, UpstreamHeader               time.Time
+	RequestBytes, ResponseBytes                 int64 // content bytes
+
+	// State is what filters of one exchange tell each other
+	// (proxy_set_property); nil until used.
+	State map[string][]byte
+	// HeadersSent is set by Client.Send once the head of the final response may have left.
+	HeadersSent bool
+}
+
+// Local is a response made by a filter or by the proxy itself.
+type Local struct {
+	Status  int
+	Details string // for the log, never for the client
+	Header  Header
+	Body    []byte
+	// GRPCStatus is -1 for none.
+	GRPCStatus int32
+}
+
+// Reset readies x for the next exchange of its connection, keeping memory.
+// Conn and Client stay.
+func (x *Exchange) Reset() {
+	q, p := x.Request.Header, x.Response.Header
+	qt, pt, lh := x.Request.Trailer, x.Response.Trailer, x.Local.Header
+	arena := x.Arena
+	*x = Exchange{Conn: x.Conn, Client: x.Client}
+	x.Request.Header, x.Response.Header = q, p
+	x.Request.Trailer, x.Response.Trailer, x.Local.Header = qt, pt, lh
+	x.Request.Header.Reset()
+	x.Request.Trailer.Reset()
+	x.Response.Header.Reset()
+	x.Response.Trailer.Reset()
+	x.Local.Header.Reset()
+	x.Arena = arena
+	x.Arena.Reset()
+}
+
+// Handler serves exchanges: it fills x.Response and calls x.Client.Send, or
+// returns without, which closes the client's connection or resets its stream.
+// It is called on the exchange's goroutine, and x is not used after it returned.
+type Handler interface {
+	Serve(x *Exchange)
+}
