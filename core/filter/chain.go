@@ -1,0 +1,56 @@
+package filter
+
+import (
+	"slices"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/router"
+	"penstock.dev/penstock/core/telemetry"
+)
+
+// Entry is a filter at its place in a chain.
+type Entry struct {
+	Filter    Filter
+	ID        string // "part/name", for log and exchange.AnsweredBy
+	OnError   config.OnError
+	BodyBytes int64          // what it may hold back of one body
+	Except    []config.Match // path and method; requests that skip it
+	// Skipped and Rejected count exchanges in which the filter failed.
+	Failures telemetry.Counter
+	// Failed is told each failure, for a log line with back-off; may be nil.
+	Failed func(*Error)
+}
+
+// Chain is an ordered list of filters; immutable, shared by every exchange that pins it.
+type Chain struct {
+	entries   []Entry
+	callbacks Callbacks // of all entries
+}
+
+// New returns a chain that runs entries from the first to the last on the
+// request. entries is kept.
+func New(entries []Entry) *Chain {
+	c := &Chain{entries: entries}
+	for _, e := range entries {
+		c.callbacks |= e.Filter.Callbacks()
+	}
+	return c
+}
+
+// Len returns the number of filters.
+func (c *Chain) Len() int { return len(c.entries) }
+
+// Limits of a Run, from ProxyParameters.
+type Limits struct {
+	// Wait bounds how long a filter may hold the exchange with Pause; beyond it 504.
+	Wait time.Duration
+}
+
+// excepted reports whether the exchange skips the entry.
+func (e *Entry) excepted(x *exchange.Exchange, path []byte) bool {
+	return slices.ContainsFunc(e.Except, func(m config.Match) bool {
+		return (m.Method == "" || m.Method == string(x.Request.Method)) && router.PathHolds(&m, path)
+	})
+}

@@ -1,0 +1,324 @@
+package filter
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+)
+
+// Outcome is how a pass through the chain ended.
+type Outcome uint8
+
+// The outcomes.
+const (
+	// Passed: every filter let it through.
+	Passed Outcome = iota
+	// Answered: a filter responded; exchange.Response is what it said, and the
+	// filters before it are still to see it: call Run.Response.
+	Answered
+	// Failed: the exchange ends with Run.Err.
+	Failed
+)
+
+// Run is the filters of one exchange. It is made with Start, and driven by the
+// exchange's goroutine: Request for each chain, then the request body is read
+// through it, then Response, then the response body, then Done. A request body
+// that is read by another goroutine is guarded by a lock.
+type Run struct {
+	x      *exchange.Exchange
+	limits Limits
+	bell   chan struct{}
+	gone   atomic.Bool // the client disconnected while the run waited
+
+	// mu is held during filter calls, never while waiting for network or
+	// signals: the request's body may pass on another goroutine than the response.
+	mu      sync.Mutex
+	slots   []slot
+	reached int // slots that the request has come to; only they see the response
+	err     *exchange.Error
+
+	request, response pipe
+	local             exchange.Bytes
+}
+
+// slot is one filter in this exchange.
+type slot struct {
+	entry    *Entry
+	stream   Stream // nil: not begun
+	waker    *Waker
+	off      bool // excepted or skipped after a failure
+	failed   bool // no call but Done
+	callback Callbacks
+	// what it holds back of each body
+	reqHeld, respHeld Buffer
+}
+
+var (
+	errAnswered  = errors.New("a filter answered while the body was read")
+	errWait      = errors.New("a filter held the exchange for too long")
+	errGone      = errors.New("client disconnected")
+	errReset     = errors.New("a filter ended the exchange")
+	errBodyLimit = errors.New("a filter holds back more of the body than its limit")
+	errBadStatus = errors.New("a filter answered with a status that cannot be sent")
+)
+
+// Start readies r for an exchange. A zero Run may be started; a used one after Done.
+func (r *Run) Start(x *exchange.Exchange, limits Limits) {
+	if r.bell == nil {
+		r.bell = make(chan struct{}, 1)
+	}
+	select {
+	case <-r.bell:
+	default:
+	}
+	r.x, r.limits = x, limits
+	r.gone.Store(false)
+	r.slots, r.reached, r.err = r.slots[:0], 0, nil
+}
+
+// Err returns why the run Failed.
+func (r *Run) Err() *exchange.Error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// Request runs c's request header callbacks; path is normalised. To be called
+// for the Gateway's chain, then for the route's. c may be nil.
+func (r *Run) Request(c *Chain, path []byte) Outcome {
+	if c == nil || len(c.entries) == 0 {
+		return Passed
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := len(r.slots)
+	for i := range c.entries {
+		e := &c.entries[i]
+		r.slots = append(r.slots, slot{entry: e, callback: e.Filter.Callbacks(), off: e.excepted(r.x, path)})
+	}
+	end := r.x.Request.Body == nil
+	for i := first; i < len(r.slots); i++ {
+		r.reached = i + 1
+		s := &r.slots[i]
+		if s.off || s.callback&OnRequestHeaders == 0 {
+			continue
+		}
+		verdict, err := r.begin(s)
+		if err == nil && verdict == Continue {
+			verdict, err = s.stream.RequestHeaders(end)
+		}
+		verdict, err = r.settle(s, verdict, err, ResumeRequest)
+		if out := r.conclude(s, verdict, err, exchange.PhaseRequest); out != Passed {
+			return out
+		}
+	}
+	return Passed
+}
+
+// begin makes the stream if there is none.
+func (r *Run) begin(s *slot) (Verdict, error) {
+	if s.stream != nil {
+		return Continue, nil
+	}
+	s.waker = &Waker{bell: r.bell}
+	stream, err := s.entry.Filter.Begin(r.x, s.waker)
+	s.stream = stream
+	return Continue, err
+}
+
+// settle waits out a Pause: it returns another verdict or an error.
+func (r *Run) settle(s *slot, v Verdict, err error, resume Signal) (Verdict, error) {
+	if err != nil || v != Pause {
+		return v, err
+	}
+	stop := r.x.Client.Watch(r.clientGone)
+	defer stop()
+	timer := time.NewTimer(r.limits.Wait)
+	defer timer.Stop()
+	for {
+		signals := s.waker.Take()
+		switch {
+		case signals&Fail != 0:
+			return Continue, &Error{Cause: "trap", Err: errors.New("the instance died while the exchange was paused")}
+		case signals&Abort != 0:
+			return Reset, nil
+		case signals&Answer != 0:
+			if a, ok := s.stream.(Answerer); ok {
+				a.Answer()
+				return Respond, nil
+			}
+		case signals&resume != 0:
+			return Continue, nil
+		}
+		if r.gone.Load() {
+			return Continue, errGone
+		}
+		r.mu.Unlock()
+		var late bool
+		select {
+		case <-r.bell:
+		case <-timer.C:
+			late = true
+		}
+		r.mu.Lock()
+		if late {
+			return Continue, errWait
+		}
+	}
+}
+
+func (r *Run) clientGone() {
+	r.gone.Store(true)
+	select {
+	case r.bell <- struct{}{}:
+	default:
+	}
+}
+
+// conclude turns a verdict or an error into the pass's outcome.
+func (r *Run) conclude(s *slot, v Verdict, err error, phase exchange.Phase) Outcome {
+	if err != nil {
+		return r.fail(s, err, phase)
+	}
+	switch v {
+	case Respond:
+		return r.respond(s, phase)
+	case Reset:
+		r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: 500, Reason: "plugin-reset", Err: errReset}
+		r.x.AnsweredBy = s.entry.ID
+		return Failed
+	}
+	return Passed
+}
+
+func (r *Run) index(s *slot) int {
+	for i := range r.slots {
+		if &r.slots[i] == s {
+			return i
+		}
+	}
+	panic("BUG: a filter that is not of this run")
+}
+
+// fail decides what a failure does: left out, or the end of the exchange, of
+// which only the filters before s see the answer.
+func (r *Run) fail(s *slot, err error, phase exchange.Phase) Outcome {
+	out := r.failure(s, err, phase)
+	if out == Failed {
+		r.reached = min(r.reached, r.index(s))
+	}
+	return out
+}
+
+func (r *Run) failure(s *slot, err error, phase exchange.Phase) Outcome {
+	r.x.AnsweredBy = s.entry.ID
+	switch {
+	case errors.Is(err, errGone):
+		r.err = &exchange.Error{Phase: phase, Side: exchange.SideClient, Status: 499, Reason: "client-gone", Err: err}
+		return Failed
+	case errors.Is(err, errWait):
+		r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: 504, Reason: "plugin-wait", Err: err}
+		return Failed
+	case errors.Is(err, errBodyLimit):
+		status := 413
+		if phase == exchange.PhaseResponseBody {
+			status = 502
+		}
+		r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: status, Reason: "body-limit", Err: err}
+		return Failed
+	}
+	var failure *Error
+	if !errors.As(err, &failure) {
+		failure = &Error{Cause: "abi", Err: err}
+	}
+	s.failed = true
+	s.entry.Failures.Inc()
+	if s.entry.Failed != nil {
+		s.entry.Failed(failure)
+	}
+	if s.entry.OnError == config.Skip {
+		s.off = true
+		r.x.AnsweredBy = ""
+		return Passed
+	}
+	r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: 500, Reason: "plugin-" + failure.Cause, Err: failure}
+	return Failed
+}
+
+// respond makes exchange.Local the exchange's response. The filters up to and
+// with s still see it.
+func (r *Run) respond(s *slot, phase exchange.Phase) Outcome {
+	local := &r.x.Local
+	r.x.AnsweredBy, r.x.Details = s.entry.ID, local.Details
+	if local.Status < 200 || local.Status > 599 {
+		return r.fail(s, &Error{Cause: "abi", Err: errBadStatus}, phase)
+	}
+	r.reached = min(r.reached, r.index(s)+1)
+	r.Replace(local)
+	return Answered
+}
+
+// Replace makes l the exchange's response; an earlier one is given up. Also
+// for the proxy's own answers. l.Body and its fields are kept, not copied.
+func (r *Run) Replace(l *exchange.Local) {
+	p := &r.x.Response
+	if p.Body != nil {
+		p.Body.Close()
+	}
+	p.Header.Reset()
+	p.Trailer.Reset()
+	for _, f := range l.Header.Fields() {
+		p.Header.Add(f.Name, f.Value)
+	}
+	p.Status, p.Version, p.Body, p.ContentLength = l.Status, exchange.HTTP11, nil, int64(len(l.Body))
+	if len(l.Body) > 0 {
+		r.local.Reset(l.Body)
+		p.Body = &r.local
+	}
+}
+
+// Response runs the response header callbacks of the filters that the request
+// came to, in reverse, over exchange.Response. A filter may answer in its place.
+func (r *Run) Response() Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := r.reached - 1; i >= 0; i-- {
+		s := &r.slots[i]
+		if s.off || s.failed || s.callback&OnResponseHeaders == 0 {
+			continue
+		}
+		verdict, err := r.begin(s)
+		if err == nil && verdict == Continue {
+			verdict, err = s.stream.ResponseHeaders(r.x.Response.Body == nil)
+		}
+		verdict, err = r.settle(s, verdict, err, ResumeResponse)
+		switch r.conclude(s, verdict, err, exchange.PhaseResponse) {
+		case Failed:
+			return Failed
+		case Answered: // the filters before s see the new response
+			r.reached = i
+		}
+	}
+	return Passed
+}
+
+// Done ends every filter that was begun, last first, and forgets the exchange.
+func (r *Run) Done() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := len(r.slots) - 1; i >= 0; i-- {
+		if s := &r.slots[i]; s.stream != nil {
+			s.stream.Done()
+		}
+	}
+	clear(r.slots)
+	r.slots = r.slots[:0]
+	r.x, r.err = nil, nil
+	r.request.reset()
+	r.response.reset()
+	r.local.Close()
+}

@@ -1,0 +1,342 @@
+package router
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+)
+
+// Route is a group of rules with its hostnames: one HTTPRoute.
+type Route[T any] struct {
+	Hostnames []string // lower case, "*.example" allowed; empty: any
+	// Created and Name ("namespace/name") break ties: older first, then by name.
+	Created time.Time
+	Name    string
+	// Key identifies the route's content: a table built from an earlier one
+	// keeps every hostname whose routes have the same keys. Comparable.
+	Key   any
+	Rules []Rule[T]
+}
+
+// Rule leads to a value if any of its matches holds.
+type Rule[T any] struct {
+	Matches []config.Match
+	Value   T
+}
+
+// Request is what a lookup looks at. Nothing of it is kept.
+type Request struct {
+	Hostname []byte // lower case, without port
+	Path     []byte // normalised, without query
+	Query    []byte
+	Method   []byte
+	Header   *exchange.Header
+}
+
+// Table is an immutable matcher. Any number of goroutines may use it.
+type Table[T any] struct {
+	any      *hostTable[T]
+	exact    map[string]*hostTable[T]
+	wildcard map[string]*hostTable[T] // by ".example"
+}
+
+// hostTable is the rules of one hostname.
+type hostTable[T any] struct {
+	keys   []any
+	exact  map[string][]candidate[T]
+	prefix map[string][]candidate[T] // without trailing slash; "" is "/"
+	regex  []candidate[T]
+}
+
+type candidate[T any] struct {
+	match *config.Match
+	value T
+	// what precedence looks at, see before
+	created    time.Time
+	name       string
+	rule, item int
+}
+
+// New builds a table. prev may be nil; hostnames whose routes are unchanged
+// are taken from it.
+func New[T any](prev *Table[T], routes []Route[T]) *Table[T] {
+	byHost := map[string][]*Route[T]{}
+	for i := range routes {
+		r := &routes[i]
+		if len(r.Hostnames) == 0 {
+			byHost[""] = append(byHost[""], r)
+		}
+		for _, h := range r.Hostnames {
+			byHost[h] = append(byHost[h], r)
+		}
+	}
+	t := &Table[T]{exact: map[string]*hostTable[T]{}, wildcard: map[string]*hostTable[T]{}}
+	for hostname, list := range byHost {
+		h := prev.host(hostname)
+		if h == nil || !h.madeFrom(list) {
+			h = newHost(list)
+		}
+		if hostname == "" {
+			t.any = h
+		} else if suffix, ok := strings.CutPrefix(hostname, "*"); ok {
+			t.wildcard[suffix] = h
+		} else {
+			t.exact[hostname] = h
+		}
+	}
+	return t
+}
+
+func (t *Table[T]) host(hostname string) *hostTable[T] {
+	if t == nil {
+		return nil
+	}
+	if hostname == "" {
+		return t.any
+	}
+	if suffix, ok := strings.CutPrefix(hostname, "*"); ok {
+		return t.wildcard[suffix]
+	}
+	return t.exact[hostname]
+}
+
+func (h *hostTable[T]) madeFrom(list []*Route[T]) bool {
+	return slices.EqualFunc(h.keys, list, func(k any, r *Route[T]) bool { return k == r.Key })
+}
+
+func newHost[T any](list []*Route[T]) *hostTable[T] {
+	h := &hostTable[T]{exact: map[string][]candidate[T]{}, prefix: map[string][]candidate[T]{}}
+	for _, r := range list {
+		h.keys = append(h.keys, r.Key)
+		for i := range r.Rules {
+			for j := range r.Rules[i].Matches {
+				m := &r.Rules[i].Matches[j]
+				c := candidate[T]{match: m, value: r.Rules[i].Value, created: r.Created, name: r.Name, rule: i, item: j}
+				switch m.PathType {
+				case config.PathExact:
+					h.exact[m.Path] = append(h.exact[m.Path], c)
+				case config.PathPrefix:
+					p := strings.TrimSuffix(m.Path, "/")
+					h.prefix[p] = append(h.prefix[p], c)
+				case config.PathRegex:
+					h.regex = append(h.regex, c)
+				}
+			}
+		}
+	}
+	for _, list := range h.exact {
+		slices.SortStableFunc(list, before)
+	}
+	for _, list := range h.prefix {
+		slices.SortStableFunc(list, before)
+	}
+	slices.SortStableFunc(h.regex, func(a, b candidate[T]) int {
+		return cmp.Or(cmp.Compare(len(b.match.Regex.String()), len(a.match.Regex.String())), before(a, b))
+	})
+	return h
+}
+
+// before orders candidates with equal paths as HTTPRouteRule says: method,
+// most header matches, most query matches, oldest route, by name, first in the list.
+func before[T any](a, b candidate[T]) int {
+	hasMethod := func(m *config.Match) int {
+		if m.Method != "" {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(
+		cmp.Compare(hasMethod(b.match), hasMethod(a.match)),
+		cmp.Compare(len(b.match.Headers), len(a.match.Headers)),
+		cmp.Compare(len(b.match.Query), len(a.match.Query)),
+		a.created.Compare(b.created),
+		strings.Compare(a.name, b.name),
+		cmp.Compare(a.rule, b.rule),
+		cmp.Compare(a.item, b.item),
+	)
+}
+
+// Find returns the value of the best rule, and the match that led to it; ok is
+// false if none holds. The most specific hostname comes first: exact, then
+// wildcards from the longest on, then routes without hostname; within one,
+// exact paths, regular expressions (longest first), prefixes (longest first).
+func (t *Table[T]) Find(q *Request) (value T, match *config.Match, ok bool) {
+	if h := t.exact[string(q.Hostname)]; h != nil {
+		if value, match, ok = h.find(q); ok {
+			return value, match, ok
+		}
+	}
+	if len(t.wildcard) > 0 {
+		rest := q.Hostname
+		for {
+			i := bytes.IndexByte(rest, '.')
+			if i < 0 {
+				break
+			}
+			if h := t.wildcard[string(rest[i:])]; h != nil {
+				if value, match, ok = h.find(q); ok {
+					return value, match, ok
+				}
+			}
+			rest = rest[i+1:]
+		}
+	}
+	if t.any != nil {
+		return t.any.find(q)
+	}
+	return value, nil, false
+}
+
+func (h *hostTable[T]) find(q *Request) (value T, match *config.Match, ok bool) {
+	if c := first(h.exact[string(q.Path)], q); c != nil {
+		return c.value, c.match, true
+	}
+	for i := range h.regex {
+		c := &h.regex[i]
+		if c.match.Regex.Match(q.Path) && holds(c.match, q) {
+			return c.value, c.match, true
+		}
+	}
+	if len(h.prefix) == 0 {
+		return value, nil, false
+	}
+	path := bytes.TrimSuffix(q.Path, slash)
+	for {
+		if c := first(h.prefix[string(path)], q); c != nil {
+			return c.value, c.match, true
+		}
+		i := bytes.LastIndexByte(path, '/')
+		if i < 0 {
+			return value, nil, false
+		}
+		path = path[:i]
+	}
+}
+
+var slash = []byte("/")
+
+func first[T any](list []candidate[T], q *Request) *candidate[T] {
+	for i := range list {
+		if holds(list[i].match, q) {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// holds checks what is left once the path matched.
+func holds(m *config.Match, q *Request) bool {
+	if m.Method != "" && m.Method != string(q.Method) {
+		return false
+	}
+	for i := range m.Headers {
+		if !headerHolds(&m.Headers[i], q.Header) {
+			return false
+		}
+	}
+	for i := range m.Query {
+		if !queryHolds(&m.Query[i], q.Query) {
+			return false
+		}
+	}
+	return true
+}
+
+// headerHolds compares all fields of that name joined by a comma (RFC 9110, 5.3).
+func headerHolds(m *config.ValueMatch, h *exchange.Header) bool {
+	value, ok := h.Get(m.Name)
+	if !ok {
+		return false
+	}
+	if h.Count(m.Name) > 1 {
+		var all [][]byte
+		for _, f := range h.Fields() {
+			if exchange.EqualFold(f.Name, m.Name) {
+				all = append(all, f.Value)
+			}
+		}
+		value = bytes.Join(all, []byte(","))
+	}
+	return valueHolds(m, value)
+}
+
+func valueHolds(m *config.ValueMatch, value []byte) bool {
+	if m.Regex != nil {
+		return m.Regex.Match(value)
+	}
+	return string(value) == m.Value
+}
+
+// queryHolds compares the first parameter of that name, decoded.
+func queryHolds(m *config.ValueMatch, query []byte) bool {
+	for len(query) > 0 {
+		part := query
+		if i := bytes.IndexByte(query, '&'); i >= 0 {
+			part, query = query[:i], query[i+1:]
+		} else {
+			query = nil
+		}
+		name, value, _ := bytes.Cut(part, []byte("="))
+		if equalDecoded(name, m.Name) {
+			if m.Regex == nil {
+				return equalDecoded(value, m.Value)
+			}
+			return m.Regex.Match(decodeForm(value))
+		}
+	}
+	return false
+}
+
+// equalDecoded compares form-encoded bytes with plain text, allocating nothing.
+func equalDecoded(encoded []byte, plain string) bool {
+	j := 0
+	for i := 0; i < len(encoded); i++ {
+		c, skip := decodeByte(encoded[i:])
+		i += skip
+		if j >= len(plain) || plain[j] != c {
+			return false
+		}
+		j++
+	}
+	return j == len(plain)
+}
+
+func decodeForm(encoded []byte) []byte {
+	out := make([]byte, 0, len(encoded))
+	for i := 0; i < len(encoded); i++ {
+		c, skip := decodeByte(encoded[i:])
+		i += skip
+		out = append(out, c)
+	}
+	return out
+}
+
+// decodeByte returns the first decoded byte and how many more were used; a bad
+// encoding stands for itself.
+func decodeByte(b []byte) (c byte, skip int) {
+	switch {
+	case b[0] == '+':
+		return ' ', 0
+	case b[0] == '%' && len(b) > 2 && unhex(b[1]) >= 0 && unhex(b[2]) >= 0:
+		return byte(unhex(b[1])<<4 | unhex(b[2])), 2
+	}
+	return b[0], 0
+}
+
+// PathHolds reports whether the normalised path matches, by itself: what a
+// filter's exception needs.
+func PathHolds(m *config.Match, path []byte) bool {
+	switch m.PathType {
+	case config.PathExact:
+		return string(path) == m.Path
+	case config.PathRegex:
+		return m.Regex.Match(path)
+	}
+	prefix := strings.TrimSuffix(m.Path, "/")
+	return len(path) >= len(prefix) && string(path[:len(prefix)]) == prefix && (len(path) == len(prefix) || path[len(prefix)] == '/')
+}
