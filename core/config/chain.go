@@ -15,6 +15,9 @@ type Chain struct{ Parts []*Part }
 type Part struct {
 	Name   string // "service", "route", "rule", "gateway", "policy"
 	Object Object // who declares it
+	// Scope tells apart the parts of one object that differ by Service port or
+	// listener; empty: one for all.
+	Scope string
 	// Hash identifies the part's content: equal hashes mean equal parts.
 	Hash    string
 	Filters []*Filter

@@ -38,6 +38,7 @@ type Run struct {
 	// signals: the request's body may pass on another goroutine than the response.
 	mu      sync.Mutex
 	slots   []slot
+	turns   []turn
 	reached int // slots that the request has come to; only they see the response
 	err     *exchange.Error
 
@@ -77,7 +78,7 @@ func (r *Run) Start(x *exchange.Exchange, limits Limits) {
 	}
 	r.x, r.limits = x, limits
 	r.gone.Store(false)
-	r.slots, r.reached, r.err = r.slots[:0], 0, nil
+	r.slots, r.turns, r.reached, r.err = r.slots[:0], r.turns[:0], 0, nil
 }
 
 // Err returns why the run Failed.
@@ -287,6 +288,7 @@ func (r *Run) Response() Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := r.reached - 1; i >= 0; i-- {
+		r.passTurns(i + 1)
 		s := &r.slots[i]
 		if s.off || s.failed || s.callback&OnResponseHeaders == 0 {
 			continue
@@ -303,6 +305,7 @@ func (r *Run) Response() Outcome {
 			r.reached = i
 		}
 	}
+	r.passTurns(0)
 	return Passed
 }
 

@@ -1,0 +1,188 @@
+package oci
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Media types that this package reads beside those of the OCI image spec.
+const (
+	MediaTypeWasm         = "application/wasm"
+	MediaTypeWasmConfig   = "application/vnd.wasm.config.v0+json"
+	MediaTypeSoloWasm     = "application/vnd.module.wasm.content.layer.v1+wasm"
+	MediaTypeManifest     = "application/vnd.penstock.manifest.v1+json"
+	MediaTypeConfigSchema = "application/vnd.penstock.config-schema.v1+json"
+
+	mediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	mediaTypeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	mediaTypeDockerLayer    = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+)
+
+// Sizes in bytes beyond which an image is refused.
+const (
+	MaxModuleBytes   = 64 << 20 // the module, and its layer before and after decompression
+	MaxManifestBytes = 1 << 20  // an image manifest or index
+	MaxMetaBytes     = 256 << 10
+)
+
+// What an image can be refused for.
+var (
+	// ErrUnavailable: the registry cannot be asked, or does not have it; trying again may help.
+	ErrUnavailable = errors.New("image unavailable")
+	// ErrForbidden: the registry refuses the pull.
+	ErrForbidden = errors.New("pull forbidden")
+	// ErrDigest: bytes differ from their digest.
+	ErrDigest = errors.New("digest mismatch")
+	// ErrImage: an image that holds no plugin in one of the three layouts, or exceeds a size.
+	ErrImage = errors.New("not a plugin image")
+)
+
+// Manifest is what an image says about its plugin: the layer of media type
+// MediaTypeManifest. Keys it does not know are ignored.
+type Manifest struct {
+	ABI          string   `json:"abi,omitempty"` // "proxy-wasm" or "http-wasm"; narrows what the exports tell
+	Capabilities []string `json:"capabilities,omitempty"`
+	Guard        bool     `json:"guard,omitempty"`
+	MultiConfig  bool     `json:"multiConfig,omitempty"`
+}
+
+// Image is a plugin image with its bytes.
+type Image struct {
+	Reference Reference
+	Digest    string // of the image manifest, "sha256:<hex>"
+	Module    []byte // the Wasm module, not yet checked to be one
+	Manifest  Manifest
+	Schema    []byte // JSON Schema of the config, nil if the image has none
+}
+
+// blobs reads content by descriptor; what it returns has the descriptor's digest.
+type blobs func(d ocispec.Descriptor, limit int64) ([]byte, error)
+
+// unpack reads the plugin out of the image manifest in raw.
+func unpack(raw []byte, fetch blobs) (*Image, error) {
+	var m ocispec.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("%w: image manifest: %w", ErrImage, err)
+	}
+	layer, open, err := moduleLayer(&m)
+	if err != nil {
+		return nil, err
+	}
+	data, err := fetch(layer, MaxModuleBytes)
+	if err != nil {
+		return nil, err
+	}
+	img := &Image{}
+	if img.Module, err = open(data); err != nil {
+		return nil, err
+	}
+	for _, l := range m.Layers {
+		switch l.MediaType {
+		case MediaTypeManifest:
+			text, err := fetch(l, MaxMetaBytes)
+			if err != nil {
+				return nil, err
+			}
+			if err := json.Unmarshal(text, &img.Manifest); err != nil {
+				return nil, fmt.Errorf("%w: manifest layer: %w", ErrImage, err)
+			}
+		case MediaTypeConfigSchema:
+			if img.Schema, err = fetch(l, MaxMetaBytes); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return img, nil
+}
+
+// moduleLayer chooses the layer that holds the module, and how to open it: a
+// Wasm layer is the module; of file system layers it is the last one.
+func moduleLayer(m *ocispec.Manifest) (ocispec.Descriptor, func([]byte) ([]byte, error), error) {
+	plain := func(b []byte) ([]byte, error) { return b, nil }
+	for _, l := range m.Layers {
+		if l.MediaType == MediaTypeWasm || l.MediaType == MediaTypeSoloWasm {
+			return l, plain, nil
+		}
+	}
+	for _, l := range slices.Backward(m.Layers) {
+		switch l.MediaType {
+		case ocispec.MediaTypeImageLayerGzip, mediaTypeDockerLayer:
+			return l, fromTarGzip, nil
+		case ocispec.MediaTypeImageLayer:
+			return l, fromTar, nil
+		}
+	}
+	return ocispec.Descriptor{}, nil, fmt.Errorf("%w: no Wasm layer and no file system layer", ErrImage)
+}
+
+func fromTarGzip(b []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("%w: layer: %w", ErrImage, err)
+	}
+	plain, err := io.ReadAll(io.LimitReader(z, MaxModuleBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: layer: %w", ErrImage, err)
+	}
+	if len(plain) > MaxModuleBytes {
+		return nil, fmt.Errorf("%w: layer exceeds %d MiB when decompressed", ErrImage, MaxModuleBytes>>20)
+	}
+	return fromTar(plain)
+}
+
+func fromTar(b []byte) ([]byte, error) {
+	for r := tar.NewReader(bytes.NewReader(b)); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%w: layer holds no plugin.wasm", ErrImage)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: layer: %w", ErrImage, err)
+		}
+		if path.Clean("/"+h.Name) == "/plugin.wasm" && h.Typeflag == tar.TypeReg {
+			return io.ReadAll(io.LimitReader(r, MaxModuleBytes))
+		}
+	}
+}
+
+// choose returns the manifest of an index to use: the one for Wasm, else the first image.
+func choose(raw []byte) (ocispec.Descriptor, error) {
+	var index ocispec.Index
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("%w: index: %w", ErrImage, err)
+	}
+	var found *ocispec.Descriptor
+	for i, d := range index.Manifests {
+		if !isManifest(d.MediaType) {
+			continue
+		}
+		wasm := d.Platform != nil && (d.Platform.Architecture == "wasm" || d.Platform.OS == "wasi" || d.Platform.OS == "wasip1")
+		if wasm || found == nil && (d.Platform == nil || d.Platform.OS != "unknown") {
+			found = &index.Manifests[i]
+		}
+		if wasm {
+			break
+		}
+	}
+	if found == nil {
+		return ocispec.Descriptor{}, fmt.Errorf("%w: the index lists no image", ErrImage)
+	}
+	return *found, nil
+}
+
+func isManifest(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageManifest || mediaType == mediaTypeDockerManifest
+}
+
+func isIndex(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == mediaTypeDockerList
+}

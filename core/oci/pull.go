@@ -1,0 +1,178 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+	"oras.land/oras-go/v2/registry/remote/retry"
+
+	"oras.land/oras-go/v2/errdef"
+)
+
+// Dialer opens a connection to a registry. control is called with the address
+// that is really dialled, before connect; its error ends the attempt.
+type Dialer func(ctx context.Context, network, address string, control func(netip.Addr) error) (net.Conn, error)
+
+func dial(ctx context.Context, network, address string, control func(netip.Addr) error) (net.Conn, error) {
+	d := net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
+		ap, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return err
+		}
+		return control(ap.Addr().Unmap())
+	}}
+	return d.DialContext(ctx, network, address)
+}
+
+func digestOf(s string) digest.Digest { return digest.Digest(s) }
+
+// pull fetches from the registry, stores every part and returns the image.
+func (s *Store) pull(ctx context.Context, r Reference) (*Image, error) {
+	repo, err := remote.NewRepository(r.Name())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrReference, err)
+	}
+	local := slices.Contains(s.o.LocalRegistries, r.Registry)
+	repo.PlainHTTP = local
+	repo.Client = &auth.Client{Client: s.client(r.Registry, local), Cache: auth.NewCache()}
+	repo.MaxMetadataBytes = MaxManifestBytes
+	name := r.Digest
+	if name == "" {
+		name = r.Tag
+	}
+	d, err := repo.Resolve(ctx, name)
+	if err != nil {
+		return nil, classify(err)
+	}
+	img, err := s.pullManifest(ctx, repo, d, 0)
+	if err != nil {
+		return nil, classify(err)
+	}
+	img.Digest = d.Digest.String()
+	if r.Tag != "" {
+		if err := writeFile(s.tagFile(r), []byte(img.Digest)); err != nil {
+			return nil, fmt.Errorf("image store: %w", err)
+		}
+	}
+	return img, nil
+}
+
+func (s *Store) pullManifest(ctx context.Context, repo *remote.Repository, d ocispec.Descriptor, depth int) (*Image, error) {
+	raw, err := s.fetch(ctx, repo, d, MaxManifestBytes)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case isIndex(d.MediaType) && depth == 0:
+		one, err := choose(raw)
+		if err != nil {
+			return nil, err
+		}
+		return s.pullManifest(ctx, repo, one, 1)
+	case isManifest(d.MediaType):
+		return unpack(raw, func(d ocispec.Descriptor, limit int64) ([]byte, error) { return s.fetch(ctx, repo, d, limit) })
+	}
+	return nil, fmt.Errorf("%w: media type %.80q", ErrImage, d.MediaType)
+}
+
+// fetch reads one blob, from the content store if it is there, and stores it.
+func (s *Store) fetch(ctx context.Context, repo *remote.Repository, d ocispec.Descriptor, limit int64) ([]byte, error) {
+	if data, err := s.blob(d, limit); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return data, err
+	}
+	if d.Size < 0 || d.Size > limit {
+		return nil, fmt.Errorf("%w: content %s of %d bytes exceeds %d KiB", ErrImage, d.Digest, d.Size, limit>>10)
+	}
+	rc, err := repo.Fetch(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	// One byte more than the descriptor says shows a blob that is too long.
+	data, err := io.ReadAll(io.LimitReader(rc, d.Size+1))
+	if err != nil {
+		return nil, err
+	}
+	if err := check(data, d, d.Size); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDigest, err)
+	}
+	if err := s.put(data); err != nil {
+		return nil, fmt.Errorf("image store: %w", err)
+	}
+	return data, nil
+}
+
+// client returns an HTTP client that cannot be led into the machine or its
+// network: the registry itself may be on a private address, where a bearer
+// realm or a redirect points to may not; loopback and link-local only for
+// registries that are listed as local. Checked on the dialled address.
+func (s *Store) client(registry string, local bool) *http.Client {
+	open := s.o.Dial
+	if open == nil {
+		open = dial
+	}
+	host := registry
+	if h, _, err := net.SplitHostPort(registry); err == nil {
+		host = h
+	}
+	transport := &http.Transport{
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+		ForceAttemptHTTP2:     true,
+		IdleConnTimeout:       time.Second,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			to, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return open(ctx, network, address, func(a netip.Addr) error {
+				return admit(a, to == host, local && slices.Contains(s.o.LocalRegistries, address))
+			})
+		},
+	}
+	return &http.Client{Transport: retry.NewTransport(transport)}
+}
+
+// admit says whether a registry client may connect to a.
+func admit(a netip.Addr, isRegistry, isLocal bool) error {
+	switch {
+	case isLocal:
+		return nil
+	case a.IsLoopback(), a.IsLinkLocalUnicast(), a.IsLinkLocalMulticast(), a.IsMulticast(), a.IsUnspecified():
+		return fmt.Errorf("%s is loopback or link-local: list the registry as local to allow it", a)
+	case a.IsPrivate() && !isRegistry:
+		return fmt.Errorf("%s is a private address that the registry pointed to", a)
+	}
+	return nil
+}
+
+// classify gives a registry's error its place.
+func classify(err error) error {
+	for _, known := range []error{ErrUnavailable, ErrForbidden, ErrDigest, ErrImage} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	var response *errcode.ErrorResponse
+	if errors.As(err, &response) && (response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden) {
+		return fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
+	if errors.Is(err, errdef.ErrNotFound) {
+		return fmt.Errorf("%w: %w: not in the registry", ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

@@ -1,0 +1,229 @@
+package oci
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.uber.org/zap"
+)
+
+// PullTimeout bounds one pull from a registry.
+const PullTimeout = 2 * time.Minute
+
+// Options of a Store.
+type Options struct {
+	// Dir holds the content store; made with mode 0700 if it is missing.
+	Dir string
+	// Layouts are OCI layout folders, the bundled one first; a missing one is
+	// an error when an image is looked for.
+	Layouts []string
+	// LocalRegistries are "host:port" that may be asked over plain HTTP and may
+	// be on loopback.
+	LocalRegistries []string
+	// Dial opens a connection to a registry; nil: net.Dialer.
+	Dial Dialer
+}
+
+// Store finds images. All methods may be called by several goroutines at once.
+type Store struct {
+	o   Options
+	log *zap.Logger
+}
+
+// New opens the content store.
+func New(o Options, log *zap.Logger) (*Store, error) {
+	for _, dir := range []string{filepath.Join(o.Dir, "blobs", "sha256"), filepath.Join(o.Dir, "tags")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("image store: %w", err)
+		}
+	}
+	return &Store{o: o, log: log}, nil
+}
+
+// Get returns the image that ref names: from the content store if ref has a
+// digest, else from the layouts in their order, else from its registry. When
+// the registry cannot be reached, the digest that the tag had last is used.
+// Errors wrap ErrReference, ErrUnavailable, ErrForbidden, ErrDigest or ErrImage.
+func (s *Store) Get(ctx context.Context, ref string) (*Image, error) {
+	r, err := ParseReference(ref)
+	if err != nil {
+		return nil, err
+	}
+	img, err := s.get(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", ref, err)
+	}
+	img.Reference = r
+	return img, nil
+}
+
+func (s *Store) get(ctx context.Context, r Reference) (*Image, error) {
+	if r.Digest != "" {
+		if img, err := s.stored(r.Digest); err == nil || !errors.Is(err, os.ErrNotExist) {
+			return img, err
+		}
+	}
+	for _, dir := range s.o.Layouts {
+		img, err := fromLayout(dir, r)
+		if err == nil || !errors.Is(err, os.ErrNotExist) {
+			return img, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, PullTimeout)
+	defer cancel()
+	img, err := s.pull(ctx, r)
+	if !errors.Is(err, ErrUnavailable) || r.Digest != "" {
+		return img, err
+	}
+	last, tagErr := os.ReadFile(s.tagFile(r))
+	if tagErr != nil {
+		return nil, err
+	}
+	if img, storeErr := s.stored(string(last)); storeErr == nil {
+		s.log.Warn("registry unreachable, serving the digest that the tag had last",
+			zap.String("image", r.String()), zap.String("digest", img.Digest), zap.Error(err))
+		return img, nil
+	}
+	return nil, err
+}
+
+// stored returns the image whose manifest has this digest; os.ErrNotExist if
+// any part of it is not in the content store.
+func (s *Store) stored(digest string) (*Image, error) {
+	raw, err := s.blob(ocispec.Descriptor{Digest: digestOf(digest)}, MaxManifestBytes)
+	if err != nil {
+		return nil, err
+	}
+	if d, err := choose(raw); err == nil { // an index
+		img, err := s.stored(d.Digest.String())
+		if err == nil {
+			img.Digest = digest
+		}
+		return img, err
+	}
+	img, err := unpack(raw, s.blob)
+	if err != nil {
+		return nil, err
+	}
+	img.Digest = digest
+	return img, nil
+}
+
+// blob reads content by digest. A file that does not have its digest is
+// removed, and counts as missing.
+func (s *Store) blob(d ocispec.Descriptor, limit int64) ([]byte, error) {
+	name, err := blobFile(s.o.Dir, d)
+	if err != nil {
+		return nil, err
+	}
+	data, err := readBlob(name, d, limit)
+	if errors.Is(err, ErrDigest) {
+		_ = os.Remove(name)
+		return nil, os.ErrNotExist
+	}
+	return data, err
+}
+
+// put writes content under its digest: whole or not at all.
+func (s *Store) put(data []byte) error {
+	sum := sha256.Sum256(data)
+	return writeFile(filepath.Join(s.o.Dir, "blobs", "sha256", hex.EncodeToString(sum[:])), data)
+}
+
+// tagFile records the digest that a tag had.
+func (s *Store) tagFile(r Reference) string {
+	sum := sha256.Sum256([]byte(r.Name() + ":" + r.Tag))
+	return filepath.Join(s.o.Dir, "tags", hex.EncodeToString(sum[:]))
+}
+
+func writeFile(name string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+func blobFile(dir string, d ocispec.Descriptor) (string, error) {
+	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != "sha256" {
+		return "", fmt.Errorf("%w: digest %.80q is not sha256", ErrImage, d.Digest)
+	}
+	return filepath.Join(dir, "blobs", "sha256", d.Digest.Encoded()), nil
+}
+
+// readBlob reads a file that must have d's digest and at most limit bytes.
+func readBlob(name string, d ocispec.Descriptor, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	return data, check(data, d, limit)
+}
+
+func check(data []byte, d ocispec.Descriptor, limit int64) error {
+	if int64(len(data)) > limit {
+		return fmt.Errorf("%w: content %s exceeds %d KiB", ErrImage, d.Digest, limit>>10)
+	}
+	if got := sha256.Sum256(data); hex.EncodeToString(got[:]) != d.Digest.Encoded() {
+		return fmt.Errorf("%w: content is not %s", ErrDigest, d.Digest)
+	}
+	return nil
+}
+
+// fromLayout reads an image from an OCI layout folder, by digest or by the
+// annotation org.opencontainers.image.ref.name, which holds the whole name.
+func fromLayout(dir string, r Reference) (*Image, error) {
+	text, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	if err != nil {
+		return nil, err
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(text, &index); err != nil {
+		return nil, fmt.Errorf("%w: layout %s: %w", ErrImage, dir, err)
+	}
+	i := slices.IndexFunc(index.Manifests, func(d ocispec.Descriptor) bool {
+		named := r.Tag == "" || d.Annotations[ocispec.AnnotationRefName] == r.Name()+":"+r.Tag
+		return named && (r.Digest == "" || d.Digest.String() == r.Digest)
+	})
+	if i < 0 {
+		return nil, os.ErrNotExist
+	}
+	read := func(d ocispec.Descriptor, limit int64) ([]byte, error) {
+		name, err := blobFile(dir, d)
+		if err != nil {
+			return nil, err
+		}
+		return readBlob(name, d, limit)
+	}
+	raw, err := read(index.Manifests[i], MaxManifestBytes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: layout %s: %w", ErrImage, dir, err)
+	}
+	img, err := unpack(raw, read)
+	if err != nil {
+		return nil, fmt.Errorf("layout %s: %w", dir, err)
+	}
+	img.Digest = index.Manifests[i].Digest.String()
+	return img, nil
+}

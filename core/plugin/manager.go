@@ -1,0 +1,329 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/oci"
+	"penstock.dev/penstock/core/sandbox"
+	"penstock.dev/penstock/core/telemetry"
+)
+
+// Back-off between attempts whose cause can pass, and how long a runtime may
+// take to drain before it is closed all the same.
+const (
+	firstRetry   = time.Second
+	lastRetry    = 5 * time.Minute
+	drainTimeout = 5 * time.Minute
+	// parallelLoads bounds pulls and compiles at one time.
+	parallelLoads = 2
+)
+
+// Running is a started filter.
+type Running interface {
+	filter.Filter
+	// Close ends it once its streams are done, or when ctx is; the memory of
+	// its instances is returned before it returns.
+	Close(ctx context.Context)
+}
+
+// ABI is one way to talk to a guest. Implemented by the packages of hosts/.
+type ABI interface {
+	// Name as image manifests say it: "proxy-wasm".
+	Name() string
+	// Detect reports whether the module's exports are this ABI's.
+	Detect(m *sandbox.Module) bool
+	// Start makes the filter runtime with a first, trial instance. grant is the
+	// capabilities it holds. It takes m over, also when it fails.
+	Start(ctx context.Context, m *sandbox.Module, f *config.Filter, grant []string) (Running, error)
+}
+
+// Fault is an error that knows its reason (annotations.md, section 3).
+type Fault struct {
+	Reason string
+	Err    error
+}
+
+// Error returns the cause.
+func (f *Fault) Error() string { return f.Err.Error() }
+
+// Unwrap returns the cause.
+func (f *Fault) Unwrap() error { return f.Err }
+
+// Images finds plugin images.
+type Images interface {
+	Get(ctx context.Context, ref string) (*oci.Image, error)
+}
+
+// Options of a Manager.
+type Options struct {
+	Images  Images
+	Engine  *sandbox.Engine
+	ABIs    []ABI
+	Log     *zap.Logger
+	Metrics *telemetry.Metrics
+}
+
+// Manager keeps the filter runtimes, one for each filter hash. All methods may
+// be called by several goroutines at once.
+type Manager struct {
+	o        Options
+	changed  chan struct{} // capacity 1: some runtime's state changed
+	loads    chan struct{} // a token for each load under way
+	failures telemetry.Counters
+	ctx      context.Context
+	stop     context.CancelFunc
+	group    sync.WaitGroup
+
+	mu   sync.Mutex
+	byID map[string]*Runtime
+}
+
+// entryParts is what every Entry of a runtime shares.
+type entryParts struct {
+	failures telemetry.Counter
+	failed   func(*filter.Error)
+}
+
+// New returns an empty manager; Close ends it.
+func New(o Options) *Manager {
+	ctx, stop := context.WithCancel(context.Background())
+	return &Manager{
+		o: o, ctx: ctx, stop: stop,
+		changed:  make(chan struct{}, 1),
+		loads:    make(chan struct{}, parallelLoads),
+		failures: o.Metrics.Counters("penstock_filter_failures_total", "Exchanges in which a filter failed, whatever onError then did.", "owner", "filter"),
+		byID:     map[string]*Runtime{},
+	}
+}
+
+// Changed receives a value after the state of any runtime changed.
+func (m *Manager) Changed() <-chan struct{} { return m.changed }
+
+// Acquire returns the runtime of f with one more reference; a new one starts
+// to load. Release it.
+func (m *Manager) Acquire(f *config.Filter) *Runtime {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.byID[f.Hash]
+	if r == nil {
+		ctx, cancel := context.WithCancel(m.ctx)
+		r = &Runtime{manager: m, config: f, cancel: cancel, done: make(chan struct{})}
+		r.state.Store(&State{Phase: Pulling, Guard: f.Guard, Since: time.Now()})
+		r.entry = entryParts{failures: m.failures.With(f.Owner.String(), f.ID()), failed: m.failureLog(f)}
+		m.byID[f.Hash] = r
+		m.group.Add(1)
+		go func() {
+			defer m.group.Done()
+			defer close(r.done)
+			m.load(ctx, r)
+		}()
+	}
+	r.refs++
+	return r
+}
+
+func (m *Manager) release(r *Runtime) {
+	m.mu.Lock()
+	r.refs--
+	last := r.refs == 0
+	if last {
+		delete(m.byID, r.config.Hash)
+		m.group.Add(1)
+	}
+	m.mu.Unlock()
+	if !last {
+		return
+	}
+	r.cancel()
+	go func() {
+		defer m.group.Done()
+		<-r.done
+		if r.running != nil {
+			ctx, cancel := context.WithTimeout(m.ctx, drainTimeout)
+			defer cancel()
+			r.running.Close(ctx)
+		}
+	}()
+}
+
+// Runtimes returns all runtimes, for reports.
+func (m *Manager) Runtimes() []*Runtime {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []*Runtime
+	for _, r := range m.byID {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *Runtime) int {
+		return strings.Compare(a.config.Owner.String()+a.config.ID(), b.config.Owner.String()+b.config.ID())
+	})
+	return all
+}
+
+// Close ends every runtime, whoever holds it, and waits for it.
+func (m *Manager) Close() {
+	m.stop()
+	m.mu.Lock()
+	all := m.byID
+	m.byID = map[string]*Runtime{}
+	m.mu.Unlock()
+	for _, r := range all {
+		<-r.done
+		if r.running != nil {
+			r.running.Close(m.ctx)
+		}
+	}
+	m.group.Wait()
+}
+
+// load tries until it succeeds, fails for good, or ctx ends.
+func (m *Manager) load(ctx context.Context, r *Runtime) {
+	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		err := m.attempt(ctx, r)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		passes := m.fail(r, err)
+		if !passes {
+			return
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (m *Manager) attempt(ctx context.Context, r *Runtime) error {
+	select {
+	case m.loads <- struct{}{}:
+		defer func() { <-m.loads }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	f := r.config
+	img, err := m.o.Images.Get(ctx, f.Image)
+	if err != nil {
+		return err
+	}
+	guard := f.Guard || img.Manifest.Guard || slices.Contains(grant(f, img), "consumer")
+	if err := admit(f, img, guard); err != nil {
+		return err
+	}
+	if s := r.State(); s.Phase != Failed {
+		m.set(r, State{Phase: Compiling, Digest: img.Digest, Guard: guard})
+	}
+	running, err := m.start(ctx, f, img)
+	if err != nil {
+		return err
+	}
+	r.running = running
+	m.set(r, State{Phase: Ready, Digest: img.Digest, Guard: guard})
+	m.o.Log.Info("filter ready", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()), zap.String("digest", img.Digest))
+	return nil
+}
+
+// admit checks what is only known once the image is: its digest and whether it
+// is a guard.
+func admit(f *config.Filter, img *oci.Image, guard bool) error {
+	if slices.Contains(f.DeniedDigests, img.Digest) {
+		return &Fault{"RefusedByPolicy", fmt.Errorf("digest %s is denied by policy", img.Digest)}
+	}
+	if guard && f.OnError == config.Skip {
+		return &Fault{"InvalidConfig", errors.New("onError: skip is refused for a guard: remove it")}
+	}
+	return nil
+}
+
+// grant returns the capabilities that a filter holds: what the manifest lists,
+// for image entries as far as policy allows it.
+func grant(f *config.Filter, img *oci.Image) []string {
+	if f.Catalogue && len(f.Capabilities) == 0 {
+		return img.Manifest.Capabilities
+	}
+	var both []string
+	for _, c := range img.Manifest.Capabilities {
+		if slices.Contains(f.Capabilities, c) {
+			both = append(both, c)
+		}
+	}
+	return both
+}
+
+func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (Running, error) {
+	module, err := m.o.Engine.Load(ctx, img.Module)
+	if err != nil {
+		return nil, err
+	}
+	for _, abi := range m.o.ABIs {
+		if (img.Manifest.ABI == "" || img.Manifest.ABI == abi.Name()) && abi.Detect(module) {
+			return abi.Start(ctx, module, f, grant(f, img))
+		}
+	}
+	module.Close()
+	return nil, &Fault{"UnknownABI", errors.New("the module exports no ABI that is known here: want a proxy_abi_version_0_1_0, _0_2_0 or _0_2_1 marker")}
+}
+
+// fail records why an attempt failed; passes says that trying again may help.
+func (m *Manager) fail(r *Runtime, err error) (passes bool) {
+	reason := "InvalidModule"
+	var fault *Fault
+	switch {
+	case errors.As(err, &fault):
+		reason = fault.Reason
+	case errors.Is(err, oci.ErrForbidden):
+		reason = "PullForbidden"
+	case errors.Is(err, oci.ErrUnavailable):
+		reason, passes = "ImageUnavailable", true
+	case errors.Is(err, oci.ErrDigest):
+		reason = "DigestMismatch"
+	case errors.Is(err, oci.ErrReference):
+		reason = "InvalidConfig"
+	}
+	old := r.State()
+	if old.Phase != Failed || old.Message != err.Error() {
+		m.o.Log.Warn("filter cannot run", zap.Stringer("object", r.config.Owner), zap.String("plugin", r.config.ID()),
+			zap.String("image", r.config.Image), zap.String("reason", reason), zap.Error(err))
+		m.set(r, State{Phase: Failed, Reason: reason, Message: err.Error(), Digest: old.Digest, Guard: old.Guard})
+	}
+	return passes
+}
+
+func (m *Manager) set(r *Runtime, s State) {
+	s.Since = time.Now()
+	r.state.Store(&s)
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// failureLog returns a function that logs failing exchanges: the first at
+// once, then one line in ten seconds with the number left out.
+func (m *Manager) failureLog(f *config.Filter) func(*filter.Error) {
+	var mu sync.Mutex
+	var last time.Time
+	var silent int
+	return func(err *filter.Error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(last) < 10*time.Second {
+			silent++
+			return
+		}
+		m.o.Log.Warn("filter failed", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()),
+			zap.String("cause", err.Cause), zap.Int("notLogged", silent), zap.Error(err.Err))
+		last, silent = time.Now(), 0
+	}
+}

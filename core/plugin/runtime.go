@@ -1,0 +1,77 @@
+package plugin
+
+import (
+	"sync/atomic"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/filter"
+)
+
+// Phase is how far a runtime is.
+type Phase string
+
+// The phases, with the names that reports use (annotations.md, section 3).
+const (
+	Pulling   Phase = "Pulling"
+	Compiling Phase = "Compiling"
+	Ready     Phase = "Ready"
+	Failed    Phase = "Failed"
+)
+
+// State is what is known of a runtime; immutable.
+type State struct {
+	Phase   Phase
+	Reason  string // of a failure: "ImageUnavailable", "InvalidModule", ...
+	Message string // for operators; names the cause, never config or secrets
+	Digest  string // of the image, once known
+	Guard   bool   // known to guard access: by its entry, capability or manifest
+	Since   time.Time
+}
+
+// Runtime is the compiled, running form of one configured filter. It is shared
+// by reference count: Manager.Acquire adds one, Release drops one.
+type Runtime struct {
+	manager *Manager
+	config  *config.Filter
+	refs    int // guarded by Manager.mu
+
+	state   atomic.Pointer[State]
+	running Running // set before state says Ready
+	entry   entryParts
+	cancel  func()
+	done    chan struct{} // closed when the loader has ended
+}
+
+// State returns what is known now. Any goroutine may call it.
+func (r *Runtime) State() *State { return r.state.Load() }
+
+// Config returns the filter that r runs.
+func (r *Runtime) Config() *config.Filter { return r.config }
+
+// Entry returns f's place in a chain. f has r's hash, but may stand in another
+// part or have other exceptions. Only for a Ready runtime.
+func (r *Runtime) Entry(f *config.Filter) filter.Entry {
+	e := filter.Entry{
+		Filter:    r.running,
+		ID:        f.ID(),
+		OnError:   f.OnError,
+		BodyBytes: f.Limits.BodyBytes,
+		Failures:  r.entry.failures,
+		Failed:    r.entry.failed,
+	}
+	for _, x := range f.Except {
+		m := config.Match{PathType: x.PathType, Path: x.Path, Regex: x.Regex}
+		if len(x.Methods) == 0 {
+			e.Except = append(e.Except, m)
+		}
+		for _, m.Method = range x.Methods {
+			e.Except = append(e.Except, m)
+		}
+	}
+	return e
+}
+
+// Release drops a reference. The last one drains and closes the runtime; it
+// does not wait for that.
+func (r *Runtime) Release() { r.manager.release(r) }

@@ -1,0 +1,146 @@
+package snapshot
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/plugin"
+)
+
+// linker makes links.
+type linker struct {
+	plugins *plugin.Manager
+	now     func() time.Time
+}
+
+// choice is what runs in the place of one part of a chain.
+type choice struct {
+	part     *config.Part      // the part itself, or its last good form
+	runtimes []*plugin.Runtime // one for each of part's filters
+	warming  []*plugin.Runtime // of the part itself while its last good form runs
+	fault    *config.Fault
+	pending  bool
+}
+
+func (c *choice) equal(o *choice) bool {
+	return c.part == o.part && c.pending == o.pending && slices.Equal(c.runtimes, o.runtimes) && slices.Equal(c.warming, o.warming) &&
+		(c.fault == o.fault || c.fault != nil && o.fault != nil && *c.fault == *o.fault)
+}
+
+func (c *choice) release() {
+	for _, r := range c.runtimes {
+		r.Release()
+	}
+	for _, r := range c.warming {
+		r.Release()
+	}
+}
+
+// link looks at what the chain's filters are now. It returns nil if that is
+// what runs already.
+func (k *linker) link(c *Chain) *Link {
+	l := &Link{}
+	for _, part := range c.config.Load().Parts {
+		choice := k.choose(part)
+		if l.Fault == nil {
+			l.Fault = choice.fault
+		}
+		l.pending = l.pending || choice.pending
+		l.parts = append(l.parts, choice)
+	}
+	l.pending = l.pending && l.Fault == nil
+	if old := c.current.Load(); old != nil && slices.EqualFunc(old.parts, l.parts, func(a, b choice) bool { return a.equal(&b) }) {
+		l.drop()
+		return nil
+	}
+	if l.Fault == nil && !l.pending {
+		l.join()
+	}
+	return l
+}
+
+// join makes the two filter chains: what the Route and those before it declare
+// runs before the rule's own modifiers, the rest after.
+func (l *Link) join() {
+	var outer, inner []filter.Entry
+	split := -1
+	for i, c := range l.parts {
+		if c.part.Name == "route" || c.part.Name == "rule" {
+			split = i
+		}
+	}
+	for i, c := range l.parts {
+		for n, f := range c.part.Filters {
+			if e := c.runtimes[n].Entry(f); i <= split {
+				outer = append(outer, e)
+			} else {
+				inner = append(inner, e)
+			}
+		}
+	}
+	l.Outer, l.Inner = filter.New(outer), filter.New(inner)
+}
+
+// choose returns what runs in part's place: the part when all its filters are
+// ready, else its last good form if it has one that may serve.
+func (k *linker) choose(part *config.Part) choice {
+	c := choice{part: part, fault: part.Fault}
+	if part.Fault == nil {
+		c = k.acquire(part)
+		if c.fault == nil && !c.pending {
+			return c
+		}
+	}
+	if part.Fallback == nil || !k.now().Before(part.FallbackUntil) || !mayFallBack(&c) {
+		return c
+	}
+	old := k.acquire(part.Fallback)
+	if old.fault != nil || old.pending {
+		old.release()
+		return c
+	}
+	old.warming = c.runtimes
+	return old
+}
+
+// mayFallBack says whether last good may stand in for c: not for a part that
+// policy refuses, nor for one with a guard that last good lacks.
+func mayFallBack(c *choice) bool {
+	if c.fault != nil {
+		switch c.fault.Reason {
+		case "RefusedByPolicy", "SignatureInvalid", "PullForbidden", "SecretMissing", "GuardMissing":
+			return false
+		}
+	}
+	for i, r := range c.runtimes {
+		name := c.part.Filters[i].Name
+		if r.State().Guard && !slices.ContainsFunc(c.part.Fallback.Filters, func(f *config.Filter) bool { return f.Name == name }) {
+			return false
+		}
+	}
+	return true
+}
+
+// acquire pins the runtimes of a part's filters; the fault is that of the
+// first that failed.
+func (k *linker) acquire(part *config.Part) choice {
+	c := choice{part: part, fault: part.Fault}
+	for _, f := range part.Filters {
+		r := k.plugins.Acquire(f)
+		c.runtimes = append(c.runtimes, r)
+		switch s := r.State(); s.Phase {
+		case plugin.Failed:
+			if c.fault == nil {
+				c.fault = &config.Fault{Reason: s.Reason, Message: fmt.Sprintf("%s: %s: %s", part.Object, f.ID(), s.Message)}
+			}
+		case plugin.Ready:
+		default:
+			c.pending = true
+		}
+	}
+	c.pending = c.pending && c.fault == nil
+	return c
+}

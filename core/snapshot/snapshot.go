@@ -1,0 +1,114 @@
+package snapshot
+
+import (
+	"bytes"
+	"strings"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/router"
+	"penstock.dev/penstock/core/upstream"
+)
+
+// Snapshot is the compiled form of one config; immutable. An exchange loads it
+// once, and again only when what it pinned has closed.
+type Snapshot struct {
+	config *config.Config
+	ports  map[string]*Port // by config.Socket.Key
+	tables map[*config.RouteTable]*router.Table[*Rule]
+	rules  map[*config.Rule]*Rule
+	chains map[string]*Chain // by chainKey
+}
+
+// Config returns what the snapshot was compiled from.
+func (s *Snapshot) Config() *config.Config { return s.config }
+
+// Chains returns every chain, for reports.
+func (s *Snapshot) Chains() map[string]*Chain { return s.chains }
+
+// Port is the listeners that share a socket.
+type Port struct {
+	exact    map[string]*Listener
+	wildcard map[string]*Listener // by ".example"
+	any      *Listener
+}
+
+// Listener is one listener of a Gateway with its routes.
+type Listener struct {
+	Name    string // "namespace/gateway/listener"
+	Gateway *Gateway
+	Table   *router.Table[*Rule]
+}
+
+// Gateway is what the listeners of one Gateway share.
+type Gateway struct {
+	Name       string // "namespace/name"
+	Chain      *Chain // nil: none
+	Parameters *config.ProxyParameters
+}
+
+// Rule is a compiled rule of a route.
+type Rule struct {
+	Config   *config.Rule
+	Route    string // "namespace/name"
+	Name     string // for logs and metrics
+	Backends []Backend
+	Weights  uint64 // sum
+	Chain    *Chain // without a backend; nil: none
+	// Turn applies Config.Response; nil: nothing to apply.
+	Turn func(*exchange.Exchange)
+}
+
+// Backend is one choice of a rule.
+type Backend struct {
+	Config   *config.Backend
+	Upstream *upstream.Group // nil: invalid reference
+	Chain    *Chain          // nil: none
+	Turn     func(*exchange.Exchange)
+}
+
+// Port returns the listeners of a socket, nil if there is none.
+func (s *Snapshot) Port(key string) *Port { return s.ports[key] }
+
+// Listener returns the listener with the most specific hostname for a request;
+// nil if there is none. hostname is lower case, without port.
+func (p *Port) Listener(hostname []byte) *Listener {
+	if p == nil {
+		return nil
+	}
+	if l := p.exact[string(hostname)]; l != nil {
+		return l
+	}
+	if len(p.wildcard) > 0 {
+		for rest := hostname; ; {
+			i := bytes.IndexByte(rest, '.')
+			if i < 0 {
+				break
+			}
+			if l := p.wildcard[string(rest[i:])]; l != nil {
+				return l
+			}
+			rest = rest[i+1:]
+		}
+	}
+	return p.any
+}
+
+// add puts a listener under its hostname; the first one keeps it.
+func (p *Port) add(hostname string, l *Listener) {
+	suffix, isWildcard := strings.CutPrefix(hostname, "*")
+	switch {
+	case hostname == "":
+		if p.any == nil {
+			p.any = l
+		}
+	case isWildcard:
+		if p.wildcard[suffix] == nil {
+			p.wildcard[suffix] = l
+		}
+	default:
+		if p.exact[hostname] == nil {
+			p.exact[hostname] = l
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/plugin"
+	"penstock.dev/penstock/core/upstream"
+)
+
+// Sockets opens and closes the sockets of a snapshot. Implemented by listener.
+type Sockets interface {
+	// Reconcile makes the open sockets equal to these; those it cannot open are
+	// named in the error, the others are open.
+	Reconcile([]config.Socket) error
+}
+
+// Store holds the snapshot that serves and replaces it.
+type Store struct {
+	bind    netip.Addr
+	sockets Sockets
+	groups  *upstream.Set
+	linker  *linker
+
+	// Written under mu; read by every exchange.
+	current atomic.Pointer[Snapshot]
+
+	mu sync.Mutex // one Apply or relink at a time
+
+	ranMu sync.Mutex
+	ran   map[string]bool // part hashes that run or ran since they are configured
+}
+
+// New returns a Store that serves nothing yet. Listeners bind to bind.
+func New(bind netip.Addr, sockets Sockets, groups *upstream.Set, plugins *plugin.Manager) *Store {
+	return &Store{
+		bind: bind, sockets: sockets, groups: groups,
+		linker: &linker{plugins: plugins, now: time.Now},
+		ran:    map[string]bool{},
+	}
+}
+
+// Load returns the snapshot that serves; nil before the first Apply.
+func (s *Store) Load() *Snapshot { return s.current.Load() }
+
+// Ran reports whether the part with this hash has been warm in the running
+// configuration: what translate asks to find an object's last good part.
+func (s *Store) Ran(hash string) bool {
+	s.ranMu.Lock()
+	defer s.ranMu.Unlock()
+	return s.ran[hash]
+}
+
+// Apply compiles cfg and makes it serve. After an error of validation the old
+// snapshot serves; an error of the sockets leaves the new one serving on those
+// that are open.
+func (s *Store) Apply(cfg *config.Config) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("config refused: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.groups.Apply(cfg.Upstreams, cfg.Endpoints)
+	old := s.current.Load()
+	c := &compiler{old: old, groups: s.groups, linker: s.linker, socket: func(port uint16) config.Socket {
+		return config.Socket{Address: netip.AddrPortFrom(s.bind, port)}
+	}}
+	sockets := c.compile(cfg)
+	s.relink(c.new)
+	s.current.Store(c.new)
+	if old != nil {
+		for key, chain := range old.chains {
+			if c.new.chains[key] == nil {
+				chain.set(nil)
+			}
+		}
+	}
+	return s.sockets.Reconcile(sockets)
+}
+
+// relink gives every chain the link that its filters' states allow now.
+func (s *Store) relink(snapshot *Snapshot) {
+	ran := map[string]bool{}
+	for _, chain := range snapshot.chains {
+		if l := s.linker.link(chain); l != nil {
+			chain.set(l)
+		}
+		for _, p := range chain.current.Load().parts {
+			if p.fault == nil && !p.pending {
+				ran[p.part.Hash] = true
+			}
+		}
+	}
+	s.ranMu.Lock()
+	defer s.ranMu.Unlock()
+	for _, chain := range snapshot.chains { // keep what was warm as long as it is named
+		for _, part := range chain.config.Load().Parts {
+			for p := part; p != nil; p = p.Fallback {
+				ran[p.Hash] = ran[p.Hash] || s.ran[p.Hash]
+			}
+		}
+	}
+	s.ran = ran
+}
+
+// Run relinks chains whenever a filter runtime changes its state, and once a
+// minute for last good parts whose time is over. It returns when ctx is done.
+func (s *Store) Run(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.linker.plugins.Changed():
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		if current := s.current.Load(); current != nil {
+			s.relink(current)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Settled reports whether every chain is ready or has failed: the first
+// condition of readiness.
+func (s *Store) Settled() bool {
+	current := s.current.Load()
+	if current == nil {
+		return false
+	}
+	for _, c := range current.chains {
+		if !c.Settled() {
+			return false
+		}
+	}
+	return true
+}
+
+// Close gives every chain's runtimes back. Call it when no exchange is left.
+func (s *Store) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	current := s.current.Load()
+	if current == nil {
+		return
+	}
+	for _, c := range current.chains {
+		c.set(nil)
+	}
+}
+
+// Report is what /chains says of one part of a chain.
+type Report struct {
+	Target  string         `json:"target"`
+	Part    string         `json:"part"`
+	State   string         `json:"state"` // "Running", "LastGood", "Pending", "Broken"
+	Reason  string         `json:"reason,omitempty"`
+	Message string         `json:"message,omitempty"`
+	Filters []FilterReport `json:"filters,omitempty"`
+}
+
+// FilterReport is what /chains says of one filter.
+type FilterReport struct {
+	Name    string    `json:"name"`
+	Image   string    `json:"image"`
+	Digest  string    `json:"digest,omitempty"`
+	State   string    `json:"state"`
+	Reason  string    `json:"reason,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Guard   bool      `json:"guard,omitempty"`
+	Since   time.Time `json:"since"`
+}
+
+// Reports lists every part that the running chains are made of, each once.
+func (s *Store) Reports() []Report {
+	current := s.current.Load()
+	if current == nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	var all []Report
+	for _, chain := range current.chains {
+		for i, part := range chain.config.Load().Parts {
+			parts := chain.current.Load().parts
+			if i >= len(parts) || seen[part.Hash] {
+				continue
+			}
+			seen[part.Hash] = true
+			all = append(all, report(part, &parts[i]))
+		}
+	}
+	slices.SortFunc(all, func(a, b Report) int {
+		return slices.Compare([]string{a.Target, a.Part}, []string{b.Target, b.Part})
+	})
+	return all
+}
+
+func report(part *config.Part, c *choice) Report {
+	r := Report{Target: part.Object.String(), Part: part.Name, State: "Running"}
+	runtimes := c.runtimes
+	fault := c.fault
+	switch {
+	case c.part != part:
+		r.State, runtimes, fault = "LastGood", c.warming, part.Fault
+	case fault != nil:
+		r.State = "Broken"
+	case c.pending:
+		r.State = "Pending"
+	}
+	if fault != nil {
+		r.Reason, r.Message = fault.Reason, fault.Message
+	}
+	for _, rt := range runtimes {
+		state, f := rt.State(), rt.Config()
+		r.Filters = append(r.Filters, FilterReport{
+			Name: f.ID(), Image: f.Image, Digest: state.Digest, State: string(state.Phase),
+			Reason: state.Reason, Message: state.Message, Guard: state.Guard, Since: state.Since,
+		})
+	}
+	return r
+}
