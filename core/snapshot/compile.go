@@ -12,11 +12,11 @@ import (
 
 // compiler makes a snapshot from a config and the snapshot before.
 type compiler struct {
-	old    *Snapshot
-	groups *upstream.Set
-	linker *linker
-	new    *Snapshot
-	socket func(port uint16) config.Socket
+	old     *Snapshot
+	groups  *upstream.Set
+	metrics *Metrics
+	new     *Snapshot
+	socket  func(port uint16) config.Socket
 }
 
 func (c *compiler) compile(cfg *config.Config) []config.Socket {
@@ -102,11 +102,11 @@ func (c *compiler) rule(cfg *config.Rule, route string) *Rule {
 	if done := c.new.rules[cfg]; done != nil {
 		return done
 	}
-	r := &Rule{Config: cfg, Route: route, Name: cfg.Name, Chain: c.chain(cfg.Chain), Turn: turn(cfg.Response)}
+	r := &Rule{Config: cfg, Route: route, Name: cfg.Name, Chain: c.chain(cfg.Chain), Turn: turn(cfg.Response), Counters: c.metrics.of(cfg.Name, "")}
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]
 		r.Weights += uint64(b.Weight)
-		r.Backends = append(r.Backends, Backend{Config: b, Upstream: c.group(b.Upstream), Chain: c.chain(b.Chain), Turn: turn(b.Response)})
+		r.Backends = append(r.Backends, Backend{Config: b, Upstream: c.group(b.Upstream), Chain: c.chain(b.Chain), Turn: turn(b.Response), Counters: c.metrics.of(cfg.Name, b.Service)})
 	}
 	if c.old != nil {
 		if old := c.old.rules[cfg]; old != nil && old.same(r) {

@@ -56,7 +56,8 @@ type Rule struct {
 	Weights  uint64 // sum
 	Chain    *Chain // without a backend; nil: none
 	// Turn applies Config.Response; nil: nothing to apply.
-	Turn func(*exchange.Exchange)
+	Turn     func(*exchange.Exchange)
+	Counters *Counters // of exchanges without a backend
 }
 
 // Backend is one choice of a rule.
@@ -65,6 +66,7 @@ type Backend struct {
 	Upstream *upstream.Group // nil: invalid reference
 	Chain    *Chain          // nil: none
 	Turn     func(*exchange.Exchange)
+	Counters *Counters
 }
 
 // Port returns the listeners of a socket, nil if there is none.

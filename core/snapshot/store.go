@@ -11,6 +11,7 @@ import (
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/plugin"
+	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/core/upstream"
 )
 
@@ -27,6 +28,7 @@ type Store struct {
 	sockets Sockets
 	groups  *upstream.Set
 	linker  *linker
+	metrics *Metrics
 
 	// Written under mu; read by every exchange.
 	current atomic.Pointer[Snapshot]
@@ -38,13 +40,17 @@ type Store struct {
 }
 
 // New returns a Store that serves nothing yet. Listeners bind to bind.
-func New(bind netip.Addr, sockets Sockets, groups *upstream.Set, plugins *plugin.Manager) *Store {
+func New(bind netip.Addr, sockets Sockets, groups *upstream.Set, plugins *plugin.Manager, m *telemetry.Metrics) *Store {
 	return &Store{
 		bind: bind, sockets: sockets, groups: groups,
-		linker: &linker{plugins: plugins, now: time.Now},
-		ran:    map[string]bool{},
+		linker:  &linker{plugins: plugins, now: time.Now},
+		metrics: NewMetrics(m),
+		ran:     map[string]bool{},
 	}
 }
+
+// Metrics counts what the snapshots serve.
+func (s *Store) Metrics() *Metrics { return s.metrics }
 
 // Load returns the snapshot that serves; nil before the first Apply.
 func (s *Store) Load() *Snapshot { return s.current.Load() }
@@ -68,12 +74,13 @@ func (s *Store) Apply(cfg *config.Config) error {
 	defer s.mu.Unlock()
 	s.groups.Apply(cfg.Upstreams, cfg.Endpoints)
 	old := s.current.Load()
-	c := &compiler{old: old, groups: s.groups, linker: s.linker, socket: func(port uint16) config.Socket {
+	c := &compiler{old: old, groups: s.groups, metrics: s.metrics, socket: func(port uint16) config.Socket {
 		return config.Socket{Address: netip.AddrPortFrom(s.bind, port)}
 	}}
 	sockets := c.compile(cfg)
 	s.relink(c.new)
 	s.current.Store(c.new)
+	s.metrics.forget(old, c.new)
 	if old != nil {
 		for key, chain := range old.chains {
 			if c.new.chains[key] == nil {

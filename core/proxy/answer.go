@@ -1,0 +1,94 @@
+package proxy
+
+import (
+	"errors"
+	"strconv"
+
+	"penstock.dev/penstock/core/exchange"
+)
+
+// Field names and values that the proxy writes.
+var (
+	contentType = []byte("Content-Type")
+	plainText   = []byte("text/plain; charset=utf-8")
+	retryAfter  = []byte("Retry-After")
+	oneSecond   = []byte("1")
+	location    = []byte("Location")
+)
+
+// answerError makes err the exchange's response: a short text that names no
+// detail. The response's way back is still to come.
+func (h *HTTP) answerError(s *state, err *exchange.Error) {
+	x := s.x
+	x.Err = err
+	l := &x.Local
+	l.Header.Reset()
+	l.Status, l.Details, l.GRPCStatus = err.Status, "", -1
+	l.Header.Add(contentType, plainText)
+	if err.Reason == "chain-pending" || err.Reason == "overflow" {
+		l.Header.Add(retryAfter, oneSecond)
+	}
+	text := StatusText(err.Status)
+	var broken *brokenChain
+	if errors.As(err, &broken) {
+		text = broken.reason
+		if x.Service != "" {
+			text = "Service " + x.Service + ": " + text
+		}
+	}
+	l.Body = x.Arena.CopyString(strconv.Itoa(err.Status) + " " + text + "\n")
+	s.respondWith(l)
+}
+
+// respondWith makes l the response.
+func (s *state) respondWith(l *exchange.Local) {
+	if s.params == nil { // no listener was found: no filter has run, none will
+		s.run.Start(s.x, waitNothing)
+		s.run.Replace(l)
+		return
+	}
+	s.start()
+	s.run.Replace(l)
+}
+
+// redirect answers as the rule's RequestRedirect says (Gateway API,
+// HTTPRequestRedirectFilter).
+func (h *HTTP) redirect(s *state) {
+	x, r := s.x, s.rule.Config.Redirect
+	scheme := r.Scheme
+	if scheme == "" {
+		scheme = string(x.Request.Scheme)
+	}
+	name := r.Hostname
+	if name == "" {
+		name = string(s.request.Hostname)
+	}
+	port := redirectPort(s, r.Scheme, r.Port)
+	if port != 0 && !(scheme == "http" && port == 80) && !(scheme == "https" && port == 443) {
+		name += ":" + strconv.Itoa(int(port))
+	}
+	target := x.Request.Path
+	if r.Path != nil {
+		target = rewritePath(x, r.Path, s.match)
+	}
+	l := &x.Local
+	l.Header.Reset()
+	l.Status, l.Details, l.GRPCStatus, l.Body = r.Status, "", -1, nil
+	l.Header.Add(location, x.Arena.CopyString(scheme+"://"+name+string(target)))
+	s.respondWith(l)
+}
+
+// redirectPort: the filter's port; else the well-known one of the filter's
+// scheme; else the port of the listener that was reached.
+func redirectPort(s *state, scheme string, port uint16) uint16 {
+	if port != 0 {
+		return port
+	}
+	switch scheme {
+	case "http":
+		return 80
+	case "https":
+		return 443
+	}
+	return s.x.Conn.Local.Port()
+}

@@ -1,0 +1,205 @@
+package proxy
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/router"
+	"penstock.dev/penstock/core/snapshot"
+)
+
+// Log records finished exchanges.
+type Log interface {
+	// Exchange writes one record. It keeps nothing of x.
+	Exchange(x *exchange.Exchange, took time.Duration)
+}
+
+// HTTP serves exchanges from the snapshot that is current when they begin.
+type HTTP struct {
+	store   *snapshot.Store
+	log     Log // nil: none
+	metrics *snapshot.Metrics
+	states  sync.Pool
+}
+
+// New returns the handler that the listeners call.
+func New(store *snapshot.Store, log Log) *HTTP {
+	return &HTTP{store: store, log: log, metrics: store.Metrics(), states: sync.Pool{New: func() any { return new(state) }}}
+}
+
+// state is what the proxy keeps of one exchange.
+type state struct {
+	x        *exchange.Exchange
+	run      filter.Run
+	begun    bool // run was started
+	gateway  *snapshot.Gateway
+	listener *snapshot.Listener
+	params   *config.ProxyParameters
+	rule     *snapshot.Rule
+	match    *config.Match
+	backend  *snapshot.Backend
+	request  router.Request
+	pins     [2]*snapshot.Link
+	pinned   int
+}
+
+// errDone ends the request's way without an error: exchange.Response is set.
+var errDone = &exchange.Error{Status: 599, Reason: "done", Err: errors.New("answered")}
+
+// Serve implements exchange.Handler.
+func (h *HTTP) Serve(x *exchange.Exchange) {
+	s := h.states.Get().(*state)
+	s.x = x
+	err := h.request(s)
+	if err == nil {
+		err = h.send(s)
+	}
+	if err != nil && err != errDone {
+		h.answerError(s, err)
+	}
+	h.respond(s)
+	h.done(s)
+}
+
+// request is the way in: it ends with nil when the request is to be sent.
+func (h *HTTP) request(s *state) *exchange.Error {
+	if err := h.findListener(s); err != nil {
+		return err
+	}
+	if err := h.runGateway(s); err != nil {
+		return err
+	}
+	if err := h.findRule(s); err != nil {
+		return err
+	}
+	if err := h.runChain(s); err != nil {
+		return err
+	}
+	h.outgoing(s)
+	return outcome(s, s.run.RequestBody())
+}
+
+// send is the way to the upstream and the response's first step back.
+func (h *HTTP) send(s *state) *exchange.Error {
+	s.x.Phase = exchange.PhaseSend
+	b := s.backend
+	if b == nil || b.Upstream == nil {
+		return noBackend(s)
+	}
+	if err := b.Upstream.Send(s.x, s.rule.Config.BackendTimeout); err != nil {
+		if own := s.run.Err(); own != nil { // a body filter ended it, the upstream only noticed
+			return own
+		}
+		if s.x.AnsweredBy != "" && s.x.Response.Status != 0 {
+			return errDone
+		}
+		return err
+	}
+	return nil
+}
+
+// respond is the way out: response filters, then the client. A filter that
+// fails is answered for once by the proxy; the filters before it see that.
+func (h *HTTP) respond(s *state) {
+	x := s.x
+	for range maxAnswers {
+		x.Phase = exchange.PhaseResponse
+		out := passed
+		if s.begun {
+			if out = s.run.Response(); out == filter.Passed {
+				x.Phase = exchange.PhaseResponseBody
+				out = s.run.ResponseBody()
+			}
+		}
+		if out == filter.Passed {
+			break
+		}
+		if out == filter.Failed {
+			err := s.run.Err()
+			if err.Reason == "plugin-reset" || err.Reason == "client-gone" {
+				x.Err = err
+				return
+			}
+			h.answerError(s, err)
+		}
+	}
+	if x.Err != nil && (x.Err.Reason == "plugin-reset" || x.Err.Reason == "client-gone") {
+		if x.Response.Body != nil {
+			x.Response.Body.Close()
+		}
+		return
+	}
+	x.Phase = exchange.PhaseEncode
+	if err := x.Client.Send(x); err != nil && x.Err == nil {
+		x.Err = encodeError(s, err)
+	}
+}
+
+const (
+	passed = filter.Passed
+	// maxAnswers bounds how often a response can be replaced on its way out:
+	// each time fewer filters are left.
+	maxAnswers = 64
+)
+
+// encodeError says whose fault a response is that could not be sent whole.
+func encodeError(s *state, err error) *exchange.Error {
+	if own := s.run.Err(); s.begun && own != nil {
+		return own
+	}
+	var known *exchange.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	return &exchange.Error{Phase: exchange.PhaseEncode, Side: exchange.SideClient, Status: 499, Reason: "client-gone", Err: err}
+}
+
+// done logs, counts and frees.
+func (h *HTTP) done(s *state) {
+	x := s.x
+	x.Phase = exchange.PhaseDone
+	took := time.Since(x.Start)
+	if s.begun {
+		s.run.Done()
+	}
+	for i := range s.pinned {
+		s.pins[i].Release()
+		s.pins[i] = nil
+	}
+	h.count(s, took)
+	if h.log != nil {
+		h.log.Exchange(x, took)
+	}
+	run := s.run
+	*s = state{run: run}
+	h.states.Put(s)
+}
+
+// outcome turns what a pass through filters said into the way to go on.
+func outcome(s *state, o filter.Outcome) *exchange.Error {
+	switch o {
+	case filter.Answered:
+		return errDone
+	case filter.Failed:
+		return s.run.Err()
+	}
+	return nil
+}
+
+func (h *HTTP) count(s *state, took time.Duration) {
+	c := h.metrics.None
+	if s.backend != nil {
+		c = s.backend.Counters
+	} else if s.rule != nil {
+		c = s.rule.Counters
+	}
+	status := 0
+	if s.x.HeadersSent {
+		status = s.x.Response.Status
+	}
+	c.Finished(status, took)
+}

@@ -1,0 +1,242 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/router"
+	"penstock.dev/penstock/core/snapshot"
+)
+
+// What can go wrong before the upstream is asked.
+var (
+	errNoListener = errors.New("no listener has this hostname")
+	errNoRoute    = errors.New("no route matches")
+	errPath       = errors.New("the path cannot be normalised")
+	errNoBackend  = errors.New("the rule has no backend that can be used")
+	errNotServing = errors.New("no configuration yet")
+)
+
+func fault(phase exchange.Phase, side exchange.Side, status int, reason string, err error) *exchange.Error {
+	return &exchange.Error{Phase: phase, Side: side, Status: status, Reason: reason, Err: err}
+}
+
+// findListener chooses the Gateway's listener and readies what routing looks at.
+func (h *HTTP) findListener(s *state) *exchange.Error {
+	x := s.x
+	x.Phase = exchange.PhaseGateway
+	x.Original.Method, x.Original.Authority, x.Original.Path = x.Request.Method, x.Request.Authority, x.Request.Path
+	if err := s.target(); err != nil {
+		return err
+	}
+	current := h.store.Load()
+	if current == nil {
+		return fault(exchange.PhaseGateway, exchange.SideProxy, 503, "not-ready", errNotServing)
+	}
+	s.listener = current.Port(x.Conn.Socket).Listener(s.request.Hostname)
+	if s.listener == nil {
+		return fault(exchange.PhaseGateway, exchange.SideClient, 404, "no-listener", errNoListener)
+	}
+	s.gateway = s.listener.Gateway
+	s.params = s.gateway.Parameters
+	x.Gateway, x.Listener = s.gateway.Name, s.listener.Name
+	return nil
+}
+
+// target fills s.request from the request as it is now.
+func (s *state) target() *exchange.Error {
+	x := s.x
+	path, query := router.SplitQuery(x.Request.Path)
+	normal, dots, err := router.Normalise(path, x.Arena.Alloc)
+	if err != nil {
+		return fault(exchange.PhaseDecode, exchange.SideClient, 400, "bad-path", errPath)
+	}
+	if dots { // what the upstream gets is what was matched
+		x.Request.Path = join(&x.Arena, normal, query, len(path) < len(x.Request.Path))
+		normal, query = router.SplitQuery(x.Request.Path)
+	}
+	s.request = router.Request{
+		Hostname: hostname(&x.Arena, x.Request.Authority),
+		Path:     normal, Query: query,
+		Method: x.Request.Method, Header: &x.Request.Header,
+	}
+	return nil
+}
+
+func join(a *exchange.Arena, path, query []byte, hasQuery bool) []byte {
+	if !hasQuery {
+		return path
+	}
+	p := a.Alloc(len(path) + 1 + len(query))
+	copy(p, path)
+	p[len(path)] = '?'
+	copy(p[len(path)+1:], query)
+	return p
+}
+
+// hostname returns authority without port, in lower case, without the final dot.
+func hostname(a *exchange.Arena, authority []byte) []byte {
+	name := authority
+	if i := bytes.LastIndexByte(name, ':'); i >= 0 && bytes.IndexByte(name[i:], ']') < 0 {
+		name = name[:i]
+	}
+	name = bytes.TrimSuffix(name, []byte("."))
+	for i, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			lower := a.Copy(name)
+			for j := i; j < len(lower); j++ {
+				if c := lower[j]; 'A' <= c && c <= 'Z' {
+					lower[j] = c | 0x20
+				}
+			}
+			return lower
+		}
+	}
+	return name
+}
+
+// runGateway runs the Gateway's part of the chain; what it changes counts for
+// the match.
+func (h *HTTP) runGateway(s *state) *exchange.Error {
+	if s.gateway.Chain == nil {
+		return nil
+	}
+	link, err := s.pin(s.gateway.Chain)
+	if err != nil {
+		return err
+	}
+	if err := s.runOne(link.Outer); err != nil {
+		return err
+	}
+	if err := s.runOne(link.Inner); err != nil {
+		return err
+	}
+	return s.target()
+}
+
+func (s *state) runOne(c *filter.Chain) *exchange.Error {
+	s.x.Phase = exchange.PhaseRequest
+	s.start()
+	return outcome(s, s.run.Request(c, s.request.Path))
+}
+
+func (s *state) start() {
+	if !s.begun {
+		s.begun = true
+		s.run.Start(s.x, filter.Limits{Wait: s.params.ResponseTimeout})
+	}
+}
+
+// pin acquires what the chain runs; a broken chain answers 503 with the object
+// and the reason.
+func (s *state) pin(c *snapshot.Chain) (*snapshot.Link, *exchange.Error) {
+	link, err := c.Acquire()
+	if err != nil {
+		return nil, fault(s.x.Phase, exchange.SidePlugin, 503, "chain-pending", err)
+	}
+	s.pins[s.pinned] = link
+	s.pinned++
+	if link.Fault != nil {
+		return nil, fault(s.x.Phase, exchange.SidePlugin, 503, "chain-broken", &brokenChain{link.Fault.Reason, link.Fault.Message})
+	}
+	return link, nil
+}
+
+// brokenChain is the error of an exchange whose chain cannot run.
+type brokenChain struct{ reason, message string }
+
+func (b *brokenChain) Error() string { return b.reason + ": " + b.message }
+
+// findRule chooses rule and backend.
+func (h *HTTP) findRule(s *state) *exchange.Error {
+	x := s.x
+	x.Phase = exchange.PhaseMatch
+	rule, match, ok := s.listener.Table.Find(&s.request)
+	if !ok {
+		return fault(exchange.PhaseMatch, exchange.SideClient, 404, "no-route", errNoRoute)
+	}
+	s.rule, s.match = rule, match
+	x.Route = rule.Name
+	if rule.Weights > 0 {
+		s.backend = pick(rule)
+		x.Service = s.backend.Config.Service
+	}
+	return nil
+}
+
+// pick chooses a backend by weight.
+func pick(r *snapshot.Rule) *snapshot.Backend {
+	if len(r.Backends) == 1 {
+		return &r.Backends[0]
+	}
+	n := rand.Uint64N(r.Weights)
+	for i := range r.Backends {
+		weight := uint64(r.Backends[i].Config.Weight)
+		if n < weight {
+			return &r.Backends[i]
+		}
+		n -= weight
+	}
+	panic("BUG: weights do not add up")
+}
+
+// runChain runs the rest of the chain, with the rule's own filters at their
+// place: after what the Route declares, before what the Service declares.
+func (h *HTTP) runChain(s *state) *exchange.Error {
+	chain, turn := s.rule.Chain, s.rule.Turn
+	if s.backend != nil {
+		chain = s.backend.Chain
+	}
+	var inner *filter.Chain
+	if chain != nil {
+		link, err := s.pin(chain)
+		if err != nil {
+			return err
+		}
+		if err := s.runOne(link.Outer); err != nil {
+			return err
+		}
+		inner = link.Inner
+	}
+	if turn != nil {
+		s.start()
+		s.run.Turn(turn)
+	}
+	for i := range s.rule.Config.Request {
+		snapshot.Modify(&s.x.Request.Header, &s.rule.Config.Request[i])
+	}
+	if s.rule.Config.Redirect != nil {
+		h.redirect(s)
+		return errDone
+	}
+	if inner != nil {
+		if err := s.runOne(inner); err != nil {
+			return err
+		}
+	}
+	if s.backend == nil {
+		return noBackend(s)
+	}
+	if s.backend.Turn != nil {
+		s.start()
+		s.run.Turn(s.backend.Turn)
+	}
+	for i := range s.backend.Config.Request {
+		snapshot.Modify(&s.x.Request.Header, &s.backend.Config.Request[i])
+	}
+	return nil
+}
+
+func noBackend(s *state) *exchange.Error {
+	status := s.rule.Config.Status
+	if s.backend != nil {
+		status = s.backend.Config.Status
+	}
+	if status == 0 {
+		status = 503
+	}
+	return fault(exchange.PhaseSend, exchange.SideProxy, status, "no-backend", errNoBackend)
+}

@@ -1,0 +1,81 @@
+package snapshot
+
+import (
+	"time"
+
+	"penstock.dev/penstock/core/telemetry"
+)
+
+// Metrics counts finished exchanges by the route's and the Service's names,
+// which come from config.
+type Metrics struct {
+	requests telemetry.Counters
+	duration telemetry.Histograms
+	// None counts exchanges for which no route was found.
+	None *Counters
+}
+
+// Counters is the handles of one rule and backend.
+type Counters struct {
+	key      [2]string // route, Service
+	classes  [6]telemetry.Counter
+	duration telemetry.Histogram
+}
+
+var classes = [...]string{"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+// NewMetrics makes the families.
+func NewMetrics(m *telemetry.Metrics) *Metrics {
+	t := &Metrics{
+		requests: m.Counters("penstock_proxy_requests_total", "Finished exchanges by route, Service and class of status; 0xx: no response was sent.", "route", "service", "class"),
+		duration: m.Histograms("penstock_proxy_request_duration_seconds", "Time from a request's first byte to its response's last.", telemetry.Seconds(), "route", "service"),
+	}
+	t.None = t.of("", "")
+	return t
+}
+
+func (t *Metrics) of(route, service string) *Counters {
+	c := &Counters{key: [2]string{route, service}, duration: t.duration.With(route, service)}
+	for i, class := range classes {
+		c.classes[i] = t.requests.With(route, service, class)
+	}
+	return c
+}
+
+// Finished counts an exchange; status 0 means that no response was sent.
+func (c *Counters) Finished(status int, took time.Duration) {
+	c.classes[min(max(status/100, 0), 5)].Inc()
+	c.duration.Observe(took.Seconds())
+}
+
+// forget removes the series of rules that are in old and not in current.
+func (t *Metrics) forget(old, current *Snapshot) {
+	if old == nil {
+		return
+	}
+	gone := map[[2]string]bool{}
+	for cfg, r := range old.rules {
+		if current.rules[cfg] != r {
+			r.each(func(c *Counters) { gone[c.key] = true })
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	for _, r := range current.rules {
+		r.each(func(c *Counters) { delete(gone, c.key) })
+	}
+	for key := range gone {
+		for _, class := range classes {
+			t.requests.Delete(key[0], key[1], class)
+		}
+		t.duration.Delete(key[0], key[1])
+	}
+}
+
+func (r *Rule) each(f func(*Counters)) {
+	f(r.Counters)
+	for i := range r.Backends {
+		f(r.Backends[i].Counters)
+	}
+}
