@@ -15,12 +15,10 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
-	"oras.land/oras-go/v2/registry/remote/retry"
-
-	"oras.land/oras-go/v2/errdef"
 )
 
 // Dialer opens a connection to a registry. control is called with the address
@@ -144,7 +142,7 @@ func (s *Store) client(registry string, local bool) *http.Client {
 			})
 		},
 	}
-	return &http.Client{Transport: retry.NewTransport(transport)}
+	return &http.Client{Transport: transport}
 }
 
 // admit says whether a registry client may connect to a.

@@ -1,0 +1,68 @@
+# make help lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export GOFLAGS ?= -buildvcs=false
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PLUGINS  := $(notdir $(patsubst %/,%,$(wildcard plugins-src/*/)))
+MODULES  := . wasm-sdk/go conformance $(addprefix plugins-src/,$(PLUGINS))
+FUZZTIME ?= 10s
+GUEST    := GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags='-s -w'
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/penstock
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/penstock ./cmd/penstock
+
+.PHONY: plugins
+plugins: build ## Build the bundled plugins into the OCI layout build/plugins
+	@for p in $(PLUGINS); do \
+		echo "plugin $$p"; \
+		(cd plugins-src/$$p && $(GUEST) -o ../../build/$$p.wasm .) && \
+		bin/penstock image pack --layout build/plugins --name penstock.dev/plugins/$$p:1 \
+			--manifest plugins-src/$$p/plugin.json --schema plugins-src/$$p/schema.json build/$$p.wasm || exit 1; \
+	done
+
+.PHONY: run
+run: plugins ## Serve examples/quickstart on 127.0.0.1:8080 until Ctrl-C
+	go build -o bin/quickstart-upstream ./examples/quickstart/upstream
+	go build -o bin/quickstart ./examples/quickstart/start
+	@exec bin/quickstart
+
+.PHONY: test
+test: cc plugins check ## All checks, tests with the race detector, and short conformance runs
+	@for m in $(MODULES); do echo "test $$m"; (cd $$m && go test -race -shuffle=on -timeout 20m ./...) || exit 1; done
+
+.PHONY: check
+check: ## Format, tidy, vet and lint
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
+	@for m in $(MODULES); do echo "check $$m"; (cd $$m && go mod tidy -diff && go vet ./...) || exit 1; done
+	go tool -modfile=tools/go.mod golangci-lint run ./...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME each
+	@for m in $(MODULES); do (cd $$m && for p in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "fuzz $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+		done; done) || exit 1; done
+
+.PHONY: bench
+bench: plugins ## Measure against nginx, HAProxy and Caddy; writes bench/results.md
+	bench/run.sh
+
+.PHONY: soak
+soak: plugins ## Ten minutes of load while the YAML is rewritten each second
+	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 30m -run '^TestSoak$$' -v ./soak
+
+.PHONY: conformance
+conformance: plugins ## The full public suites
+	cd conformance && go test -count=1 -timeout 60m -v ./...
+
+.PHONY: cc
+cc: # the race detector needs a C compiler
+	@command -v gcc >/dev/null || command -v clang >/dev/null || \
+		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev; } || \
+		{ echo "make test needs a C compiler (gcc or clang) for the race detector: install one"; exit 1; }
