@@ -1,0 +1,255 @@
+package h1
+
+import (
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/bufpool"
+	"penstock.dev/penstock/core/telemetry"
+)
+
+// Server serves client connections. It is made once and used by all of them;
+// its methods are safe for use by several goroutines.
+type Server struct {
+	handler  exchange.Handler
+	rejected func(conn *exchange.Conn, status int, reason string)
+	refusals map[*Refused]telemetry.Counter
+	pool     bufpool.Pool
+	date     atomic.Pointer[date]
+}
+
+// NewServer returns a Server that hands exchanges to h. rejected, if it is not
+// nil, is told of every request that the codec itself refused, on the
+// connection's goroutine. Refusals are counted in
+// penstock_codec_rejected_total, by reason.
+func NewServer(h exchange.Handler, m *telemetry.Metrics, rejected func(conn *exchange.Conn, status int, reason string)) *Server {
+	s := &Server{handler: h, rejected: rejected, refusals: map[*Refused]telemetry.Counter{}}
+	c := m.Counters("penstock_codec_rejected_total", "Requests that the HTTP codec refused.", "reason")
+	for _, r := range refusals() {
+		s.refusals[r] = c.With(r.Reason)
+	}
+	return s
+}
+
+// Conn is one client connection in service. It is the exchange.Client of its
+// exchanges.
+type Conn struct {
+	server *Server
+	w      wire
+	in     reader
+	p      *config.ProxyParameters
+	lim    limits
+	hd     head
+	x      exchange.Exchange
+	body   requestBody
+	out    sender
+
+	draining atomic.Bool
+	waiting  atomic.Bool // between exchanges
+
+	last    bool // no exchange follows this one
+	linger  bool // the client may still send: close in two steps
+	reset   bool // a response was cut short
+	sent    bool // Send was called
+	watcher *watcher
+
+	// 100 (Continue) is sent by whoever reads the body, the final response by
+	// the exchange's goroutine.
+	mu     sync.Mutex
+	expect bool // the client waits for a 100 that was not sent yet
+}
+
+// NewConn readies nc, which conn describes, for Serve. p is for its whole life.
+func (s *Server) NewConn(nc net.Conn, conn *exchange.Conn, p *config.ProxyParameters) *Conn {
+	c := &Conn{server: s, p: p, lim: limits{line: p.RequestLineBytes, bytes: p.HeaderBytes, fields: p.HeaderFields}}
+	c.w.init(nc, &s.pool)
+	c.in = reader{w: &c.w, pool: &s.pool}
+	c.out = sender{w: &c.w, pool: &s.pool, idle: p.IdleTimeout}
+	c.x.Conn, c.x.Client = conn, c
+	c.body.c = c
+	c.body.content = content{in: &c.in, idle: p.IdleTimeout, lim: &c.lim, trusted: conn.Trusted}
+	return c
+}
+
+// Serve serves exchanges until the client or Drain ends it, and closes the
+// connection. It is called once, on the connection's own goroutine.
+func (c *Conn) Serve() {
+	defer c.close()
+	for c.next() {
+		c.server.handler.Serve(&c.x)
+		if !c.finish() {
+			return
+		}
+	}
+}
+
+// Drain lets the exchange in flight finish and closes the connection then; at
+// once if there is none. It may be called by any goroutine.
+func (c *Conn) Drain() {
+	c.draining.Store(true)
+	if c.waiting.Load() {
+		c.w.interrupt()
+	}
+}
+
+// Abort closes the connection whatever it does. It may be called by any
+// goroutine.
+func (c *Conn) Abort() { c.w.nc.Close() }
+
+// next reads the next request head; false ends the connection.
+func (c *Conn) next() bool {
+	c.x.Reset()
+	c.sent, c.last = false, false
+	if c.in.r == c.in.end && !c.await() {
+		return false
+	}
+	c.x.Start = time.Now()
+	if err := c.readHead(); err != nil {
+		if refused, ok := err.(*Refused); ok {
+			c.refuse(refused)
+		}
+		return false
+	}
+	return true
+}
+
+// await waits for a request's first byte; it holds no buffer while it does.
+func (c *Conn) await() bool {
+	c.in.release()
+	c.w.armRead(time.Now(), c.p.IdleTimeout)
+	c.waiting.Store(true)
+	defer c.waiting.Store(false)
+	for !c.draining.Load() {
+		err := c.in.first()
+		if err != errInterrupted {
+			return err == nil
+		}
+	}
+	return false
+}
+
+// readHead reads and parses a head; what is buffered comes first.
+func (c *Conn) readHead() error {
+	fresh := 0 // where bytes begin that were not looked at
+	for seen := 0; ; {
+		b := c.in.buffered()
+		if newline(b[fresh:]) || len(b) >= 2*seen {
+			n, refused := parseRequest(b, &c.lim, &c.hd, &c.x)
+			if refused != nil {
+				return refused
+			}
+			if n > 0 {
+				c.in.take(n)
+				c.in.pin()
+				c.begin()
+				return nil
+			}
+			seen = len(b)
+		}
+		fresh = len(b)
+		// The timeout runs from the first byte, however often bytes come.
+		left := c.p.HeaderTimeout - time.Since(c.x.Start)
+		if left <= 0 {
+			return errHeaderTimeout
+		}
+		switch err := c.in.fill(left); err {
+		case nil, errInterrupted:
+		case errTimeout:
+			return errHeaderTimeout
+		default:
+			return err
+		}
+	}
+}
+
+func newline(b []byte) bool {
+	for _, c := range b {
+		if c == '\n' {
+			return true
+		}
+	}
+	return false
+}
+
+// begin sets the request's body up from its head.
+func (c *Conn) begin() {
+	q, hd := &c.x.Request, &c.hd
+	c.last = hd.close || q.Version == exchange.HTTP10 && !hd.keepAlive
+	switch {
+	case hd.chunked:
+		c.body.start(formChunked, -1, &q.Trailer)
+		q.Body, q.ContentLength = &c.body, -1
+	case hd.length > 0:
+		c.body.start(formLength, hd.length, &q.Trailer)
+		q.Body, q.ContentLength = &c.body, hd.length
+	default:
+		c.body.start(formNone, 0, &q.Trailer)
+		q.Body, q.ContentLength = nil, 0
+		c.expect = false
+		return
+	}
+	// A client that began to send the body does not wait (RFC 9110, 10.1.1).
+	c.expect = hd.expect && q.Version >= exchange.HTTP11 && c.in.r == c.in.end
+}
+
+// finish ends an exchange; false if the connection ends with it.
+func (c *Conn) finish() bool {
+	c.stopWatch()
+	c.body.Close()
+	if !c.sent || c.reset {
+		return false
+	}
+	if !c.body.discard() || c.last {
+		return false
+	}
+	c.in.unpin()
+	return true
+}
+
+// refuse answers a request that is not accepted, and closes.
+func (c *Conn) refuse(r *Refused) {
+	c.server.refusals[r].Inc()
+	if c.server.rejected != nil {
+		c.server.rejected(c.x.Conn, r.Status, r.Reason)
+	}
+	c.answer(r.Status)
+	c.linger = true
+}
+
+// How a connection is closed that the client may still be sending on.
+const (
+	lingerTime  = 2 * time.Second
+	lingerBytes = 256 << 10
+)
+
+// close closes the connection. Where the client may be sending, reading on for
+// a moment keeps its unread bytes from destroying our answer (RFC 9112, 9.6).
+func (c *Conn) close() {
+	c.stopWatch()
+	c.in.release()
+	c.out.release()
+	if c.reset {
+		if c.w.tcp != nil {
+			c.w.tcp.SetLinger(0)
+		}
+	} else if half, ok := c.w.nc.(interface{ CloseWrite() error }); ok && c.linger && half.CloseWrite() == nil {
+		b := c.server.pool.Get(bufpool.Small)
+		c.w.nc.SetReadDeadline(time.Now().Add(lingerTime))
+		io.CopyBuffer(discard{}, io.LimitReader(readOnly{c.w.nc}, lingerBytes), b.Bytes)
+		c.server.pool.Put(b)
+	}
+	c.w.nc.Close()
+}
+
+// readOnly and discard hide methods that io.CopyBuffer would use in place of
+// its buffer.
+type readOnly struct{ io.Reader }
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }

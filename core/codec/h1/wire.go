@@ -1,0 +1,200 @@
+package h1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"penstock.dev/penstock/core/internal/bufpool"
+)
+
+// errInterrupted is what a read returns after interrupt: whoever waits looks
+// at what changed and reads again or gives up.
+var errInterrupted = errors.New("read interrupted")
+
+// errTimeout is what a read or write returns once its deadline has passed.
+var errTimeout = errors.New("i/o timeout")
+
+// wire is a connection with deadlines that are armed lazily: an armed one that
+// is near enough is left alone, since arming costs more than parsing. One
+// goroutine reads and one writes at a time; interrupt may be called by any.
+type wire struct {
+	nc  net.Conn
+	tcp *net.TCPConn    // nil: something else
+	raw syscall.RawConn // nil unless tcp
+
+	readBy, writeBy time.Time // armed deadlines; zero: not known
+	interrupted     atomic.Bool
+	look            look
+}
+
+// look is what the callbacks below found; callbacks are made once, so that
+// they cost no allocation per call.
+type look struct {
+	first func(fd uintptr) bool
+	peek  func(fd uintptr)
+	pool  *bufpool.Pool
+	buf   *bufpool.Buffer
+	n     int
+	err   error
+}
+
+func (w *wire) init(nc net.Conn, pool *bufpool.Pool) {
+	w.nc = nc
+	w.look.pool = pool
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			w.tcp, w.raw = tcp, raw
+		}
+	}
+}
+
+// near reports whether a deadline armed before may stand for one in d from now:
+// it is not later, and earlier by an eighth of d or a second at most.
+func near(armed, now time.Time, d time.Duration) bool {
+	left := armed.Sub(now)
+	return left <= d && left >= d-min(d/8, time.Second)
+}
+
+// armRead makes reads fail d after now.
+func (w *wire) armRead(now time.Time, d time.Duration) {
+	if !near(w.readBy, now, d) {
+		w.readBy = now.Add(d)
+		w.rearm()
+	}
+}
+
+// rearm sets the read deadline, unless an interruption is to be noticed first.
+func (w *wire) rearm() {
+	w.nc.SetReadDeadline(w.readBy)
+	if w.interrupted.Load() {
+		w.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// armWrite makes writes fail d after now.
+func (w *wire) armWrite(now time.Time, d time.Duration) {
+	if !near(w.writeBy, now, d) {
+		w.writeBy = now.Add(d)
+		w.nc.SetWriteDeadline(w.writeBy)
+	}
+}
+
+// interrupt makes the read that waits, or the next one, return errInterrupted.
+// It may be called by any goroutine.
+func (w *wire) interrupt() {
+	w.interrupted.Store(true)
+	w.nc.SetReadDeadline(time.Unix(1, 0))
+}
+
+// readErr sorts out why a read failed. A deadline that is not due was set by
+// interrupt: it is armed again.
+func (w *wire) readErr(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	if w.interrupted.Swap(false) || time.Now().Before(w.readBy) {
+		w.rearm()
+		return errInterrupted
+	}
+	w.readBy = time.Time{}
+	return errTimeout
+}
+
+// read reads at least one byte; the deadline is the armed one.
+func (w *wire) read(p []byte) (int, error) {
+	n, err := w.nc.Read(p)
+	if n > 0 {
+		return n, nil
+	}
+	if err == nil {
+		return 0, io.ErrNoProgress
+	}
+	return 0, w.readErr(err)
+}
+
+// write writes all of p; the deadline is armed for d after now.
+func (w *wire) write(p []byte, now time.Time, d time.Duration) error {
+	w.armWrite(now, d)
+	_, err := w.nc.Write(p)
+	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return errTimeout
+	}
+	return err
+}
+
+// first waits for bytes without holding a buffer and reads them into one from
+// the pool: that is what an idle connection does.
+func (w *wire) first() (*bufpool.Buffer, int, error) {
+	l := &w.look
+	if w.raw == nil {
+		b := l.pool.Get(bufpool.Medium)
+		n, err := w.read(b.Bytes)
+		if err != nil {
+			l.pool.Put(b)
+			return nil, 0, err
+		}
+		return b, n, nil
+	}
+	if l.first == nil {
+		l.first = l.readFirst
+	}
+	if err := w.raw.Read(l.first); err != nil {
+		return nil, 0, w.readErr(err)
+	}
+	b, n, err := l.buf, l.n, l.err
+	l.buf, l.err = nil, nil
+	if err == nil && n > 0 {
+		return b, n, nil
+	}
+	l.pool.Put(b)
+	if err == nil {
+		err = io.EOF
+	}
+	return nil, 0, err
+}
+
+func (l *look) readFirst(fd uintptr) bool {
+	b := l.pool.Get(bufpool.Medium)
+	for {
+		n, err := syscall.Read(int(fd), b.Bytes)
+		switch err {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			l.pool.Put(b)
+			return false
+		}
+		l.buf, l.n, l.err = b, n, err
+		return true
+	}
+}
+
+// quiet reports whether neither bytes nor a FIN nor an error wait on the
+// connection: it may carry another request. It does not wait. A connection
+// that is not TCP is taken to be quiet.
+func (w *wire) quiet() bool {
+	if w.raw == nil {
+		return true
+	}
+	l := &w.look
+	if l.peek == nil {
+		l.peek = func(fd uintptr) { _, l.err = peek(fd) }
+	}
+	return w.raw.Control(l.peek) == nil && l.err == syscall.EAGAIN
+}
+
+// peek looks at the next byte of a socket without taking it or waiting.
+func peek(fd uintptr) (int, error) {
+	var b [1]byte
+	for {
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		if err != syscall.EINTR {
+			return n, err
+		}
+	}
+}

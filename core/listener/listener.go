@@ -1,0 +1,273 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/telemetry"
+)
+
+// Binder makes a listening socket for an address: it binds one, or hands out
+// one that was inherited or passed in.
+type Binder interface {
+	Bind(s config.Socket) (net.Listener, error)
+}
+
+// NetBinder binds TCP sockets, with SO_REUSEADDR.
+type NetBinder struct{}
+
+// Bind implements Binder.
+func (NetBinder) Bind(s config.Socket) (net.Listener, error) {
+	network := "tcp"
+	if a := s.Address.Addr(); a.Is4() {
+		network = "tcp4"
+	}
+	lc := net.ListenConfig{}
+	return lc.Listen(context.Background(), network, s.Address.String())
+}
+
+// Listeners is the sockets of a proxy and their connections. Reconcile and
+// Drain are for one goroutine at a time.
+type Listeners struct {
+	log      *zap.Logger
+	server   *h1.Server
+	binder   Binder
+	open     telemetry.Gauges
+	accepted telemetry.Counters
+	panics   telemetry.Counter
+	ids      atomic.Uint64
+	running  sync.WaitGroup // accept loops and connections
+
+	mu       sync.Mutex
+	draining bool
+	sockets  map[string]*socket
+	conns    map[*h1.Conn]struct{}
+}
+
+// New returns Listeners without a socket. Metrics: penstock_listener_connections
+// and penstock_listener_accepted_total by socket, and
+// penstock_listener_panics_total.
+func New(log *zap.Logger, m *telemetry.Metrics, s *h1.Server, b Binder) *Listeners {
+	return &Listeners{
+		log:      log.Named("listener"),
+		server:   s,
+		binder:   b,
+		open:     m.Gauges("penstock_listener_connections", "Open client connections.", "socket"),
+		accepted: m.Counters("penstock_listener_accepted_total", "Client connections that were accepted.", "socket"),
+		panics:   m.Counters("penstock_listener_panics_total", "Connections that ended in a panic.").With(),
+		sockets:  map[string]*socket{},
+		conns:    map[*h1.Conn]struct{}{},
+	}
+}
+
+// socket is one listening socket.
+type socket struct {
+	key        string
+	ln         net.Listener
+	parameters atomic.Pointer[config.ProxyParameters]
+	open       telemetry.Gauge
+	accepted   telemetry.Counter
+}
+
+// Reconcile makes the sockets be exactly these: new ones are bound, others
+// closed. Connections that were accepted live on. An unchanged address is kept;
+// its parameters hold for connections accepted from now on. The joined errors
+// name each address that could not be bound; the others serve all the same.
+func (l *Listeners) Reconcile(wanted []config.Socket) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.draining {
+		return nil
+	}
+	keep := make(map[string]bool, len(wanted))
+	for _, s := range wanted {
+		keep[s.Key()] = true
+	}
+	for key, s := range l.sockets {
+		if !keep[key] {
+			l.unbind(s)
+		}
+	}
+	var errs []error
+	for _, w := range wanted {
+		if s := l.sockets[w.Key()]; s != nil {
+			s.parameters.Store(w.Parameters)
+		} else if err := l.bind(w); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Addr returns the address that the socket of this key is bound to, which has
+// a port even if 0 was wanted; nil if there is no such socket.
+func (l *Listeners) Addr(key string) net.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.sockets[key]; s != nil {
+		return s.ln.Addr()
+	}
+	return nil
+}
+
+// bind opens a socket. l.mu is held.
+func (l *Listeners) bind(w config.Socket) error {
+	ln, err := l.binder.Bind(w)
+	if err != nil {
+		return bindError(w, err)
+	}
+	key := w.Key()
+	s := &socket{key: key, ln: ln, open: l.open.With(key), accepted: l.accepted.With(key)}
+	s.parameters.Store(w.Parameters)
+	l.sockets[key] = s
+	l.running.Go(func() { l.accept(s) })
+	l.log.Info("listening", zap.String("socket", key))
+	return nil
+}
+
+// bindError is one clear line.
+func bindError(w config.Socket, err error) error {
+	var cause syscall.Errno
+	if errors.As(err, &cause) {
+		return fmt.Errorf("listen %s: %w", w.Key(), cause)
+	}
+	return fmt.Errorf("listen %s: %w", w.Key(), err)
+}
+
+// unbind closes a socket, not its connections. l.mu is held.
+func (l *Listeners) unbind(s *socket) {
+	delete(l.sockets, s.key)
+	s.ln.Close()
+	l.log.Info("no longer listening", zap.String("socket", s.key))
+}
+
+// How long accepting pauses after an error such as too many open files.
+const (
+	pauseLeast = 5 * time.Millisecond
+	pauseMost  = time.Second
+)
+
+func (l *Listeners) accept(s *socket) {
+	pause := pauseLeast
+	for {
+		nc, err := s.ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			l.log.Warn("accept", zap.String("socket", s.key), zap.Error(err))
+			time.Sleep(pause)
+			pause = min(pause*2, pauseMost)
+			continue
+		}
+		pause = pauseLeast
+		s.accepted.Inc()
+		l.start(s, nc)
+	}
+}
+
+// start serves a connection on its own goroutine.
+func (l *Listeners) start(s *socket, nc net.Conn) {
+	p := s.parameters.Load()
+	conn := l.describe(s, nc, p)
+	c := l.server.NewConn(nc, conn, p)
+	l.mu.Lock()
+	if l.draining {
+		l.mu.Unlock()
+		nc.Close()
+		return
+	}
+	l.conns[c] = struct{}{}
+	l.mu.Unlock()
+	s.open.Add(1)
+	l.running.Go(func() { l.serve(s, c, conn) })
+}
+
+func (l *Listeners) serve(s *socket, c *h1.Conn, conn *exchange.Conn) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.panics.Inc()
+			l.log.Error("panic", zap.Any("err", p), zap.Stringer("remote", conn.Remote), zap.ByteString("stack", debug.Stack()))
+			c.Abort()
+		}
+		s.open.Add(-1)
+		l.mu.Lock()
+		delete(l.conns, c)
+		l.mu.Unlock()
+	}()
+	c.Serve()
+}
+
+// describe makes the facts about a connection.
+func (l *Listeners) describe(s *socket, nc net.Conn, p *config.ProxyParameters) *exchange.Conn {
+	c := &exchange.Conn{ID: l.ids.Add(1), Socket: s.key}
+	if a, ok := nc.LocalAddr().(*net.TCPAddr); ok {
+		c.Local = plain(a)
+	}
+	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		c.Remote = plain(a)
+	}
+	ip := c.Remote.Addr()
+	for _, prefix := range p.TrustedProxies {
+		if prefix.Contains(ip) {
+			c.Trusted = true
+		}
+	}
+	if ip.IsValid() {
+		c.RemoteIP = []byte(ip.WithZone("").String())
+	}
+	c.LocalPort = strconv.AppendUint(nil, uint64(c.Local.Port()), 10)
+	return c
+}
+
+// plain returns an IPv4 address as such, not mapped into IPv6.
+func plain(a *net.TCPAddr) netip.AddrPort {
+	ap := a.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// Drain stops accepting and closes idle connections; busy ones finish their
+// exchange. It returns nil when all have ended. When ctx ends first, the rest
+// is closed, and ctx's error returned once their goroutines have ended.
+func (l *Listeners) Drain(ctx context.Context) error {
+	l.mu.Lock()
+	l.draining = true
+	for _, s := range l.sockets {
+		l.unbind(s)
+	}
+	for c := range l.conns {
+		c.Drain()
+	}
+	l.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		l.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	for c := range l.conns {
+		c.Abort()
+	}
+	l.mu.Unlock()
+	<-ended
+	return ctx.Err()
+}

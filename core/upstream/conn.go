@@ -1,0 +1,145 @@
+package upstream
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/exchange"
+)
+
+// What a connection's exchange does, as the sweeper sees it.
+const (
+	working  = iota
+	waiting  // for the response's head, since after the last sweep
+	waited   // for a sweep already
+	nudging  // the sweeper interrupts it
+	nudged   // and has done so
+	watching // it was told; leave it alone
+)
+
+// conn is a connection to an endpoint.
+type conn struct {
+	endpoint *endpoint
+	h        *h1.UpstreamConn
+	reused   bool
+	used     time.Time // when its last exchange began
+	state    atomic.Int32
+	gone     atomic.Bool // the client has disconnected
+	up       *upload     // the request's body is being sent; nil: no
+}
+
+// sweep moves a waiting exchange on, and reports whether c has one.
+func (c *conn) sweep() bool {
+	if c.state.CompareAndSwap(waiting, waited) {
+		return true
+	}
+	if c.state.CompareAndSwap(waited, nudging) {
+		c.h.Interrupt()
+		c.state.Store(nudged)
+		return true
+	}
+	return false
+}
+
+// wait tells the sweeper that the exchange waits.
+func (c *conn) wait() {
+	c.state.Store(waiting)
+	c.endpoint.group.set.sweeper.note()
+}
+
+// proceed ends wait; afterwards no interruption of the sweeper is under way.
+// told reports whether there was one.
+func (c *conn) proceed() (told bool) {
+	for {
+		s := c.state.Load()
+		if s == nudging {
+			runtime.Gosched()
+			continue
+		}
+		if c.state.CompareAndSwap(s, working) {
+			return s == nudged
+		}
+	}
+}
+
+// released is called by the codec when the connection's part in an exchange is
+// over.
+func (c *conn) released(reusable bool) {
+	if c.up != nil && !c.up.end() {
+		if reusable {
+			c.h.Close()
+		}
+		reusable = false
+	}
+	c.up = nil
+	if reusable {
+		c.endpoint.put(c)
+	} else {
+		c.endpoint.drop(c)
+	}
+}
+
+// uploadGrace is how long a body may take to end after the response did. An
+// upstream usually answers when it has all of it.
+const uploadGrace = 50 * time.Millisecond
+
+// bodyStopper is an exchange.Client that can free a goroutine which reads the
+// request's body.
+type bodyStopper interface{ StopBody() }
+
+// upload sends a request's body on its own goroutine.
+type upload struct {
+	c    *conn
+	x    *exchange.Exchange
+	done chan struct{}
+	// Set before done is closed.
+	peer   bool // err is the connection's
+	err    error
+	ended  atomic.Bool
+	failed atomic.Bool
+}
+
+// start sends what h1.UpstreamConn.Write left.
+func (c *conn) start(x *exchange.Exchange) {
+	u := &upload{c: c, x: x, done: make(chan struct{})}
+	c.up = u
+	go u.run()
+}
+
+func (u *upload) run() {
+	defer close(u.done)
+	u.peer, u.err = u.c.h.WriteRest(u.x)
+	u.failed.Store(u.err != nil && !u.peer)
+	u.ended.Store(true)
+	u.c.h.Interrupt() // whoever reads the response looks
+}
+
+// end waits for the upload's goroutine; what it does not finish by itself soon
+// is stopped. whole reports whether all was sent.
+func (u *upload) end() (whole bool) {
+	select {
+	case <-u.done:
+		return u.err == nil
+	default:
+	}
+	grace := time.NewTimer(uploadGrace)
+	defer grace.Stop()
+	select {
+	case <-u.done:
+		return u.err == nil
+	case <-grace.C:
+	}
+	u.abort()
+	return u.err == nil
+}
+
+// abort stops the upload and waits for it.
+func (u *upload) abort() {
+	u.c.h.Close()
+	if s, ok := u.x.Client.(bodyStopper); ok {
+		s.StopBody()
+	}
+	<-u.done
+}

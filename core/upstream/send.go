@@ -1,0 +1,268 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/exchange"
+)
+
+// maxTries bounds the endpoints that are tried for one exchange, and the tries.
+const maxTries = 3
+
+var (
+	errNoEndpoint = errors.New("no endpoint is ready")
+	errOverflow   = errors.New("too many exchanges wait for a connection")
+	errGone       = errors.New("client disconnected")
+)
+
+// Send sends x.Request to an endpoint and reads the head of its answer into
+// x.Response, whose Body is then to be read to its end, or closed. timeout
+// bounds one try, from the request sent to the head received; 0 is the
+// upstream's ResponseTimeout. It sets Upstream, Endpoint, Attempts,
+// UpstreamStart and UpstreamHeader.
+//
+// It tries again, three times at most, where no byte reached an endpoint, and
+// where the request is idempotent, without a body, and a connection that was
+// used before closed without an answer. Request.Body may be read on another
+// goroutine until the response's body was read or closed, or Send failed.
+func (g *Group) Send(x *exchange.Exchange, timeout time.Duration) *exchange.Error {
+	x.Upstream = g.config.Name
+	if timeout <= 0 {
+		timeout = g.config.Parameters.ResponseTimeout
+	}
+	err := g.send(x, timeout)
+	if err != nil {
+		g.classes[0].Inc()
+		return err
+	}
+	g.classes[x.Response.Status/100].Inc()
+	return nil
+}
+
+func (g *Group) send(x *exchange.Exchange, timeout time.Duration) *exchange.Error {
+	var store [maxTries]*endpoint
+	tried := store[:0]
+	fresh := false
+	for {
+		e := g.choose(tried)
+		if e == nil {
+			return fault(exchange.SideUpstream, 503, "no-endpoint", errNoEndpoint)
+		}
+		x.Attempts++
+		x.Endpoint = e.text
+		if x.UpstreamStart.IsZero() {
+			x.UpstreamStart = time.Now()
+		}
+		c, err := g.acquire(e, fresh)
+		if err == nil {
+			reused := c.reused
+			err = c.exchange(x, timeout)
+			if err == nil {
+				return nil
+			}
+			fresh = reused
+			if !err.Retry || x.Attempts >= maxTries {
+				return err
+			}
+			continue // the endpoint was there a moment ago
+		}
+		tried = append(tried, e)
+		if !err.Retry || x.Attempts >= maxTries || len(tried) >= len(g.current.Load().used) {
+			return err
+		}
+	}
+}
+
+// acquire returns a connection: an idle one unless fresh, or a new one, or the
+// first that another exchange gives back.
+func (g *Group) acquire(e *endpoint, fresh bool) (*conn, *exchange.Error) {
+	c, t := e.take(fresh)
+	if t != nil {
+		var err *exchange.Error
+		if c, err = g.await(e, t); err != nil {
+			return nil, err
+		}
+	}
+	if c != nil {
+		return c, nil
+	}
+	nc, err := g.set.dialer.Dial(g.set.ctx, e.config, g.config.Parameters.ConnectTimeout)
+	if err != nil {
+		e.freeSlot()
+		g.failures.Inc()
+		return nil, dialFault(err)
+	}
+	c = &conn{endpoint: e}
+	c.h = h1.NewUpstreamConn(nc, &g.set.buffers, g.config.Parameters, c.released)
+	e.opened(c)
+	return c, nil
+}
+
+// await waits for a ticket's turn.
+func (g *Group) await(e *endpoint, t *ticket) (*conn, *exchange.Error) {
+	defer g.pending.Add(-1)
+	if g.pending.Add(1) > int64(g.config.Parameters.MaxPending) {
+		e.cancel(t)
+		return nil, fault(exchange.SideProxy, 503, "overflow", errOverflow)
+	}
+	timer := time.NewTimer(g.config.Parameters.ConnectTimeout)
+	defer timer.Stop()
+	select {
+	case c := <-t.ready:
+		if c != nil && !c.h.Quiet() {
+			c.h.Close()
+			e.mu.Lock()
+			e.remove(c) // its slot is ours
+			e.mu.Unlock()
+			c = nil
+		}
+		return c, nil
+	case <-timer.C:
+		e.cancel(t)
+		return nil, fault(exchange.SideProxy, 503, "overflow", errOverflow)
+	}
+}
+
+// exchange sends x's request on c and reads the head of the answer. After an
+// error c is closed, and nobody reads the request's body any more.
+func (c *conn) exchange(x *exchange.Exchange, timeout time.Duration) *exchange.Error {
+	c.used = time.Now()
+	c.gone.Store(false)
+	x.UpstreamStart = c.used
+	rest, err := c.h.Write(x)
+	var bodyFault *exchange.Error
+	switch {
+	case errors.Is(err, h1.ErrInvalidMessage):
+		c.h.Close()
+		c.endpoint.drop(c)
+		return fault(exchange.SidePlugin, 500, "invalid-message", err)
+	case errors.As(err, &bodyFault):
+		c.h.Close()
+		c.endpoint.drop(c)
+		return bodyFault
+	}
+	if err == nil {
+		if rest {
+			c.start(x)
+			c.h.Arm(c.used, 0)
+		} else {
+			c.h.Arm(c.used, timeout)
+		}
+		err = c.readHead(x, timeout)
+	}
+	if err == nil {
+		x.UpstreamHeader = time.Now()
+		c.h.Settle() // from here on c may be another's
+		return nil
+	}
+	return c.fail(x, err)
+}
+
+// readHead waits for the head of the answer.
+func (c *conn) readHead(x *exchange.Exchange, timeout time.Duration) error {
+	var stop func()
+	u := c.up
+	defer func() {
+		if stop != nil {
+			stop()
+		}
+	}()
+	if u == nil {
+		c.wait()
+	}
+	for {
+		err := c.h.ReadHead(x)
+		told := c.proceed()
+		if err == nil || err != h1.ErrInterrupted {
+			return err
+		}
+		switch {
+		case c.gone.Load():
+			return errGone
+		case u != nil && u.failed.Load():
+			return u.err
+		case u != nil && u.ended.Load():
+			c.h.Arm(time.Now(), timeout)
+			u = nil
+		}
+		switch {
+		case told && u == nil && stop == nil:
+			stop = x.Client.Watch(func() {
+				c.gone.Store(true)
+				c.h.Interrupt()
+			})
+		case u == nil && stop == nil:
+			c.wait()
+		}
+	}
+}
+
+// fail closes c after an error and says what it means.
+func (c *conn) fail(x *exchange.Exchange, err error) *exchange.Error {
+	c.h.Close()
+	replayable := x.Request.Body == nil
+	if u := c.up; u != nil {
+		u.abort()
+		c.up = nil
+		var cause *exchange.Error
+		if u.failed.Load() && errors.As(u.err, &cause) {
+			c.endpoint.drop(c)
+			return cause
+		}
+		if u.failed.Load() {
+			c.endpoint.drop(c)
+			return fault(exchange.SideClient, 400, "request-body", u.err)
+		}
+	}
+	c.endpoint.drop(c)
+	var refused *h1.Refused
+	switch {
+	case err == errGone:
+		return fault(exchange.SideClient, 499, "client-gone", err)
+	case errors.Is(err, h1.ErrTimeout):
+		return fault(exchange.SideUpstream, 504, "response-timeout", err)
+	case errors.As(err, &refused):
+		return fault(exchange.SideUpstream, 502, "bad-response", err)
+	}
+	e := fault(exchange.SideUpstream, 502, "upstream-closed", err)
+	e.Retry = c.reused && replayable && !c.h.Received() && idempotent(x.Request.Method)
+	return e
+}
+
+// idempotent reports whether a method may be repeated (RFC 9110, 9.2.2).
+func idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// dialFault says why there is no connection: no byte was sent.
+func dialFault(err error) *exchange.Error {
+	e := fault(exchange.SideUpstream, 502, "connect-failed", err)
+	e.Retry = true
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Reason = "connect-refused"
+	case errors.Is(err, ErrNotAllowed):
+		e.Reason = "connect-not-allowed"
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		e.Status, e.Reason = 504, "connect-timeout"
+	}
+	return e
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+func fault(side exchange.Side, status int, reason string, err error) *exchange.Error {
+	return &exchange.Error{Phase: exchange.PhaseSend, Side: side, Status: status, Reason: reason, Err: err}
+}

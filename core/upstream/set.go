@@ -1,0 +1,104 @@
+package upstream
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/telemetry"
+)
+
+// Set is the groups of a proxy, by name. Apply and Close are for one goroutine
+// at a time; Group may be called by any.
+type Set struct {
+	log      *zap.Logger
+	dialer   Dialer
+	requests telemetry.Counters
+	failures telemetry.Counters
+	buffers  h1.Buffers
+	sweeper  sweeper
+	ctx      context.Context // ended by Close: dialling stops
+	cancel   context.CancelFunc
+
+	mu     sync.RWMutex
+	groups map[string]*Group
+}
+
+// New returns an empty Set. Metrics: penstock_upstream_requests_total by
+// upstream and code_class ("2xx", "error"), and
+// penstock_upstream_connect_failures_total by upstream.
+func New(log *zap.Logger, m *telemetry.Metrics, d Dialer) *Set {
+	s := &Set{
+		log:    log.Named("upstream"),
+		dialer: d,
+		requests: m.Counters("penstock_upstream_requests_total",
+			"Requests sent to an upstream, by the class of its answer.", "upstream", "code_class"),
+		failures: m.Counters("penstock_upstream_connect_failures_total",
+			"Connections to an upstream that could not be opened.", "upstream"),
+		groups: map[string]*Group{},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.sweeper.init(s)
+	return s
+}
+
+// Apply makes the Set hold these upstreams with these endpoints, both by
+// Upstream.Name. A group whose *Upstream is the same keeps its connections;
+// one whose *EndpointSet is the same is left alone altogether. Idle connections
+// to endpoints and of groups that are gone are closed; busy ones finish.
+func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]*config.EndpointSet) {
+	s.sweeper.start()
+	next := make(map[string]*Group, len(upstreams))
+	for name, u := range upstreams {
+		g := s.groups[name]
+		if g == nil || g.config != u {
+			g = s.newGroup(u)
+		}
+		g.apply(endpoints[name])
+		next[name] = g
+	}
+	s.mu.Lock()
+	old := s.groups
+	s.groups = next
+	s.mu.Unlock()
+	for name, g := range old {
+		if next[name] == g {
+			continue
+		}
+		g.apply(nil)
+		if next[name] == nil {
+			g.forget()
+		}
+	}
+}
+
+// Group returns the group of that name, nil if there is none. A group that was
+// replaced or removed since answers 503, "no-endpoint".
+func (s *Set) Group(name string) *Group {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.groups[name]
+}
+
+// Close removes all groups and waits for the Set's goroutine. Exchanges in
+// flight finish.
+func (s *Set) Close() {
+	s.Apply(nil, nil)
+	s.cancel()
+	s.sweeper.close()
+}
+
+// all returns the groups of this moment.
+func (s *Set) all() map[string]*Group {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.groups
+}
+
+// silence is how long an upstream is silent before its exchange looks for the
+// client's disconnect, and how often the sweeper looks for such exchanges.
+const silence = 10 * time.Millisecond

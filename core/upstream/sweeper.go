@@ -1,0 +1,96 @@
+package upstream
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// sweeper looks at all connections now and then, so that no exchange has to
+// arm a timer: it wakes exchanges whose upstream is silent, and closes
+// connections that are idle for too long. It sleeps while nothing is sent.
+type sweeper struct {
+	set    *Set
+	awake  atomic.Bool
+	wake   chan struct{}
+	stop   chan struct{}
+	once   sync.Once
+	closed sync.Once
+	done   sync.WaitGroup
+}
+
+func (w *sweeper) init(s *Set) {
+	w.set = s
+	w.wake, w.stop = make(chan struct{}, 1), make(chan struct{})
+}
+
+func (w *sweeper) start() {
+	w.once.Do(func() { w.done.Go(w.run) })
+}
+
+func (w *sweeper) close() {
+	w.closed.Do(func() { close(w.stop) })
+	w.done.Wait()
+}
+
+// note tells that an exchange waits for its upstream.
+func (w *sweeper) note() {
+	if !w.awake.Load() && w.awake.CompareAndSwap(false, true) {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// idleSweep is how often idle connections are looked at.
+const idleSweep = time.Second
+
+func (w *sweeper) run() {
+	busy := time.NewTicker(silence)
+	defer busy.Stop()
+	idle := time.NewTicker(idleSweep)
+	defer idle.Stop()
+	quiet := 0
+	for {
+		select {
+		case <-w.stop:
+			return
+		case <-w.wake:
+			quiet = 0
+			busy.Reset(silence)
+		case <-busy.C:
+			if w.sweep() > 0 {
+				quiet = 0
+			} else if quiet++; quiet > 100 {
+				// Whoever waits from here on finds awake false, or is found below.
+				w.awake.Store(false)
+				if w.sweep() == 0 {
+					busy.Stop()
+				} else {
+					w.awake.Store(true)
+				}
+			}
+		case now := <-idle.C:
+			for _, g := range w.set.all() {
+				g.expire(now)
+			}
+		}
+	}
+}
+
+// sweep wakes whoever waits since the sweep before; it returns how many wait.
+func (w *sweeper) sweep() (waiting int) {
+	for _, g := range w.set.all() {
+		g.each(func(e *endpoint) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			for _, c := range e.conns {
+				if c.sweep() {
+					waiting++
+				}
+			}
+		})
+	}
+	return waiting
+}
