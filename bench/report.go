@@ -1,0 +1,83 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// goal is a target of the project: a median compared with another's.
+type goal struct {
+	text         string
+	workload, of string
+	over         string
+	limit        float64
+	difference   bool // of - over in µs, not of / over
+}
+
+func goals() []goal {
+	return []goal{
+		{"proxy 1 KiB, of HAProxy", "1k", "penstock", "HAProxy", 1.15, false},
+		{"proxy 1 KiB, of Caddy", "1k", "penstock", "Caddy", 0.30, false},
+		{"proxy 1 MiB, of nginx", "1m", "penstock", "nginx", 1.00, false},
+		{"key-auth and transform add, µs", "plugins", "penstock, 2 plugins", "penstock", 12, true},
+		{"1,000 routes, of 1", "routes", "penstock, 1,000 routes", "penstock", 1.05, false},
+	}
+}
+
+// report writes the tables as Markdown.
+func report(results map[string][]sample, memory [2]int, rounds int, length time.Duration, file string) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Benchmark\n\nWritten by `make bench`: %d rounds of %v, medians; the proxy on one CPU, load and origin on another. Ratios hold, absolute figures are this machine's.\n\n", rounds, length)
+	b.WriteString("| goal | measured | wanted | |\n| --- | --- | --- | --- |\n")
+	for _, g := range goals() {
+		of, over := median(results[g.workload+"/"+g.of]), median(results[g.workload+"/"+g.over])
+		if of.cpu == 0 || over.cpu == 0 {
+			continue
+		}
+		got := of.cpu / over.cpu
+		if g.difference {
+			got = of.cpu - over.cpu
+		}
+		fmt.Fprintf(&b, "| %s | %.2f | <= %.2f | %s |\n", g.text, got, g.limit, verdict(got <= g.limit))
+	}
+	fmt.Fprintf(&b, "| resident memory, two plugins, idle, MiB | %d | < 120 | %s |\n", memory[0], verdict(memory[0] < 120))
+	fmt.Fprintf(&b, "| the same with 1,000 idle connections, MiB | %d | < 140 | %s |\n", memory[1], verdict(memory[1] < 140))
+	b.WriteString("\n| workload | target | CPU µs a request | requests/s | p50 | p99 | most memory MiB | bad answers |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, w := range workloads() {
+		for _, t := range w.targets {
+			list := results[w.name+"/"+t.name]
+			if len(list) == 0 {
+				continue
+			}
+			m := median(list)
+			bad := 0
+			for _, s := range list {
+				bad += s.bad
+			}
+			fmt.Fprintf(&b, "| %s | %s | %.1f | %.0f | %s | %s | %d | %d |\n", w.name, t.name, m.cpu, m.rate, m.p50, m.p99, m.rss, bad)
+		}
+	}
+	fmt.Print("\n", b.String())
+	return os.WriteFile(file, []byte(b.String()), 0o644)
+}
+
+func verdict(ok bool) string {
+	if ok {
+		return "met"
+	}
+	return "**not met**"
+}
+
+// median returns the sample whose CPU time is in the middle; a target with bad
+// answers has none.
+func median(list []sample) sample {
+	if len(list) == 0 || slices.ContainsFunc(list, func(s sample) bool { return s.bad > 0 }) {
+		return sample{}
+	}
+	sorted := slices.SortedFunc(slices.Values(list), func(a, b sample) int { return cmp.Compare(a.cpu, b.cpu) })
+	return sorted[len(sorted)/2]
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+const (
+	originPort = 29000
+	proxyPort  = 28080
+	adminPort  = 28081
+)
+
+// target is a proxy in front of the origin.
+type target struct {
+	name string
+	// files are written into a fresh folder; @DIR@ is the folder.
+	files   map[string]string
+	command []string
+}
+
+// workload is a load and who takes it.
+type workload struct {
+	name        string
+	path        string
+	connections int
+	targets     []target
+}
+
+func workloads() []workload {
+	plain, plugins, many := penstock("penstock", 1, ""), penstock("penstock, 2 plugins", 1, chain), penstock("penstock, 1,000 routes", 1000, "")
+	return []workload{
+		{"1k", "/1k", 64, []target{plain, nginx(), haproxy(16384), caddy()}},
+		{"1m", "/1m", 16, []target{plain, nginx(), haproxy(65536), caddy()}},
+		{"plugins", "/1k", 64, []target{plain, plugins}},
+		{"routes", "/1k", 64, []target{plain, many}},
+	}
+}
+
+// chain is the Service annotation of the workload with two plugins.
+const chain = `
+      - image: penstock.dev/plugins/key-auth:1
+        config: {keys: [{key: benchmark-key, consumer: bench}]}
+      - image: penstock.dev/plugins/transform:1
+        config: {request: {headers: {set: {X-Edge: "1"}}}, response: {headers: {set: {X-Served-By: penstock}}}}`
+
+func penstock(name string, routes int, plugins string) target {
+	var b strings.Builder
+	fmt.Fprintf(&b, `apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: penstock}
+spec: {controllerName: penstock.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: penstock
+  listeners: [{name: http, protocol: HTTP, port: %d}]
+---
+apiVersion: penstock.dev/v1alpha1
+kind: PluginPolicy
+metadata: {name: bench}
+spec:
+  namespaceSelector: {}
+  images: [{prefix: penstock.dev/plugins, unsigned: true, allowTags: true}]
+  capabilities: [consumer]
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: origin
+`, proxyPort)
+	if plugins != "" {
+		b.WriteString("  annotations:\n    penstock.dev/plugins: |" + plugins + "\n")
+	}
+	fmt.Fprintf(&b, `spec:
+  ports: [{name: http, port: 80, targetPort: %[1]d}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: origin-1
+  labels: {kubernetes.io/service-name: origin}
+addressType: IPv4
+ports: [{name: http, port: %[1]d}]
+endpoints: [{addresses: [127.0.0.1]}]
+`, originPort)
+	for i := range routes {
+		hostname, path := "127.0.0.1", "/"
+		if i > 0 {
+			hostname, path = fmt.Sprintf("host%d.example", i), fmt.Sprintf("/svc%d", i)
+		}
+		match := fmt.Sprintf("hostnames: [%s]\n  rules: [{matches: [{path: {type: PathPrefix, value: %s}}], backendRefs: [{name: origin, port: 80}]}]", hostname, path)
+		if i == 0 { // an address is no hostname: this route takes any
+			match = "rules: [{backendRefs: [{name: origin, port: 80}]}]"
+		}
+		fmt.Fprintf(&b, "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r%d}\nspec:\n  parentRefs: [{name: edge}]\n  %s\n", i, match)
+	}
+	return target{
+		name:  name,
+		files: map[string]string{"config/all.yaml": b.String()},
+		command: []string{"@BIN@/penstock", "run", "--config", "@DIR@/config", "--state", "@DIR@/state", "--images", "@PLUGINS@",
+			"--bind", "127.0.0.1", "--admin", fmt.Sprintf("127.0.0.1:%d", adminPort), "--access-log", "off", "--log-level", "warn"},
+	}
+}
+
+func nginx() target {
+	return target{
+		name: "nginx",
+		files: map[string]string{"nginx.conf": fmt.Sprintf(`daemon off; worker_processes 1; pid @DIR@/pid; error_log stderr error;
+events { worker_connections 8192; }
+http {
+  access_log off; sendfile on; tcp_nodelay on; keepalive_requests 1000000000; keepalive_timeout 3600s;
+  client_body_temp_path @DIR@/a; proxy_temp_path @DIR@/b; fastcgi_temp_path @DIR@/c; uwsgi_temp_path @DIR@/d; scgi_temp_path @DIR@/e;
+  upstream origin { server 127.0.0.1:%d; keepalive 512; keepalive_requests 1000000000; }
+  proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
+  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
+  proxy_buffer_size 16k; proxy_buffers 8 32k; proxy_busy_buffers_size 64k; proxy_max_temp_file_size 0;
+  server { listen 127.0.0.1:%d reuseport; location / { proxy_pass http://origin; } }
+}
+`, originPort, proxyPort)},
+		command: []string{"nginx", "-e", "stderr", "-p", "@DIR@", "-c", "@DIR@/nginx.conf"},
+	}
+}
+
+func haproxy(buffer int) target {
+	return target{
+		name: "HAProxy",
+		files: map[string]string{"haproxy.cfg": fmt.Sprintf(`global
+  nbthread 1
+  maxconn 6000
+  tune.bufsize %d
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  timeout http-keep-alive 60s
+frontend f
+  bind 127.0.0.1:%d
+  default_backend b
+backend b
+  option forwardfor
+  http-reuse always
+  http-request set-header X-Forwarded-Proto http
+  server s 127.0.0.1:%d pool-max-conn -1
+`, buffer, proxyPort, originPort)},
+		command: []string{"haproxy", "-db", "-f", "@DIR@/haproxy.cfg"},
+	}
+}
+
+func caddy() target {
+	return target{
+		name: "Caddy",
+		files: map[string]string{"Caddyfile": fmt.Sprintf(`{
+	admin off
+	auto_https off
+	persist_config off
+}
+http://:%d {
+	bind 127.0.0.1
+	reverse_proxy 127.0.0.1:%d {
+		transport http {
+			keepalive_idle_conns_per_host 2048
+			keepalive_idle_conns 4096
+			compression off
+		}
+	}
+}
+`, proxyPort, originPort)},
+		command: []string{"@OUT@/caddy", "run", "--config", "@DIR@/Caddyfile", "--adapter", "caddyfile"},
+	}
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// options of penstock run.
+type options struct {
+	config, bind, admin, health, state, accessLog, logLevel string
+	images, localRegistries                                 []string
+	drain                                                   time.Duration
+}
+
+func runCommand() *cobra.Command {
+	var o options
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Serve the Gateways of a folder of YAML files",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return run(ctx, o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.config, "config", "", "folder of Kubernetes manifests, re-read on change")
+	f.StringVar(&o.bind, "bind", "", "address that listeners bind to; default all")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:9901", "address of /config, /chains, health and metrics; loopback only")
+	f.StringVar(&o.health, "health", "", "address of /livez, /readyz and /metrics for probes; default off")
+	f.StringArrayVar(&o.images, "images", nil, "OCI layout folder with plugin images; may be repeated")
+	f.StringVar(&o.state, "state", defaultState(), "folder for images and compiled code")
+	f.StringArrayVar(&o.localRegistries, "local-registry", nil, "HOST:PORT of a registry that may be on loopback, over plain HTTP; may be repeated")
+	f.DurationVar(&o.drain, "drain", 30*time.Second, "how long exchanges in flight may take after SIGTERM")
+	f.StringVar(&o.accessLog, "access-log", "stdout", "stdout, off, or a file to append to")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	if err := c.MarkFlagRequired("config"); err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return c
+}
+
+func defaultState() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "penstock")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ".penstock"
+	}
+	return filepath.Join(home, ".local", "state", "penstock")
+}
+
+// newLog writes for people on a terminal, JSON elsewhere; always to stderr.
+func newLog(level string) (*zap.Logger, error) {
+	l, err := zapcore.ParseLevel(level)
+	if err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	c := zap.NewProductionEncoderConfig()
+	c.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	encoder := zapcore.NewJSONEncoder(c)
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		c.EncodeTime = zapcore.TimeEncoderOfLayout(time.TimeOnly)
+		c.EncodeLevel = zapcore.CapitalColorLevelEncoder
+		encoder = zapcore.NewConsoleEncoder(c)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), l)), nil
+}
+
+// bindAddress returns what listeners bind to: all addresses of both families
+// if the machine has IPv6.
+func bindAddress(s string) (netip.Addr, error) {
+	if s != "" {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return a, fmt.Errorf("--bind: %w", err)
+		}
+		return a, nil
+	}
+	if l, err := net.Listen("tcp6", "[::1]:0"); err == nil {
+		l.Close()
+		return netip.IPv6Unspecified(), nil
+	}
+	return netip.IPv4Unspecified(), nil
+}
+
+// openAccessLog returns where the access log goes; nil for nowhere.
+func openAccessLog(where string) (io.WriteCloser, error) {
+	switch where {
+	case "off":
+		return nil, nil
+	case "stdout":
+		return os.Stdout, nil
+	}
+	f, err := os.OpenFile(where, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("--access-log: %w", err)
+	}
+	return f, nil
+}
+
+// servers are the admin and the health server.
+type servers struct {
+	list  []*http.Server
+	group sync.WaitGroup
+}
+
+func (s *servers) start(address string, h http.Handler, log *zap.Logger) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	s.list = append(s.list, server)
+	s.group.Go(func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("admin server ended", zap.Error(err))
+		}
+	})
+	return nil
+}
+
+func (s *servers) stop() {
+	for _, server := range s.list {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		if server.Shutdown(ctx) != nil {
+			server.Close()
+		}
+		cancel()
+	}
+	s.group.Wait()
+}
+
+// loopback refuses an admin address that others could reach.
+func loopback(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("--admin: %w", err)
+	}
+	if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
+		return fmt.Errorf("--admin: %s is not on loopback: use --health for probes and metrics", address)
+	}
+	return nil
+}

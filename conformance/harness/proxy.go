@@ -1,0 +1,269 @@
+package harness
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// root is the repository, seen from a test's folder.
+const root = "../.."
+
+// Binary returns the path of bin/penstock, which `make build` makes.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := filepath.Abs(root + "/bin/penstock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v: run make plugins first", err)
+	}
+	return path
+}
+
+// BundledPlugins returns the OCI layout that `make plugins` makes.
+func BundledPlugins(t testing.TB) string {
+	t.Helper()
+	path, err := filepath.Abs(root + "/build/plugins")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Options of a Proxy.
+type Options struct {
+	Files         map[string]string // name -> YAML; ${PORT} is the proxy's port
+	Images        []string          // OCI layouts
+	State         string            // state folder; default a new one
+	LocalRegistry string
+	Args          []string
+}
+
+// Proxy is a running binary.
+type Proxy struct {
+	Port       int
+	URL, Admin string
+	Dir        string // the folder of YAML files
+	State      string
+	Process    *os.Process
+
+	t      testing.TB
+	mu     sync.Mutex
+	lines  []string
+	exited chan struct{}
+	err    error
+}
+
+// Start runs the binary and waits until it is ready.
+func Start(t testing.TB, o Options) *Proxy {
+	t.Helper()
+	p := Launch(t, o)
+	p.WaitReady()
+	return p
+}
+
+// Launch runs the binary and does not wait.
+func Launch(t testing.TB, o Options) *Proxy {
+	t.Helper()
+	p := &Proxy{t: t, Port: FreePort(t), Dir: t.TempDir(), State: o.State, exited: make(chan struct{})}
+	if p.State == "" {
+		p.State = t.TempDir()
+	}
+	admin := FreePort(t)
+	p.URL, p.Admin = fmt.Sprintf("http://127.0.0.1:%d", p.Port), fmt.Sprintf("http://127.0.0.1:%d", admin)
+	for name, text := range o.Files {
+		p.Write(name, text)
+	}
+	args := []string{"run", "--config", p.Dir, "--bind", "127.0.0.1", "--admin", "127.0.0.1:" + strconv.Itoa(admin), "--state", p.State}
+	for _, dir := range o.Images {
+		args = append(args, "--images", dir)
+	}
+	if o.LocalRegistry != "" {
+		args = append(args, "--local-registry", o.LocalRegistry)
+	}
+	cmd := exec.Command(Binary(t), append(args, o.Args...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.Process = cmd.Process
+	go func() {
+		p.read(out)
+		p.err = cmd.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(p.Stop)
+	return p
+}
+
+func (p *Proxy) read(r io.Reader) {
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		p.mu.Lock()
+		p.lines = append(p.lines, s.Text())
+		p.mu.Unlock()
+	}
+}
+
+// Log returns what the process has written so far.
+func (p *Proxy) Log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.lines, "\n")
+}
+
+// Write makes or replaces a file of the folder, atomically.
+func (p *Proxy) Write(name, text string) {
+	p.t.Helper()
+	text = strings.ReplaceAll(text, "${PORT}", strconv.Itoa(p.Port))
+	tmp := filepath.Join(p.Dir, ".new")
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.Rename(tmp, filepath.Join(p.Dir, name)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Stop sends SIGTERM and waits; a second call does nothing.
+func (p *Proxy) Stop() {
+	_ = p.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.exited:
+	case <-time.After(40 * time.Second):
+		_ = p.Process.Kill()
+		p.t.Error("the proxy did not stop within 40 s")
+		<-p.exited
+	}
+	if p.t.Failed() {
+		p.t.Logf("the proxy's log:\n%s", p.Log())
+	}
+}
+
+// Exit waits for the process to end by itself and returns its exit code.
+func (p *Proxy) Exit() int {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(20 * time.Second):
+		p.t.Fatal("the proxy is still running")
+	}
+	if e, ok := p.err.(*exec.ExitError); ok {
+		return e.ExitCode()
+	}
+	return 0
+}
+
+// WaitReady waits until /readyz says so.
+func (p *Proxy) WaitReady() {
+	p.t.Helper()
+	p.Eventually("the proxy is ready", func() bool {
+		select {
+		case <-p.exited:
+			p.t.Fatalf("the proxy ended: %v\n%s", p.err, p.Log())
+		default:
+		}
+		r, err := http.Get(p.Admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		r.Body.Close()
+		return r.StatusCode == http.StatusOK
+	})
+}
+
+// Eventually tries for 60 seconds.
+func (p *Proxy) Eventually(what string, ok func() bool) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			p.t.Fatalf("not within 60 s: %s\n%s", what, p.Log())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Metrics returns the text of /metrics.
+func (p *Proxy) Metrics() string {
+	p.t.Helper()
+	return string(p.admin("/metrics"))
+}
+
+// Filter is what /chains says of one filter.
+type Filter struct {
+	Name, Digest, State, Reason, Message string
+}
+
+// Chain is what /chains says of one part.
+type Chain struct {
+	Target, Part, State, Reason, Message string
+	Filters                              []Filter
+}
+
+// Chains returns /chains.
+func (p *Proxy) Chains() []Chain {
+	p.t.Helper()
+	var reply struct{ Chains []Chain }
+	if err := json.Unmarshal(p.admin("/chains"), &reply); err != nil {
+		p.t.Fatal(err)
+	}
+	return reply.Chains
+}
+
+// Chain returns the report of an object's part; zero if there is none.
+func (p *Proxy) Chain(target string) Chain {
+	for _, c := range p.Chains() {
+		if c.Target == target {
+			return c
+		}
+	}
+	return Chain{}
+}
+
+func (p *Proxy) admin(path string) []byte {
+	p.t.Helper()
+	r, err := http.Get(p.Admin + path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return body
+}
+
+// FreePort returns a port of loopback that nobody uses just now.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}

@@ -1,0 +1,55 @@
+package harness
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// Upstream serves handler on loopback and returns its port.
+func Upstream(t testing.TB, handler http.HandlerFunc) int {
+	t.Helper()
+	s := httptest.NewServer(handler)
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().(*net.TCPAddr).Port
+}
+
+// Echo answers with the request's header fields as X-Got-* and its body.
+func Echo(w http.ResponseWriter, r *http.Request) {
+	for name, values := range r.Header {
+		w.Header()["X-Got-"+name] = values
+	}
+	w.Header().Set("X-Got-Path", r.URL.RequestURI())
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	_, _ = w.Write(body)
+}
+
+// Guest builds the Go program in dir to Wasm and returns the module's path.
+func Guest(t testing.TB, dir string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), filepath.Base(dir)+".wasm")
+	c := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", out, "./"+dir)
+	c.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if text, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return out
+}
+
+// Pack puts a module into the OCI layout dir as test.example/plugins/NAME:1.
+func Pack(t testing.TB, dir, name, module string) {
+	t.Helper()
+	c := exec.Command(Binary(t), "image", "pack", "--layout", dir, "--name", "test.example/plugins/"+name+":1", module)
+	if text, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+}

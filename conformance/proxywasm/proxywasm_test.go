@@ -1,0 +1,132 @@
+// Package proxywasm runs plugins that were written on the public Go SDK for
+// Proxy-Wasm, each over a real connection.
+package proxywasm
+
+import (
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"penstock.dev/penstock/conformance/harness"
+)
+
+// start serves every plugin of guests on a Service of its name.
+func start(t *testing.T) *harness.Proxy {
+	t.Helper()
+	layout := t.TempDir()
+	port := harness.Upstream(t, harness.Echo)
+	files := map[string]string{"gateway.yaml": harness.GatewayFor(1)}
+	dirs, err := filepath.Glob("guests/*")
+	if err != nil || len(dirs) < 4 {
+		t.Fatalf("got %v, %v; want at least 4 plugins", dirs, err)
+	}
+	for _, dir := range dirs {
+		name := filepath.Base(dir)
+		harness.Pack(t, layout, name, harness.Guest(t, dir))
+		files[name+".yaml"] = harness.Service(name, "- image: test.example/plugins/"+name+":1\n  config: the configuration", port)
+	}
+	p := harness.Start(t, harness.Options{Files: files, Images: []string{layout}})
+	for _, dir := range dirs {
+		target := "Service/default/" + filepath.Base(dir)
+		p.Eventually(target+" runs", func() bool { return p.Chain(target).State == "Running" })
+	}
+	return p
+}
+
+func do(t *testing.T, method, url, body string, header http.Header) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header != nil {
+		r.Header = header
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response, string(text)
+}
+
+func want(t *testing.T, h http.Header, name, value string) {
+	t.Helper()
+	if got := strings.Join(h.Values(name), ","); got != value {
+		t.Errorf("%s: got %q; want %q", name, got, value)
+	}
+}
+
+func TestPublicSDK(t *testing.T) {
+	p := start(t)
+
+	t.Run("headers", func(t *testing.T) {
+		r, _ := do(t, "GET", p.URL+"/headers/a?b=1", "", http.Header{"X-Many": {"1", "2"}, "X-Remove": {"x"}, "X-Config": {"mine"}})
+		want(t, r.Header, "X-Got-X-Path", "/headers/a?b=1")
+		want(t, r.Header, "X-Got-X-Config", "the configuration")
+		want(t, r.Header, "X-Got-X-Remove", "")
+		want(t, r.Header, "X-Got-X-Seen", "1,2")
+		want(t, r.Header, "X-Status", "200")
+		want(t, r.Header, "X-Method", "GET")
+	})
+
+	t.Run("body", func(t *testing.T) {
+		for _, size := range []int{1, 1000, 100_000, 900_000} {
+			_, got := do(t, "POST", p.URL+"/body", strings.Repeat("ab", size/2+1), nil)
+			if want := "<" + strings.Repeat("AB", size/2+1) + ">"; got != want {
+				t.Errorf("%d bytes: got %d bytes, %.20q; want %d", size, len(got), got, len(want))
+			}
+		}
+		r, _ := do(t, "POST", p.URL+"/body", strings.Repeat("x", 2<<20), nil)
+		if r.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("over the limit: got %d; want 413", r.StatusCode)
+		}
+	})
+
+	t.Run("local response", func(t *testing.T) {
+		r, body := do(t, "GET", p.URL+"/answer", "", nil)
+		if r.StatusCode != 403 || body != "denied by the plugin\n" {
+			t.Errorf("got %d, %q; want 403", r.StatusCode, body)
+		}
+		want(t, r.Header, "X-Why", "no please")
+		r, _ = do(t, "GET", p.URL+"/answer", "", http.Header{"X-Let-Me-In": {"please"}})
+		if r.StatusCode != 200 {
+			t.Errorf("got %d; want 200", r.StatusCode)
+		}
+	})
+
+	t.Run("metrics and shared data", func(t *testing.T) {
+		for range 5 {
+			do(t, "GET", p.URL+"/metrics", "", nil)
+		}
+		r, _ := do(t, "GET", p.URL+"/metrics", "", nil)
+		want(t, r.Header, "X-Got-X-Total", "6")
+		text := p.Metrics()
+		for _, line := range []string{
+			`penstock_guest_counter{filter="service/metrics",name="requests_seen",owner="Service/default/metrics"} 6`,
+			`penstock_guest_gauge{filter="service/metrics",name="last_total",owner="Service/default/metrics"} 6`,
+			`penstock_guest_histogram_count{filter="service/metrics",name="path_bytes",owner="Service/default/metrics"} 6`,
+		} {
+			if !strings.Contains(text, line) {
+				t.Errorf("not in the metrics: %s", line)
+			}
+		}
+		if !strings.Contains(p.Log(), "request 6") {
+			t.Error("the plugin's log line is missing")
+		}
+	})
+
+	t.Run("a tick lets a paused request go on", func(t *testing.T) {
+		r, _ := do(t, "GET", p.URL+"/tick", "", nil)
+		if r.StatusCode != 200 {
+			t.Errorf("got %d; want 200", r.StatusCode)
+		}
+		want(t, r.Header, "X-Got-X-Ticked", "yes")
+	})
+}
