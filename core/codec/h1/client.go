@@ -162,7 +162,8 @@ func (c *UpstreamConn) Settle() {
 
 // readHead reads one head, final or interim.
 func (c *UpstreamConn) readHead(x *exchange.Exchange) error {
-	for fresh := 0; ; {
+	fresh := 0
+	for seen := 0; ; {
 		b := c.in.buffered()
 		if end := bytes.Index(b[max(0, fresh-3):], endOfHead); end >= 0 {
 			end += max(0, fresh-3) + len(endOfHead)
@@ -171,10 +172,11 @@ func (c *UpstreamConn) readHead(x *exchange.Exchange) error {
 			_, refused := parseResponse(x.Arena.Copy(b[:end]), &c.lim, &c.hd, &x.Response)
 			return orNil(refused)
 		}
-		if len(b) > fresh && (newline(b[fresh:]) || len(b) >= c.lim.bytes) {
+		if len(b) > fresh && (newline(b[fresh:]) || len(b) >= 2*seen) {
 			if _, refused := parseResponse(b, &c.lim, &c.hd, &x.Response); refused != nil {
 				return refused
 			}
+			seen = len(b)
 		}
 		fresh = len(b)
 		if len(c.in.buf)-c.in.end < minRoom {

@@ -41,6 +41,9 @@ func parseFields(b []byte, lim *limits, hd *head, h *exchange.Header, trusted bo
 			if pos > lim.bytes {
 				return 0, errHeadLarge
 			}
+			if pos < len(b) && b[pos] == '\n' {
+				return 0, errLineEnd
+			}
 			return 0, nil
 		}
 		line := b[pos:]
@@ -90,7 +93,7 @@ func badName(line []byte, i int) *Refused {
 	switch c := line[i]; {
 	case i == 0 && (c == ' ' || c == '\t'):
 		return errFold
-	case c == '\n' || c == '\r':
+	case i == 0 && (c == '\n' || c == '\r'):
 		return errLineEnd
 	}
 	return errFieldName
