@@ -1,0 +1,207 @@
+package meter
+
+import "fmt"
+
+// control copies a control instruction; where paths part or meet, the straight
+// code before it is charged.
+func (f *function) control(op byte) error {
+	r := f.r
+	switch op {
+	case 0x00: // unreachable
+		f.charge()
+		f.code = append(f.code, op)
+		f.dead()
+	case 0x02, 0x03, 0x04: // block, loop, if
+		return f.open(op)
+	case 0x05: // else
+		f.charge()
+		f.code = append(f.code, op)
+		top := f.frames[len(f.frames)-1]
+		f.height = top.base + top.params
+	case 0x0b: // end
+		f.charge()
+		f.code = append(f.code, op)
+		top := f.frames[len(f.frames)-1]
+		f.frames = f.frames[:len(f.frames)-1]
+		f.height = top.base + top.results
+		f.highest = max(f.highest, f.height)
+	case 0x0c, 0x0d: // br, br_if
+		f.pending += weightPlain
+		f.charge()
+		f.code = appendU32(append(f.code, op), r.u32())
+		if op == 0x0d {
+			f.move(effect{1, 0})
+		} else {
+			f.dead()
+		}
+	case 0x0e: // br_table
+		f.pending += weightTable
+		f.charge()
+		start := r.at
+		for range r.count() {
+			r.u32()
+		}
+		r.u32()
+		f.code = append(append(f.code, op), r.b[start:r.at]...)
+		f.dead()
+	case 0x0f: // return: out of the block around the body
+		f.pending += weightPlain
+		f.charge()
+		f.code = appendU32(append(f.code, 0x0c), uint32(len(f.frames)-1))
+		f.dead()
+	case 0x10, 0x11:
+		return f.call(op)
+	case 0x12, 0x13:
+		return feature("tail calls")
+	case 0x06, 0x07, 0x08, 0x09, 0x0a, 0x18, 0x19, 0x1f:
+		return feature("exception handling")
+	default:
+		return feature("opcode 0x%x", op)
+	}
+	return nil
+}
+
+// dead is the code after a jump: the height no longer matters.
+func (f *function) dead() { f.height = f.frames[len(f.frames)-1].base }
+
+func (f *function) open(op byte) error {
+	f.pending += weightPlain
+	start := f.r.at
+	kind := f.r.signed(33)
+	var params, results int
+	switch {
+	case kind >= 0:
+		if kind >= int64(len(f.m.types)) {
+			return fmt.Errorf("%w: block of unknown type %d", ErrModule, kind)
+		}
+		params, results = len(f.m.types[kind].params), len(f.m.types[kind].results)
+	case kind != -64: // 0x40: empty
+		if !valueType(byte(kind & 0x7f)) {
+			return feature("block type %d", kind)
+		}
+		results = 1
+	}
+	if op != 0x02 {
+		f.charge()
+	}
+	f.code = append(append(f.code, op), f.r.b[start:f.r.at]...)
+	if op == 0x04 {
+		f.move(effect{1, 0})
+	}
+	f.frames = append(f.frames, frame{base: max(f.height-params, 0), params: params, results: results, loop: op == 0x03})
+	if op == 0x03 {
+		f.loops = true
+		f.code = f.appendFlush(f.code)
+	}
+	if len(f.frames) > 10_000 {
+		return feature("blocks nested more than 10000 deep")
+	}
+	return nil
+}
+
+func (f *function) call(op byte) error {
+	f.calls = true
+	index := f.r.u32()
+	var t funcType
+	if op == 0x10 {
+		shifted := f.m.shift(index)
+		if int(shifted) >= len(f.m.functions) {
+			return fmt.Errorf("%w: call of unknown function %d", ErrModule, index)
+		}
+		t = f.m.types[f.m.functions[shifted]]
+		f.pending += weightCall
+		f.code = appendU32(append(f.code, op), shifted)
+	} else {
+		table := f.r.u32()
+		if int(index) >= len(f.m.types) {
+			return fmt.Errorf("%w: call of unknown type %d", ErrModule, index)
+		}
+		t = f.m.types[index]
+		f.pending += weightIndirect
+		f.height = max(f.height-1, 0)
+		f.code = appendU32(appendU32(append(f.code, op), index), table)
+	}
+	f.height = max(f.height-len(t.params), 0) + len(t.results)
+	f.highest = max(f.highest, f.height)
+	return nil
+}
+
+// bulkCharge pays for an operation by the operand on top of the stack, before
+// it runs: a step for 16 bytes, or weightGrowPage for a page or entry.
+func (f *function) bulkCharge(grow bool) {
+	f.charge()
+	f.code = appendU32(append(f.code, 0x22), f.length) // local.tee
+	f.code = appendU32(append(f.code, 0x20), f.acc)
+	f.code = appendU32(append(f.code, 0x20), f.length)
+	if grow { // min(n, clamp) * weight
+		f.code = appendS64(append(f.code, 0x41), weightGrowClamp)
+		f.code = appendU32(append(f.code, 0x20), f.length)
+		f.code = appendS64(append(f.code, 0x41), weightGrowClamp)
+		f.code = append(f.code, 0x49, 0x1b, 0xad) // i32.lt_u, select, i64.extend_i32_u
+		f.code = appendS64(append(f.code, 0x42), weightGrowPage)
+		f.code = append(f.code, 0x7e) // i64.mul
+	} else {
+		f.code = append(f.code, 0xad, 0x42, weightBulkShift, 0x88) // i64.shr_u
+	}
+	f.code = append(f.code, 0x7c)
+	f.code = appendU32(append(f.code, 0x21), f.acc)
+	f.code = f.appendFlush(f.code)
+}
+
+// saturatingOrBulk handles the prefix 0xfc.
+func (f *function) saturatingOrBulk(start int) error {
+	r := f.r
+	sub := r.u32()
+	switch sub {
+	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating truncation
+		f.plain(weightPlain, effect{1, 1}, start)
+	case 8, 10, 12, 14: // memory.init, memory.copy, table.init, table.copy
+		f.bulkCharge(false)
+		a, b := r.u32(), r.u32()
+		if sub == 10 && a|b != 0 || sub == 8 && b != 0 {
+			return feature("more than one memory")
+		}
+		f.plain(weightBulk, effect{3, 0}, start)
+	case 9, 13: // data.drop, elem.drop
+		r.u32()
+		f.plain(weightPlain, effect{0, 0}, start)
+	case 11: // memory.fill
+		f.bulkCharge(false)
+		if r.u32() != 0 {
+			return feature("more than one memory")
+		}
+		f.plain(weightBulk, effect{3, 0}, start)
+	case 15: // table.grow
+		f.bulkCharge(true)
+		r.u32()
+		f.plain(weightBulk, effect{2, 1}, start)
+	case 16: // table.size
+		r.u32()
+		f.plain(weightPlain, effect{0, 1}, start)
+	case 17: // table.fill
+		f.bulkCharge(false)
+		r.u32()
+		f.plain(weightBulk, effect{3, 0}, start)
+	default:
+		return feature("opcode 0xfc %d", sub)
+	}
+	return nil
+}
+
+// vector handles the prefix 0xfd.
+func (f *function) vector(start int) error {
+	sub := f.r.u32()
+	immediate, memory, e, ok := vector(sub)
+	if !ok {
+		return feature("relaxed SIMD (opcode 0xfd %d)", sub)
+	}
+	f.vectors = true
+	if memory {
+		if err := f.memoryArgument(); err != nil {
+			return err
+		}
+	}
+	f.r.take(immediate)
+	f.plain(weightVector, e, start)
+	return nil
+}

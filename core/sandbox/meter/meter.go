@@ -1,0 +1,91 @@
+package meter
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Version changes whenever the same module would be rewritten differently: it
+// is part of a compiled module's identity.
+const Version = 1
+
+// ErrModule means that the bytes are not a Wasm module that can be rewritten.
+var ErrModule = errors.New("not a Wasm module")
+
+// ErrFeature means that the module uses a feature that is not admitted here.
+var ErrFeature = errors.New("Wasm feature not admitted")
+
+// Options of Instrument.
+type Options struct {
+	// StackBytes is what the frames of one call chain may weigh; default 8 MiB.
+	// A frame weighs 32 bytes and 8 for each parameter, local, result and value
+	// on its operand stack, 16 if the function uses vectors.
+	StackBytes int32
+	// TableEntries is the size that a table may reach; default 1,000,000. A
+	// table that begins larger is refused.
+	TableEntries uint32
+}
+
+// section ids of the binary format (WebAssembly 2.0, 5.5.2).
+const (
+	secCustom    = 0
+	secType      = 1
+	secImport    = 2
+	secFunction  = 3
+	secTable     = 4
+	secMemory    = 5
+	secGlobal    = 6
+	secExport    = 7
+	secStart     = 8
+	secElement   = 9
+	secCode      = 10
+	secData      = 11
+	secDataCount = 12
+	secTag       = 13
+)
+
+// order is how sections follow each other.
+var order = [...]byte{secType, secImport, secFunction, secTable, secMemory, secGlobal, secExport, secStart, secElement, secDataCount, secCode, secData}
+
+// Instrument returns the module rewritten as the package comment says. It
+// checks what it must understand; the engine validates the rest. Custom
+// sections are dropped but for function names, which stack traces need.
+// Errors wrap ErrModule or ErrFeature. The result depends on the arguments
+// alone.
+func Instrument(wasm []byte, o Options) ([]byte, error) {
+	if o.StackBytes == 0 {
+		o.StackBytes = 8 << 20
+	}
+	if o.TableEntries == 0 {
+		o.TableEntries = 1_000_000
+	}
+	m := &module{options: o}
+	if err := m.split(wasm); err != nil {
+		return nil, err
+	}
+	if err := m.rewrite(); err != nil {
+		return nil, err
+	}
+	out := append(make([]byte, 0, len(wasm)*3/2), wasm[:8]...)
+	for _, id := range order {
+		if body, ok := m.sections[id]; ok {
+			out = appendSection(out, id, body)
+		}
+	}
+	if len(m.names) > 0 {
+		out = appendSection(out, secCustom, append(appendName(nil, "name"), m.names...))
+	}
+	return out, nil
+}
+
+// malformed gives a parse failure its sentinel.
+func malformed(err error) error {
+	if err == nil || errors.Is(err, ErrFeature) || errors.Is(err, ErrModule) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrModule, err)
+}
+
+func feature(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrFeature, fmt.Sprintf(format, args...))
+}

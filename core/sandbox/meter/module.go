@@ -1,0 +1,447 @@
+package meter
+
+import (
+	"errors"
+	"fmt"
+)
+
+// funcType is what rewriting needs of a function type.
+type funcType struct{ params, results []byte }
+
+// module is a module on its way to being rewritten.
+type module struct {
+	options  Options
+	sections map[byte][]byte
+	nameBody []byte // custom section "name", after its name
+	names    []byte // rewritten
+
+	types     []funcType
+	rawTypes  []byte   // encoded types, new ones appended
+	imported  int      // imported functions
+	globals   uint32   // imported and defined globals, before ours
+	functions []uint32 // type of each function: imported, then defined
+	memories  int
+	refuel    uint32 // function index
+	overflow  uint32
+	steps     uint32 // global index
+	stack     uint32
+}
+
+// split cuts the module into sections and checks their order.
+func (m *module) split(wasm []byte) error {
+	if len(wasm) < 8 || string(wasm[:4]) != "\x00asm" {
+		return fmt.Errorf("%w: no magic number", ErrModule)
+	}
+	if string(wasm[4:8]) != "\x01\x00\x00\x00" {
+		return fmt.Errorf("%w: version %x (a component?), want 1", ErrModule, wasm[4:8])
+	}
+	m.sections = map[byte][]byte{}
+	r := &reader{b: wasm, at: 8}
+	last := -1
+	for r.more() {
+		id := r.byte()
+		body := r.take(r.u32())
+		if r.err != nil {
+			break
+		}
+		if id == secCustom {
+			c := &reader{b: body}
+			if c.name() == "name" && c.err == nil && m.nameBody == nil {
+				m.nameBody = body[c.at:]
+			}
+			continue
+		}
+		if id == secTag {
+			return feature("exception handling")
+		}
+		place := position(id)
+		if place <= last {
+			return fmt.Errorf("%w: section %d twice or out of order", ErrModule, id)
+		}
+		last = place
+		m.sections[id] = body
+	}
+	return malformed(r.err)
+}
+
+// position returns where a section stands, -1 for an unknown one.
+func position(id byte) int {
+	for i, o := range order {
+		if o == id {
+			return i
+		}
+	}
+	return -1
+}
+
+func (m *module) rewrite() error {
+	for _, step := range []func() error{
+		m.readTypes, m.readImports, m.readFunctions, m.rewriteTables, m.checkMemories, m.rewriteGlobals,
+		m.rewriteExports, m.rewriteStart, m.rewriteElements, m.rewriteCode, m.finish,
+	} {
+		if err := step(); err != nil {
+			return malformed(err)
+		}
+	}
+	m.renameFunctions()
+	return nil
+}
+
+func (m *module) readTypes() error {
+	r := &reader{b: m.sections[secType]}
+	n := 0
+	if len(r.b) > 0 {
+		n = r.count()
+	}
+	for range n {
+		start := r.at
+		if form := r.byte(); r.err == nil && form != 0x60 {
+			return feature("type form 0x%x (garbage collection)", form)
+		}
+		params := r.take(r.u32())
+		results := r.take(r.u32())
+		for _, t := range params {
+			if !valueType(t) {
+				return feature("value type 0x%x", t)
+			}
+		}
+		for _, t := range results {
+			if !valueType(t) {
+				return feature("value type 0x%x", t)
+			}
+		}
+		m.types = append(m.types, funcType{params, results})
+		m.rawTypes = append(m.rawTypes, r.b[start:r.at]...)
+	}
+	return r.err
+}
+
+func valueType(t byte) bool {
+	switch t {
+	case 0x7f, 0x7e, 0x7d, 0x7c, 0x7b, 0x70, 0x6f:
+		return true
+	}
+	return false
+}
+
+// typeOf returns the index of a function type, made if it is new.
+func (m *module) typeOf(params, results []byte) uint32 {
+	for i, t := range m.types {
+		if string(t.params) == string(params) && string(t.results) == string(results) {
+			return uint32(i)
+		}
+	}
+	m.types = append(m.types, funcType{params, results})
+	m.rawTypes = append(m.rawTypes, 0x60)
+	m.rawTypes = append(appendU32(m.rawTypes, uint32(len(params))), params...)
+	m.rawTypes = append(appendU32(m.rawTypes, uint32(len(results))), results...)
+	return uint32(len(m.types) - 1)
+}
+
+func (m *module) readImports() error {
+	r := &reader{b: m.sections[secImport]}
+	n := 0
+	if len(r.b) > 0 {
+		n = r.count()
+	}
+	var out []byte
+	for range n {
+		start := r.at
+		from := r.name()
+		r.name()
+		if from == ImportModule {
+			return fmt.Errorf("%w: it imports from module %q, which is reserved", ErrModule, from)
+		}
+		switch kind := r.byte(); kind {
+		case 0:
+			m.functions = append(m.functions, r.u32())
+			m.imported++
+		case 1, 2:
+			return fmt.Errorf("%w: it imports a table or memory; plugins bring their own", ErrModule)
+		case 3:
+			r.byte()
+			r.byte()
+			m.globals++
+		default:
+			return feature("import of kind %d", kind)
+		}
+		if r.err != nil {
+			return r.err
+		}
+		out = append(out, r.b[start:r.at]...)
+	}
+	none := m.typeOf(nil, nil)
+	for i, name := range []string{ImportRefuel, ImportOverflow} {
+		out = appendName(appendName(out, ImportModule), name)
+		out = appendU32(append(out, 0), none)
+		m.functions = append(m.functions, none)
+		m.refuel, m.overflow = uint32(m.imported), uint32(m.imported+i)
+	}
+	m.sections[secImport] = append(appendU32(nil, uint32(n+2)), out...)
+	return nil
+}
+
+// shift returns a function's index after the two imports were put in.
+func (m *module) shift(index uint32) uint32 {
+	if index >= uint32(m.imported) {
+		return index + 2
+	}
+	return index
+}
+
+func (m *module) readFunctions() error {
+	body, ok := m.sections[secFunction]
+	if !ok {
+		return nil
+	}
+	r := &reader{b: body}
+	for range r.count() {
+		m.functions = append(m.functions, r.u32())
+	}
+	for _, t := range m.functions {
+		if r.err == nil && int(t) >= len(m.types) {
+			return fmt.Errorf("%w: function of unknown type %d", ErrModule, t)
+		}
+	}
+	return r.err
+}
+
+// rewriteTables gives every table a maximum.
+func (m *module) rewriteTables() error {
+	body, ok := m.sections[secTable]
+	if !ok {
+		return nil
+	}
+	r := &reader{b: body}
+	n := r.count()
+	out := appendU32(nil, uint32(n))
+	for range n {
+		kind := r.byte()
+		if r.err == nil && kind != 0x70 && kind != 0x6f {
+			return feature("table of type 0x%x", kind)
+		}
+		flags := r.byte()
+		if flags > 1 {
+			return feature("table limits 0x%x", flags)
+		}
+		least, most := r.u32(), m.options.TableEntries
+		if flags == 1 {
+			most = min(most, r.u32())
+		}
+		if r.err == nil && least > m.options.TableEntries {
+			return feature("a table of %d entries, more than %d", least, m.options.TableEntries)
+		}
+		out = appendU32(appendU32(append(out, kind, 1), least), max(least, most))
+	}
+	m.sections[secTable] = out
+	return r.err
+}
+
+func (m *module) checkMemories() error {
+	body, ok := m.sections[secMemory]
+	if !ok {
+		return nil
+	}
+	r := &reader{b: body}
+	m.memories = r.count()
+	if m.memories > 1 {
+		return feature("more than one memory")
+	}
+	for range m.memories {
+		switch flags := r.byte(); {
+		case flags&4 != 0:
+			return feature("64-bit memory")
+		case flags&2 != 0:
+			return feature("shared memory (threads)")
+		case flags > 1:
+			return feature("memory limits 0x%x", flags)
+		case flags == 1:
+			r.u32()
+		}
+		r.u32()
+	}
+	return r.err
+}
+
+var errConst = errors.New("constant expression")
+
+// constant copies a constant expression with function indices shifted.
+func (m *module) constant(r *reader, out []byte) ([]byte, error) {
+	for r.err == nil {
+		start := r.at
+		switch op := r.byte(); op {
+		case 0x0b:
+			return append(out, op), nil
+		case 0x41:
+			r.signed(32)
+		case 0x42:
+			r.signed(64)
+		case 0x43:
+			r.take(4)
+		case 0x44:
+			r.take(8)
+		case 0x23: // global.get
+			r.u32()
+		case 0xd0: // ref.null
+			r.byte()
+		case 0xd2: // ref.func
+			out = appendU32(append(out, op), m.shift(r.u32()))
+			continue
+		case 0xfd:
+			if sub := r.u32(); sub != 12 {
+				return nil, feature("extended constant expressions")
+			}
+			r.take(16)
+		case 0x6a, 0x6b, 0x6c, 0x7c, 0x7d, 0x7e:
+			return nil, feature("extended constant expressions")
+		default:
+			return nil, fmt.Errorf("%w: opcode 0x%x", errConst, op)
+		}
+		if r.err == nil {
+			out = append(out, r.b[start:r.at]...)
+		}
+	}
+	return nil, r.err
+}
+
+func (m *module) rewriteGlobals() error {
+	r := &reader{b: m.sections[secGlobal]}
+	n := 0
+	if len(r.b) > 0 {
+		n = r.count()
+	}
+	out := appendU32(nil, uint32(n+2))
+	for range n {
+		kind, mutable := r.byte(), r.byte()
+		if r.err != nil {
+			return r.err
+		}
+		var err error
+		if out, err = m.constant(r, append(out, kind, mutable)); err != nil {
+			return err
+		}
+	}
+	m.steps, m.stack = m.globals+uint32(n), m.globals+uint32(n)+1
+	out = append(out, 0x7e, 1, 0x42, 0, 0x0b) // mutable i64 = 0: the first check asks for steps
+	out = append(out, 0x7f, 1, 0x41)
+	out = append(appendS64(out, int64(m.options.StackBytes)), 0x0b)
+	m.sections[secGlobal] = out
+	return r.err
+}
+
+func (m *module) rewriteExports() error {
+	r := &reader{b: m.sections[secExport]}
+	n := 0
+	if len(r.b) > 0 {
+		n = r.count()
+	}
+	out := appendU32(nil, uint32(n+2))
+	for range n {
+		name, kind, index := r.name(), r.byte(), r.u32()
+		if name == GlobalSteps || name == GlobalStack {
+			return fmt.Errorf("%w: it exports %q, which is reserved", ErrModule, name)
+		}
+		if kind == 0 {
+			index = m.shift(index)
+		} else if kind == 3 && index >= m.steps {
+			return fmt.Errorf("%w: export of unknown global %d", ErrModule, index)
+		}
+		out = appendU32(append(appendName(out, name), kind), index)
+	}
+	out = appendU32(append(appendName(out, GlobalSteps), 3), m.steps)
+	m.sections[secExport] = appendU32(append(appendName(out, GlobalStack), 3), m.stack)
+	return r.err
+}
+
+func (m *module) rewriteStart() error {
+	body, ok := m.sections[secStart]
+	if !ok {
+		return nil
+	}
+	r := &reader{b: body}
+	m.sections[secStart] = appendU32(nil, m.shift(r.u32()))
+	return r.err
+}
+
+// rewriteElements shifts the functions of element segments (5.5.12).
+func (m *module) rewriteElements() error {
+	body, ok := m.sections[secElement]
+	if !ok {
+		return nil
+	}
+	r := &reader{b: body}
+	n := r.count()
+	out := appendU32(nil, uint32(n))
+	var err error
+	for range n {
+		flags := r.u32()
+		if flags > 7 {
+			return fmt.Errorf("%w: element segment of kind %d", ErrModule, flags)
+		}
+		out = appendU32(out, flags)
+		if flags&1 == 0 { // active
+			if flags&2 != 0 {
+				out = appendU32(out, r.u32())
+			}
+			if out, err = m.constant(r, out); err != nil {
+				return err
+			}
+		}
+		if flags&3 != 0 {
+			out = append(out, r.byte()) // element kind or type
+		}
+		count := r.count()
+		out = appendU32(out, uint32(count))
+		for range count {
+			if flags&4 == 0 {
+				out = appendU32(out, m.shift(r.u32()))
+			} else if out, err = m.constant(r, out); err != nil {
+				return err
+			}
+		}
+		if r.err != nil {
+			return r.err
+		}
+	}
+	m.sections[secElement] = out
+	return r.err
+}
+
+// finish writes the types, to which the others may have added.
+func (m *module) finish() error {
+	m.sections[secType] = append(appendU32(nil, uint32(len(m.types))), m.rawTypes...)
+	return nil
+}
+
+// renameFunctions keeps the names of module and functions; a malformed name
+// section is dropped, as it has no meaning for execution.
+func (m *module) renameFunctions() {
+	r := &reader{b: m.nameBody}
+	var out []byte
+	for r.more() {
+		id := r.byte()
+		body := r.take(r.u32())
+		if r.err != nil {
+			return
+		}
+		switch id {
+		case 0:
+			out = appendSection(out, 0, body)
+		case 1:
+			s := &reader{b: body}
+			n := s.count()
+			list := appendU32(nil, uint32(n))
+			for range n {
+				index := m.shift(s.u32())
+				list = appendName(appendU32(list, index), s.name())
+			}
+			if s.err != nil {
+				return
+			}
+			out = appendSection(out, 1, list)
+		}
+	}
+	if r.err == nil {
+		m.names = out
+	}
+}
