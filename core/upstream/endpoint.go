@@ -39,17 +39,6 @@ type ticket struct {
 // take returns an idle connection, or a slot to open one (both nil), or a
 // ticket for the next of either. fresh asks for a slot only.
 func (e *endpoint) take(fresh bool) (*conn, *ticket) {
-	for {
-		c, t := e.tryTake(fresh)
-		if c == nil || c.h.Quiet() {
-			return c, t
-		}
-		c.h.Close()
-		e.drop(c)
-	}
-}
-
-func (e *endpoint) tryTake(fresh bool) (*conn, *ticket) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if n := len(e.idle); n > 0 {

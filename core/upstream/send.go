@@ -55,15 +55,16 @@ func (g *Group) send(x *exchange.Exchange, timeout time.Duration) *exchange.Erro
 		}
 		x.Attempts++
 		x.Endpoint = e.text
-		if x.UpstreamStart.IsZero() {
-			x.UpstreamStart = time.Now()
-		}
-		c, err := g.acquire(e, fresh)
+		c, err := g.acquire(x, e, fresh)
 		if err == nil {
 			reused := c.reused
 			err = c.exchange(x, timeout)
 			if err == nil {
 				return nil
+			}
+			if err.Err == h1.ErrStale {
+				x.Attempts-- // nothing was tried
+				continue
 			}
 			fresh = reused
 			if !err.Retry || x.Attempts >= maxTries {
@@ -80,7 +81,7 @@ func (g *Group) send(x *exchange.Exchange, timeout time.Duration) *exchange.Erro
 
 // acquire returns a connection: an idle one unless fresh, or a new one, or the
 // first that another exchange gives back.
-func (g *Group) acquire(e *endpoint, fresh bool) (*conn, *exchange.Error) {
+func (g *Group) acquire(x *exchange.Exchange, e *endpoint, fresh bool) (*conn, *exchange.Error) {
 	c, t := e.take(fresh)
 	if t != nil {
 		var err *exchange.Error
@@ -91,6 +92,7 @@ func (g *Group) acquire(e *endpoint, fresh bool) (*conn, *exchange.Error) {
 	if c != nil {
 		return c, nil
 	}
+	x.UpstreamStart = time.Now()
 	nc, err := g.set.dialer.Dial(g.set.ctx, e.config, g.config.Parameters.ConnectTimeout)
 	if err != nil {
 		e.freeSlot()
@@ -114,13 +116,6 @@ func (g *Group) await(e *endpoint, t *ticket) (*conn, *exchange.Error) {
 	defer timer.Stop()
 	select {
 	case c := <-t.ready:
-		if c != nil && !c.h.Quiet() {
-			c.h.Close()
-			e.mu.Lock()
-			e.remove(c) // its slot is ours
-			e.mu.Unlock()
-			c = nil
-		}
 		return c, nil
 	case <-timer.C:
 		e.cancel(t)
@@ -134,7 +129,7 @@ func (c *conn) exchange(x *exchange.Exchange, timeout time.Duration) *exchange.E
 	c.used = time.Now()
 	c.gone.Store(false)
 	x.UpstreamStart = c.used
-	rest, err := c.h.Write(x)
+	rest, err := c.h.Write(x, c.reused)
 	var bodyFault *exchange.Error
 	switch {
 	case errors.Is(err, h1.ErrInvalidMessage):

@@ -3,7 +3,6 @@ package h1
 import (
 	"bytes"
 	"errors"
-	"io"
 	"net"
 	"time"
 
@@ -25,7 +24,7 @@ type UpstreamConn struct {
 	out  sender
 	hd   head
 	lim  limits
-	body responseBody
+	body *responseBody // of the exchange in flight
 	p    *config.ProxyParameters
 	free func(reusable bool)
 
@@ -51,13 +50,8 @@ func NewUpstreamConn(nc net.Conn, b *Buffers, p *config.ProxyParameters, free fu
 	c.w.init(nc, &b.pool)
 	c.in = reader{w: &c.w, pool: &b.pool}
 	c.out = sender{w: &c.w, pool: &b.pool, idle: p.IdleTimeout}
-	c.body = responseBody{c: c, content: content{in: &c.in, idle: p.IdleTimeout, lim: &c.lim, trusted: true}}
 	return c
 }
-
-// Quiet reports whether an idle connection may carry an exchange: the upstream
-// neither closed it nor sent anything.
-func (c *UpstreamConn) Quiet() bool { return c.w.quiet() }
 
 // Close closes the connection; whoever reads or writes gets an error. It may be
 // called by any goroutine.
@@ -74,9 +68,12 @@ func (c *UpstreamConn) Received() bool { return c.received }
 const inlineBytes = 8 << 10
 
 // Write sends the head of x's request and as much of its body as is there
-// without waiting; rest reports whether WriteRest has to send more. An error
-// is ErrInvalidMessage, an *exchange.Error of the body, or of the connection.
-func (c *UpstreamConn) Write(x *exchange.Exchange) (rest bool, err error) {
+// without waiting; rest reports whether WriteRest has to send more. A request
+// without a body is only readied: ReadHead sends it. reused is for a
+// connection that was idle: it is looked at before a byte is sent. An error is
+// ErrStale, ErrInvalidMessage, an *exchange.Error of the body, or of the
+// connection.
+func (c *UpstreamConn) Write(x *exchange.Exchange, reused bool) (rest bool, err error) {
 	c.received, c.keep, c.duplex = false, true, false
 	q := &x.Request
 	f := requestForm(q)
@@ -85,7 +82,16 @@ func (c *UpstreamConn) Write(x *exchange.Exchange) (rest bool, err error) {
 		c.out.release()
 		return false, err
 	}
-	if q.Body == nil || f == formNone {
+	whole := q.Body == nil || f == formNone
+	if whole && c.w.raw != nil {
+		c.w.startAsk(c.out.b, reused)
+		return false, nil
+	}
+	if reused && !c.w.quiet() {
+		c.out.release()
+		return false, ErrStale
+	}
+	if whole {
 		err = c.out.flush()
 		c.out.release()
 		return false, err
@@ -182,13 +188,25 @@ func (c *UpstreamConn) readHead(x *exchange.Exchange) error {
 		if len(c.in.buf)-c.in.end < minRoom {
 			c.in.makeRoom()
 		}
-		n, err := c.w.read(c.in.buf[c.in.end:])
+		n, err := c.readMore(c.in.buf[c.in.end:])
 		if err != nil {
 			return cut(err)
 		}
 		c.received = true
 		c.in.end += n
 	}
+}
+
+// readMore reads what follows; before the first bytes a readied request is sent.
+func (c *UpstreamConn) readMore(p []byte) (int, error) {
+	if c.w.ask.step == askNothing {
+		return c.w.read(p)
+	}
+	n, err := c.w.finishAsk(p, c.p.IdleTimeout)
+	if c.w.ask.step == askNothing {
+		c.out.release()
+	}
+	return n, err
 }
 
 var endOfHead = []byte("\r\n\r\n")
@@ -228,7 +246,7 @@ func (c *UpstreamConn) begin(x *exchange.Exchange) {
 		f, p.ContentLength = formClose, -1
 		c.keep = false
 	}
-	c.body.begin(x, f)
+	c.setBody(x, f)
 }
 
 // end ends the connection's part in the exchange.
@@ -240,83 +258,3 @@ func (c *UpstreamConn) end(whole bool) {
 	}
 	c.free(reusable)
 }
-
-// responseBody is the exchange.Body of a response.
-type responseBody struct {
-	c *UpstreamConn
-	x *exchange.Exchange // nil: ended
-	content
-}
-
-// begin readies b for x's response.
-func (b *responseBody) begin(x *exchange.Exchange, f form) {
-	p := &x.Response
-	p.Body = nil
-	b.start(f, p.ContentLength, &p.Trailer)
-	b.x = x
-	if f != formNone {
-		p.Body = b
-	}
-}
-
-// Read implements exchange.Body. Its errors are *exchange.Error.
-func (b *responseBody) Read(p []byte) (int, error) {
-	for {
-		n, err := b.content.read(p)
-		switch {
-		case n > 0 && err == nil:
-			return n, nil
-		case err == nil || err == errInterrupted:
-			if n > 0 || len(p) == 0 {
-				return n, nil
-			}
-		case err == io.EOF:
-			b.finish(true)
-			return n, err
-		default:
-			b.finish(false)
-			return n, responseError(err)
-		}
-	}
-}
-
-// Buffered implements exchange.Body.
-func (b *responseBody) Buffered() int {
-	if b.x == nil {
-		return 0
-	}
-	return b.available()
-}
-
-// Close implements exchange.Body.
-func (b *responseBody) Close() { b.finish(b.done()) }
-
-func (b *responseBody) finish(whole bool) {
-	if b.x == nil {
-		return
-	}
-	h := b.trailer
-	for i, f := range h.Fields() {
-		h.SetAt(i, exchange.Field{Name: b.x.Arena.Copy(f.Name), Value: b.x.Arena.Copy(f.Value)})
-	}
-	b.x = nil
-	if !whole && b.err == nil {
-		b.err = io.ErrClosedPipe
-	}
-	b.c.end(whole)
-}
-
-// responseError says what an upstream did wrong while it sent a body.
-func responseError(err error) error {
-	e := &exchange.Error{Phase: exchange.PhaseResponseBody, Side: exchange.SideUpstream, Status: 502, Reason: "response-body-cut", Err: err}
-	var refused *Refused
-	switch {
-	case err == errTimeout:
-		e.Status, e.Reason = 504, "response-body-timeout"
-	case errors.As(err, &refused):
-		e.Reason = "bad-response"
-	}
-	return e
-}
-
-var _ exchange.Body = (*responseBody)(nil)

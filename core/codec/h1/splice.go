@@ -21,7 +21,7 @@ const (
 // inside the kernel, which pays for large ones only.
 func spliceable(body exchange.Body, w *wire, length int64) *responseBody {
 	b, ok := body.(*responseBody)
-	if !ok || w.tcp == nil || b.c.w.tcp == nil || b.c.duplex || b.form != formLength || b.left != length ||
+	if !ok || b.c == nil || w.tcp == nil || b.c.w.tcp == nil || b.c.duplex || b.form != formLength || b.left != length ||
 		length-int64(b.Buffered()) < spliceLeast {
 		return nil
 	}

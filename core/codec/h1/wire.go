@@ -30,6 +30,7 @@ type wire struct {
 	readBy, writeBy time.Time // armed deadlines; zero: not known
 	interrupted     atomic.Bool
 	look            look
+	ask             ask
 }
 
 // look is what the callbacks below found; callbacks are made once, so that
