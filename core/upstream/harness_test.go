@@ -29,7 +29,7 @@ type origin struct {
 	conns []net.Conn
 }
 
-func newOrigin(t *testing.T, script func(n int, c *originConn)) *origin {
+func newOrigin(t testing.TB, script func(n int, c *originConn)) *origin {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -93,7 +93,7 @@ func (c *originConn) head() string {
 func (c *originConn) say(s string) { io.WriteString(c, s) }
 
 // upstreamOf returns a config for tests, and a set of one group that it is in.
-func newSet(t *testing.T, p *config.ProxyParameters, addrs ...netip.AddrPort) (*Set, *Group) {
+func newSet(t testing.TB, p *config.ProxyParameters, addrs ...netip.AddrPort) (*Set, *Group) {
 	t.Helper()
 	s := New(zap.NewNop(), telemetry.New(), NetDialer{})
 	t.Cleanup(s.Close)
@@ -114,6 +114,7 @@ func endpointSet(addrs ...netip.AddrPort) *config.EndpointSet {
 type forward struct {
 	group   func() *Group
 	timeout time.Duration
+	silent  bool // remember nothing
 	mu      sync.Mutex
 	errs    []*exchange.Error
 	tries   []int
@@ -122,6 +123,10 @@ type forward struct {
 
 func (f *forward) Serve(x *exchange.Exchange) {
 	err := f.group().Send(x, f.timeout)
+	if f.silent && err == nil {
+		x.Client.Send(x)
+		return
+	}
 	f.mu.Lock()
 	f.errs = append(f.errs, err)
 	f.tries = append(f.tries, x.Attempts)

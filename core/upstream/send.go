@@ -130,16 +130,8 @@ func (c *conn) exchange(x *exchange.Exchange, timeout time.Duration) *exchange.E
 	c.gone.Store(false)
 	x.UpstreamStart = c.used
 	rest, err := c.h.Write(x, c.reused)
-	var bodyFault *exchange.Error
-	switch {
-	case errors.Is(err, h1.ErrInvalidMessage):
-		c.h.Close()
-		c.endpoint.drop(c)
-		return fault(exchange.SidePlugin, 500, "invalid-message", err)
-	case errors.As(err, &bodyFault):
-		c.h.Close()
-		c.endpoint.drop(c)
-		return bodyFault
+	if err != nil && err != h1.ErrStale {
+		return c.unsent(x, err)
 	}
 	if err == nil {
 		if rest {
@@ -156,6 +148,20 @@ func (c *conn) exchange(x *exchange.Exchange, timeout time.Duration) *exchange.E
 		return nil
 	}
 	return c.fail(x, err)
+}
+
+// unsent ends c after the request was not, or not wholly, written inline.
+func (c *conn) unsent(x *exchange.Exchange, err error) *exchange.Error {
+	var cause *exchange.Error
+	switch {
+	case errors.Is(err, h1.ErrInvalidMessage):
+		cause = fault(exchange.SidePlugin, 500, "invalid-message", err)
+	case !errors.As(err, &cause):
+		return c.fail(x, err)
+	}
+	c.h.Close()
+	c.endpoint.drop(c)
+	return cause
 }
 
 // readHead waits for the head of the answer.

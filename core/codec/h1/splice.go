@@ -14,7 +14,7 @@ import (
 // for a fast one.
 const (
 	spliceLeast = 64 << 10
-	spliceMost  = 1 << 20
+	spliceMost  = 256 << 10
 )
 
 // spliceable returns the body if the rest of it can go from socket to socket
