@@ -1,0 +1,28 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"penstock.dev/penstock/core/sandbox"
+)
+
+// compileCommand is the process that compiles a module: see core/sandbox.
+func compileCommand() *cobra.Command {
+	var dir string
+	var memory int64
+	c := &cobra.Command{
+		Use:    "compile",
+		Short:  "Compile a module from standard input into the compile cache",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return sandbox.Compile(dir, memory, cmd.InOrStdin())
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "compile cache")
+	c.Flags().Int64Var(&memory, "memory", 0, "bytes that the process may use")
+	if err := c.MarkFlagRequired("dir"); err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return c
+}

@@ -1,0 +1,148 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"golang.org/x/sys/unix"
+
+	"penstock.dev/penstock/core/sandbox/meter"
+)
+
+// runCompiler runs the child process within its limits.
+func (e *Engine) runCompiler(ctx context.Context, wasm []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, e.o.CompileTimeout)
+	defer cancel()
+	args := append(e.o.Compiler[1:len(e.o.Compiler):len(e.o.Compiler)], "--dir", e.o.Dir, "--memory", strconv.FormatInt(e.o.CompileMemory, 10))
+	c := exec.CommandContext(ctx, e.o.Compiler[0], args...)
+	c.Env = append(os.Environ(), "GOMAXPROCS=1", "GOTRACEBACK=none")
+	c.Stdin = bytes.NewReader(wasm)
+	tail := &tailWriter{}
+	c.Stderr = tail
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	c.WaitDelay = 5 * time.Second
+	err := c.Run()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return &CompileError{Reason: fmt.Sprintf("not done after %v", e.o.CompileTimeout)}
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case tail.has("out of memory") || tail.has("cannot allocate memory"):
+		return &CompileError{Reason: fmt.Sprintf("needs more than %d MiB", e.o.CompileMemory>>20)}
+	}
+	return &CompileError{Reason: fmt.Sprintf("%v: %s", err, tail.String())}
+}
+
+// tailWriter keeps the first KiB, where the cause is.
+type tailWriter struct{ b []byte }
+
+func (t *tailWriter) Write(p []byte) (int, error) {
+	if room := 1024 - len(t.b); room > 0 {
+		t.b = append(t.b, p[:min(room, len(p))]...)
+	}
+	return len(p), nil
+}
+
+func (t *tailWriter) has(s string) bool { return strings.Contains(string(t.b), s) }
+
+// String returns the first line.
+func (t *tailWriter) String() string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(t.b)), "\n")
+	return line
+}
+
+// Compile is the compiler process: it reads a module from in, compiles it into
+// the compile cache dir, and marks it as done. memory bounds what the process
+// may use, in bytes; 0 for no bound. It lowers the priority of the whole
+// process, so that it is for a process that does nothing else.
+func Compile(dir string, memory int64, in io.Reader) error {
+	if memory > 0 {
+		limit := &unix.Rlimit{Cur: uint64(memory), Max: uint64(memory)}
+		if err := unix.Setrlimit(unix.RLIMIT_DATA, limit); err != nil {
+			return fmt.Errorf("limit memory: %w", err)
+		}
+		debug.SetMemoryLimit(memory * 3 / 4)
+	}
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 10); err != nil {
+		return fmt.Errorf("lower priority: %w", err)
+	}
+	wasm, err := io.ReadAll(io.LimitReader(in, MaxModuleBytes+1))
+	if err != nil {
+		return err
+	}
+	metered, err := meter.Instrument(wasm, meter.Options{})
+	if err != nil {
+		return err
+	}
+	return compileInto(dir, metered)
+}
+
+// compileInto compiles in a folder beside the cache and moves the result, so
+// that a compile that is killed leaves nothing that looks whole.
+func compileInto(dir string, metered []byte) error {
+	tmp, err := os.MkdirTemp(dir, "new-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	ctx := context.Background()
+	cache, err := wazero.NewCompilationCacheWithDir(tmp)
+	if err != nil {
+		return err
+	}
+	r := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(cache))
+	defer r.Close(ctx)
+	if _, err := r.CompileModule(ctx, metered); err != nil {
+		return fmt.Errorf("%w: %w", meter.ErrModule, err)
+	}
+	var files []string
+	err = filepath.WalkDir(tmp, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(tmp, path)
+		if err != nil {
+			return err
+		}
+		files = append(files, filepath.ToSlash(name))
+		to := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		return os.Rename(path, to)
+	})
+	if err != nil {
+		return err
+	}
+	done := marker(dir, metered)
+	if err := os.WriteFile(done+".new", []byte(strings.Join(files, string(filepath.ListSeparator))), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(done+".new", done)
+}
+
+// runtimeConfig is what both processes compile with: what differs would miss
+// the cache.
+func runtimeConfig(cache wazero.CompilationCache) wazero.RuntimeConfig {
+	return wazero.NewRuntimeConfigCompiler().
+		WithCoreFeatures(api.CoreFeaturesV2).
+		WithCompilationCache(cache).
+		WithDebugInfoEnabled(false)
+}

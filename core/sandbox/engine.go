@@ -1,0 +1,224 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/sandbox/meter"
+	"penstock.dev/penstock/core/telemetry"
+)
+
+// Options of an Engine.
+type Options struct {
+	// Dir is the compile cache. It holds native code: it is made with mode 0700
+	// and refused if others may write to it.
+	Dir string
+	// Compiler is the command that compiles a module in a process of its own: it
+	// calls Compile with its standard input. Empty: compile in this process,
+	// for tests.
+	Compiler       []string
+	CompileTimeout time.Duration // default 60 s
+	CompileMemory  int64         // bytes, default 1 GiB
+}
+
+// MaxModuleBytes is the size beyond which a module is refused.
+const MaxModuleBytes = 64 << 20
+
+// Engine compiles modules and holds what all filter runtimes share. Its
+// methods may be called by several goroutines at once.
+type Engine struct {
+	o       Options
+	log     *zap.Logger
+	metrics metrics
+	cache   wazero.CompilationCache
+	// compiling is held by the one compile that may run.
+	compiling chan struct{}
+	// slow holds a token for each guest that may run beyond slowSteps at one
+	// time, so that the network poller is never starved.
+	slow chan struct{}
+
+	mu    sync.Mutex
+	pools map[*Pool]struct{}
+	// labels counts the pools that share a filter's metrics: an old one may
+	// drain while its successor runs.
+	labels map[[2]string]int
+}
+
+// label adds to the count of a filter's pools and returns it.
+func (e *Engine) label(owner, filter string, add int) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key := [2]string{owner, filter}
+	e.labels[key] += add
+	n := e.labels[key]
+	if n == 0 {
+		delete(e.labels, key)
+	}
+	return n
+}
+
+type metrics struct {
+	seconds   telemetry.Histograms
+	failures  telemetry.Counters
+	instances telemetry.Gauges
+	memory    telemetry.Gauges
+	compile   telemetry.Histograms
+}
+
+// New opens the compile cache. Close the engine after its last pool.
+func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
+	if o.CompileTimeout == 0 {
+		o.CompileTimeout = time.Minute
+	}
+	if o.CompileMemory == 0 {
+		o.CompileMemory = 1 << 30
+	}
+	if err := privateDir(o.Dir); err != nil {
+		return nil, fmt.Errorf("compile cache: %w", err)
+	}
+	cache, err := wazero.NewCompilationCacheWithDir(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("compile cache: %w", err)
+	}
+	return &Engine{
+		o: o, log: log, cache: cache,
+		compiling: make(chan struct{}, 1),
+		slow:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
+		pools:     map[*Pool]struct{}{},
+		labels:    map[[2]string]int{},
+		metrics: metrics{
+			seconds:   m.Histograms("penstock_plugin_duration_seconds", "Time in a plugin's guest code, for each phase of an exchange.", telemetry.GuestSeconds(), "owner", "filter"),
+			failures:  m.Counters("penstock_plugin_failures_total", "Instances that died, by cause.", "owner", "filter", "cause"),
+			instances: m.Gauges("penstock_plugin_instances", "Live instances.", "owner", "filter"),
+			memory:    m.Gauges("penstock_plugin_memory_bytes", "Linear memory of the live instances.", "owner", "filter"),
+			compile:   m.Histograms("penstock_plugin_compile_seconds", "Time of cold compiles.", telemetry.Seconds()),
+		},
+	}, nil
+}
+
+// privateDir makes dir, or checks that only its owner may write to it.
+func privateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s may be written by others (mode %v): chmod 700 it", dir, info.Mode().Perm())
+	}
+	return os.MkdirAll(filepath.Join(dir, "done"), 0o700)
+}
+
+// Run shrinks idle pools until ctx is done.
+func (e *Engine) Run(ctx context.Context) {
+	t := time.NewTicker(idleAfter / 4)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		e.mu.Lock()
+		pools := make([]*Pool, 0, len(e.pools))
+		for p := range e.pools {
+			pools = append(pools, p)
+		}
+		e.mu.Unlock()
+		for _, p := range pools {
+			p.shrink()
+		}
+	}
+}
+
+// Close frees what compiled modules share; no pool may be left.
+func (e *Engine) Close() error { return e.cache.Close(context.Background()) }
+
+// Load returns the module, compiled: from the cache on disk, or by the
+// compiler process first. Errors wrap meter.ErrModule, meter.ErrFeature or
+// *CompileError.
+func (e *Engine) Load(ctx context.Context, wasm []byte) (*Module, error) {
+	if len(wasm) > MaxModuleBytes {
+		return nil, fmt.Errorf("%w: %w: %d bytes, at most %d", meter.ErrModule, errTooLarge, len(wasm), MaxModuleBytes)
+	}
+	metered, err := meter.Instrument(wasm, meter.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if len(e.o.Compiler) > 0 && !e.compiled(metered) {
+		if err := e.compile(ctx, wasm, metered); err != nil {
+			return nil, err
+		}
+		if !e.compiled(metered) {
+			return nil, &CompileError{Reason: "the compiler left nothing in the compile cache"}
+		}
+	}
+	sum := sha256.Sum256(wasm)
+	m := &Module{engine: e, wasm: metered, digest: "sha256:" + hex.EncodeToString(sum[:])}
+	if err := m.inspect(ctx); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// marker is the file that says that the child compiled this module; it lists
+// the files of the cache that hold the code.
+func marker(dir string, metered []byte) string {
+	sum := sha256.Sum256(metered)
+	return filepath.Join(dir, "done", hex.EncodeToString(sum[:])+"-"+strconv.Itoa(meter.Version)+"-"+runtime.GOARCH)
+}
+
+// compiled reports whether the cache holds the module, so that loading it
+// compiles nothing.
+func (e *Engine) compiled(metered []byte) bool {
+	list, err := os.ReadFile(marker(e.o.Dir, metered))
+	if err != nil {
+		return false
+	}
+	files := filepath.SplitList(string(list))
+	for _, name := range files {
+		if _, err := os.Stat(filepath.Join(e.o.Dir, filepath.FromSlash(name))); err != nil {
+			return false
+		}
+	}
+	return len(files) > 0
+}
+
+// CompileError is why a cold compile failed.
+type CompileError struct{ Reason string }
+
+// Error returns the reason.
+func (e *CompileError) Error() string { return "compile: " + e.Reason }
+
+// compile runs the compiler process. One runs at a time; the others wait.
+func (e *Engine) compile(ctx context.Context, wasm, metered []byte) error {
+	select {
+	case e.compiling <- struct{}{}:
+		defer func() { <-e.compiling }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if e.compiled(metered) { // while we waited
+		return nil
+	}
+	start := time.Now()
+	err := e.runCompiler(ctx, wasm)
+	e.metrics.compile.With().Observe(time.Since(start).Seconds())
+	if err == nil {
+		e.log.Debug("module compiled", zap.Int("bytes", len(wasm)), zap.Duration("took", time.Since(start)))
+	}
+	return err
+}

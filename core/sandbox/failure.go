@@ -1,0 +1,65 @@
+package sandbox
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// The causes of a Failure; they are label values of metrics.
+const (
+	CauseTrap        = "trap"
+	CauseCPU         = "cpu"
+	CauseMemory      = "memory"
+	CauseStack       = "stack"
+	CauseExit        = "exit"
+	CauseStuck       = "stuck"
+	CauseUnavailable = "unavailable"
+	CauseABI         = "abi"
+)
+
+// Failure is why a guest's call ended without a result. The instance is dead,
+// unless the cause is unavailable: then there was none.
+type Failure struct {
+	Cause string
+	Err   error
+}
+
+// Error returns cause and error.
+func (f *Failure) Error() string { return f.Cause + ": " + f.Err.Error() }
+
+// Unwrap returns the error.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// What a Failure's Err may be.
+var (
+	ErrCPU      = errors.New("the call spent its CPU budget")
+	ErrStack    = errors.New("the call stack is exhausted")
+	ErrExit     = errors.New("the guest called proc_exit")
+	ErrStuck    = errors.New("the call took far longer than its budget")
+	ErrDead     = errors.New("the instance is dead")
+	ErrBackOff  = errors.New("the plugin keeps failing: no instance until the back-off is over")
+	ErrClosed   = errors.New("the filter runtime is closed")
+	errAbort    = errors.New("aborted by the host")
+	errTooLarge = errors.New("module too large")
+)
+
+// maxTrace bounds the Wasm stack trace that an error carries, in bytes.
+const maxTrace = 2 << 10
+
+// classify turns an engine's error into a Failure.
+func classify(err error) *Failure {
+	var exit *sys.ExitError
+	if errors.As(err, &exit) {
+		return &Failure{CauseExit, ErrExit}
+	}
+	text := err.Error()
+	if strings.Contains(text, "stack overflow") {
+		return &Failure{CauseStack, ErrStack}
+	}
+	if len(text) > maxTrace {
+		text = text[:maxTrace] + " ..."
+	}
+	return &Failure{CauseTrap, errors.New(text)}
+}

@@ -1,0 +1,122 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/sandbox/meter"
+)
+
+// HostFunc serves an import. Arguments come in stack, results go there from
+// its start. An i32 argument's upper half is undefined: truncate it.
+type HostFunc func(i *Instance, stack []uint64)
+
+// statusUnimplemented is what a function nobody knows returns (Proxy-Wasm).
+const statusUnimplemented = 12
+
+// link makes the host modules of a runtime: what metering needs, WASI, and the
+// guest's own imports with exactly the types it asks for.
+func (p *Pool) link(ctx context.Context) error {
+	steps := p.runtime.NewHostModuleBuilder(meter.ImportModule)
+	steps.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, m api.Module, _ []uint64) {
+		ctx.(*Instance).refuel(m)
+	}), nil, nil).Export(meter.ImportRefuel)
+	steps.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, _ api.Module, _ []uint64) {
+		ctx.(*Instance).Abort(&Failure{CauseStack, ErrStack})
+	}), nil, nil).Export(meter.ImportOverflow)
+	if _, err := steps.Instantiate(ctx); err != nil {
+		return err
+	}
+	for name := range p.module.wasi {
+		b := p.runtime.NewHostModuleBuilder(name)
+		wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(b)
+		if _, err := b.Instantiate(ctx); err != nil {
+			return err
+		}
+	}
+	modules := map[string]wazero.HostModuleBuilder{}
+	for _, imp := range p.module.imports {
+		b := modules[imp.Module]
+		if b == nil {
+			b = p.runtime.NewHostModuleBuilder(imp.Module)
+			modules[imp.Module] = b
+		}
+		f := p.o.Import(imp)
+		if f == nil {
+			p.engine.log.Warn("plugin imports a function that is not known here: it answers UNIMPLEMENTED",
+				zap.String("object", p.o.Owner), zap.String("plugin", p.o.Filter), zap.String("import", imp.Module+"."+imp.Name))
+			f = unknown(imp.Type)
+		}
+		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, _ api.Module, stack []uint64) {
+			f(ctx.(*Instance), stack)
+		}), imp.Type.Params, imp.Type.Results).Export(imp.Name)
+	}
+	for name, b := range modules {
+		if _, err := b.Instantiate(ctx); err != nil {
+			return fmt.Errorf("import module %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func unknown(t FuncType) HostFunc {
+	return func(_ *Instance, stack []uint64) {
+		for i, result := range t.Results {
+			stack[i] = 0
+			if result == api.ValueTypeI32 {
+				stack[i] = statusUnimplemented
+			}
+		}
+	}
+}
+
+// moduleConfig is a guest's view of the world: its environment, the wall
+// clock, random numbers, and two streams that become log lines. No files, no
+// network, no arguments; sleeping returns at once.
+func (p *Pool) moduleConfig() wazero.ModuleConfig {
+	c := wazero.NewModuleConfig().
+		WithName("").
+		WithStartFunctions().
+		WithSysWalltime().
+		WithSysNanotime().
+		WithRandSource(rand.Reader).
+		WithStdout(&lines{pool: p}).
+		WithStderr(&lines{pool: p, stderr: true})
+	for _, e := range p.o.Env {
+		c = c.WithEnv(e.Name, e.Value)
+	}
+	return c
+}
+
+// maxLine bounds a line that a guest writes, in bytes; a longer one is cut.
+const maxLine = 16 << 10
+
+// lines hands what a guest writes to the pool's owner, line by line.
+type lines struct {
+	pool   *Pool
+	stderr bool
+	line   []byte
+}
+
+// Write implements io.Writer.
+func (l *lines) Write(p []byte) (int, error) {
+	for _, c := range p {
+		if c != '\n' {
+			if len(l.line) < maxLine {
+				l.line = append(l.line, c)
+			}
+			continue
+		}
+		if l.pool.o.Line != nil {
+			l.pool.o.Line(l.stderr, l.line)
+		}
+		l.line = l.line[:0]
+	}
+	return len(p), nil
+}

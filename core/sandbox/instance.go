@@ -1,0 +1,211 @@
+package sandbox
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero/api"
+
+	"penstock.dev/penstock/core/sandbox/meter"
+)
+
+const (
+	// slowSteps is what a call may spend before it needs a slow-guest token.
+	slowSteps = 200 * meter.StepsPerMicrosecond
+	// slice is how many steps a slow guest runs between two yields.
+	slice = 20 * meter.StepsPerMicrosecond
+	// stuckFactor times its limit is how long a call may take by the clock.
+	stuckFactor = 50
+)
+
+// Steps converts a limit in time to steps, at the fixed rate.
+func Steps(d time.Duration) int64 { return d.Microseconds() * meter.StepsPerMicrosecond }
+
+// Budget is what a call may spend, in steps.
+type Budget struct {
+	Call     int64
+	Exchange *int64 // of all calls of one filter in one exchange; reduced by what the call spends; nil: no bound
+}
+
+// Func is an exported function of an instance.
+type Func struct{ f api.Function }
+
+// Instance is one running copy of a module. Everything but Lock, Alive, Hold
+// and Drop is for whoever holds its lock. It is the context.Context of the
+// guest's calls, through which host functions find it.
+type Instance struct {
+	context.Context
+	// Data is the ABI host's.
+	Data any
+
+	pool  *Pool
+	mu    sync.Mutex
+	dead  atomic.Bool // set under mu
+	holds atomic.Int32
+	used  atomic.Int64 // unix seconds of the last call
+
+	module api.Module
+	memory api.Memory
+	steps  api.MutableGlobal
+	funcs  map[string]*Func
+
+	// of the call that runs
+	depth   int
+	left    int64 // steps not yet handed to the guest
+	total   int64
+	started time.Time
+	waited  time.Duration
+	token   bool
+	failure *Failure
+}
+
+// Lock takes the instance for a stream that lives on it. ErrDead: it is dead,
+// and not locked.
+func (i *Instance) Lock() error {
+	i.mu.Lock()
+	if i.dead.Load() {
+		i.mu.Unlock()
+		return ErrDead
+	}
+	return nil
+}
+
+// Unlock gives the instance back.
+func (i *Instance) Unlock() { i.mu.Unlock() }
+
+// Alive reports whether the instance is usable. Any goroutine may ask.
+func (i *Instance) Alive() bool { return !i.dead.Load() }
+
+// Hold says that a stream was made on the instance, which keeps it from being
+// closed in an orderly way until Drop.
+func (i *Instance) Hold() { i.holds.Add(1) }
+
+// Drop undoes one Hold.
+func (i *Instance) Drop() { i.holds.Add(-1) }
+
+// Memory returns the guest's memory. A view of it is valid until the guest
+// runs again.
+func (i *Instance) Memory() api.Memory { return i.memory }
+
+// Func returns the exported function of that name; nil if there is none.
+func (i *Instance) Func(name string) *Func {
+	if f, ok := i.funcs[name]; ok {
+		return f
+	}
+	var f *Func
+	if exported := i.module.ExportedFunction(name); exported != nil {
+		f = &Func{exported}
+	}
+	i.funcs[name] = f
+	return f
+}
+
+// Call runs f. stack holds its arguments, then its results; it is long enough
+// for both. The error is a *Failure, and the instance dead. A host function may
+// Call another function with a nil budget: it spends the outer call's.
+func (i *Instance) Call(f *Func, b *Budget, stack []uint64) error {
+	if i.depth > 0 {
+		return i.nested(f, stack)
+	}
+	total := b.Call
+	if b.Exchange != nil {
+		total = min(total, *b.Exchange)
+	}
+	i.begin(total)
+	err := f.f.CallWithStack(i, stack)
+	spent := i.end()
+	if b.Exchange != nil {
+		*b.Exchange -= spent
+	}
+	if err == nil && i.failure == nil {
+		return nil
+	}
+	return i.died(err)
+}
+
+// nested is a call from within a host function.
+func (i *Instance) nested(f *Func, stack []uint64) error {
+	i.depth++
+	err := f.f.CallWithStack(i, stack)
+	i.depth--
+	if err != nil {
+		if i.failure == nil {
+			i.failure = classify(err)
+		}
+		panic(errAbort) // the outer call ends with the same failure
+	}
+	return nil
+}
+
+// begin hands out the first steps.
+func (i *Instance) begin(total int64) {
+	i.depth, i.total, i.failure, i.waited = 1, total, nil, 0
+	first := min(total, slowSteps)
+	i.left = total - first
+	i.started = time.Time{}
+	if i.left > 0 || total <= 0 {
+		i.started = time.Now()
+	}
+	if i.steps != nil {
+		i.steps.Set(uint64(first))
+	}
+}
+
+// end returns what was spent.
+func (i *Instance) end() int64 {
+	i.depth = 0
+	if i.token {
+		i.token = false
+		<-i.pool.engine.slow
+	}
+	if i.steps == nil {
+		return 0
+	}
+	return i.total - i.left - int64(i.steps.Get())
+}
+
+// refuel is called by the guest when its steps have run out.
+func (i *Instance) refuel(m api.Module) {
+	steps := m.ExportedGlobal(meter.GlobalSteps).(api.MutableGlobal)
+	if i.steps == nil { // the start function of the module runs
+		i.steps = steps
+	}
+	i.left += int64(steps.Get()) // below zero: what it overdrew
+	if i.left <= 0 {
+		steps.Set(0)
+		i.Abort(&Failure{CauseCPU, ErrCPU})
+	}
+	if !i.token {
+		before := time.Now()
+		i.pool.engine.slow <- struct{}{}
+		i.token = true
+		i.waited += time.Since(before)
+	}
+	runtime.Gosched()
+	limit := time.Duration(i.total/meter.StepsPerMicrosecond) * time.Microsecond * stuckFactor
+	if time.Since(i.started)-i.waited > max(limit, time.Second) {
+		i.Abort(&Failure{CauseStuck, ErrStuck})
+	}
+	more := min(i.left, slice)
+	i.left -= more
+	steps.Set(uint64(more))
+}
+
+// Abort ends the running call from within a host function.
+func (i *Instance) Abort(f *Failure) {
+	i.failure = f
+	panic(errAbort)
+}
+
+// died marks the instance dead and frees it.
+func (i *Instance) died(err error) *Failure {
+	f := i.failure
+	if f == nil {
+		f = classify(err)
+	}
+	i.pool.bury(i, f)
+	return f
+}

@@ -1,0 +1,389 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/sandbox/meter"
+	"penstock.dev/penstock/core/telemetry"
+)
+
+const (
+	// maxInstances bounds a pool, beside GOMAXPROCS.
+	maxInstances = 4
+	// idleAfter is when a pool shrinks to one instance.
+	idleAfter = time.Minute
+	// The first deaths in calmAfter are replaced at once, the others with back-off.
+	freeDeaths   = 3
+	firstBackOff = 100 * time.Millisecond
+	lastBackOff  = 30 * time.Second
+	calmAfter    = time.Minute
+)
+
+// PoolOptions say how a filter runtime's instances are made.
+type PoolOptions struct {
+	Owner, Filter string // of metrics and log
+	MemoryBytes   int64  // linear memory of one instance
+	StartSteps    int64  // budget of instantiation, and of Init
+	Env           []config.EnvVar
+	// Import returns the function for an import; nil: it is not known, and gets
+	// a stub that answers 12.
+	Import func(Import) HostFunc
+	// Init readies a new instance, which is locked: it calls its start
+	// functions and sets Data.
+	Init func(*Instance) error
+	// Closing is called before an instance is closed in an orderly way, locked.
+	Closing func(*Instance)
+	// Died is called once for an instance that died. Its lock is held, the
+	// guest cannot be called.
+	Died func(*Instance)
+	// Line gets each line that a guest writes, without its end; not kept.
+	Line func(stderr bool, line []byte)
+}
+
+// Pool is the instances of one filter runtime.
+type Pool struct {
+	engine  *Engine
+	module  *Module
+	o       PoolOptions
+	runtime wazero.Runtime
+	code    wazero.CompiledModule
+	memory  atomic.Int64
+
+	seconds   telemetry.Histogram
+	failures  map[string]telemetry.Counter
+	instances telemetry.Gauge
+	bytes     telemetry.Gauge
+
+	// list is the live instances; replaced under mu, read by any goroutine.
+	list atomic.Pointer[[]*Instance]
+	next atomic.Uint32
+
+	// create is held while an instance is made: one at a time.
+	create sync.Mutex
+	group  sync.WaitGroup // growing goroutines
+
+	mu       sync.Mutex
+	closed   bool
+	growing  bool
+	deaths   int
+	lastDied time.Time
+	retryAt  time.Time
+}
+
+// NewPool makes a pool with one instance, whose error is returned: the trial.
+// It takes the module over, also when it fails.
+func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
+	e := m.engine
+	defer m.Close()
+	p := &Pool{engine: e, module: m, o: o,
+		seconds:   e.metrics.seconds.With(o.Owner, o.Filter),
+		failures:  map[string]telemetry.Counter{},
+		instances: e.metrics.instances.With(o.Owner, o.Filter),
+		bytes:     e.metrics.memory.With(o.Owner, o.Filter),
+	}
+	for _, cause := range []string{CauseTrap, CauseCPU, CauseMemory, CauseStack, CauseExit, CauseStuck, CauseABI} {
+		p.failures[cause] = e.metrics.failures.With(o.Owner, o.Filter, cause)
+	}
+	p.list.Store(&[]*Instance{})
+	e.label(o.Owner, o.Filter, 1)
+	pages := uint32(min(max(o.MemoryBytes>>16, 1), 65536))
+	p.runtime = wazero.NewRuntimeWithConfig(context.Background(), runtimeConfig(e.cache).WithMemoryLimitPages(pages))
+	var err error
+	if p.code, err = p.runtime.CompileModule(context.Background(), m.wasm); err == nil {
+		err = p.link(context.Background())
+	}
+	if err != nil {
+		p.free()
+		return nil, fmt.Errorf("%w: %w", meter.ErrModule, err)
+	}
+	e.mu.Lock()
+	e.pools[p] = struct{}{}
+	e.mu.Unlock()
+	p.create.Lock()
+	_, err = p.make()
+	p.create.Unlock()
+	if err != nil {
+		p.Close(ctx)
+		return nil, err
+	}
+	return p, nil
+}
+
+// Seconds is where the ABI host counts guest time.
+func (p *Pool) Seconds() telemetry.Histogram { return p.seconds }
+
+// make adds an instance; create is held.
+func (p *Pool) make() (*Instance, error) {
+	i := &Instance{pool: p, funcs: map[string]*Func{}}
+	i.Context = experimental.WithMemoryAllocator(context.Background(), allocator{limit: uint64(p.o.MemoryBytes) &^ 0xffff, used: &p.memory})
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.begin(p.o.StartSteps)
+	i.left = p.o.StartSteps // a start function asks for its first steps
+	module, err := p.runtime.InstantiateModule(i, p.code, p.moduleConfig())
+	i.end()
+	if err != nil {
+		i.dead.Store(true)
+		if i.failure != nil {
+			err = i.failure
+		}
+		return nil, fmt.Errorf("instantiate: %w", err)
+	}
+	i.module, i.memory = module, module.Memory()
+	i.steps = module.ExportedGlobal(meter.GlobalSteps).(api.MutableGlobal)
+	i.Context = context.Background() // the allocator is needed only above
+	i.used.Store(time.Now().Unix())
+	if i.memory == nil {
+		p.bury(i, &Failure{CauseABI, errNoMemory})
+		return nil, errNoMemory
+	}
+	if p.o.Init != nil {
+		if err := p.o.Init(i); err != nil {
+			if !i.dead.Load() {
+				p.remove(i)
+				i.dead.Store(true)
+				p.closeModule(i)
+			}
+			return nil, err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		i.dead.Store(true)
+		p.closeModule(i)
+		return nil, &Failure{CauseUnavailable, ErrClosed}
+	}
+	list := append(slices.Clone(*p.list.Load()), i)
+	p.list.Store(&list)
+	p.gauges()
+	return i, nil
+}
+
+var errNoMemory = errors.New("the module exports no memory")
+
+func (p *Pool) gauges() {
+	p.instances.Set(float64(len(*p.list.Load())))
+	p.bytes.Set(float64(p.memory.Load()))
+}
+
+// Acquire returns a live instance, locked: a free one, else the pool grows
+// while the caller waits for one. The error is a *Failure: in back-off, or
+// closed.
+func (p *Pool) Acquire() (*Instance, error) {
+	for {
+		list := *p.list.Load()
+		if len(list) == 0 {
+			if err := p.replace(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		start := int(p.next.Load())
+		for n := range list {
+			i := list[(start+n)%len(list)]
+			if i.mu.TryLock() {
+				if !i.dead.Load() {
+					i.used.Store(nowSeconds())
+					return i, nil
+				}
+				i.mu.Unlock()
+			}
+		}
+		if len(list) < min(runtime.GOMAXPROCS(0), maxInstances) {
+			p.grow()
+		}
+		i := list[int(p.next.Add(1))%len(list)]
+		if i.Lock() == nil {
+			return i, nil
+		}
+	}
+}
+
+func nowSeconds() int64 { return time.Now().Unix() }
+
+// grow makes one more instance on a goroutine of its own.
+func (p *Pool) grow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.growing || p.closed || time.Now().Before(p.retryAt) {
+		return
+	}
+	p.growing = true
+	p.group.Go(func() {
+		p.create.Lock()
+		_, err := p.make()
+		p.create.Unlock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.growing = false
+		if err != nil { // do not try on each exchange
+			p.retryAt = time.Now().Add(firstBackOff)
+		}
+	})
+}
+
+// replace makes the only instance, unless the back-off forbids it.
+func (p *Pool) replace() error {
+	p.create.Lock()
+	defer p.create.Unlock()
+	if len(*p.list.Load()) > 0 {
+		return nil
+	}
+	p.mu.Lock()
+	closed, wait := p.closed, time.Now().Before(p.retryAt)
+	p.mu.Unlock()
+	if closed {
+		return &Failure{CauseUnavailable, ErrClosed}
+	}
+	if wait {
+		return &Failure{CauseUnavailable, ErrBackOff}
+	}
+	if _, err := p.make(); err != nil {
+		p.mu.Lock()
+		p.died()
+		p.mu.Unlock()
+		return &Failure{CauseUnavailable, fmt.Errorf("start a new instance: %w", err)}
+	}
+	return nil
+}
+
+// died counts a death and sets the back-off; mu is held.
+func (p *Pool) died() {
+	now := time.Now()
+	if now.Sub(p.lastDied) > calmAfter {
+		p.deaths = 0
+	}
+	p.deaths++
+	p.lastDied = now
+	if p.deaths > freeDeaths {
+		p.retryAt = now.Add(min(firstBackOff<<min(p.deaths-freeDeaths-1, 20), lastBackOff))
+	}
+}
+
+// bury takes a dead instance out and frees it; its lock is held.
+func (p *Pool) bury(i *Instance, f *Failure) {
+	if i.dead.Swap(true) {
+		return
+	}
+	p.mu.Lock()
+	p.died()
+	p.mu.Unlock()
+	p.failures[f.Cause].Inc()
+	if p.o.Died != nil {
+		p.o.Died(i)
+	}
+	p.remove(i)
+	p.closeModule(i)
+}
+
+func (p *Pool) remove(i *Instance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := slices.DeleteFunc(slices.Clone(*p.list.Load()), func(o *Instance) bool { return o == i })
+	p.list.Store(&list)
+	p.gauges()
+}
+
+// closeModule returns the instance's memory.
+func (p *Pool) closeModule(i *Instance) {
+	_ = i.module.Close(context.Background()) // says only that it was closed before, by proc_exit
+	p.bytes.Set(float64(p.memory.Load()))
+}
+
+// retire closes an instance in an orderly way; its lock is held.
+func (p *Pool) retire(i *Instance) {
+	if p.o.Closing != nil && !i.dead.Load() {
+		p.o.Closing(i)
+	}
+	p.remove(i)
+	if !i.dead.Swap(true) {
+		p.closeModule(i)
+	}
+}
+
+// shrink closes instances beyond the first that have been idle for a minute.
+func (p *Pool) shrink() {
+	list := *p.list.Load()
+	for n := len(list) - 1; n > 0; n-- {
+		i := list[n]
+		if nowSeconds()-i.used.Load() < int64(idleAfter.Seconds()) || !i.mu.TryLock() {
+			continue
+		}
+		if i.holds.Load() == 0 && !i.dead.Load() {
+			p.retire(i)
+		}
+		i.mu.Unlock()
+	}
+}
+
+// Each calls f with every live instance, locked.
+func (p *Pool) Each(f func(*Instance)) {
+	for _, i := range *p.list.Load() {
+		if i.Lock() == nil {
+			f(i)
+			i.Unlock()
+		}
+	}
+}
+
+// Close ends the pool: no instance is handed out any more; those that hold no
+// stream are closed, the others when they do not, or when ctx is done. All
+// memory has been returned when it returns.
+func (p *Pool) Close(ctx context.Context) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.closed = true
+	p.mu.Unlock()
+	p.group.Wait()
+	t := time.NewTicker(10 * time.Millisecond)
+	defer t.Stop()
+	for _, i := range *p.list.Load() {
+		for i.holds.Load() > 0 && i.Alive() && ctx.Err() == nil {
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+			}
+		}
+		i.mu.Lock()
+		p.retire(i)
+		i.mu.Unlock()
+	}
+	p.free()
+	p.engine.mu.Lock()
+	delete(p.engine.pools, p)
+	p.engine.mu.Unlock()
+}
+
+// free closes the runtime and forgets the metrics.
+func (p *Pool) free() {
+	if p.code != nil {
+		_ = p.code.Close(context.Background()) // cannot fail: it only drops a reference
+	}
+	_ = p.runtime.Close(context.Background()) // nothing is left that could fail
+	if p.engine.label(p.o.Owner, p.o.Filter, -1) > 0 {
+		return // a newer pool of the same filter goes on counting
+	}
+	m := &p.engine.metrics
+	m.seconds.Delete(p.o.Owner, p.o.Filter)
+	m.instances.Delete(p.o.Owner, p.o.Filter)
+	m.memory.Delete(p.o.Owner, p.o.Filter)
+	for cause := range p.failures {
+		m.failures.Delete(p.o.Owner, p.o.Filter, cause)
+	}
+}
