@@ -247,11 +247,7 @@ func parseChunkLine(b []byte) (size int64, n int, bad bool) {
 		}
 		return size, i + 2, b[i+1] != '\n'
 	}
-	ext := i
-	for ext < len(b) && (b[ext] == ' ' || b[ext] == '\t') {
-		ext++
-	}
-	if ext < len(b) && b[ext] != ';' {
+	if b[i] != ';' { // white space before it is refused, as others do
 		return 0, 0, true
 	}
 	end := bytes.IndexByte(b[i:], '\n') + i
