@@ -2,7 +2,6 @@ package filter
 
 import (
 	"slices"
-	"time"
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
@@ -41,12 +40,6 @@ func New(entries []Entry) *Chain {
 
 // Len returns the number of filters.
 func (c *Chain) Len() int { return len(c.entries) }
-
-// Limits of a Run, from ProxyParameters.
-type Limits struct {
-	// Wait bounds how long a filter may hold the exchange with Pause; beyond it 504.
-	Wait time.Duration
-}
 
 // excepted reports whether the exchange skips the entry.
 func (e *Entry) excepted(x *exchange.Exchange, path []byte) bool {

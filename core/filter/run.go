@@ -29,10 +29,10 @@ const (
 // through it, then Response, then the response body, then Done. A request body
 // that is read by another goroutine is guarded by a lock.
 type Run struct {
-	x      *exchange.Exchange
-	limits Limits
-	bell   chan struct{}
-	gone   atomic.Bool // the client disconnected while the run waited
+	x    *exchange.Exchange
+	wait time.Duration
+	bell chan struct{}
+	gone atomic.Bool // the client disconnected while the run waited
 
 	// mu is held during filter calls, never while waiting for network or
 	// signals: the request's body may pass on another goroutine than the response.
@@ -58,6 +58,8 @@ type slot struct {
 	reqHeld, respHeld Buffer
 }
 
+const defaultWait = 60 * time.Second
+
 var (
 	errAnswered  = errors.New("a filter answered while the body was read")
 	errWait      = errors.New("a filter held the exchange for too long")
@@ -68,7 +70,7 @@ var (
 )
 
 // Start readies r for an exchange. A zero Run may be started; a used one after Done.
-func (r *Run) Start(x *exchange.Exchange, limits Limits) {
+func (r *Run) Start(x *exchange.Exchange) {
 	if r.bell == nil {
 		r.bell = make(chan struct{}, 1)
 	}
@@ -76,10 +78,14 @@ func (r *Run) Start(x *exchange.Exchange, limits Limits) {
 	case <-r.bell:
 	default:
 	}
-	r.x, r.limits = x, limits
+	r.x, r.wait = x, defaultWait
 	r.gone.Store(false)
 	r.slots, r.turns, r.reached, r.err = r.slots[:0], r.turns[:0], 0, nil
 }
+
+// Wait bounds how long a filter may hold the exchange with Pause; beyond it
+// 504. Default 60 s.
+func (r *Run) Wait(d time.Duration) { r.wait = d }
 
 // Err returns why the run Failed.
 func (r *Run) Err() *exchange.Error {
@@ -138,7 +144,7 @@ func (r *Run) settle(s *slot, v Verdict, err error, resume Signal) (Verdict, err
 	}
 	stop := r.x.Client.Watch(r.clientGone)
 	defer stop()
-	timer := time.NewTimer(r.limits.Wait)
+	timer := time.NewTimer(r.wait)
 	defer timer.Stop()
 	for {
 		signals := s.waker.Take()

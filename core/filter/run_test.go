@@ -129,7 +129,8 @@ func newBed(onError config.OnError, scripts ...*script) *bed {
 		entries = append(entries, Entry{Filter: s, ID: "service/" + s.name, OnError: onError, BodyBytes: 64 << 10, Failures: failures.With(s.name)})
 	}
 	b.chain = New(entries)
-	b.run.Start(b.x, Limits{Wait: time.Second})
+	b.run.Start(b.x)
+	b.run.Wait(time.Second)
 	return b
 }
 
@@ -354,7 +355,7 @@ func TestTurnLiesBetweenChains(t *testing.T) {
 func TestAnEmptyChainAllocatesNothing(t *testing.T) {
 	b := newBed(config.Reject)
 	if n := testing.AllocsPerRun(100, func() {
-		b.run.Start(b.x, Limits{})
+		b.run.Start(b.x)
 		b.run.Request(b.chain, nil)
 		b.run.RequestBody()
 		b.run.Response()

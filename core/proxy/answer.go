@@ -37,17 +37,6 @@ func (h *HTTP) answerError(s *state, err *exchange.Error) {
 		}
 	}
 	l.Body = x.Arena.CopyString(strconv.Itoa(err.Status) + " " + text + "\n")
-	s.respondWith(l)
-}
-
-// respondWith makes l the response.
-func (s *state) respondWith(l *exchange.Local) {
-	if s.params == nil { // no listener was found: no filter has run, none will
-		s.run.Start(s.x, waitNothing)
-		s.run.Replace(l)
-		return
-	}
-	s.start()
 	s.run.Replace(l)
 }
 
@@ -75,7 +64,7 @@ func (h *HTTP) redirect(s *state) {
 	l.Header.Reset()
 	l.Status, l.Details, l.GRPCStatus, l.Body = r.Status, "", -1, nil
 	l.Header.Add(location, x.Arena.CopyString(scheme+"://"+name+string(target)))
-	s.respondWith(l)
+	s.run.Replace(l)
 }
 
 // redirectPort: the filter's port; else the well-known one of the filter's

@@ -35,7 +35,6 @@ func New(store *snapshot.Store, log Log) *HTTP {
 type state struct {
 	x        *exchange.Exchange
 	run      filter.Run
-	begun    bool // run was started
 	gateway  *snapshot.Gateway
 	listener *snapshot.Listener
 	params   *config.ProxyParameters
@@ -47,6 +46,13 @@ type state struct {
 	pinned   int
 }
 
+// reset forgets the exchange and keeps the run's memory.
+func (s *state) reset() {
+	s.x, s.gateway, s.listener, s.params = nil, nil, nil, nil
+	s.rule, s.match, s.backend, s.pinned = nil, nil, nil, 0
+	s.request = router.Request{}
+}
+
 // errDone ends the request's way without an error: exchange.Response is set.
 var errDone = &exchange.Error{Status: 599, Reason: "done", Err: errors.New("answered")}
 
@@ -54,6 +60,7 @@ var errDone = &exchange.Error{Status: 599, Reason: "done", Err: errors.New("answ
 func (h *HTTP) Serve(x *exchange.Exchange) {
 	s := h.states.Get().(*state)
 	s.x = x
+	s.run.Start(x)
 	err := h.request(s)
 	if err == nil {
 		err = h.send(s)
@@ -108,12 +115,10 @@ func (h *HTTP) respond(s *state) {
 	x := s.x
 	for range maxAnswers {
 		x.Phase = exchange.PhaseResponse
-		out := passed
-		if s.begun {
-			if out = s.run.Response(); out == filter.Passed {
-				x.Phase = exchange.PhaseResponseBody
-				out = s.run.ResponseBody()
-			}
+		out := s.run.Response()
+		if out == filter.Passed {
+			x.Phase = exchange.PhaseResponseBody
+			out = s.run.ResponseBody()
 		}
 		if out == filter.Passed {
 			break
@@ -139,16 +144,13 @@ func (h *HTTP) respond(s *state) {
 	}
 }
 
-const (
-	passed = filter.Passed
-	// maxAnswers bounds how often a response can be replaced on its way out:
-	// each time fewer filters are left.
-	maxAnswers = 64
-)
+// maxAnswers bounds how often a response can be replaced on its way out: each
+// time fewer filters are left.
+const maxAnswers = 64
 
 // encodeError says whose fault a response is that could not be sent whole.
 func encodeError(s *state, err error) *exchange.Error {
-	if own := s.run.Err(); s.begun && own != nil {
+	if own := s.run.Err(); own != nil {
 		return own
 	}
 	var known *exchange.Error
@@ -163,9 +165,7 @@ func (h *HTTP) done(s *state) {
 	x := s.x
 	x.Phase = exchange.PhaseDone
 	took := time.Since(x.Start)
-	if s.begun {
-		s.run.Done()
-	}
+	s.run.Done()
 	for i := range s.pinned {
 		s.pins[i].Release()
 		s.pins[i] = nil
@@ -174,8 +174,7 @@ func (h *HTTP) done(s *state) {
 	if h.log != nil {
 		h.log.Exchange(x, took)
 	}
-	run := s.run
-	*s = state{run: run}
+	s.reset()
 	h.states.Put(s)
 }
 

@@ -6,13 +6,10 @@ import (
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
-	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/router"
 )
 
 var (
-	waitNothing = filter.Limits{}
-
 	via            = []byte("Via")
 	xForwardedFor  = []byte("X-Forwarded-For")
 	xForwardedHost = []byte("X-Forwarded-Host")

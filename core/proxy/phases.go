@@ -42,6 +42,7 @@ func (h *HTTP) findListener(s *state) *exchange.Error {
 	}
 	s.gateway = s.listener.Gateway
 	s.params = s.gateway.Parameters
+	s.run.Wait(s.params.ResponseTimeout)
 	x.Gateway, x.Listener = s.gateway.Name, s.listener.Name
 	return nil
 }
@@ -119,15 +120,7 @@ func (h *HTTP) runGateway(s *state) *exchange.Error {
 
 func (s *state) runOne(c *filter.Chain) *exchange.Error {
 	s.x.Phase = exchange.PhaseRequest
-	s.start()
 	return outcome(s, s.run.Request(c, s.request.Path))
-}
-
-func (s *state) start() {
-	if !s.begun {
-		s.begun = true
-		s.run.Start(s.x, filter.Limits{Wait: s.params.ResponseTimeout})
-	}
 }
 
 // pin acquires what the chain runs; a broken chain answers 503 with the object
@@ -202,7 +195,6 @@ func (h *HTTP) runChain(s *state) *exchange.Error {
 		inner = link.Inner
 	}
 	if turn != nil {
-		s.start()
 		s.run.Turn(turn)
 	}
 	for i := range s.rule.Config.Request {
@@ -221,7 +213,6 @@ func (h *HTTP) runChain(s *state) *exchange.Error {
 		return noBackend(s)
 	}
 	if s.backend.Turn != nil {
-		s.start()
 		s.run.Turn(s.backend.Turn)
 	}
 	for i := range s.backend.Config.Request {

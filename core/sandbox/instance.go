@@ -145,10 +145,7 @@ func (i *Instance) begin(total int64) {
 	i.depth, i.total, i.failure, i.waited = 1, total, nil, 0
 	first := min(total, slowSteps)
 	i.left = total - first
-	i.started = time.Time{}
-	if i.left > 0 || total <= 0 {
-		i.started = time.Now()
-	}
+	i.started = time.Time{} // the clock is read when the first steps are spent
 	if i.steps != nil {
 		i.steps.Set(uint64(first))
 	}
@@ -177,6 +174,9 @@ func (i *Instance) refuel(m api.Module) {
 	if i.left <= 0 {
 		steps.Set(0)
 		i.Abort(&Failure{CauseCPU, ErrCPU})
+	}
+	if i.started.IsZero() {
+		i.started = time.Now()
 	}
 	if !i.token {
 		before := time.Now()

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/accesslog"
+	"penstock.dev/penstock/core/admin"
+	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/listener"
+	"penstock.dev/penstock/core/oci"
+	"penstock.dev/penstock/core/plugin"
+	"penstock.dev/penstock/core/proxy"
+	"penstock.dev/penstock/core/sandbox"
+	"penstock.dev/penstock/core/snapshot"
+	"penstock.dev/penstock/core/telemetry"
+	"penstock.dev/penstock/core/upstream"
+	"penstock.dev/penstock/hosts/proxywasm"
+	"penstock.dev/penstock/k8s/files"
+)
+
+// proxyProcess is everything that runs, in the order in which it ends.
+type proxyProcess struct {
+	log       *zap.Logger
+	metrics   *telemetry.Metrics
+	source    *files.Source
+	listeners *listener.Listeners
+	store     *snapshot.Store
+	groups    *upstream.Set
+	plugins   *plugin.Manager
+	engine    *sandbox.Engine
+	admin     *admin.Server
+	servers   servers
+	access    *accesslog.Log // nil: off
+
+	background sync.WaitGroup
+	stop       context.CancelFunc // of the background
+}
+
+// run serves until ctx is done, then drains.
+func run(ctx context.Context, o options) error {
+	log, err := newLog(o.logLevel)
+	if err != nil {
+		return err
+	}
+	if err := loopback(o.admin); err != nil {
+		return err
+	}
+	if info, err := os.Stat(o.config); err != nil || !info.IsDir() {
+		if err == nil {
+			err = errors.New("not a folder")
+		}
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			err = path.Err
+		}
+		return fmt.Errorf("--config %s: %w", o.config, err)
+	}
+	p, err := wire(o, log)
+	if err != nil {
+		return err
+	}
+	err = p.serve(ctx, o)
+	p.close(o.drain)
+	return err
+}
+
+// wire makes the parts and joins them.
+func wire(o options, log *zap.Logger) (*proxyProcess, error) {
+	p := &proxyProcess{log: log, metrics: telemetry.New()}
+	bind, err := bindAddress(o.bind)
+	if err != nil {
+		return nil, err
+	}
+	out, err := openAccessLog(o.accessLog)
+	if err != nil {
+		return nil, err
+	}
+	images, err := oci.New(oci.Options{Dir: filepath.Join(o.state, "images"), Layouts: o.images, LocalRegistries: o.localRegistries}, log.Named("oci"))
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p.engine, err = sandbox.New(sandbox.Options{Dir: filepath.Join(o.state, "compiled"), Compiler: []string{self, "compile"}}, log.Named("sandbox"), p.metrics)
+	if err != nil {
+		return nil, err
+	}
+	p.plugins = plugin.New(plugin.Options{
+		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics,
+		ABIs: []plugin.ABI{proxyWasm{proxywasm.New(log.Named("guest"), p.metrics)}},
+	})
+	p.groups = upstream.New(log.Named("upstream"), p.metrics, upstream.NetDialer{})
+	var accessLog proxy.Log
+	rejected := func(*exchange.Conn, int, string) {}
+	if out != nil {
+		p.access = accesslog.New(out)
+		accessLog, rejected = p.access, p.access.Rejected
+	}
+	var sockets late
+	p.store = snapshot.New(bind, &sockets, p.groups, p.plugins, p.metrics)
+	server := h1.NewServer(proxy.New(p.store, accessLog), p.metrics, rejected)
+	p.listeners = listener.New(log.Named("listener"), p.metrics, server, listener.NetBinder{})
+	sockets.Sockets = p.listeners
+	p.source = files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: newTranslator(p.store.Ran)})
+	p.admin = admin.New(p.store, p.metrics, func() []admin.Problem { return problems(p.source.Problems()) })
+	return p, nil
+}
+
+// late breaks the circle of store, handler and listeners.
+type late struct{ snapshot.Sockets }
+
+// serve runs everything until ctx is done or the first configuration fails.
+func (p *proxyProcess) serve(ctx context.Context, o options) error {
+	background, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	for _, job := range []func(context.Context){p.store.Run, p.engine.Run} {
+		p.background.Go(func() { job(background) })
+	}
+	if p.access != nil {
+		p.background.Go(func() { p.access.Run(background) })
+	}
+	if err := p.servers.start(o.admin, p.admin.Admin(), p.log); err != nil {
+		return fmt.Errorf("--admin: %w", err)
+	}
+	if o.health != "" {
+		if err := p.servers.start(o.health, p.admin.Health(), p.log); err != nil {
+			return fmt.Errorf("--health: %w", err)
+		}
+	}
+	err := p.source.Run(ctx, func(c *config.Config) error {
+		if err := p.store.Apply(c); err != nil {
+			return err
+		}
+		p.admin.Bound()
+		return nil
+	})
+	if ctx.Err() != nil {
+		p.log.Info("stopping")
+		return nil
+	}
+	return err
+}
+
+// close drains within the deadline and ends everything.
+func (p *proxyProcess) close(drain time.Duration) {
+	p.admin.Stopping()
+	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	if err := p.listeners.Drain(ctx); err != nil {
+		p.log.Warn("exchanges were cut short", zap.Duration("drain", drain), zap.Error(err))
+	}
+	p.servers.stop()
+	p.stop()
+	p.background.Wait()
+	p.store.Close()
+	p.plugins.Close()
+	p.groups.Close()
+	if err := p.engine.Close(); err != nil {
+		p.log.Warn("closing the sandbox", zap.Error(err))
+	}
+	_ = p.log.Sync() // a terminal cannot be synced
+}
+
+// proxyWasm makes hosts/proxywasm a plugin.ABI and gives its errors reasons.
+type proxyWasm struct{ *proxywasm.ABI }
+
+// Start implements plugin.ABI.
+func (a proxyWasm) Start(ctx context.Context, m *sandbox.Module, f *config.Filter, grant []string) (plugin.Running, error) {
+	running, err := a.ABI.Start(ctx, m, f, grant)
+	switch {
+	case errors.Is(err, proxywasm.ErrConfigRefused):
+		return nil, &plugin.Fault{Reason: "InvalidConfig", Err: err}
+	case err != nil:
+		return nil, &plugin.Fault{Reason: "InvalidModule", Err: err}
+	}
+	return running, nil
+}
+
+var _ plugin.ABI = proxyWasm{}
