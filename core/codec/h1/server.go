@@ -236,6 +236,12 @@ const (
 // a moment keeps its unread bytes from destroying our answer (RFC 9112, 9.6).
 func (c *Conn) close() {
 	c.stopWatch()
+	if b := c.x.Response.Body; b != nil {
+		b.Close() // the handler gave up, or panicked
+	}
+	if c.in.r < c.in.end || c.draining.Load() && c.sent {
+		c.linger = true
+	}
 	c.in.release()
 	c.out.release()
 	if c.reset {
