@@ -20,7 +20,6 @@ type pipe struct {
 	in    []byte // window bytes, made when first needed
 	out   []byte // what the filters have let through and nobody has read
 	store []byte // backs out
-	end   bool   // the filters saw the end
 	err   error  // after out is read; io.EOF at the end
 }
 

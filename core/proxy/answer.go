@@ -53,7 +53,8 @@ func (h *HTTP) redirect(s *state) {
 		name = string(s.request.Hostname)
 	}
 	port := redirectPort(s, r.Scheme, r.Port)
-	if port != 0 && !(scheme == "http" && port == 80) && !(scheme == "https" && port == 443) {
+	wellKnown := scheme == "http" && port == 80 || scheme == "https" && port == 443
+	if port != 0 && !wellKnown {
 		name += ":" + strconv.Itoa(int(port))
 	}
 	target := x.Request.Path

@@ -280,7 +280,7 @@ func TestCloseWaitsForStreams(t *testing.T) {
 }
 
 func TestStartFailures(t *testing.T) {
-	starting := append(append([]byte{}, endless[:len(endless)]...), nil...)
+	starting := append([]byte{}, endless...)
 	// The start section comes after the exports: build it in.
 	at := strings.Index(string(starting), "\x0a")
 	for ; at >= 0 && at < len(starting); at++ { // the code section's id, after the exports

@@ -3,6 +3,7 @@
 package telemetry
 
 import (
+	"errors"
 	"net/http"
 	"sync"
 
@@ -105,7 +106,8 @@ func register[C prometheus.Collector](r *prometheus.Registry, c C) C {
 	if err == nil {
 		return c
 	}
-	if old, ok := err.(prometheus.AlreadyRegisteredError); ok {
+	var old prometheus.AlreadyRegisteredError
+	if errors.As(err, &old) {
 		if c, ok := old.ExistingCollector.(C); ok {
 			return c
 		}

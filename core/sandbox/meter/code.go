@@ -63,7 +63,6 @@ type function struct {
 	length  uint32 // local: operand of a bulk operation
 	calls   bool
 	loops   bool
-	bulk    bool
 	vectors bool
 }
 

@@ -13,7 +13,7 @@ const Version = 1
 var ErrModule = errors.New("not a Wasm module")
 
 // ErrFeature means that the module uses a feature that is not admitted here.
-var ErrFeature = errors.New("Wasm feature not admitted")
+var ErrFeature = errors.New("feature of Wasm not admitted")
 
 // Options of Instrument.
 type Options struct {
