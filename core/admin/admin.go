@@ -159,9 +159,10 @@ func mapChains(c *config.Config, chain func(*config.Chain) *config.Chain) *confi
 	out := &config.Config{Upstreams: c.Upstreams, Endpoints: c.Endpoints}
 	for _, g := range c.Gateways {
 		gateway := *g
-		gateway.Chain, gateway.Listeners = chain(g.Chain), nil
+		gateway.Listeners = nil
 		for _, l := range g.Listeners {
 			listener := *l
+			listener.Chain = chain(l.Chain)
 			listener.Routes = &config.RouteTable{}
 			for _, e := range l.Routes.Entries {
 				route := *e.Route

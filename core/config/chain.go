@@ -30,6 +30,9 @@ type Part struct {
 	FallbackUntil time.Time
 }
 
+// ScopeBefore is the Scope of a policy's part that runs before all others.
+const ScopeBefore = "before"
+
 // Fault is a reason (annotations.md, section 3, ChainStatus) with its text.
 type Fault struct {
 	Reason  string // "InvalidAnnotation", "RefusedByPolicy", ...
@@ -59,10 +62,8 @@ type Filter struct {
 	// Config is what the plugin gets: JSON, or a string as it is.
 	Config []byte
 	Env    []EnvVar
-	// Catalogue says that Plugin or bundled catalogue vouches for the entry:
-	// it is granted what its manifest lists. Else Capabilities are what the
-	// policy allows, to be met with what the image's manifest asks for.
-	Catalogue    bool
+	// Grant says what Capabilities mean.
+	Grant        Grant
 	Capabilities []string
 	// Guard is set if the entry's Plugin says so; a manifest or capability
 	// consumer makes it one too, known when the image is loaded.
@@ -74,6 +75,19 @@ type Filter struct {
 
 // ID returns part/name, as reports say it.
 func (f *Filter) ID() string { return f.Part + "/" + f.Name }
+
+// Grant is how a filter's capabilities are decided.
+type Grant uint8
+
+// The ways.
+const (
+	// GrantBoth: what Capabilities, by policy, and the image's manifest both name.
+	GrantBoth Grant = iota
+	// GrantManifest: what the manifest names; for bundled plugins.
+	GrantManifest
+	// GrantListed: what Capabilities name; for Plugin objects.
+	GrantListed
+)
 
 // EnvVar is one variable of the guest's environment.
 type EnvVar struct{ Name, Value string }

@@ -32,10 +32,8 @@ func (o Object) String() string {
 
 // Gateway is a Gateway API Gateway: its listeners and its part of the chain.
 type Gateway struct {
-	Object    Object
-	Listeners []*Listener
-	// Part is the chain that runs before a route is matched; nil: none.
-	Chain      *Chain
+	Object     Object
+	Listeners  []*Listener
 	Parameters *ProxyParameters // never nil
 }
 
@@ -46,7 +44,9 @@ type Listener struct {
 	Port     uint16 // 1..65535
 	Protocol string // "HTTP"
 	Hostname string // "", "a.example" or "*.example"; lower case
-	Routes   *RouteTable
+	// Chain is the Gateway's part, which runs before a route is matched; nil: none.
+	Chain  *Chain
+	Routes *RouteTable
 }
 
 // RouteTable is a set of routes that one or more listeners refer to.

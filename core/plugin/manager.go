@@ -246,11 +246,13 @@ func admit(f *config.Filter, img *oci.Image, guard bool) error {
 	return nil
 }
 
-// grant returns the capabilities that a filter holds: what the manifest lists,
-// for image entries as far as policy allows it.
+// grant returns the capabilities that a filter holds (annotations.md, section 3).
 func grant(f *config.Filter, img *oci.Image) []string {
-	if f.Catalogue && len(f.Capabilities) == 0 {
+	switch f.Grant {
+	case config.GrantManifest:
 		return img.Manifest.Capabilities
+	case config.GrantListed:
+		return f.Capabilities
 	}
 	var both []string
 	for _, c := range img.Manifest.Capabilities {

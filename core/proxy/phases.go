@@ -102,10 +102,10 @@ func hostname(a *exchange.Arena, authority []byte) []byte {
 // runGateway runs the Gateway's part of the chain; what it changes counts for
 // the match.
 func (h *HTTP) runGateway(s *state) *exchange.Error {
-	if s.gateway.Chain == nil {
+	if s.listener.Chain == nil {
 		return nil
 	}
-	link, err := s.pin(s.gateway.Chain)
+	link, err := s.pin(s.listener.Chain)
 	if err != nil {
 		return err
 	}

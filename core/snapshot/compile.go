@@ -29,7 +29,7 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 	}
 	var sockets []config.Socket
 	for _, g := range cfg.Gateways {
-		gateway := &Gateway{Name: g.Object.Namespace + "/" + g.Object.Name, Chain: c.chain(g.Chain), Parameters: g.Parameters}
+		gateway := &Gateway{Name: g.Object.Namespace + "/" + g.Object.Name, Parameters: g.Parameters}
 		for i, l := range g.Listeners {
 			socket := c.socket(l.Port)
 			socket.Parameters = g.Parameters
@@ -43,6 +43,7 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 			port.add(l.Hostname, &Listener{
 				Name:    gateway.Name + "/" + l.Name,
 				Gateway: gateway,
+				Chain:   c.chain(l.Chain),
 				Table:   c.table(l.Routes, c.oldTable(g.Object, i)),
 			})
 		}

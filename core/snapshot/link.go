@@ -66,15 +66,10 @@ func (k *linker) link(c *Chain) *Link {
 // runs before the rule's own modifiers, the rest after.
 func (l *Link) join() {
 	var outer, inner []filter.Entry
-	split := -1
-	for i, c := range l.parts {
-		if c.part.Name == "route" || c.part.Name == "rule" {
-			split = i
-		}
-	}
-	for i, c := range l.parts {
+	for _, c := range l.parts {
+		before := c.part.Name == "route" || c.part.Name == "rule" || c.part.Scope == config.ScopeBefore
 		for n, f := range c.part.Filters {
-			if e := c.runtimes[n].Entry(f); i <= split {
+			if e := c.runtimes[n].Entry(f); before {
 				outer = append(outer, e)
 			} else {
 				inner = append(inner, e)

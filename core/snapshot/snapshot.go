@@ -37,13 +37,13 @@ type Port struct {
 type Listener struct {
 	Name    string // "namespace/gateway/listener"
 	Gateway *Gateway
+	Chain   *Chain // the Gateway's part; nil: none
 	Table   *router.Table[*Rule]
 }
 
 // Gateway is what the listeners of one Gateway share.
 type Gateway struct {
 	Name       string // "namespace/name"
-	Chain      *Chain // nil: none
 	Parameters *config.ProxyParameters
 }
 

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"penstock.dev/penstock/core/admin"
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/files"
+	"penstock.dev/penstock/k8s/translate"
+)
+
+// Names by which others refer to this installation.
+const (
+	controllerName   = "penstock.dev/gateway-controller"
+	installNamespace = "penstock-system"
+)
+
+// bundled is the catalogue that travels with the binary.
+func bundled() []translate.Bundled {
+	return []translate.Bundled{
+		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
+		{Name: "transform", Major: "1", Image: "penstock.dev/plugins/transform:1"},
+	}
+}
+
+func newTranslator(ran func(string) bool) *translate.Translator {
+	return translate.New(translate.Options{
+		ControllerName: controllerName, InstallNamespace: installNamespace,
+		Bundled: bundled(), Parameters: config.DefaultProxyParameters(), Ran: ran, Now: time.Now,
+	})
+}
+
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check DIR",
+		Short: "Say every problem of a folder of manifests; exit 1 if there is one",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := files.Check(args[0], newTranslator(nil))
+			if err != nil {
+				return err
+			}
+			failed := false
+			for _, p := range list {
+				severity := "error"
+				if p.Warning {
+					severity = "warning"
+				}
+				failed = failed || !p.Warning
+				text := p.Message
+				if p.Object.Kind != "" {
+					text = p.String()
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s: %s\n", p.File, severity, text)
+			}
+			if failed {
+				return errReported
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "no errors")
+			return nil
+		},
+	}
+}
+
+// problems gives the admin API the source's problems.
+func problems(list []translate.Problem) []admin.Problem {
+	out := []admin.Problem{}
+	for _, p := range list {
+		severity := "error"
+		if p.Warning {
+			severity = "warning"
+		}
+		object := ""
+		if p.Object.Kind != "" {
+			object = p.Object.String()
+		}
+		out = append(out, admin.Problem{File: p.File, Object: object, Field: p.Field, Reason: p.Reason, Message: p.Message, Severity: severity})
+	}
+	return out
+}

@@ -1,0 +1,102 @@
+package api
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// PluginPolicy says what runs in the namespaces that it selects. Cluster scope.
+type PluginPolicy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              PluginPolicySpec `json:"spec"`
+	Status            map[string]any   `json:"status,omitempty"`
+}
+
+// PluginPolicySpec is the body of a PluginPolicy.
+type PluginPolicySpec struct {
+	NamespaceSelector metav1.LabelSelector `json:"namespaceSelector"`
+	Overrides         Overrides            `json:"overrides,omitempty"`
+	// Require names guards without which a Service is refused.
+	Require []string `json:"require,omitempty"`
+	// Images that match a prefix must satisfy every rule that matches.
+	Images            []ImageRule  `json:"images,omitempty"`
+	DeniedDigests     []string     `json:"deniedDigests,omitempty"`
+	Capabilities      []string     `json:"capabilities,omitempty"`
+	Limits            PolicyLimits `json:"limits,omitempty"`
+	AllowExternalName bool         `json:"allowExternalName,omitempty"`
+
+	// These come later: a policy that has one is refused (NotSupported).
+	Defaults map[string]any   `json:"defaults,omitempty"`
+	Egress   []map[string]any `json:"egress,omitempty"`
+}
+
+// Overrides are mandatory filters around what others declare.
+type Overrides struct {
+	Before []Entry `json:"before,omitempty"`
+	After  []Entry `json:"after,omitempty"`
+}
+
+// ImageRule admits images under a prefix.
+type ImageRule struct {
+	// Prefix is registry[/path], matched in whole path segments.
+	Prefix    string      `json:"prefix"`
+	SignedBy  []PublicKey `json:"signedBy,omitempty"`
+	Unsigned  bool        `json:"unsigned,omitempty"`
+	AllowTags bool        `json:"allowTags,omitempty"`
+}
+
+// PublicKey verifies signatures, in PEM.
+type PublicKey struct {
+	PublicKey string `json:"publicKey"`
+}
+
+// PolicyLimits are defaults and maxima of a filter's limits. Totals per
+// namespace come later and are refused.
+type PolicyLimits struct {
+	Defaults *Limits        `json:"defaults,omitempty"`
+	Maxima   *Limits        `json:"maxima,omitempty"`
+	Totals   map[string]any `json:"totals,omitempty"`
+}
+
+// Plugin is a catalogue entry. Cluster scope.
+type Plugin struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              PluginSpec     `json:"spec"`
+	Status            map[string]any `json:"status,omitempty"`
+}
+
+// PluginSpec is the body of a Plugin.
+type PluginSpec struct {
+	Versions []PluginVersion `json:"versions"`
+	// DefaultVersion is used by "use: name"; empty: the first.
+	DefaultVersion string   `json:"defaultVersion,omitempty"`
+	Config         any      `json:"config,omitempty"` // for entries without their own
+	Limits         *Limits  `json:"limits,omitempty"`
+	OnError        string   `json:"onError,omitempty"`
+	Guard          bool     `json:"guard,omitempty"`
+	Capabilities   []string `json:"capabilities,omitempty"`
+	Description    string   `json:"description,omitempty"`
+
+	// These come later: a Plugin that has one is refused (NotSupported).
+	RootID string           `json:"rootId,omitempty"`
+	Egress []map[string]any `json:"egress,omitempty"`
+}
+
+// PluginVersion is one version of a Plugin: a major number and its image.
+type PluginVersion struct {
+	Name  string `json:"name"`
+	Image string `json:"image"`
+}
+
+// PluginChain is a named chain that others put in place. Namespace scope.
+type PluginChain struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              PluginChainSpec `json:"spec"`
+	Status            map[string]any  `json:"status,omitempty"`
+}
+
+// PluginChainSpec is the body of a PluginChain.
+type PluginChainSpec struct {
+	// Plugins are entries with a name each.
+	Plugins []Entry `json:"plugins"`
+}

@@ -1,0 +1,184 @@
+package files
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/translate"
+)
+
+const (
+	// debounce is how long a folder must be quiet before it is read, but for
+	// maxDelay at most.
+	debounce = 100 * time.Millisecond
+	maxDelay = time.Second
+	// rescan is how often it is read without a sign of change: file systems
+	// without notification, and what depends on time.
+	rescan = 5 * time.Second
+)
+
+// Options of a Source.
+type Options struct {
+	Dir        string
+	Log        *zap.Logger
+	Translator *translate.Translator
+}
+
+// Source reads a folder.
+type Source struct {
+	o      Options
+	folder folder
+	last   *config.Config
+	told   map[string]bool // problems that were logged
+
+	mu       sync.Mutex
+	problems []translate.Problem
+}
+
+// New returns a source that has read nothing.
+func New(o Options) *Source {
+	return &Source{o: o, folder: folder{dir: o.Dir, files: map[string]*fileState{}}, told: map[string]bool{}}
+}
+
+// Problems returns what is wrong with the folder now. Any goroutine may call it.
+func (s *Source) Problems() []translate.Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.problems
+}
+
+// Check reads a folder once and returns everything that is wrong with it. The
+// error is for a folder that cannot be read.
+func Check(dir string, t *translate.Translator) ([]translate.Problem, error) {
+	s := New(Options{Dir: dir, Log: zap.NewNop(), Translator: t})
+	if _, _, err := s.load(); err != nil {
+		return nil, err
+	}
+	return s.Problems(), nil
+}
+
+// Run reads the folder, hands the config to apply, and does so again whenever
+// it changes, until ctx is done. The error is that of the first reading or the
+// first apply; later ones are logged, and the last good config serves.
+func (s *Source) Run(ctx context.Context, apply func(*config.Config) error) error {
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", s.o.Dir, err)
+	}
+	defer watcher.Close()
+	c, dirs, err := s.load()
+	if err != nil {
+		return err
+	}
+	s.watch(watcher, dirs)
+	if err := apply(c); err != nil {
+		return err
+	}
+	s.last = c
+	for s.wait(ctx, watcher) {
+		c, dirs, err := s.load()
+		if err != nil {
+			s.tell(translate.Problem{Reason: "Invalid", File: s.o.Dir, Message: err.Error()})
+			continue
+		}
+		s.watch(watcher, dirs)
+		if c == s.last {
+			continue
+		}
+		if err := apply(c); err != nil {
+			s.o.Log.Error("config not applied as a whole", zap.Error(err))
+		}
+		s.last = c
+	}
+	return ctx.Err()
+}
+
+// load reads what changed and translates.
+func (s *Source) load() (*config.Config, []string, error) {
+	_, dirs, err := s.folder.refresh()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", s.o.Dir, err)
+	}
+	objects, where, problems := s.folder.objects()
+	c, more := s.o.Translator.Translate(objects)
+	for _, p := range more {
+		p.File = where[p.Object]
+		problems = append(problems, p)
+	}
+	s.mu.Lock()
+	s.problems = problems
+	s.mu.Unlock()
+	s.log(problems)
+	return c, dirs, nil
+}
+
+// log writes problems that are new, and says when one is gone.
+func (s *Source) log(problems []translate.Problem) {
+	now := map[string]bool{}
+	for _, p := range problems {
+		text := p.File + " " + p.String()
+		now[text] = true
+		if !s.told[text] {
+			s.tell(p)
+		}
+	}
+	gone := 0
+	for text := range s.told {
+		if !now[text] {
+			gone++
+		}
+	}
+	if gone > 0 {
+		s.o.Log.Info("problems solved", zap.Int("count", gone), zap.Int("left", len(now)))
+	}
+	s.told = now
+}
+
+func (s *Source) tell(p translate.Problem) {
+	s.o.Log.Warn(p.Message, zap.String("file", p.File), zap.Stringer("object", p.Object), zap.String("field", p.Field), zap.String("reason", p.Reason))
+}
+
+// watch adds the folders; one that cannot be watched is found by rescanning.
+func (s *Source) watch(w *fsnotify.Watcher, dirs []string) {
+	for _, dir := range dirs {
+		if err := w.Add(dir); err != nil {
+			s.o.Log.Debug("folder not watched", zap.String("folder", dir), zap.Error(err))
+		}
+	}
+}
+
+// wait returns true when it is time to read again, false when ctx is done.
+func (s *Source) wait(ctx context.Context, w *fsnotify.Watcher) bool {
+	again := time.NewTimer(rescan)
+	defer again.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-again.C:
+		return true
+	case <-w.Errors:
+		return true
+	case <-w.Events:
+	}
+	limit, quiet := time.NewTimer(maxDelay), time.NewTimer(debounce)
+	defer limit.Stop()
+	defer quiet.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-limit.C:
+			return true
+		case <-quiet.C:
+			return true
+		case <-w.Events:
+			quiet.Reset(debounce)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"penstock.dev/penstock/core/config"
+)
+
+// ours reports whether a Gateway is of a class that this controller serves.
+func (r *run) ours(g *gatewayv1.Gateway) bool { return r.classes[string(g.Spec.GatewayClassName)] }
+
+func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
+	o := object("Gateway", g)
+	var listeners []*config.Listener
+	key := version(g)
+	for i := range g.Spec.Listeners {
+		l := &g.Spec.Listeners[i]
+		field := fmt.Sprintf("spec.listeners[%d]", i)
+		if !r.admitted(o, g, i, field) {
+			continue
+		}
+		table := r.table(g, l)
+		hostname := ""
+		if l.Hostname != nil {
+			hostname = strings.ToLower(string(*l.Hostname))
+		}
+		chain := r.join(r.listenerParts(g, string(l.Name)))
+		listeners = append(listeners, &config.Listener{Name: string(l.Name), Port: uint16(l.Port), Protocol: string(l.Protocol), Hostname: hostname, Chain: chain, Routes: table})
+		key += fmt.Sprintf(" %p %p", table, chain)
+	}
+	return r.t.memo.gateways.get(o.String(), key, func() *config.Gateway {
+		return &config.Gateway{Object: o, Listeners: listeners, Parameters: r.t.o.Parameters}
+	})
+}
+
+// admitted reports whether a listener can be served.
+func (r *run) admitted(o config.Object, g *gatewayv1.Gateway, i int, field string) bool {
+	l := &g.Spec.Listeners[i]
+	if l.Protocol != gatewayv1.HTTPProtocolType {
+		r.problem(o, field+".protocol", "UnsupportedProtocol", "%q is not supported yet: want HTTP", l.Protocol)
+		return false
+	}
+	if l.Port < 1 || l.Port > 65535 {
+		r.problem(o, field+".port", "Invalid", "%d is not in 1..65535", l.Port)
+		return false
+	}
+	for j := range g.Spec.Listeners[:i] {
+		other := &g.Spec.Listeners[j]
+		if other.Name == l.Name {
+			r.problem(o, field+".name", "Invalid", "%q is the name of listener %d too", l.Name, j)
+			return false
+		}
+		if other.Port == l.Port && value(other.Hostname) == value(l.Hostname) {
+			r.problem(o, field, "HostnameConflict", "listener %q has the same port and hostname", other.Name)
+			return false
+		}
+	}
+	return true
+}
+
+func value[T ~string](p *T) string {
+	if p == nil {
+		return ""
+	}
+	return string(*p)
+}
+
+// table returns the routes that attach to a listener.
+func (r *run) table(g *gatewayv1.Gateway, l *gatewayv1.Listener) *config.RouteTable {
+	var entries []config.RouteEntry
+	key := ""
+	for _, route := range sorted(r.o.HTTPRoutes) {
+		if !r.refers(route, g, l) {
+			continue
+		}
+		if !r.allows(g, l, route.Namespace) {
+			continue
+		}
+		hostnames, ok := intersect(value(l.Hostname), route.Spec.Hostnames)
+		if !ok {
+			continue
+		}
+		r.attached[route] = true
+		c := r.route(route, g)
+		entries = append(entries, config.RouteEntry{Hostnames: hostnames, Route: c})
+		key += fmt.Sprintf("%p %q\n", c, hostnames)
+	}
+	return r.t.memo.tables.get(g.Namespace+"/"+g.Name+"/"+string(l.Name), key, func() *config.RouteTable {
+		return &config.RouteTable{Entries: entries}
+	})
+}
+
+// refers reports whether a route names this listener as a parent.
+func (r *run) refers(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, l *gatewayv1.Listener) bool {
+	return slices.ContainsFunc(route.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool {
+		return parent(p, route.Namespace, g) && (p.SectionName == nil || *p.SectionName == l.Name) && (p.Port == nil || *p.Port == l.Port)
+	})
+}
+
+func parent(p gatewayv1.ParentReference, namespace string, g *gatewayv1.Gateway) bool {
+	if p.Group != nil && *p.Group != gatewayv1.GroupName || p.Kind != nil && *p.Kind != "Gateway" {
+		return false
+	}
+	if p.Namespace != nil {
+		namespace = string(*p.Namespace)
+	}
+	return namespace == g.Namespace && string(p.Name) == g.Name
+}
+
+// allows reports whether a listener takes routes of a namespace.
+func (r *run) allows(g *gatewayv1.Gateway, l *gatewayv1.Listener, namespace string) bool {
+	if l.AllowedRoutes == nil {
+		return namespace == g.Namespace
+	}
+	if kinds := l.AllowedRoutes.Kinds; len(kinds) > 0 && !slices.ContainsFunc(kinds, func(k gatewayv1.RouteGroupKind) bool {
+		return k.Kind == "HTTPRoute" && (k.Group == nil || *k.Group == gatewayv1.GroupName)
+	}) {
+		return false
+	}
+	n := l.AllowedRoutes.Namespaces
+	if n == nil || n.From == nil {
+		return namespace == g.Namespace
+	}
+	switch *n.From {
+	case gatewayv1.NamespacesFromAll:
+		return true
+	case gatewayv1.NamespacesFromSelector:
+		s, err := metav1.LabelSelectorAsSelector(n.Selector)
+		return err == nil && s.Matches(labels.Set(r.namespaceLabels(namespace)))
+	case gatewayv1.NamespacesFromSame:
+		return namespace == g.Namespace
+	}
+	return false
+}
+
+// intersect returns the hostnames under which a route is served; nil is any.
+func intersect(listener string, route []gatewayv1.Hostname) (hostnames []string, ok bool) {
+	listener = strings.ToLower(listener)
+	if len(route) == 0 {
+		if listener == "" {
+			return nil, true
+		}
+		return []string{listener}, true
+	}
+	for _, h := range route {
+		if name := narrower(listener, strings.ToLower(string(h))); name != "" && !slices.Contains(hostnames, name) {
+			hostnames = append(hostnames, name)
+		}
+	}
+	return hostnames, len(hostnames) > 0
+}
+
+// narrower returns the more specific of two hostnames that have names in
+// common, "" if they have none.
+func narrower(a, b string) string {
+	switch {
+	case a == "" || a == b:
+		return b
+	case covers(a, b):
+		return b
+	case covers(b, a):
+		return a
+	}
+	return ""
+}
+
+// covers reports whether the wildcard w matches all that name does.
+func covers(w, name string) bool {
+	suffix, ok := strings.CutPrefix(w, "*")
+	return ok && strings.HasSuffix(strings.TrimPrefix(name, "*"), suffix) && name != suffix[1:]
+}
+
+// unattached tells of routes that name one of our Gateways and reach no listener.
+func (r *run) unattached() {
+	for _, route := range r.o.HTTPRoutes {
+		if r.attached[route] {
+			continue
+		}
+		for i, p := range route.Spec.ParentRefs {
+			o, field := object("HTTPRoute", route), fmt.Sprintf("spec.parentRefs[%d]", i)
+			g := slices.IndexFunc(r.o.Gateways, func(g *gatewayv1.Gateway) bool { return parent(p, route.Namespace, g) })
+			switch {
+			case g < 0:
+				r.problem(o, field, "NoMatchingParent", "there is no Gateway %s in namespace %s", p.Name, cmpOr(value(p.Namespace), route.Namespace))
+			case r.ours(r.o.Gateways[g]):
+				r.problem(o, field, "NoMatchingParent", "no listener of the Gateway takes it: its section name, port, allowed namespaces or hostnames differ")
+			}
+		}
+	}
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}

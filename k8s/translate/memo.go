@@ -1,0 +1,65 @@
+package translate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+
+	"penstock.dev/penstock/core/config"
+)
+
+// memo gives a value the pointer it had last time if its key is the same.
+type memo[T any] struct{ old, now map[string]memoEntry[T] }
+
+type memoEntry[T any] struct {
+	key   string
+	value *T
+}
+
+// get returns the value called id. make is called if there was none with this key.
+func (m *memo[T]) get(id, key string, make func() *T) *T {
+	if e, ok := m.now[id]; ok && e.key == key {
+		return e.value
+	}
+	e, ok := m.old[id]
+	if !ok || e.key != key {
+		e = memoEntry[T]{key, make()}
+	}
+	if m.now == nil {
+		m.now = map[string]memoEntry[T]{}
+	}
+	m.now[id] = e
+	return e.value
+}
+
+func (m *memo[T]) turn() { m.old, m.now = m.now, nil }
+
+type memos struct {
+	gateways  memo[config.Gateway]
+	tables    memo[config.RouteTable]
+	routes    memo[config.Route]
+	chains    memo[config.Chain]
+	parts     memo[config.Part]
+	upstreams memo[config.Upstream]
+	endpoints memo[config.EndpointSet]
+}
+
+func (m *memos) turn() {
+	m.gateways.turn()
+	m.tables.turn()
+	m.routes.turn()
+	m.chains.turn()
+	m.parts.turn()
+	m.upstreams.turn()
+	m.endpoints.turn()
+}
+
+// digest returns a hash of v's JSON, which is the same for equal values.
+func digest(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: not JSON: " + err.Error())
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}

@@ -1,0 +1,339 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/annotation"
+	"penstock.dev/penstock/k8s/api"
+)
+
+// lastGoodFor is how long a last good chain may serve (annotations.md, section 5).
+const lastGoodFor = time.Hour
+
+// parsed is the result of reading one annotation text.
+type parsed struct {
+	entries []api.Entry
+	fault   *config.Fault
+	used    bool
+}
+
+// history is what the translator remembers of one part.
+type history struct {
+	current  declaration // what it was at the last translation
+	ran      declaration // the newest one that ran
+	brokenBy string      // hash of the declaration that ran stands in for
+	since    time.Time
+}
+
+// declaration is entries and the hash that they resolved to.
+type declaration struct {
+	entries []api.Entry
+	hash    string
+}
+
+// place is where a part stands: what its entries may refer to, and who judges them.
+type place struct {
+	part, scope string
+	object      config.Object
+	namespace   string // of references, and of the policy
+	trusted     bool   // the policy's own entries
+	keep        bool   // last good may serve
+}
+
+func (p *place) id() string { return p.part + " " + p.object.String() + " " + p.scope }
+
+// join returns the chain of these parts; nil for none.
+func (r *run) join(parts []*config.Part) *config.Chain {
+	parts = slices.DeleteFunc(slices.Clone(parts), func(p *config.Part) bool { return p == nil })
+	if len(parts) == 0 {
+		return nil
+	}
+	key := ""
+	for _, p := range parts {
+		key += fmt.Sprintf("%p ", p)
+	}
+	return r.t.memo.chains.get(key, key, func() *config.Chain { return &config.Chain{Parts: parts} })
+}
+
+// listenerParts is the Gateway's part of the chain, for one listener.
+func (r *run) listenerParts(g *gatewayv1.Gateway, listener string) []*config.Part {
+	before, after := r.overrides(nil, g.Namespace)
+	own := r.declared("gateway", object("Gateway", g), g, func(e *api.Entry) bool {
+		return len(e.Listeners) == 0 || slices.Contains(e.Listeners, listener)
+	}, listener)
+	return append(append(before, own), after...)
+}
+
+// chainParts is the parts after the Gateway's, outermost first; service is nil
+// for a rule without one.
+func (r *run) chainParts(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, rule int, service *corev1.Service, port string) []*config.Part {
+	namespaces := []string{route.Namespace}
+	if service != nil && service.Namespace != route.Namespace {
+		namespaces = append(namespaces, service.Namespace)
+	}
+	before, after := r.overrides(r.of(g.Namespace).policies, namespaces...)
+	parts := append(before, r.declared("route", object("HTTPRoute", route), route, nil, ""))
+	parts = append(parts, r.extensions(route, rule)...)
+	if service != nil {
+		own := r.declared("service", object("Service", service), service, func(e *api.Entry) bool {
+			return len(e.Ports) == 0 || slices.Contains(e.Ports, port)
+		}, port)
+		parts = append(parts, r.required(service, own, slices.Concat(parts, after)))
+	}
+	return append(parts, after...)
+}
+
+// overrides are the mandatory parts of the policies of some namespaces, but
+// those that the Gateway's part has run. A broken policy is a broken part.
+func (r *run) overrides(done []*policy, namespaces ...string) (before, after []*config.Part) {
+	var policies []*policy
+	for _, n := range namespaces {
+		for _, p := range r.of(n).policies {
+			if !slices.Contains(done, p) && !slices.Contains(policies, p) {
+				policies = append(policies, p)
+			}
+		}
+	}
+	slices.SortFunc(policies, func(a, b *policy) int { return strings.Compare(a.Name, b.Name) })
+	for _, p := range policies {
+		o := config.Object{Kind: "PluginPolicy", Name: p.Name}
+		at := place{part: "policy", object: o, namespace: r.t.o.InstallNamespace, trusted: true, keep: true}
+		if p.fault != nil {
+			at.scope = config.ScopeBefore
+			before = append(before, r.part(&at, nil, p.fault))
+			continue
+		}
+		at.scope = config.ScopeBefore
+		before = append(before, r.partOf(&at, p.Spec.Overrides.Before))
+		at.scope = "after"
+		after = append(after, r.partOf(&at, p.Spec.Overrides.After))
+	}
+	return before, after
+}
+
+// extensions are the PluginChains that a rule's filters name.
+func (r *run) extensions(route *gatewayv1.HTTPRoute, rule int) []*config.Part {
+	var entries []api.Entry
+	for _, f := range route.Spec.Rules[rule].Filters {
+		if f.Type == gatewayv1.HTTPRouteFilterExtensionRef && f.ExtensionRef != nil && f.ExtensionRef.Group == api.Group && f.ExtensionRef.Kind == "PluginChain" {
+			entries = append(entries, api.Entry{Chain: string(f.ExtensionRef.Name), Name: string(f.ExtensionRef.Name)})
+		}
+	}
+	at := place{part: "rule", object: object("HTTPRoute", route), scope: fmt.Sprint(rule), namespace: route.Namespace, keep: true}
+	return []*config.Part{r.partOf(&at, entries)}
+}
+
+func (r *run) partOf(at *place, entries []api.Entry) *config.Part {
+	if len(entries) == 0 {
+		return nil
+	}
+	return r.part(at, entries, nil)
+}
+
+// declared is the part that an object's annotation declares; take chooses the
+// entries for this port or listener.
+func (r *run) declared(name string, o config.Object, meta metav1.Object, take func(*api.Entry) bool, scope string) *config.Part {
+	at := place{part: name, object: o, namespace: o.Namespace, keep: true}
+	switch on, ok := meta.GetAnnotations()[api.AnnotationOnInvalid]; {
+	case ok && on == "reject":
+		at.keep = false
+	case ok && on != "keep":
+		r.warn(o, "metadata.annotations", "InvalidAnnotation", "%s: %q is neither keep nor reject: it counts as reject", api.AnnotationOnInvalid, on)
+		at.keep = false
+	}
+	for _, key := range sortedNames(meta.GetAnnotations()) {
+		if !knownAnnotation(key) {
+			at.keep = true
+			fault := &config.Fault{Reason: "InvalidAnnotation", Message: fmt.Sprintf("%s: unknown annotation %q: known are %s and %s", o, key, api.AnnotationPlugins, api.AnnotationOnInvalid)}
+			return r.part(&at, nil, fault)
+		}
+	}
+	text, ok := meta.GetAnnotations()[api.AnnotationPlugins]
+	if !ok {
+		return nil
+	}
+	p := r.parse(text, o.Kind)
+	if p.fault != nil {
+		fault := *p.fault
+		fault.Message = o.String() + ": " + fault.Message
+		return r.part(&at, nil, &fault)
+	}
+	entries := p.entries
+	if take != nil && slices.ContainsFunc(entries, func(e api.Entry) bool { return len(e.Ports)+len(e.Listeners) > 0 }) {
+		at.scope = scope
+		entries = slices.DeleteFunc(slices.Clone(entries), func(e api.Entry) bool { return !take(&e) })
+	}
+	return r.partOf(&at, entries)
+}
+
+func knownAnnotation(key string) bool {
+	name, ours := strings.CutPrefix(key, "penstock.dev/")
+	if !ours {
+		return true
+	}
+	switch name {
+	case "plugins", "on-invalid", "mesh", "mesh-exclude-ports", "mesh-exclude-cidrs":
+		return true
+	}
+	return false
+}
+
+func sortedNames(m map[string]string) []string {
+	var all []string
+	for k := range m {
+		all = append(all, k)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// parse reads an annotation; a text is read once.
+func (r *run) parse(text, kind string) parsed {
+	key := kind + "\n" + text
+	p, ok := r.t.texts[key]
+	if !ok {
+		entries, err := annotation.Parse(text, kind)
+		p.entries = entries
+		if err != nil {
+			p.fault = &config.Fault{Reason: annotation.Reason(err), Message: api.AnnotationPlugins + ": " + strings.ReplaceAll(err.Error(), "\n", "; ")}
+		}
+	}
+	p.used = true
+	r.t.texts[key] = p
+	return p
+}
+
+// part resolves entries, or takes the fault that kept them from being read,
+// and looks for a last good form.
+func (r *run) part(at *place, entries []api.Entry, fault *config.Fault) *config.Part {
+	var filters []*config.Filter
+	if fault == nil {
+		filters, fault = r.resolve(at, entries)
+	}
+	hash := partHash(at, filters, fault)
+	fallback, until := r.lastGood(at, entries, hash, filters, fault)
+	if fault != nil {
+		r.problem(at.object, fieldOf(at), fault.Reason, "%s", strings.TrimPrefix(fault.Message, at.object.String()+": "))
+	}
+	return r.intern(at, hash, filters, fault, fallback, until)
+}
+
+func fieldOf(at *place) string {
+	switch at.part {
+	case "policy":
+		return "spec.overrides"
+	case "rule":
+		return "spec.rules[" + at.scope + "].filters"
+	}
+	return "metadata.annotations"
+}
+
+func partHash(at *place, filters []*config.Filter, fault *config.Fault) string {
+	key := []string{at.id()}
+	for _, f := range filters {
+		key = append(key, f.Hash, f.Name, digest(f.Except), fmt.Sprint(f.OnError))
+	}
+	if fault != nil {
+		key = append(key, fault.Reason, fault.Message)
+	}
+	return digest(key)
+}
+
+func (r *run) intern(at *place, hash string, filters []*config.Filter, fault *config.Fault, fallback *config.Part, until time.Time) *config.Part {
+	id := at.id() + " " + hash
+	key := fmt.Sprintf("%p %d", fallback, until.UnixNano())
+	return r.t.memo.parts.get(id, key, func() *config.Part {
+		return &config.Part{Name: at.part, Object: at.object, Scope: at.scope, Hash: hash, Filters: filters, Fault: fault, Fallback: fallback, FallbackUntil: until}
+	})
+}
+
+// lastGood returns the part's last good form, judged again, if it may serve.
+func (r *run) lastGood(at *place, entries []api.Entry, hash string, filters []*config.Filter, fault *config.Fault) (*config.Part, time.Time) {
+	h := r.t.history[at.id()]
+	if h == nil {
+		h = &history{}
+		r.t.history[at.id()] = h
+	}
+	r.parts[at.id()] = true
+	if h.current.hash != "" && h.current.hash != hash && r.t.o.Ran(h.current.hash) {
+		h.ran = h.current
+	}
+	if fault == nil && r.t.o.Ran(hash) {
+		h.ran = declaration{entries, hash}
+	}
+	h.current = declaration{entries, hash}
+	if fault != nil {
+		h.current.hash = ""
+	}
+	if h.ran.hash == "" || h.ran.hash == hash || !at.keep || fault != nil && final(fault.Reason) {
+		h.brokenBy = ""
+		return nil, time.Time{}
+	}
+	if h.brokenBy != hash {
+		h.brokenBy, h.since = hash, r.t.o.Now()
+	}
+	old, oldFault := r.resolve(at, h.ran.entries)
+	if oldFault != nil || lacksGuard(filters, old) {
+		return nil, time.Time{}
+	}
+	return r.intern(at, partHash(at, old, nil), old, nil, nil, time.Time{}), h.since.Add(lastGoodFor)
+}
+
+// final are the faults for which last good may not serve.
+func final(reason string) bool {
+	switch reason {
+	case "RefusedByPolicy", "SignatureInvalid", "SecretMissing", "GuardMissing":
+		return true
+	}
+	return false
+}
+
+// lacksGuard reports whether the new filters have a known guard that old has not.
+func lacksGuard(filters, old []*config.Filter) bool {
+	return slices.ContainsFunc(filters, func(f *config.Filter) bool {
+		return f.Guard && !slices.ContainsFunc(old, func(o *config.Filter) bool { return o.Name == f.Name })
+	})
+}
+
+// required refuses a Service without the guards that its policies want.
+func (r *run) required(s *corev1.Service, own *config.Part, others []*config.Part) *config.Part {
+	for _, p := range r.of(s.Namespace).policies {
+		for _, name := range p.Spec.Require {
+			if hasFilter(own, name) || slices.ContainsFunc(others, func(o *config.Part) bool { return hasFilter(o, name) }) {
+				continue
+			}
+			at := place{part: "service", object: object("Service", s), namespace: s.Namespace}
+			return r.part(&at, nil, &config.Fault{Reason: "GuardMissing", Message: fmt.Sprintf("%s: PluginPolicy %s requires the guard %q", at.object, p.Name, name)})
+		}
+	}
+	return own
+}
+
+func hasFilter(p *config.Part, name string) bool {
+	return p != nil && slices.ContainsFunc(p.Filters, func(f *config.Filter) bool { return f.Name == name })
+}
+
+// forget drops what no object has any more.
+func (t *Translator) forget(r *run) {
+	for id := range t.history {
+		if !r.parts[id] {
+			delete(t.history, id)
+		}
+	}
+	for key, p := range t.texts {
+		if !p.used {
+			delete(t.texts, key)
+			continue
+		}
+		p.used = false
+		t.texts[key] = p
+	}
+}

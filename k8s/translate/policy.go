@@ -1,0 +1,217 @@
+package translate
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/annotation"
+	"penstock.dev/penstock/k8s/api"
+)
+
+// policy is a PluginPolicy, checked once in a run.
+type policy struct {
+	*api.PluginPolicy
+	selector labels.Selector
+	// fault closes the namespaces that a broken policy selects: what guards
+	// access never fails open.
+	fault *config.Fault
+}
+
+// namespacePolicy is what the policies that select a namespace say together.
+type namespacePolicy struct{ policies []*policy }
+
+// policies checks the PluginPolicies.
+func (r *run) policies() {
+	checked := map[*api.PluginPolicy]*policy{}
+	for _, p := range r.o.Policies {
+		checked[p] = r.checkPolicy(p)
+	}
+	names := map[string]bool{}
+	for _, g := range r.o.Gateways {
+		names[g.Namespace] = true
+	}
+	for _, h := range r.o.HTTPRoutes {
+		names[h.Namespace] = true
+	}
+	for _, s := range r.o.Services {
+		names[s.Namespace] = true
+	}
+	for name := range names {
+		n := &namespacePolicy{}
+		for _, p := range sorted(r.o.Policies) {
+			if c := checked[p]; c.selector.Matches(labels.Set(r.namespaceLabels(name))) {
+				n.policies = append(n.policies, c)
+			}
+		}
+		r.namespaces[name] = n
+	}
+}
+
+func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
+	c := &policy{PluginPolicy: p}
+	o := object("PluginPolicy", p)
+	o.Namespace = ""
+	broken := func(field, reason, format string, args ...any) {
+		r.problem(o, field, reason, format, args...)
+		if c.fault == nil {
+			c.fault = &config.Fault{Reason: "RefusedByPolicy", Message: fmt.Sprintf("PluginPolicy %s cannot be applied: %s: %s", p.Name, field, fmt.Sprintf(format, args...))}
+		}
+	}
+	var err error
+	if c.selector, err = metav1.LabelSelectorAsSelector(&p.Spec.NamespaceSelector); err != nil {
+		broken("spec.namespaceSelector", "Invalid", "%v", err)
+		c.selector = labels.Everything()
+	}
+	for field, set := range map[string]bool{
+		"spec.defaults": p.Spec.Defaults != nil, "spec.egress": p.Spec.Egress != nil, "spec.limits.totals": p.Spec.Limits.Totals != nil,
+	} {
+		if set {
+			broken(field, "NotSupported", "not supported yet: remove it; until then the namespaces that it selects are closed")
+		}
+	}
+	for field, list := range map[string][]api.Entry{"spec.overrides.before": p.Spec.Overrides.Before, "spec.overrides.after": p.Spec.Overrides.After} {
+		if err := annotation.Check(list, "PluginPolicy"); err != nil {
+			broken(field, annotation.Reason(err), "%v", err)
+		}
+	}
+	for i, rule := range p.Spec.Images {
+		field := fmt.Sprintf("spec.images[%d]", i)
+		switch {
+		case rule.Prefix == "" || strings.HasSuffix(rule.Prefix, "/") || strings.Contains(rule.Prefix, "//") || rule.Prefix != strings.ToLower(rule.Prefix):
+			broken(field+".prefix", "Invalid", "%q: want registry[/path] in lower case, without a slash at its end", rule.Prefix)
+		case len(rule.SignedBy) > 0:
+			r.problem(o, field+".signedBy", "NotSupported", "signatures are not supported yet: the images under %s are refused", rule.Prefix)
+		case !rule.Unsigned:
+			r.problem(o, field, "Invalid", "neither signedBy nor unsigned: the images under %s are refused", rule.Prefix)
+		}
+	}
+	for field, l := range map[string]*api.Limits{"spec.limits.defaults": p.Spec.Limits.Defaults, "spec.limits.maxima": p.Spec.Limits.Maxima} {
+		if _, err := annotation.Limits(l, config.DefaultLimits()); err != nil {
+			broken(field, "Invalid", "%v", err)
+		}
+	}
+	return c
+}
+
+// of returns the policy of a namespace; never nil.
+func (r *run) of(namespace string) *namespacePolicy {
+	if n := r.namespaces[namespace]; n != nil {
+		return n
+	}
+	return &namespacePolicy{}
+}
+
+// fault returns why the namespace is closed, nil if it is not.
+func (n *namespacePolicy) fault() *config.Fault {
+	for _, p := range n.policies {
+		if p.fault != nil {
+			return p.fault
+		}
+	}
+	return nil
+}
+
+// admits checks an image that an entry of the namespace names: every rule
+// whose prefix it has must admit it, and there must be one.
+func (n *namespacePolicy) admits(image string) error {
+	if len(n.policies) == 0 {
+		return errors.New("no PluginPolicy selects this namespace, so that only catalogue entries run: write use: in place of image:, or ask for a policy")
+	}
+	name, digest, _ := strings.Cut(image, "@")
+	path := name
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		path = name[:i]
+	}
+	matched := false
+	for _, p := range n.policies {
+		if digest != "" && slices.Contains(p.Spec.DeniedDigests, digest) {
+			return fmt.Errorf("PluginPolicy %s denies digest %s", p.Name, digest)
+		}
+		for _, rule := range p.Spec.Images {
+			if path != rule.Prefix && !strings.HasPrefix(path, rule.Prefix+"/") {
+				continue
+			}
+			matched = true
+			switch {
+			case len(rule.SignedBy) > 0:
+				return fmt.Errorf("PluginPolicy %s wants a signature, and signatures are not supported yet", p.Name)
+			case !rule.Unsigned:
+				return fmt.Errorf("PluginPolicy %s has a rule for %s that admits nothing", p.Name, rule.Prefix)
+			case digest == "" && !rule.AllowTags:
+				return fmt.Errorf("PluginPolicy %s wants a digest: write %s@sha256:...", p.Name, path)
+			}
+		}
+	}
+	if !matched {
+		return fmt.Errorf("no rule of a PluginPolicy admits images under %s", path)
+	}
+	return nil
+}
+
+// capabilities returns what every policy grants.
+func (n *namespacePolicy) capabilities() []string {
+	if len(n.policies) == 0 {
+		return nil
+	}
+	all := slices.Clone(n.policies[0].Spec.Capabilities)
+	for _, p := range n.policies[1:] {
+		all = slices.DeleteFunc(all, func(c string) bool { return !slices.Contains(p.Spec.Capabilities, c) })
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (n *namespacePolicy) deniedDigests() []string {
+	var all []string
+	for _, p := range n.policies {
+		all = append(all, p.Spec.DeniedDigests...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// limits returns an entry's limits: the policies' defaults (the smallest),
+// then the entry's own, which must not exceed the smallest maxima.
+func (n *namespacePolicy) limits(own *api.Limits, base config.Limits) (config.Limits, error) {
+	defaults, most := base, config.Limits{}
+	for _, p := range n.policies {
+		if d, err := annotation.Limits(p.Spec.Limits.Defaults, base); err == nil && p.Spec.Limits.Defaults != nil {
+			defaults = smallest(defaults, d)
+		}
+		if m, err := annotation.Limits(p.Spec.Limits.Maxima, config.Limits{}); err == nil {
+			most = smallest(most, m)
+		}
+	}
+	defaults = smallest(defaults, most)
+	l, err := annotation.Limits(own, defaults)
+	if err != nil {
+		return l, err
+	}
+	if got := smallest(l, most); got != l {
+		return l, fmt.Errorf("limits exceed the policy's maxima: at most cpuTime %v, cpuTimeExchange %v, cpuTimeStart %v, memory %d, body %d",
+			got.CPUTime, got.CPUTimeExchange, got.CPUTimeStart, got.MemoryBytes, got.BodyBytes)
+	}
+	return l, nil
+}
+
+// smallest takes the smaller of each limit; 0 is none.
+func smallest(a, b config.Limits) config.Limits {
+	d := func(a, b time.Duration) time.Duration {
+		if b == 0 || a != 0 && a < b {
+			return a
+		}
+		return b
+	}
+	n := func(a, b int64) int64 { return int64(d(time.Duration(a), time.Duration(b))) }
+	return config.Limits{
+		CPUTime: d(a.CPUTime, b.CPUTime), CPUTimeExchange: d(a.CPUTimeExchange, b.CPUTimeExchange), CPUTimeStart: d(a.CPUTimeStart, b.CPUTimeStart),
+		MemoryBytes: n(a.MemoryBytes, b.MemoryBytes), BodyBytes: n(a.BodyBytes, b.BodyBytes),
+	}
+}

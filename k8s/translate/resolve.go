@@ -1,0 +1,320 @@
+package translate
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/annotation"
+	"penstock.dev/penstock/k8s/api"
+)
+
+// maxSourceBytes bounds one value of configFrom, maxConfigBytes a whole config.
+const (
+	maxSourceBytes = 1 << 20
+	maxConfigBytes = 4 << 20
+)
+
+// refusal is an error with the reason that is told.
+type refusal struct {
+	reason string
+	err    error
+}
+
+func (e *refusal) Error() string { return e.err.Error() }
+
+func refuse(reason, format string, args ...any) error {
+	return &refusal{reason, fmt.Errorf(format, args...)}
+}
+
+// resolve makes filters of entries: by catalogue, policy, ConfigMaps and
+// Secrets as they are now. The fault is the first one.
+func (r *run) resolve(at *place, entries []api.Entry) ([]*config.Filter, *config.Fault) {
+	fault := func(i int, e *api.Entry, err error) *config.Fault {
+		reason := "InvalidConfig"
+		var known *refusal
+		if errors.As(err, &known) {
+			reason = known.reason
+		}
+		return &config.Fault{Reason: reason, Message: fmt.Sprintf("%s: [%d] (%s): %v", at.object, i, e.Name, err)}
+	}
+	if !at.trusted {
+		if f := r.of(at.namespace).fault(); f != nil {
+			return nil, f
+		}
+	}
+	var filters []*config.Filter
+	for i := range entries {
+		e := &entries[i]
+		if e.Chain != "" {
+			more, err := r.chain(at, e.Chain)
+			if err != nil {
+				return nil, fault(i, e, err)
+			}
+			filters = append(filters, more...)
+			continue
+		}
+		f, err := r.filter(at, at.object, e)
+		if err != nil {
+			return nil, fault(i, e, err)
+		}
+		filters = append(filters, f)
+	}
+	seen := map[string]bool{}
+	for _, f := range filters {
+		if seen[f.Name] {
+			return nil, &config.Fault{Reason: "InvalidConfig", Message: fmt.Sprintf("%s: two filters are called %q once chains are put in place: give one another name", at.object, f.Name)}
+		}
+		seen[f.Name] = true
+	}
+	return filters, nil
+}
+
+// chain resolves a PluginChain of the place's namespace.
+func (r *run) chain(at *place, name string) ([]*config.Filter, error) {
+	c := r.chains[at.namespace+"/"+name]
+	if c == nil {
+		return nil, refuse("UnknownPlugin", "there is no PluginChain %s in namespace %s", name, at.namespace)
+	}
+	if err := annotation.Check(c.Spec.Plugins, "PluginChain"); err != nil {
+		return nil, refuse(annotation.Reason(err), "PluginChain %s: %w", name, err)
+	}
+	var filters []*config.Filter
+	for i := range c.Spec.Plugins {
+		e := &c.Spec.Plugins[i]
+		if e.Chain != "" {
+			return nil, refuse("InvalidAnnotation", "PluginChain %s: spec.plugins[%d].chain: a chain cannot hold another", name, i)
+		}
+		f, err := r.filter(at, object("PluginChain", c), e)
+		if err != nil {
+			return nil, fmt.Errorf("PluginChain %s: spec.plugins[%d]: %w", name, i, err)
+		}
+		filters = append(filters, f)
+	}
+	return filters, nil
+}
+
+// filter resolves one entry; owner declares it.
+func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filter, error) {
+	f := &config.Filter{Part: at.part, Name: e.Name, Owner: owner, Image: e.Image, Config: e.Config}
+	own, base := e.Limits, config.DefaultLimits()
+	onError := e.OnError
+	policy := r.of(at.namespace)
+	if e.Use != "" {
+		spec, err := r.catalogue(f, e.Use)
+		if err != nil {
+			return nil, err
+		}
+		if spec != nil {
+			if base, err = annotation.Limits(spec.Limits, base); err != nil {
+				return nil, fmt.Errorf("Plugin %s: spec.limits: %w", e.Use, err)
+			}
+			onError = cmpOr(onError, spec.OnError)
+		}
+	} else if !at.trusted {
+		if err := policy.admits(e.Image); err != nil {
+			return nil, &refusal{"RefusedByPolicy", err}
+		}
+	}
+	if f.Grant == config.GrantBoth {
+		f.Capabilities = policy.capabilities()
+		if at.trusted {
+			f.Grant = config.GrantManifest
+		}
+	}
+	f.DeniedDigests = policy.deniedDigests()
+	if onError == "skip" {
+		if f.OnError = config.Skip; f.Guard {
+			return nil, errors.New("onError: skip is refused for a guard: remove it")
+		}
+	}
+	var err error
+	if f.Limits, err = policy.limits(own, base); err != nil {
+		return nil, &refusal{"RefusedByPolicy", err}
+	}
+	if f.Config, err = r.configuration(at, e, f.Config); err != nil {
+		return nil, err
+	}
+	if f.Env, err = r.environment(at, e); err != nil {
+		return nil, err
+	}
+	if f.Except, err = exceptions(e); err != nil {
+		return nil, err
+	}
+	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard})
+	return f, nil
+}
+
+// catalogue finds a Plugin object or a bundled plugin; spec is nil for the latter.
+func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
+	name, major, _ := strings.Cut(use, "@")
+	if p := r.plugins[name]; p != nil {
+		s := &p.Spec
+		if s.RootID != "" || s.Egress != nil {
+			return nil, refuse("NotSupported", "Plugin %s: rootId and egress are not supported yet", name)
+		}
+		want := cmpOr(major, s.DefaultVersion)
+		i := slices.IndexFunc(s.Versions, func(v api.PluginVersion) bool { return v.Name == want || want == "" })
+		if i < 0 {
+			return nil, refuse("UnknownPlugin", "Plugin %s has no version %q", name, want)
+		}
+		if f.Image = s.Versions[i].Image; !annotation.Image(f.Image) {
+			return nil, refuse("UnknownPlugin", "Plugin %s: spec.versions[%d].image: no image reference", name, i)
+		}
+		f.Grant, f.Capabilities, f.Guard = config.GrantListed, s.Capabilities, s.Guard
+		if slices.Contains(s.Capabilities, "consumer") {
+			f.Guard = true
+		}
+		if f.Config == nil && s.Config != nil {
+			text, err := json.Marshal(s.Config)
+			if err != nil {
+				return nil, err
+			}
+			f.Config = text
+		}
+		return s, nil
+	}
+	for _, b := range r.t.o.Bundled {
+		if b.Name == name && (major == "" || major == b.Major) {
+			f.Image, f.Grant, f.Guard = b.Image, config.GrantManifest, b.Guard
+			return nil, nil
+		}
+	}
+	return nil, refuse("UnknownPlugin", "the catalogue has no %q: it has %s", use, strings.Join(r.catalogueNames(), ", "))
+}
+
+func (r *run) catalogueNames() []string {
+	var all []string
+	for _, b := range r.t.o.Bundled {
+		all = append(all, b.Name)
+	}
+	for name := range r.plugins {
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// configuration joins config and configFrom. A string reaches the plugin as it is.
+func (r *run) configuration(at *place, e *api.Entry, own []byte) ([]byte, error) {
+	var text string
+	isText := json.Unmarshal(own, &text) == nil && len(own) > 0 && own[0] == '"'
+	if len(e.ConfigFrom) == 0 {
+		if isText {
+			return []byte(text), nil
+		}
+		return own, nil
+	}
+	joined := map[string]json.RawMessage{}
+	if isText {
+		return nil, errors.New("config: must be a mapping when configFrom adds to it")
+	}
+	if len(own) > 0 {
+		if err := json.Unmarshal(own, &joined); err != nil {
+			return nil, errors.New("config: must be a mapping when configFrom adds to it")
+		}
+	}
+	size := 0
+	for i := range e.ConfigFrom {
+		field := fmt.Sprintf("configFrom[%d]", i)
+		value, found, err := r.source(at, &e.ConfigFrom[i], field)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			continue
+		}
+		if size += len(value); size > maxConfigBytes {
+			return nil, fmt.Errorf("%s: more than %d bytes in all", field, maxConfigBytes)
+		}
+		m, err := annotation.Mapping(value, maxSourceBytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: the value is refused: %w", field, err)
+		}
+		for key, v := range m {
+			if _, twice := joined[key]; twice {
+				return nil, fmt.Errorf("%s: the key %q is set already", field, key)
+			}
+			joined[key] = v
+		}
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(joined); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// source reads a key of a ConfigMap or Secret of the place's namespace.
+func (r *run) source(at *place, s *api.ConfigSource, field string) (value string, found bool, err error) {
+	if ref := s.SecretKeyRef; ref != nil {
+		secret := r.secrets[at.namespace+"/"+ref.Name]
+		if secret != nil && secret.Labels[api.LabelPluginSecret] != "true" {
+			return "", false, refuse("SecretMissing", "%s.secretKeyRef: Secret %s does not carry the label %s: \"true\"", field, ref.Name, api.LabelPluginSecret)
+		}
+		if secret != nil {
+			if data, ok := secret.Data[ref.Key]; ok {
+				return string(data), true, nil
+			}
+		}
+		if ref.Optional {
+			return "", false, nil
+		}
+		return "", false, refuse("SecretMissing", "%s.secretKeyRef: there is no Secret %s with the key %s in namespace %s", field, ref.Name, ref.Key, at.namespace)
+	}
+	ref := s.ConfigMapKeyRef
+	if m := r.configMaps[at.namespace+"/"+ref.Name]; m != nil {
+		if data, ok := m.Data[ref.Key]; ok {
+			return data, true, nil
+		}
+		if data, ok := m.BinaryData[ref.Key]; ok {
+			return string(data), true, nil
+		}
+	}
+	if ref.Optional {
+		return "", false, nil
+	}
+	return "", false, fmt.Errorf("%s.configMapKeyRef: there is no ConfigMap %s with the key %s in namespace %s", field, ref.Name, ref.Key, at.namespace)
+}
+
+func (r *run) environment(at *place, e *api.Entry) ([]config.EnvVar, error) {
+	var env []config.EnvVar
+	for i, v := range e.Env {
+		value := v.Value
+		if v.ValueFrom != nil {
+			field := fmt.Sprintf("env[%d].valueFrom", i)
+			from, found, err := r.source(at, v.ValueFrom, field)
+			if err != nil {
+				return nil, err
+			}
+			if !found {
+				continue
+			}
+			if strings.ContainsRune(from, 0) || len(from) > maxSourceBytes {
+				return nil, fmt.Errorf("%s: the value holds a NUL or is too long", field)
+			}
+			value = from
+		}
+		env = append(env, config.EnvVar{Name: v.Name, Value: value})
+	}
+	return env, nil
+}
+
+func exceptions(e *api.Entry) ([]config.Except, error) {
+	var list []config.Except
+	for i := range e.Except {
+		x := &e.Except[i]
+		var m config.Match
+		if err := pathMatch(&m, cmpOr(x.Path.Type, "PathPrefix"), x.Path.Value); err != nil {
+			return nil, fmt.Errorf("except[%d].%w", i, err)
+		}
+		list = append(list, config.Except{PathType: m.PathType, Path: m.Path, Regex: m.Regex, Methods: x.Methods})
+	}
+	return list, nil
+}

@@ -1,0 +1,214 @@
+package translate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/api"
+)
+
+// Objects is everything that a source knows. Each object has a namespace (if
+// its kind has), a UID and a resourceVersion, and the defaults of its API.
+type Objects struct {
+	GatewayClasses  []*gatewayv1.GatewayClass
+	Gateways        []*gatewayv1.Gateway
+	HTTPRoutes      []*gatewayv1.HTTPRoute
+	ReferenceGrants []*gatewayv1beta1.ReferenceGrant
+	Services        []*corev1.Service
+	EndpointSlices  []*discoveryv1.EndpointSlice
+	Secrets         []*corev1.Secret
+	ConfigMaps      []*corev1.ConfigMap
+	Namespaces      []*corev1.Namespace
+	Policies        []*api.PluginPolicy
+	Plugins         []*api.Plugin
+	Chains          []*api.PluginChain
+}
+
+// Problem is one thing wrong with an object.
+type Problem struct {
+	Object  config.Object
+	Field   string // path in the object; empty: the whole
+	Reason  string // a reason of Gateway API or of annotations.md, section 3
+	Message string // what is wrong, and what would be right
+	Warning bool   // it serves all the same
+	File    string // filled in by a source of files
+}
+
+// String returns the problem as one line.
+func (p Problem) String() string {
+	s := p.Object.String()
+	if p.Field != "" {
+		s += ": " + p.Field
+	}
+	return fmt.Sprintf("%s: %s: %s", s, p.Reason, p.Message)
+}
+
+// Bundled is a plugin that travels with the binary: a catalogue entry.
+type Bundled struct {
+	Name  string
+	Major string // "1"
+	Image string
+	Guard bool
+}
+
+// Options of a Translator.
+type Options struct {
+	ControllerName   string // of GatewayClasses that are ours
+	InstallNamespace string // where references of PluginPolicies and Plugins resolve
+	Bundled          []Bundled
+	Parameters       *config.ProxyParameters
+	// Ran reports whether the part with this hash has been warm; nil: none has.
+	Ran func(hash string) bool
+	Now func() time.Time
+}
+
+// Translator remembers what it made last. One goroutine at a time uses it.
+type Translator struct {
+	o       Options
+	last    *config.Config
+	memo    memos
+	history map[string]*history // by part
+	texts   map[string]parsed   // annotation text -> entries
+}
+
+// New returns a Translator that remembers nothing.
+func New(o Options) *Translator {
+	if o.Ran == nil {
+		o.Ran = func(string) bool { return false }
+	}
+	return &Translator{o: o, history: map[string]*history{}, texts: map[string]parsed{}}
+}
+
+// Translate returns the config that the objects ask for, and what is wrong
+// with them. If nothing changed it returns the same pointer as before; values
+// that did not change keep theirs.
+func (t *Translator) Translate(o *Objects) (*config.Config, []Problem) {
+	r := newRun(t, o)
+	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}}
+	r.config = c
+	r.policies()
+	for _, g := range sorted(o.Gateways) {
+		if r.ours(g) {
+			c.Gateways = append(c.Gateways, r.gateway(g))
+		}
+	}
+	r.unattached()
+	t.memo.turn()
+	t.forget(r)
+	if same(t.last, c) {
+		c = t.last
+	}
+	t.last = c
+	slices.SortStableFunc(r.problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Object.String(), b.Object.String()), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
+	})
+	return c, slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b })
+}
+
+func same(a, b *config.Config) bool {
+	return a != nil && slices.Equal(a.Gateways, b.Gateways) && maps.Equal(a.Upstreams, b.Upstreams) && maps.Equal(a.Endpoints, b.Endpoints)
+}
+
+// sorted returns the objects by namespace and name.
+func sorted[T metav1.Object](list []T) []T {
+	return slices.SortedStableFunc(slices.Values(list), func(a, b T) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+}
+
+// run is one translation.
+type run struct {
+	t        *Translator
+	o        *Objects
+	config   *config.Config
+	problems []Problem
+
+	classes    map[string]bool
+	services   map[string]*corev1.Service // by namespace/name
+	slices     map[string][]*discoveryv1.EndpointSlice
+	secrets    map[string]*corev1.Secret
+	configMaps map[string]*corev1.ConfigMap
+	labels     map[string]map[string]string // of namespaces
+	chains     map[string]*api.PluginChain
+	plugins    map[string]*api.Plugin
+	namespaces map[string]*namespacePolicy
+	attached   map[*gatewayv1.HTTPRoute]bool
+	parts      map[string]bool // ids seen in this run
+	routes     map[string]*config.Route
+}
+
+func newRun(t *Translator, o *Objects) *run {
+	r := &run{
+		t: t, o: o,
+		classes:    map[string]bool{},
+		services:   index(o.Services),
+		secrets:    index(o.Secrets),
+		configMaps: index(o.ConfigMaps),
+		chains:     index(o.Chains),
+		plugins:    map[string]*api.Plugin{},
+		slices:     map[string][]*discoveryv1.EndpointSlice{},
+		labels:     map[string]map[string]string{},
+		namespaces: map[string]*namespacePolicy{},
+		attached:   map[*gatewayv1.HTTPRoute]bool{},
+		parts:      map[string]bool{},
+		routes:     map[string]*config.Route{},
+	}
+	for _, c := range o.GatewayClasses {
+		if string(c.Spec.ControllerName) == t.o.ControllerName {
+			r.classes[c.Name] = true
+		}
+	}
+	for _, s := range sorted(o.EndpointSlices) {
+		key := s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]
+		r.slices[key] = append(r.slices[key], s)
+	}
+	for _, n := range o.Namespaces {
+		r.labels[n.Name] = n.Labels
+	}
+	for _, p := range o.Plugins {
+		r.plugins[p.Name] = p
+	}
+	return r
+}
+
+func index[T metav1.Object](list []T) map[string]T {
+	m := map[string]T{}
+	for _, o := range list {
+		m[o.GetNamespace()+"/"+o.GetName()] = o
+	}
+	return m
+}
+
+// namespaceLabels returns a namespace's labels; one that is not declared has
+// its name's.
+func (r *run) namespaceLabels(name string) map[string]string {
+	if l, ok := r.labels[name]; ok {
+		return l
+	}
+	return map[string]string{corev1.LabelMetadataName: name}
+}
+
+func (r *run) problem(o config.Object, field, reason, format string, args ...any) {
+	r.problems = append(r.problems, Problem{Object: o, Field: field, Reason: reason, Message: fmt.Sprintf(format, args...)})
+}
+
+func (r *run) warn(o config.Object, field, reason, format string, args ...any) {
+	r.problems = append(r.problems, Problem{Object: o, Field: field, Reason: reason, Message: fmt.Sprintf(format, args...), Warning: true})
+}
+
+func object(kind string, o metav1.Object) config.Object {
+	return config.Object{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// version identifies an object's content.
+func version(o metav1.Object) string { return string(o.GetUID()) + "@" + o.GetResourceVersion() }

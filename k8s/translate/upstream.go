@@ -1,0 +1,105 @@
+package translate
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"penstock.dev/penstock/core/config"
+)
+
+type corePort = corev1.ServicePort
+
+// upstream adds a Service's port to the config and returns its name.
+func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
+	name := fmt.Sprintf("%s/%s:%d", s.Namespace, s.Name, p.Port)
+	if r.config.Upstreams[name] != nil {
+		return name
+	}
+	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p", r.t.o.Parameters), func() *config.Upstream {
+		return &config.Upstream{Name: name, Protocol: "http", Parameters: r.t.o.Parameters}
+	})
+	o := object("Service", s)
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		r.problem(o, "spec.type", "NotSupported", "ExternalName is not supported yet: write EndpointSlices")
+	}
+	list := r.slices[s.Namespace+"/"+s.Name]
+	key := p.Name
+	for _, slice := range list {
+		key += " " + version(slice)
+	}
+	r.config.Endpoints[name] = r.t.memo.endpoints.get(name, key, func() *config.EndpointSet { return endpoints(list, p.Name) })
+	for _, slice := range list {
+		r.checkSlice(slice)
+	}
+	return name
+}
+
+// endpoints gathers the addresses of a port, each once.
+func endpoints(list []*discoveryv1.EndpointSlice, port string) *config.EndpointSet {
+	set := &config.EndpointSet{}
+	seen := map[netip.AddrPort]bool{}
+	for _, slice := range list {
+		if slice.AddressType == discoveryv1.AddressTypeFQDN {
+			continue
+		}
+		number := portOf(slice, port)
+		if number == 0 {
+			continue
+		}
+		for i := range slice.Endpoints {
+			e := &slice.Endpoints[i]
+			for _, text := range e.Addresses {
+				address, err := netip.ParseAddr(text)
+				if err != nil || seen[netip.AddrPortFrom(address, number)] {
+					continue
+				}
+				c := config.Endpoint{
+					Address:     netip.AddrPortFrom(address, number),
+					Ready:       e.Conditions.Ready == nil || *e.Conditions.Ready,
+					Terminating: e.Conditions.Terminating != nil && *e.Conditions.Terminating,
+				}
+				c.Serving = c.Ready
+				if e.Conditions.Serving != nil {
+					c.Serving = *e.Conditions.Serving
+				}
+				if e.Zone != nil {
+					c.Zone = *e.Zone
+				}
+				if e.NodeName != nil {
+					c.Node = *e.NodeName
+				}
+				seen[c.Address] = true
+				set.Endpoints = append(set.Endpoints, c)
+			}
+		}
+	}
+	return set
+}
+
+// portOf returns the number of a slice's port by the Service port's name.
+func portOf(slice *discoveryv1.EndpointSlice, name string) uint16 {
+	for _, p := range slice.Ports {
+		if (p.Name == nil && name == "" || p.Name != nil && *p.Name == name) && p.Port != nil && *p.Port > 0 && *p.Port < 1<<16 {
+			return uint16(*p.Port)
+		}
+	}
+	return 0
+}
+
+func (r *run) checkSlice(slice *discoveryv1.EndpointSlice) {
+	o := object("EndpointSlice", slice)
+	if slice.AddressType == discoveryv1.AddressTypeFQDN {
+		r.problem(o, "addressType", "NotSupported", "FQDN is not supported: want IPv4 or IPv6")
+		return
+	}
+	for i := range slice.Endpoints {
+		for j, text := range slice.Endpoints[i].Addresses {
+			if _, err := netip.ParseAddr(text); err != nil {
+				r.problem(o, fmt.Sprintf("endpoints[%d].addresses[%d]", i, j), "Invalid", "%q is no IP address", text)
+			}
+		}
+	}
+}
