@@ -142,6 +142,9 @@ func (r *Run) settle(s *slot, v Verdict, err error, resume Signal) (Verdict, err
 	if err != nil || v != Pause {
 		return v, err
 	}
+	if p, ok := s.stream.(Parker); ok {
+		defer p.Unpark()
+	}
 	stop := r.x.Client.Watch(r.clientGone)
 	defer stop()
 	timer := time.NewTimer(r.wait)

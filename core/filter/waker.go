@@ -20,13 +20,14 @@ const (
 )
 
 // Waker is the mailbox of one filter in one exchange. Post may be called by any
-// goroutine at any time, also after the exchange is done, when it does nothing.
+// goroutine.
 type Waker struct {
 	pending atomic.Uint32
 	bell    chan struct{} // capacity 1, shared by the exchange's filters
 }
 
-// Post leaves a signal and wakes the exchange if it waits. It never blocks.
+// Post leaves a signal and wakes the exchange if it waits. It never blocks and is not to be
+// called after the stream's Done returned.
 func (w *Waker) Post(s Signal) {
 	w.pending.Or(uint32(s))
 	select {
@@ -38,6 +39,11 @@ func (w *Waker) Post(s Signal) {
 // Take returns the pending signals and clears them; called by the exchange's
 // goroutine only.
 func (w *Waker) Take() Signal { return Signal(w.pending.Swap(0)) }
+
+// Parker is a Stream that other goroutines may reach while it is paused.
+// Unpark is called by the exchange's goroutine when it stops waiting, whatever
+// the reason, before it touches the exchange: afterwards nobody else does.
+type Parker interface{ Unpark() }
 
 // Answerer is a Stream that can answer while it is paused, from a goroutine
 // that is not the exchange's. Answer fills exchange.Local and is called by the

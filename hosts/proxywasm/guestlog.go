@@ -1,0 +1,95 @@
+package proxywasm
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"penstock.dev/penstock/core/config"
+)
+
+// Levels of proxy_log.
+const (
+	levelTrace uint32 = iota
+	levelDebug
+	levelInfo
+	levelWarn
+	levelError
+	levelCritical
+)
+
+const (
+	// maxLogLine cuts a guest's line, in bytes.
+	maxLogLine = 16 << 10
+	// logsPerSecond bounds the lines of one filter.
+	logsPerSecond = 200
+)
+
+// guestLog is the log of one filter, with a bound on its rate.
+type guestLog struct {
+	log *zap.Logger
+
+	mu     sync.Mutex
+	second int64
+	count  int
+	lost   int
+}
+
+func newGuestLog(log *zap.Logger, c *config.Filter) *guestLog {
+	return &guestLog{log: log.With(zap.Stringer("object", c.Owner), zap.String("plugin", c.ID()))}
+}
+
+// write logs a guest's line; a critical one is an error here.
+func (g *guestLog) write(level uint32, line []byte) {
+	zapLevel := [...]zapcore.Level{zapcore.DebugLevel, zapcore.DebugLevel, zapcore.InfoLevel, zapcore.WarnLevel, zapcore.ErrorLevel, zapcore.ErrorLevel}[level]
+	entry := g.log.Check(zapLevel, "")
+	if entry == nil || !g.admit() {
+		return
+	}
+	if len(line) > maxLogLine {
+		line = line[:maxLogLine]
+	}
+	entry.Message = strings.ToValidUTF8(string(line), "\uFFFD")
+	entry.Write()
+}
+
+// admit counts a line and says when some were left out.
+func (g *guestLog) admit() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now().Unix()
+	if now != g.second {
+		if g.lost > 0 {
+			g.log.Warn("a plugin logs too much: lines were left out", zap.Int("lines", g.lost))
+		}
+		g.second, g.count, g.lost = now, 0, 0
+	}
+	if g.count++; g.count > logsPerSecond {
+		g.lost++
+		return false
+	}
+	return true
+}
+
+// level returns the lowest level that is written, as proxy_get_log_level says it.
+func (g *guestLog) level() uint32 {
+	switch {
+	case g.log.Core().Enabled(zapcore.DebugLevel):
+		return levelTrace
+	case g.log.Core().Enabled(zapcore.InfoLevel):
+		return levelInfo
+	case g.log.Core().Enabled(zapcore.WarnLevel):
+		return levelWarn
+	}
+	return levelError
+}
+
+// failure logs a failed call that belongs to no exchange any more.
+func (g *guestLog) failure(where string, err error) {
+	if g.admit() {
+		g.log.Warn("plugin failed", zap.String("call", where), zap.Error(err))
+	}
+}

@@ -1,0 +1,147 @@
+package proxywasm
+
+import (
+	"encoding/binary"
+	"time"
+
+	"penstock.dev/penstock/core/sandbox"
+)
+
+// hostFunc serves one import: p is its parameters, the result its status.
+type hostFunc struct {
+	params int
+	f      func(v *vm, p []uint64) uint32
+}
+
+// u truncates a parameter: the upper half of an i32 is undefined.
+func u(p uint64) uint32 { return uint32(p) }
+
+// imports returns the chooser of host functions for this filter's guests. A
+// name that is not known, or has other parameters than it should, is left to
+// the sandbox, whose stub answers UNIMPLEMENTED.
+func (f *Filter) imports() func(sandbox.Import) sandbox.HostFunc {
+	table := map[string]hostFunc{}
+	for _, part := range []map[string]hostFunc{f.mapImports(), f.bufferImports(), f.controlImports(), f.stateImports(), laterImports()} {
+		for name, h := range part {
+			table[name] = h
+		}
+	}
+	return func(imp sandbox.Import) sandbox.HostFunc {
+		if imp.Module != "env" || len(imp.Type.Results) > 1 {
+			return nil
+		}
+		switch {
+		case imp.Name == "emscripten_notify_memory_growth" && len(imp.Type.Results) == 0:
+			return func(*sandbox.Instance, []uint64) {}
+		case imp.Name == "pthread_equal" && len(imp.Type.Params) == 2 && len(imp.Type.Results) == 1:
+			return func(_ *sandbox.Instance, stack []uint64) {
+				equal := uint64(0)
+				if u(stack[0]) == u(stack[1]) {
+					equal = 1
+				}
+				stack[0] = equal
+			}
+		}
+		h, ok := table[imp.Name]
+		if !ok || len(imp.Type.Params) != h.params {
+			return nil
+		}
+		result := len(imp.Type.Results) == 1
+		return func(i *sandbox.Instance, stack []uint64) {
+			status := statusInternal
+			if v, ok := i.Data.(*vm); ok { // a start section runs before there is one
+				status = h.f(v, stack)
+			}
+			if result {
+				stack[0] = uint64(status)
+			}
+		}
+	}
+}
+
+// laterImports link and answer UNIMPLEMENTED.
+func laterImports() map[string]hostFunc {
+	later := func(*vm, []uint64) uint32 { return statusUnimplemented }
+	table := map[string]hostFunc{}
+	for name, params := range map[string]int{
+		"proxy_http_call": 10, "proxy_grpc_call": 12, "proxy_grpc_stream": 9, "proxy_grpc_send": 4, "proxy_grpc_cancel": 1, "proxy_grpc_close": 1,
+		"proxy_register_shared_queue": 3, "proxy_resolve_shared_queue": 5, "proxy_enqueue_shared_queue": 3, "proxy_dequeue_shared_queue": 3,
+		"proxy_get_status": 3, "proxy_redis_init": 7, "proxy_redis_call": 5, "proxy_inject_encoded_data_to_filter_chain": 3,
+		"proxy_get_upstream_hosts": 2, "proxy_set_upstream_override_host": 2,
+	} {
+		table[name] = hostFunc{params, later}
+	}
+	return table
+}
+
+// read returns guest memory; the view is valid until the guest runs again.
+func (v *vm) read(ptr, size uint64) ([]byte, bool) {
+	return v.i.Memory().Read(u(ptr), u(size))
+}
+
+// writeU32 stores a number for the guest.
+func (v *vm) writeU32(ptr uint64, n uint32) bool { return v.i.Memory().WriteUint32Le(u(ptr), n) }
+
+// give copies data into memory that the guest allocates, and stores where and
+// how much. An empty result has address 0.
+func (v *vm) give(data []byte, ptr, size uint64) uint32 {
+	address := uint32(0)
+	if len(data) > 0 {
+		v.allocStack[0] = uint64(len(data))
+		if v.i.Call(v.alloc, nil, v.allocStack[:]) != nil {
+			return statusInternal // not reached: a failed nested call ends the outer one
+		}
+		if address = u(v.allocStack[0]); address == 0 || !v.i.Memory().Write(address, data) {
+			return statusInvalidMemory
+		}
+	}
+	if !v.writeU32(ptr, address) || !v.writeU32(size, uint32(len(data))) {
+		return statusInvalidMemory
+	}
+	return statusOK
+}
+
+// stateImports are log, time, ticks, configuration.
+func (f *Filter) stateImports() map[string]hostFunc {
+	return map[string]hostFunc{
+		"proxy_log": {3, func(v *vm, p []uint64) uint32 {
+			if u(p[0]) > levelCritical {
+				return statusBadArgument
+			}
+			line, ok := v.read(p[1], p[2])
+			if !ok {
+				return statusInvalidMemory
+			}
+			f.log.write(u(p[0]), line)
+			return statusOK
+		}},
+		"proxy_get_log_level": {1, func(v *vm, p []uint64) uint32 {
+			if !v.writeU32(p[0], f.log.level()) {
+				return statusInvalidMemory
+			}
+			return statusOK
+		}},
+		"proxy_get_current_time_nanoseconds": {1, func(v *vm, p []uint64) uint32 {
+			if !v.i.Memory().WriteUint64Le(u(p[0]), uint64(time.Now().UnixNano())) {
+				return statusInvalidMemory
+			}
+			return statusOK
+		}},
+		"proxy_set_tick_period_milliseconds": {1, func(v *vm, p []uint64) uint32 {
+			v.setTick(time.Duration(u(p[0])) * time.Millisecond)
+			return statusOK
+		}},
+		"proxy_get_configuration": {2, func(v *vm, p []uint64) uint32 { return v.give(f.config.Config, p[0], p[1]) }},
+		"proxy_get_shared_data":   {5, f.getShared},
+		"proxy_set_shared_data":   {5, f.setShared},
+		"proxy_define_metric":     {4, f.defineMetric},
+		"proxy_increment_metric":  {2, f.incrementMetric},
+		"proxy_record_metric":     {2, f.recordMetric},
+		"proxy_get_metric":        {2, f.getMetric},
+		"proxy_get_property":      {4, f.getProperty},
+		"proxy_set_property":      {4, f.setProperty},
+	}
+}
+
+// appendU64 is how integers of properties are written.
+func appendU64(b []byte, n uint64) []byte { return binary.LittleEndian.AppendUint64(b, n) }

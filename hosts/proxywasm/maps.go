@@ -1,0 +1,320 @@
+package proxywasm
+
+import (
+	"strconv"
+
+	"penstock.dev/penstock/core/exchange"
+)
+
+// Maps of Proxy-Wasm (proxy_map_type_t); the others belong to calls out.
+const (
+	mapRequestHeaders   = 0
+	mapRequestTrailers  = 1
+	mapResponseHeaders  = 2
+	mapResponseTrailers = 3
+)
+
+// How many pseudo header fields a head has.
+const (
+	requestPseudo  = 4
+	responsePseudo = 1
+)
+
+const (
+	maxValueBytes = 64 << 10
+	maxFields     = 1024
+)
+
+// Pseudo header fields (RFC 9113, 8.3), part of a guest's maps on every version.
+var (
+	pseudoAuthority = []byte(":authority")
+	pseudoPath      = []byte(":path")
+	pseudoMethod    = []byte(":method")
+	pseudoScheme    = []byte(":scheme")
+	pseudoStatus    = []byte(":status")
+)
+
+// view is a map as a guest reaches it in this moment.
+type view struct {
+	s        *stream
+	h        *exchange.Header
+	kind     uint32
+	writable bool
+}
+
+// reach returns the effective stream if the guest may touch its exchange: it is
+// the one whose callback runs, or it is parked.
+func (v *vm) reach() *stream {
+	s := v.effective
+	if s == nil || s.x == nil || s != v.current && !s.parked {
+		return nil
+	}
+	return s
+}
+
+// view finds a map; ok is false if it is not available now.
+func (v *vm) view(kind uint32) (w view, ok bool) {
+	s := v.reach()
+	if s == nil || s.phase == phaseNone {
+		return view{}, false
+	}
+	x := s.x
+	w = view{s: s, kind: kind}
+	switch kind {
+	case mapRequestHeaders:
+		w.h, w.writable = &x.Request.Header, s.phase == phaseRequestHeaders
+		ok = true
+	case mapRequestTrailers:
+		last := s.phase == phaseRequestBody && s.end
+		w.h, w.writable = &x.Request.Trailer, s.phase == phaseRequestTrailers || last
+		ok = s.phase >= phaseRequestTrailers || last
+	case mapResponseHeaders:
+		w.h, w.writable = &x.Response.Header, s.phase == phaseResponseHeaders
+		ok = s.phase >= phaseResponseHeaders
+	case mapResponseTrailers:
+		last := s.phase == phaseResponseBody && s.end
+		w.h, w.writable = &x.Response.Trailer, s.phase == phaseResponseTrailers || last
+		ok = s.phase >= phaseResponseTrailers || last
+	}
+	return w, ok
+}
+
+// pseudo returns the head's pseudo header fields; status is the response's,
+// written into buf.
+func (w *view) pseudo(pairs *[requestPseudo]pair, buf []byte) []pair {
+	x := w.s.x
+	switch w.kind {
+	case mapRequestHeaders:
+		*pairs = [...]pair{{pseudoAuthority, x.Request.Authority}, {pseudoPath, x.Request.Path}, {pseudoMethod, x.Request.Method}, {pseudoScheme, x.Request.Scheme}}
+		return pairs[:requestPseudo]
+	case mapResponseHeaders:
+		pairs[0] = pair{pseudoStatus, strconv.AppendInt(buf, int64(x.Response.Status), 10)}
+		return pairs[:responsePseudo]
+	}
+	return nil
+}
+
+// get returns the first value of a name.
+func (w *view) get(name []byte, buf []byte) ([]byte, bool) {
+	if len(name) > 0 && name[0] == ':' {
+		var pairs [requestPseudo]pair
+		for _, p := range w.pseudo(&pairs, buf) {
+			if exchange.EqualFold(name, p.name) {
+				return p.value, true
+			}
+		}
+		return nil, false
+	}
+	if w.kind == mapRequestHeaders && exchange.EqualFold(name, "host") {
+		return w.s.x.Request.Authority, true
+	}
+	for _, f := range w.h.Fields() {
+		if exchange.EqualFold(f.Name, name) {
+			return f.Value, true
+		}
+	}
+	return nil, false
+}
+
+// check says whether a field may be put into the map: a token as name, a value
+// that cannot end a line, a pseudo header field that makes sense.
+func (w *view) check(name, value []byte) bool {
+	if len(value) > maxValueBytes || len(name) == 0 || len(name) > 1024 {
+		return false
+	}
+	if name[0] == ':' {
+		return w.checkPseudo(name, value)
+	}
+	return isToken(name) && isValue(value)
+}
+
+func (w *view) checkPseudo(name, value []byte) bool {
+	request := w.kind == mapRequestHeaders
+	switch string(name) {
+	case ":authority":
+		return request && isAuthority(value)
+	case ":path":
+		return request && isPath(value)
+	case ":method":
+		return request && isToken(value)
+	case ":scheme":
+		return request && (string(value) == "http" || string(value) == "https")
+	case ":status":
+		n, err := strconv.Atoi(string(value))
+		return w.kind == mapResponseHeaders && err == nil && len(value) == 3 && n >= 200 && n <= 599
+	}
+	return false
+}
+
+// set puts a checked pseudo header field into the exchange; done is false for
+// any other name. The bytes are copied.
+func (w *view) set(name, value []byte) (done bool) {
+	x := w.s.x
+	switch {
+	case len(name) > 0 && name[0] == ':':
+		copied := x.Arena.Copy(value)
+		switch string(name) {
+		case ":authority":
+			x.Request.Authority = copied
+		case ":path":
+			x.Request.Path = copied
+		case ":method":
+			x.Request.Method = copied
+		case ":scheme": // what the proxy speaks to the upstream is config
+		case ":status":
+			x.Response.Status, _ = strconv.Atoi(string(value)) // checked
+		}
+		return true
+	case w.kind == mapRequestHeaders && exchange.EqualFold(name, "host"):
+		if isAuthority(value) {
+			x.Request.Authority = x.Arena.Copy(value)
+		}
+		return true
+	case isFraming(name): // framing and the connection are the codec's
+		return true
+	}
+	return false
+}
+
+func (w *view) add(name, value []byte) {
+	if !w.set(name, value) {
+		w.h.Add(w.s.x.Arena.Copy(name), w.s.x.Arena.Copy(value))
+	}
+}
+
+// isFraming names fields that a guest cannot set: how a message is framed and
+// what a connection does is decided by the codec.
+func isFraming(name []byte) bool {
+	switch len(name) {
+	case 2:
+		return exchange.EqualFold(name, "te")
+	case 7:
+		return exchange.EqualFold(name, "upgrade") || exchange.EqualFold(name, "trailer")
+	case 10:
+		return exchange.EqualFold(name, "connection") || exchange.EqualFold(name, "keep-alive")
+	case 16:
+		return exchange.EqualFold(name, "proxy-connection")
+	case 17:
+		return exchange.EqualFold(name, "transfer-encoding")
+	}
+	return false
+}
+
+// mapImports are the functions over header maps.
+func (f *Filter) mapImports() map[string]hostFunc {
+	change := func(apply func(w *view, name, value []byte)) func(*vm, []uint64) uint32 {
+		return func(v *vm, p []uint64) uint32 {
+			w, ok := v.view(u(p[0]))
+			if !ok || !w.writable {
+				return statusBadArgument
+			}
+			name, ok := v.read(p[1], p[2])
+			value, ok2 := v.read(p[3], p[4])
+			if !ok || !ok2 {
+				return statusInvalidMemory
+			}
+			if !w.check(name, value) || w.h.Len() >= maxFields {
+				return statusBadArgument
+			}
+			apply(&w, name, value)
+			return statusOK
+		}
+	}
+	return map[string]hostFunc{
+		"proxy_get_header_map_size":      {2, mapBytes},
+		"proxy_get_header_map_pairs":     {3, getPairs},
+		"proxy_set_header_map_pairs":     {3, setPairs},
+		"proxy_get_header_map_value":     {5, f.getValue},
+		"proxy_add_header_map_value":     {5, change(func(w *view, name, value []byte) { w.add(name, value) })},
+		"proxy_replace_header_map_value": {5, change(replace)},
+		"proxy_remove_header_map_value":  {3, removeValue},
+	}
+}
+
+func replace(w *view, name, value []byte) {
+	if !w.set(name, value) {
+		w.h.Set(w.s.x.Arena.Copy(name), w.s.x.Arena.Copy(value))
+	}
+}
+
+func mapBytes(v *vm, p []uint64) uint32 {
+	w, ok := v.view(u(p[0]))
+	if !ok {
+		return statusBadArgument
+	}
+	var pairs [requestPseudo]pair
+	var buf [4]byte
+	if !v.writeU32(p[1], uint32(mapSize(w.pseudo(&pairs, buf[:0]), w.h))) {
+		return statusInvalidMemory
+	}
+	return statusOK
+}
+
+func getPairs(v *vm, p []uint64) uint32 {
+	w, ok := v.view(u(p[0]))
+	if !ok {
+		return statusBadArgument
+	}
+	var pairs [requestPseudo]pair
+	var buf [4]byte
+	v.scratch = appendPairs(v.scratch[:0], w.pseudo(&pairs, buf[:0]), w.h)
+	return v.give(v.scratch, p[1], p[2])
+}
+
+// setPairs replaces a whole map; one that is malformed changes nothing.
+func setPairs(v *vm, p []uint64) uint32 {
+	w, ok := v.view(u(p[0]))
+	if !ok || !w.writable {
+		return statusBadArgument
+	}
+	text, ok := v.read(p[1], p[2])
+	if !ok {
+		return statusInvalidMemory
+	}
+	pairs, err := parsePairs(text)
+	if err != nil {
+		return statusBadArgument
+	}
+	for _, pair := range pairs {
+		if !w.check(pair.name, pair.value) {
+			return statusBadArgument
+		}
+	}
+	w.h.Reset()
+	for _, pair := range pairs {
+		w.add(pair.name, pair.value)
+	}
+	return statusOK
+}
+
+func (f *Filter) getValue(v *vm, p []uint64) uint32 {
+	w, ok := v.view(u(p[0]))
+	if !ok {
+		return statusBadArgument
+	}
+	name, ok := v.read(p[1], p[2])
+	if !ok {
+		return statusInvalidMemory
+	}
+	var buf [4]byte
+	value, found := w.get(name, buf[:0])
+	if !found && !f.old { // 0.1.0 answers OK and nothing
+		return statusNotFound
+	}
+	return v.give(value, p[3], p[4])
+}
+
+func removeValue(v *vm, p []uint64) uint32 {
+	w, ok := v.view(u(p[0]))
+	if !ok || !w.writable {
+		return statusBadArgument
+	}
+	name, ok := v.read(p[1], p[2])
+	if !ok {
+		return statusInvalidMemory
+	}
+	if len(name) <= 1024 {
+		w.h.Del(string(name))
+	}
+	return statusOK
+}
