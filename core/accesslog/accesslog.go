@@ -1,9 +1,9 @@
 // Package accesslog writes one JSON line for each finished exchange. It never
-// writes header fields, queries' values beyond the path as asked for, tokens or
-// bodies.
+// writes header fields, queries (which hold keys at times) or bodies.
 package accesslog
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"strconv"
@@ -99,7 +99,8 @@ func appendRecord(b []byte, x *exchange.Exchange, took time.Duration) []byte {
 	b = append(b, `,"authority":`...)
 	b = appendString(b, x.Original.Authority)
 	b = append(b, `,"path":`...)
-	b = appendString(b, x.Original.Path)
+	path, _, _ := bytes.Cut(x.Original.Path, questionMark)
+	b = appendString(b, path)
 	b = append(b, `,"status":`...)
 	status := x.Response.Status
 	if !x.HeadersSent {
@@ -146,6 +147,8 @@ func appendInt(b []byte, key string, v int64) []byte {
 func appendSeconds(b []byte, key string, d time.Duration) []byte {
 	return strconv.AppendFloat(append(b, key...), d.Seconds(), 'f', 6, 64)
 }
+
+var questionMark = []byte("?")
 
 const hex = "0123456789abcdef"
 
