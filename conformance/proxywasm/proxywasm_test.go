@@ -25,7 +25,7 @@ func start(t *testing.T) *harness.Proxy {
 	for _, dir := range dirs {
 		name := filepath.Base(dir)
 		harness.Pack(t, layout, name, harness.Guest(t, dir))
-		files[name+".yaml"] = harness.Service(name, "- image: test.example/plugins/"+name+":1\n  config: the configuration", port)
+		files[name+".yaml"] = harness.Service(name, "- image: test.example/plugins/"+name+":1\n  config: the configuration\n  limits: {cpuTime: 200ms, cpuTimeExchange: 1s}", port)
 	}
 	p := harness.Start(t, harness.Options{Files: files, Images: []string{layout}})
 	for _, dir := range dirs {

@@ -223,7 +223,7 @@ func (f *function) instruction(op byte, start int) error {
 		if err := f.variable(op, index); err != nil {
 			return err
 		}
-		f.plain(weightPlain, effect{0, 1}, start)
+		f.plain(variableWeight(op), effect{0, 1}, start)
 	case op == 0x21, op == 0x24, op == 0x22: // local.set, global.set, local.tee
 		e := effect{1, 0}
 		if op == 0x22 {
@@ -232,7 +232,7 @@ func (f *function) instruction(op byte, start int) error {
 		if err := f.variable(op, r.u32()); err != nil {
 			return err
 		}
-		f.plain(weightPlain, e, start)
+		f.plain(variableWeight(op), e, start)
 	case op == 0x25: // table.get
 		r.u32()
 		f.plain(weightTable, effect{1, 1}, start)
@@ -258,16 +258,16 @@ func (f *function) instruction(op byte, start int) error {
 		f.plain(weightBulk, effect{1, 1}, start)
 	case op == 0x41:
 		r.signed(32)
-		f.plain(weightPlain, effect{0, 1}, start)
+		f.plain(weightFree, effect{0, 1}, start)
 	case op == 0x42:
 		r.signed(64)
-		f.plain(weightPlain, effect{0, 1}, start)
+		f.plain(weightFree, effect{0, 1}, start)
 	case op == 0x43:
 		r.take(4)
-		f.plain(weightPlain, effect{0, 1}, start)
+		f.plain(weightFree, effect{0, 1}, start)
 	case op == 0x44:
 		r.take(8)
-		f.plain(weightPlain, effect{0, 1}, start)
+		f.plain(weightFree, effect{0, 1}, start)
 	case op == 0xd0: // ref.null
 		if t := r.byte(); t != 0x70 && t != 0x6f {
 			return feature("reference type 0x%x", t)
@@ -285,6 +285,14 @@ func (f *function) instruction(op byte, start int) error {
 		return feature("opcode 0x%x", op)
 	}
 	return nil
+}
+
+// variableWeight: a local is a register, a global is memory.
+func variableWeight(op byte) int {
+	if op == 0x23 || op == 0x24 {
+		return weightMemory
+	}
+	return weightFree
 }
 
 // variable keeps the guest away from our locals and globals.

@@ -65,7 +65,9 @@ func (f *function) control(op byte) error {
 func (f *function) dead() { f.height = f.frames[len(f.frames)-1].base }
 
 func (f *function) open(op byte) error {
-	f.pending += weightPlain
+	if op == 0x04 {
+		f.pending += weightPlain
+	}
 	start := f.r.at
 	kind := f.r.signed(33)
 	var params, results int

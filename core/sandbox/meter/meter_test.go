@@ -53,14 +53,14 @@ func spend(t *testing.T, code []byte, arg uint64, budget int64) (int64, error) {
 }
 
 var (
-	endless   = wasm(0x03, 0x40, 0x0c, 0, 0x0b)                                     // loop br 0
-	recursive = wasm(0x20, 0, 0x10, 0)                                              // f(x)
-	filling   = wasm(0x41, 0, 0x41, 0, 0x20, 0, 0xfc, 11, 0)                        // memory.fill 0 0 x
-	growing   = wasm(0x20, 0, 0x40, 0, 0x1a)                                        // memory.grow x
-	counting  = wasm(0x03, 0x40, 0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b)    // do x-- while x
-	dividing  = wasm(0x20, 0, 0x20, 0, 0x6e, 0x1a)                                  // x / x
-	adding    = wasm(0x20, 0, 0x20, 0, 0x6a, 0x1a)                                  // x + x
-	branching = wasm(0x20, 0, 0x04, 0x40, 0x0f, 0x0b, 0x20, 0, 0x1a, 0x20, 0, 0x1a) // if x return
+	endless   = wasm(0x03, 0x40, 0x0c, 0, 0x0b)                                                                   // loop br 0
+	recursive = wasm(0x20, 0, 0x10, 0)                                                                            // f(x)
+	filling   = wasm(0x41, 0, 0x41, 0, 0x20, 0, 0xfc, 11, 0)                                                      // memory.fill 0 0 x
+	growing   = wasm(0x20, 0, 0x40, 0, 0x1a)                                                                      // memory.grow x
+	counting  = wasm(0x03, 0x40, 0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b)                                  // do x-- while x
+	dividing  = wasm(0x20, 0, 0x20, 0, 0x6e, 0x1a)                                                                // x / x
+	adding    = wasm(0x20, 0, 0x20, 0, 0x6a, 0x1a)                                                                // x + x
+	branching = wasm(0x20, 0, 0x04, 0x40, 0x0f, 0x0b, 0x20, 0, 0x20, 0, 0x6a, 0x20, 0, 0x6a, 0x20, 0, 0x6a, 0x1a) // if x return; x + x + x + x
 )
 
 func TestSteps(t *testing.T) {
@@ -72,8 +72,8 @@ func TestSteps(t *testing.T) {
 		}
 		return n
 	}
-	if a, b := steps(counting, 1000), steps(counting, 2000); b-a != 1000*5 {
-		t.Errorf("1000 turns of 5 instructions took %d steps; want 5000", b-a)
+	if a, b := steps(counting, 1000), steps(counting, 2000); b-a != 1000*2 {
+		t.Errorf("1000 turns of a subtraction and a branch took %d steps; want 2000", b-a)
 	}
 	if a, b := steps(counting, 777), steps(counting, 777); a != b {
 		t.Errorf("the same call took %d and %d steps", a, b)

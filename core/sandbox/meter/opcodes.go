@@ -1,9 +1,13 @@
 package meter
 
-// Weights in steps. One step is about a nanosecond of straight code.
+// Weights in steps. A step is meant to be about a nanosecond, or less: what
+// moves a value between operand stack and locals compiles to nothing, or to a
+// move that the processor does not execute, and weighs nothing. A loop still
+// pays: its branch weighs.
 const (
+	weightFree      = 0 // local.get, local.set, local.tee, constants, drop, nop, block, loop
 	weightPlain     = 1
-	weightMemory    = 2   // load, store
+	weightMemory    = 1   // load, store, a global
 	weightDivision  = 10  // division, remainder, square root
 	weightCall      = 5   // call
 	weightIndirect  = 10  // call_indirect
@@ -24,9 +28,9 @@ type effect struct{ pop, push int8 }
 func simple(op byte) (weight int, e effect, ok bool) {
 	switch {
 	case op == 0x01: // nop
-		return weightPlain, effect{0, 0}, true
+		return weightFree, effect{0, 0}, true
 	case op == 0x1a: // drop
-		return weightPlain, effect{1, 0}, true
+		return weightFree, effect{1, 0}, true
 	case op == 0x1b: // select
 		return weightPlain, effect{3, 1}, true
 	case op >= 0x45 && op <= 0xc4:
