@@ -41,6 +41,8 @@ type Run struct {
 	turns   []turn
 	reached int // slots that the request has come to; only they see the response
 	err     *exchange.Error
+	sending bool
+	late    bool
 
 	request, response pipe
 	local             exchange.Bytes
@@ -81,6 +83,7 @@ func (r *Run) Start(x *exchange.Exchange) {
 	r.x, r.wait = x, defaultWait
 	r.gone.Store(false)
 	r.slots, r.turns, r.reached, r.err = r.slots[:0], r.turns[:0], 0, nil
+	r.sending, r.late = false, false
 }
 
 // Wait bounds how long a filter may hold the exchange with Pause; beyond it
@@ -268,8 +271,31 @@ func (r *Run) respond(s *slot, phase exchange.Phase) Outcome {
 		return r.fail(s, &Error{Cause: "abi", Err: errBadStatus}, phase)
 	}
 	r.reached = min(r.reached, r.index(s)+1)
+	if r.sending && phase == exchange.PhaseRequestBody {
+		r.late = true // the response is not this goroutine's: see Late
+		return Answered
+	}
 	r.Replace(local)
 	return Answered
+}
+
+// Sending says that the request is handed to an upstream: from now on its body
+// may be read, and pass the filters, on another goroutine.
+func (r *Run) Sending() {
+	r.mu.Lock()
+	r.sending = true
+	r.mu.Unlock()
+}
+
+// Late reports whether a filter answered while the upstream read the request's
+// body, and makes that the response. To be asked when sending has failed.
+func (r *Run) Late() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.late {
+		r.Replace(&r.x.Local)
+	}
+	return r.late
 }
 
 // Replace makes l the exchange's response; an earlier one is given up. Also

@@ -97,11 +97,12 @@ func (h *HTTP) send(s *state) *exchange.Error {
 	if b == nil || b.Upstream == nil {
 		return noBackend(s)
 	}
+	s.run.Sending()
 	if err := b.Upstream.Send(s.x, s.rule.Config.BackendTimeout); err != nil {
 		if own := s.run.Err(); own != nil { // a body filter ended it, the upstream only noticed
 			return own
 		}
-		if s.x.AnsweredBy != "" && s.x.Response.Status != 0 {
+		if s.run.Late() {
 			return errDone
 		}
 		return err

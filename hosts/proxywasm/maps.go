@@ -1,6 +1,7 @@
 package proxywasm
 
 import (
+	"bytes"
 	"strconv"
 
 	"penstock.dev/penstock/core/exchange"
@@ -178,8 +179,17 @@ func (w *view) set(name, value []byte) (done bool) {
 
 func (w *view) add(name, value []byte) {
 	if !w.set(name, value) {
-		w.h.Add(w.s.x.Arena.Copy(name), w.s.x.Arena.Copy(value))
+		w.h.Add(w.s.copy(name), w.s.copy(value))
 	}
+}
+
+// copy keeps bytes for the exchange. The request's body may pass on another
+// goroutine than the arena's: then the heap has to do.
+func (s *stream) copy(b []byte) []byte {
+	if s.phase == phaseRequestBody || s.phase == phaseRequestTrailers {
+		return bytes.Clone(b)
+	}
+	return s.x.Arena.Copy(b)
 }
 
 // isFraming names fields that a guest cannot set: how a message is framed and
@@ -233,7 +243,7 @@ func (f *Filter) mapImports() map[string]hostFunc {
 
 func replace(w *view, name, value []byte) {
 	if !w.set(name, value) {
-		w.h.Set(w.s.x.Arena.Copy(name), w.s.x.Arena.Copy(value))
+		w.h.Set(w.s.copy(name), w.s.copy(value))
 	}
 }
 

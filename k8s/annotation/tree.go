@@ -43,7 +43,7 @@ func (e *Error) Error() string {
 // is all that is wrong.
 func Reason(err error) string {
 	list := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the list is what is asked for
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		list = joined.Unwrap()
 	}
 	for _, e := range list {

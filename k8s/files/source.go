@@ -162,7 +162,8 @@ func (s *Source) wait(ctx context.Context, w *fsnotify.Watcher) bool {
 		return false
 	case <-again.C:
 		return true
-	case <-w.Errors:
+	case err := <-w.Errors:
+		s.o.Log.Debug("watching", zap.Error(err))
 		return true
 	case <-w.Events:
 	}

@@ -145,7 +145,7 @@ func (c *Conn) answer(status int) {
 		b = append(b, '\n')
 	}
 	c.out.b = b
-	c.out.flush()
+	_ = c.out.flush() // the connection is closed next, whether the client got it or not
 	c.out.release()
 }
 
@@ -178,7 +178,8 @@ func (c *Conn) sendContinue() {
 	defer c.mu.Unlock()
 	if c.expect {
 		c.expect = false
-		c.w.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), time.Now(), c.p.IdleTimeout)
+		// If it fails the body does not come, and its read fails.
+		_ = c.w.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), time.Now(), c.p.IdleTimeout)
 	}
 }
 

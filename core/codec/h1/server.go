@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"errors"
 	"io"
 	"net"
 	"runtime"
@@ -113,7 +114,8 @@ func (c *Conn) next() bool {
 	}
 	c.x.Start = time.Now()
 	if err := c.readHead(); err != nil {
-		if refused, ok := err.(*Refused); ok {
+		var refused *Refused
+		if errors.As(err, &refused) {
 			c.refuse(refused)
 		}
 		return false
@@ -251,7 +253,7 @@ func (c *Conn) close() {
 	} else if half, ok := c.w.nc.(interface{ CloseWrite() error }); ok && c.linger && half.CloseWrite() == nil {
 		b := c.server.pool.Get(bufpool.Small)
 		c.w.nc.SetReadDeadline(time.Now().Add(lingerTime))
-		io.CopyBuffer(discard{}, io.LimitReader(readOnly{c.w.nc}, lingerBytes), b.Bytes)
+		_, _ = io.CopyBuffer(discard{}, io.LimitReader(readOnly{c.w.nc}, lingerBytes), b.Bytes)
 		c.server.pool.Put(b)
 	}
 	c.w.nc.Close()

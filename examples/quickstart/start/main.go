@@ -82,7 +82,7 @@ func end(c *exec.Cmd, ended <-chan error) error {
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	<-ended
+	<-ended //nolint:errcheck // it ended because it was asked to
 	return nil
 }
 
