@@ -43,30 +43,21 @@ func Parse(text, kind string) ([]api.Entry, error) {
 	return entries, nil
 }
 
-// Check judges entries that came as objects: of a PluginChain, whose entries
-// must have names, or of a PluginPolicy. It returns them with all names.
-func Check(entries []api.Entry, kind string) ([]api.Entry, error) {
-	if len(entries) == 0 {
-		return nil, nil
-	}
+// Check judges entries that came as objects: of a PluginChain or PluginPolicy.
+// It completes their names.
+func Check(entries []api.Entry, kind string) error {
 	text, err := json.Marshal(entries)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if len(entries) == 0 {
+		return nil
 	}
 	parsed, err := Parse(string(text), kind)
-	if err != nil || kind != "PluginChain" {
-		return parsed, err
+	if err == nil {
+		copy(entries, parsed)
 	}
-	p := &problems{}
-	for i := range entries {
-		if entries[i].Name == "" {
-			p.add(fmt.Sprintf("[%d].name", i), "missing: every entry of a PluginChain has a name")
-		}
-	}
-	if len(p.list) > 0 {
-		return nil, errors.Join(p.list...)
-	}
-	return parsed, nil
+	return err
 }
 
 // names completes names and refuses two that are equal.

@@ -80,13 +80,12 @@ func (r *run) chain(at *place, name string) ([]*config.Filter, error) {
 	if c == nil {
 		return nil, refuse("UnknownPlugin", "there is no PluginChain %s in namespace %s", name, at.namespace)
 	}
-	entries, err := annotation.Check(c.Spec.Plugins, "PluginChain")
-	if err != nil {
-		return nil, refuse(annotation.Reason(err), "PluginChain %s: spec.plugins: %s", name, oneLine(err))
+	if err := annotation.Check(c.Spec.Plugins, "PluginChain"); err != nil {
+		return nil, refuse(annotation.Reason(err), "PluginChain %s: %w", name, err)
 	}
 	var filters []*config.Filter
-	for i := range entries {
-		e := &entries[i]
+	for i := range c.Spec.Plugins {
+		e := &c.Spec.Plugins[i]
 		if e.Chain != "" {
 			return nil, refuse("InvalidAnnotation", "PluginChain %s: spec.plugins[%d].chain: a chain cannot hold another", name, i)
 		}
@@ -104,7 +103,7 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	f := &config.Filter{Part: at.part, Name: e.Name, Owner: owner, Image: e.Image, Config: e.Config}
 	own, base := e.Limits, config.DefaultLimits()
 	onError := e.OnError
-	policy := r.judge(at)
+	policy := r.of(at.namespace)
 	if e.Use != "" {
 		spec, err := r.catalogue(f, e.Use)
 		if err != nil {
@@ -123,7 +122,9 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	}
 	if f.Grant == config.GrantBoth {
 		f.Capabilities = policy.capabilities()
-		f.Guard = r.guardImage(e.Image)
+		if at.trusted {
+			f.Grant = config.GrantManifest
+		}
 	}
 	f.DeniedDigests = policy.deniedDigests()
 	if onError == "skip" {
@@ -146,15 +147,6 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	}
 	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard})
 	return f, nil
-}
-
-// judge returns the policy that judges a place's entries: overrides are judged
-// by the policy that declares them, all others by those of the namespace.
-func (r *run) judge(at *place) *namespacePolicy {
-	if at.declarer != nil {
-		return &namespacePolicy{policies: []*policy{at.declarer}}
-	}
-	return r.of(at.namespace)
 }
 
 // catalogue finds a Plugin object or a bundled plugin; spec is nil for the latter.
