@@ -5,6 +5,7 @@ package admin
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -63,10 +64,14 @@ func (s *Server) Health() http.Handler {
 	return mux
 }
 
-// Admin serves what Health does, and /config and /chains.
+// Admin serves what Health does, /config, /chains, and profiles of the process
+// under /debug/pprof/.
 func (s *Server) Admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", s.Health())
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/heap", pprof.Handler("heap").ServeHTTP)
+	mux.HandleFunc("GET /debug/pprof/goroutine", pprof.Handler("goroutine").ServeHTTP)
 	mux.HandleFunc("GET /chains", func(w http.ResponseWriter, _ *http.Request) {
 		reply := struct {
 			Chains   []snapshot.Report `json:"chains"`

@@ -68,6 +68,8 @@ type Filter struct {
 	pool      *sandbox.Pool
 	log       *guestLog
 	callbacks filter.Callbacks
+	started   bool // the first instance has started; then callbacks and quiet stay
+	quiet     bool // neither proxy_on_done nor proxy_on_log is wanted
 	old       bool // 0.1.0
 	short     bool // header callbacks take no end of stream
 	shared    *sharedStore
@@ -126,6 +128,7 @@ func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, gr
 		f.release()
 		return nil, err
 	}
+	f.started = true
 	return f, nil
 }
 

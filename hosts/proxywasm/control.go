@@ -153,6 +153,8 @@ func (f *Filter) foreign(v *vm, p []uint64) uint32 {
 	switch string(name) {
 	case "penstock.set_consumer":
 		status = f.setConsumer(v, args)
+	case "penstock.set_callbacks":
+		status = f.setCallbacks(v, args)
 	case "get_log_level":
 		status = statusOK
 		result = binary.LittleEndian.AppendUint32(nil, f.log.level())
@@ -165,6 +167,26 @@ func (f *Filter) foreign(v *vm, p []uint64) uint32 {
 	return v.give(result, p[4], p[5])
 }
 
+// callbackDone is the bit of penstock.set_callbacks for proxy_on_done and
+// proxy_on_log; the others are filter.Callbacks.
+const callbackDone = 1 << 6
+
+// setCallbacks takes the callbacks that a plugin has use for with its
+// configuration, 32 bits little endian: the others are not made, so that a body
+// nobody looks at is not held up. Only while the plugin starts; it can take
+// callbacks away, never add one.
+func (f *Filter) setCallbacks(v *vm, args []byte) uint32 {
+	if !v.starting || len(args) != 4 {
+		return statusBadArgument
+	}
+	if !f.started {
+		wanted := binary.LittleEndian.Uint32(args)
+		f.callbacks &= filter.Callbacks(wanted)
+		f.quiet = wanted&callbackDone == 0
+	}
+	return statusOK
+}
+
 // setConsumer says who sent the request: JSON {name, groups}.
 func (f *Filter) setConsumer(v *vm, args []byte) uint32 {
 	if !f.granted("consumer") {
@@ -174,6 +196,25 @@ func (f *Filter) setConsumer(v *vm, args []byte) uint32 {
 	if s == nil || s.phase > phaseRequestTrailers {
 		return statusBadArgument
 	}
+	c, known := v.consumers[string(args)]
+	if !known {
+		var ok bool
+		if c, ok = parseConsumer(args); !ok {
+			return statusBadArgument
+		}
+		if len(v.consumers) >= maxConsumers {
+			clear(v.consumers)
+		}
+		v.consumers[string(args)] = c
+	}
+	s.x.Consumer = c
+	return statusOK
+}
+
+// maxConsumers bounds the consumers whose JSON an instance remembers.
+const maxConsumers = 1024
+
+func parseConsumer(args []byte) (exchange.Consumer, bool) {
 	var c struct {
 		Name   string   `json:"name"`
 		Groups []string `json:"groups"`
@@ -181,14 +222,13 @@ func (f *Filter) setConsumer(v *vm, args []byte) uint32 {
 	d := json.NewDecoder(bytes.NewReader(args))
 	d.DisallowUnknownFields()
 	if len(args) > maxForeign || d.Decode(&c) != nil {
-		return statusBadArgument
+		return exchange.Consumer{}, false
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return statusBadArgument
+		return exchange.Consumer{}, false
 	}
 	if !isPrintable(c.Name) || len(c.Groups) > 64 || slices.ContainsFunc(c.Groups, func(g string) bool { return !isPrintable(g) }) {
-		return statusBadArgument
+		return exchange.Consumer{}, false
 	}
-	s.x.Consumer = exchange.Consumer{Name: c.Name, Groups: c.Groups}
-	return statusOK
+	return exchange.Consumer{Name: c.Name, Groups: c.Groups}, true
 }

@@ -252,8 +252,8 @@ func (s *stream) Done() {
 func (s *stream) finish() {
 	v := s.v
 	s.phase, s.buffer = phaseDone, nil
-	for _, fn := range []*sandbox.Func{v.fn.done, v.fn.log, v.fn.remove} {
-		if fn == nil {
+	for _, fn := range [...]*sandbox.Func{v.fn.done, v.fn.log, v.fn.remove} {
+		if fn == nil || s.f.quiet && fn != v.fn.remove {
 			continue
 		}
 		v.current, v.effective = s, s

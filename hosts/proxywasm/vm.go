@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/sandbox"
 )
@@ -27,6 +28,7 @@ type vm struct {
 	current    *stream // whose callback runs; nil: the root's
 	effective  *stream // nil: the root
 	starting   bool
+	consumers  map[string]exchange.Consumer // by the JSON that named them
 
 	tickOnce sync.Once
 	period   chan time.Duration // capacity 1
@@ -36,7 +38,7 @@ type vm struct {
 
 // start readies a new instance (Proxy-Wasm, life cycle).
 func (f *Filter) start(i *sandbox.Instance) error {
-	v := &vm{f: f, i: i, nextID: rootID + 1, streams: map[uint32]*stream{}, starting: true,
+	v := &vm{f: f, i: i, nextID: rootID + 1, streams: map[uint32]*stream{}, consumers: map[string]exchange.Consumer{}, starting: true,
 		period: make(chan time.Duration, 1), done: make(chan struct{})}
 	i.Data = v
 	if v.alloc = i.Func("proxy_on_memory_allocate"); v.alloc == nil {

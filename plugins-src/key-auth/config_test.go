@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -39,6 +40,20 @@ func TestFind(t *testing.T) {
 	}
 	if c := ring.find("second-key"); c == nil || c.name != "two" {
 		t.Errorf("got %v; want consumer two", c)
+	}
+	many := `{"keys":[{"key":"second-key","consumer":"two"}`
+	for i := range fewKeys {
+		many += fmt.Sprintf(`,{"key":"another-key-%d","consumer":"c%d"}`, i, i)
+	}
+	long, err := parse([]byte(many + "]}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := long.find("second-key"); c == nil || c.name != "two" {
+		t.Errorf("got %v; want consumer two among many", c)
+	}
+	if c := long.find("second-kez"); c != nil {
+		t.Errorf("got %v for an unknown key among many", c)
 	}
 	for _, unknown := range []string{"", "first", "first-key ", "FIRST-KEY"} {
 		if c := ring.find(unknown); c != nil {

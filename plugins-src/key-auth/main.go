@@ -12,8 +12,16 @@ type plugin struct{ ring *keyring }
 
 // Configure implements sdk.Plugin.
 func (p *plugin) Configure(text []byte) (err error) {
-	p.ring, err = parse(text)
-	return err
+	if p.ring, err = parse(text); err != nil {
+		return err
+	}
+	for _, c := range p.ring.all {
+		if c.ready, err = sdk.NewConsumer(c.name, c.groups); err != nil {
+			return err
+		}
+	}
+	sdk.Only(sdk.OnRequestHeaders)
+	return nil
 }
 
 // NewStream implements sdk.Plugin.
@@ -34,7 +42,7 @@ func (s stream) RequestHeaders(bool) sdk.Action {
 	if c == nil {
 		return deny("key unknown")
 	}
-	if err := sdk.SetConsumer(c.name, c.groups); err != nil {
+	if err := sdk.SetConsumer(c.ready); err != nil {
 		// Who the consumer is must not get lost: other filters decide by it.
 		sdk.Log(sdk.Error, "set consumer: "+err.Error())
 		if err := sdk.Respond(500, nil, "500 Internal Server Error\n", "consumer refused"); err != nil {

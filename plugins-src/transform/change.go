@@ -55,20 +55,20 @@ func changeQuery(c *changes, query string) string {
 	for _, n := range c.Remove {
 		drop(n)
 	}
-	for _, from := range keys(c.Rename) {
+	for _, r := range c.Rename {
 		for i, p := range pairs {
-			if name(p) == from {
+			if name(p) == r[0] {
 				_, value, _ := strings.Cut(p, "=")
-				pairs[i] = url.QueryEscape(c.Rename[from]) + "=" + value
+				pairs[i] = url.QueryEscape(r[1]) + "=" + value
 			}
 		}
 	}
-	for _, n := range keys(c.Set) {
-		drop(n)
-		pairs = append(pairs, url.QueryEscape(n)+"="+url.QueryEscape(c.Set[n]))
+	for _, s := range c.Set {
+		drop(s[0])
+		pairs = append(pairs, url.QueryEscape(s[0])+"="+url.QueryEscape(s[1]))
 	}
-	for _, n := range keys(c.Add) {
-		pairs = append(pairs, url.QueryEscape(n)+"="+url.QueryEscape(c.Add[n]))
+	for _, a := range c.Add {
+		pairs = append(pairs, url.QueryEscape(a[0])+"="+url.QueryEscape(a[1]))
 	}
 	return strings.Join(pairs, "&")
 }

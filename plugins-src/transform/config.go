@@ -33,10 +33,28 @@ type responseConfig struct {
 
 // changes of a list of names and values; made in the order of the fields.
 type changes struct {
-	Remove []string          `json:"remove"`
-	Rename map[string]string `json:"rename"` // from: to
-	Set    map[string]string `json:"set"`
-	Add    map[string]string `json:"add"`
+	Remove []string `json:"remove"`
+	Rename pairs    `json:"rename"` // from: to
+	Set    pairs    `json:"set"`
+	Add    pairs    `json:"add"`
+}
+
+func (c *changes) empty() bool { return len(c.Remove)+len(c.Rename)+len(c.Set)+len(c.Add) == 0 }
+
+// pairs is a mapping in the order of its keys, so that the same configuration
+// always does the same.
+type pairs [][2]string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *pairs) UnmarshalJSON(text []byte) error {
+	var m map[string]string
+	if err := json.Unmarshal(text, &m); err != nil {
+		return err
+	}
+	for _, k := range keys(m) {
+		*p = append(*p, [2]string{k, m[k]})
+	}
+	return nil
 }
 
 // pathConfig changes the path, not the query.
@@ -108,17 +126,16 @@ func (c *changes) check(at string, header bool) error {
 	for _, n := range c.Remove {
 		name(n)
 	}
-	for from, to := range c.Rename {
-		name(from)
-		name(to)
+	for _, p := range c.Rename {
+		name(p[0])
+		name(p[1])
 	}
-	for _, m := range []map[string]string{c.Set, c.Add} {
-		for n, v := range m {
-			name(n)
-			value(n, v)
+	for _, list := range []pairs{c.Set, c.Add} {
+		for _, p := range list {
+			name(p[0])
+			value(p[0], p[1])
 		}
 	}
-	sort.Slice(errs, func(i, j int) bool { return errs[i].Error() < errs[j].Error() })
 	return errors.Join(errs...)
 }
 
@@ -133,8 +150,7 @@ func token(s string) bool {
 	return s != ""
 }
 
-// keys returns a map's keys in order, so that the same configuration always
-// does the same.
+// keys returns a map's keys in order.
 func keys[V any](m map[string]V) []string {
 	var all []string
 	for k := range m {

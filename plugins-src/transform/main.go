@@ -23,9 +23,22 @@ func (p *plugin) Configure(text []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &p.config.Request
-	q := &r.Query
-	p.path = r.Path.Set != "" || r.Path.ReplaceStart.From != "" || len(q.Add)+len(q.Set)+len(q.Remove)+len(q.Rename) > 0
+	q, r := &p.config.Request, &p.config.Response
+	p.path = q.Path.Set != "" || q.Path.ReplaceStart.From != "" || !q.Query.empty()
+	var only sdk.Callbacks
+	if p.path || !q.Headers.empty() {
+		only |= sdk.OnRequestHeaders
+	}
+	if !q.Body.empty() {
+		only |= sdk.OnRequestHeaders | sdk.OnRequestBody | sdk.OnRequestTrailers
+	}
+	if r.Status != 0 || !r.Headers.empty() {
+		only |= sdk.OnResponseHeaders
+	}
+	if !r.Body.empty() {
+		only |= sdk.OnResponseHeaders | sdk.OnResponseBody | sdk.OnResponseTrailers
+	}
+	sdk.Only(only)
 	return nil
 }
 
@@ -126,17 +139,17 @@ func changeHeader(h sdk.Header, c *changes) {
 	for _, n := range c.Remove {
 		must(h.Del(n))
 	}
-	for _, from := range keys(c.Rename) {
-		if v, ok := h.Get(from); ok {
-			must(h.Del(from))
-			must(h.Set(c.Rename[from], v))
+	for _, r := range c.Rename {
+		if v, ok := h.Get(r[0]); ok {
+			must(h.Del(r[0]))
+			must(h.Set(r[1], v))
 		}
 	}
-	for _, n := range keys(c.Set) {
-		must(h.Set(n, c.Set[n]))
+	for _, s := range c.Set {
+		must(h.Set(s[0], s[1]))
 	}
-	for _, n := range keys(c.Add) {
-		must(h.Add(n, c.Add[n]))
+	for _, a := range c.Add {
+		must(h.Add(a[0], a[1]))
 	}
 }
 

@@ -36,6 +36,20 @@ type Stream interface {
 	Done()
 }
 
+// Callbacks is a set of callbacks, for Only.
+type Callbacks uint32
+
+// The callbacks of a Stream.
+const (
+	OnRequestHeaders Callbacks = 1 << iota
+	OnRequestBody
+	OnRequestTrailers
+	OnResponseHeaders
+	OnResponseBody
+	OnResponseTrailers
+	OnDone
+)
+
 // Base continues in every callback.
 type Base struct{}
 

@@ -1,0 +1,93 @@
+package proxywasm
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/sandbox"
+	"penstock.dev/penstock/core/telemetry"
+)
+
+// bundledPlugin builds a plugin of plugins-src and starts it with this config.
+func bundledPlugin(tb testing.TB, name, conf string) *Filter {
+	tb.Helper()
+	out := filepath.Join(tb.TempDir(), name+".wasm")
+	c := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
+	c.Dir = "../../plugins-src/" + name
+	c.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if text, err := c.CombinedOutput(); err != nil {
+		tb.Fatalf("%v\n%s", err, text)
+	}
+	wasm, err := os.ReadFile(out)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m := telemetry.New()
+	e, err := sandbox.New(sandbox.Options{Dir: filepath.Join(tb.TempDir(), "compiled")}, zap.NewNop(), m)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	module, err := e.Load(tb.Context(), wasm)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	f, err := New(zap.NewNop(), m).Start(tb.Context(), module, &config.Filter{
+		Part: "service", Name: name, Owner: config.Object{Kind: "Service", Namespace: "ns", Name: "svc"},
+		Config: []byte(conf), Limits: config.DefaultLimits(),
+	}, []string{"consumer"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { f.Close(context.Background()); _ = e.Close() })
+	return f
+}
+
+func benchmarkRequest(b *testing.B, f *Filter) {
+	x := &exchange.Exchange{Conn: &exchange.Conn{ID: 1, Remote: netip.MustParseAddrPort("192.0.2.1:1"), RemoteIP: []byte("192.0.2.1")}}
+	w := &filter.Waker{}
+	b.ReportAllocs()
+	for b.Loop() {
+		x.Reset()
+		x.Start = time.Unix(0, 0)
+		x.Request.Method, x.Request.Path, x.Request.Authority, x.Request.Scheme = []byte("GET"), []byte("/1k"), []byte("a.example"), []byte("http")
+		x.Request.Header.Add([]byte("Accept"), []byte("*/*"))
+		x.Request.Header.Add([]byte("X-API-Key"), []byte("benchmark-key"))
+		s, err := f.Begin(x, w)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if v, err := s.RequestHeaders(true); v != filter.Continue || err != nil {
+			b.Fatal(v, err)
+		}
+		x.Response.Status = 200
+		x.Response.Header.Add([]byte("Content-Type"), []byte("text/plain"))
+		if v, err := s.ResponseHeaders(false); v != filter.Continue || err != nil {
+			b.Fatal(v, err)
+		}
+		buf := &filter.Buffer{Data: make([]byte, 1024)}
+		if v, err := s.ResponseBody(buf, true); v != filter.Continue || err != nil {
+			b.Fatal(v, err)
+		}
+		s.Done()
+	}
+}
+
+// BenchmarkKeyAuth is all that the plugin costs one exchange.
+func BenchmarkKeyAuth(b *testing.B) {
+	benchmarkRequest(b, bundledPlugin(b, "key-auth", `{"keys":[{"key":"benchmark-key","consumer":"bench"}]}`))
+}
+
+// BenchmarkTransform sets a header each way.
+func BenchmarkTransform(b *testing.B) {
+	benchmarkRequest(b, bundledPlugin(b, "transform", `{"request":{"headers":{"set":{"X-Edge":"1"}}},"response":{"headers":{"set":{"X-Served-By":"penstock"}}}}`))
+}
