@@ -43,21 +43,30 @@ func Parse(text, kind string) ([]api.Entry, error) {
 	return entries, nil
 }
 
-// Check judges entries that came as objects: of a PluginChain or PluginPolicy.
-// It completes their names.
-func Check(entries []api.Entry, kind string) error {
+// Check judges entries that came as objects: of a PluginChain, whose entries
+// must have names, or of a PluginPolicy. It returns them with all names.
+func Check(entries []api.Entry, kind string) ([]api.Entry, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
 	text, err := json.Marshal(entries)
 	if err != nil {
-		return err
-	}
-	if len(entries) == 0 {
-		return nil
+		return nil, err
 	}
 	parsed, err := Parse(string(text), kind)
-	if err == nil {
-		copy(entries, parsed)
+	if err != nil || kind != "PluginChain" {
+		return parsed, err
 	}
-	return err
+	p := &problems{}
+	for i := range entries {
+		if entries[i].Name == "" {
+			p.add(fmt.Sprintf("[%d].name", i), "missing: every entry of a PluginChain has a name")
+		}
+	}
+	if len(p.list) > 0 {
+		return nil, errors.Join(p.list...)
+	}
+	return parsed, nil
 }
 
 // names completes names and refuses two that are equal.

@@ -50,13 +50,17 @@ func (r *run) admitted(o config.Object, g *gatewayv1.Gateway, i int, field strin
 		r.problem(o, field+".port", "Invalid", "%d is not in 1..65535", l.Port)
 		return false
 	}
+	if l.Hostname != nil && *l.Hostname != "" && !wildcard(string(*l.Hostname)) {
+		r.problem(o, field+".hostname", "Invalid", "%q is no hostname", *l.Hostname)
+		return false
+	}
 	for j := range g.Spec.Listeners[:i] {
 		other := &g.Spec.Listeners[j]
 		if other.Name == l.Name {
 			r.problem(o, field+".name", "Invalid", "%q is the name of listener %d too", l.Name, j)
 			return false
 		}
-		if other.Port == l.Port && value(other.Hostname) == value(l.Hostname) {
+		if other.Port == l.Port && strings.EqualFold(value(other.Hostname), value(l.Hostname)) {
 			r.problem(o, field, "HostnameConflict", "listener %q has the same port and hostname", other.Name)
 			return false
 		}
@@ -149,6 +153,9 @@ func intersect(listener string, route []gatewayv1.Hostname) (hostnames []string,
 		return []string{listener}, true
 	}
 	for _, h := range route {
+		if !wildcard(string(h)) {
+			continue
+		}
 		if name := narrower(listener, strings.ToLower(string(h))); name != "" && !slices.Contains(hostnames, name) {
 			hostnames = append(hostnames, name)
 		}
@@ -179,6 +186,11 @@ func covers(w, name string) bool {
 // unattached tells of routes that name one of our Gateways and reach no listener.
 func (r *run) unattached() {
 	for _, route := range r.o.HTTPRoutes {
+		for i, h := range route.Spec.Hostnames {
+			if !wildcard(string(h)) {
+				r.problem(object("HTTPRoute", route), fmt.Sprintf("spec.hostnames[%d]", i), "Invalid", "%q is no hostname: it is left out", h)
+			}
+		}
 		if r.attached[route] {
 			continue
 		}

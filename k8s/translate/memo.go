@@ -32,12 +32,26 @@ func (m *memo[T]) get(id, key string, make func() *T) *T {
 	return e.value
 }
 
+// keep carries the value called id over to the next run unseen.
+func (m *memo[T]) keep(id string) {
+	if _, ok := m.now[id]; ok {
+		return
+	}
+	if e, ok := m.old[id]; ok {
+		if m.now == nil {
+			m.now = map[string]memoEntry[T]{}
+		}
+		m.now[id] = e
+	}
+}
+
 func (m *memo[T]) turn() { m.old, m.now = m.now, nil }
 
 type memos struct {
 	gateways  memo[config.Gateway]
 	tables    memo[config.RouteTable]
 	routes    memo[config.Route]
+	rules     memo[config.Rule]
 	chains    memo[config.Chain]
 	parts     memo[config.Part]
 	upstreams memo[config.Upstream]
@@ -48,6 +62,7 @@ func (m *memos) turn() {
 	m.gateways.turn()
 	m.tables.turn()
 	m.routes.turn()
+	m.rules.turn()
 	m.chains.turn()
 	m.parts.turn()
 	m.upstreams.turn()

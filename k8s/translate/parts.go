@@ -46,6 +46,7 @@ type place struct {
 	namespace   string // of references, and of the policy
 	trusted     bool   // the policy's own entries
 	keep        bool   // last good may serve
+	declarer    *policy
 }
 
 func (p *place) id() string { return p.part + " " + p.object.String() + " " + p.scope }
@@ -66,9 +67,13 @@ func (r *run) join(parts []*config.Part) *config.Chain {
 // listenerParts is the Gateway's part of the chain, for one listener.
 func (r *run) listenerParts(g *gatewayv1.Gateway, listener string) []*config.Part {
 	before, after := r.overrides(nil, g.Namespace)
+	scope := ""
+	if len(g.Spec.Listeners) > 1 {
+		scope = listener
+	}
 	own := r.declared("gateway", object("Gateway", g), g, func(e *api.Entry) bool {
 		return len(e.Listeners) == 0 || slices.Contains(e.Listeners, listener)
-	}, listener)
+	}, scope)
 	return append(append(before, own), after...)
 }
 
@@ -83,9 +88,13 @@ func (r *run) chainParts(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, rule 
 	parts := append(before, r.declared("route", object("HTTPRoute", route), route, nil, ""))
 	parts = append(parts, r.extensions(route, rule)...)
 	if service != nil {
+		scope := ""
+		if len(service.Spec.Ports) > 1 {
+			scope = port
+		}
 		own := r.declared("service", object("Service", service), service, func(e *api.Entry) bool {
 			return len(e.Ports) == 0 || slices.Contains(e.Ports, port)
-		}, port)
+		}, scope)
 		parts = append(parts, r.required(service, own, slices.Concat(parts, after)))
 	}
 	return append(parts, after...)
@@ -105,16 +114,16 @@ func (r *run) overrides(done []*policy, namespaces ...string) (before, after []*
 	slices.SortFunc(policies, func(a, b *policy) int { return strings.Compare(a.Name, b.Name) })
 	for _, p := range policies {
 		o := config.Object{Kind: "PluginPolicy", Name: p.Name}
-		at := place{part: "policy", object: o, namespace: r.t.o.InstallNamespace, trusted: true, keep: true}
+		at := place{part: "policy", object: o, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
 		if p.fault != nil {
 			at.scope = config.ScopeBefore
 			before = append(before, r.part(&at, nil, p.fault))
 			continue
 		}
 		at.scope = config.ScopeBefore
-		before = append(before, r.partOf(&at, p.Spec.Overrides.Before))
+		before = append(before, r.partOf(&at, p.before))
 		at.scope = "after"
-		after = append(after, r.partOf(&at, p.Spec.Overrides.After))
+		after = append(after, r.partOf(&at, p.after))
 	}
 	return before, after
 }
@@ -123,12 +132,25 @@ func (r *run) overrides(done []*policy, namespaces ...string) (before, after []*
 func (r *run) extensions(route *gatewayv1.HTTPRoute, rule int) []*config.Part {
 	var entries []api.Entry
 	for _, f := range route.Spec.Rules[rule].Filters {
-		if f.Type == gatewayv1.HTTPRouteFilterExtensionRef && f.ExtensionRef != nil && f.ExtensionRef.Group == api.Group && f.ExtensionRef.Kind == "PluginChain" {
+		if extension(&f) && r.chains[route.Namespace+"/"+string(f.ExtensionRef.Name)] != nil {
 			entries = append(entries, api.Entry{Chain: string(f.ExtensionRef.Name), Name: string(f.ExtensionRef.Name)})
 		}
 	}
 	at := place{part: "rule", object: object("HTTPRoute", route), scope: fmt.Sprint(rule), namespace: route.Namespace, keep: true}
 	return []*config.Part{r.partOf(&at, entries)}
+}
+
+// extension reports whether a filter names a PluginChain.
+func extension(f *gatewayv1.HTTPRouteFilter) bool {
+	return f.Type == gatewayv1.HTTPRouteFilterExtensionRef && f.ExtensionRef != nil && f.ExtensionRef.Group == api.Group && f.ExtensionRef.Kind == "PluginChain"
+}
+
+// unresolved reports whether a rule names a PluginChain that there is not:
+// Gateway API wants 500 then, whatever ran before.
+func (r *run) unresolved(route *gatewayv1.HTTPRoute, rule int) bool {
+	return slices.ContainsFunc(route.Spec.Rules[rule].Filters, func(f gatewayv1.HTTPRouteFilter) bool {
+		return extension(&f) && r.chains[route.Namespace+"/"+string(f.ExtensionRef.Name)] == nil
+	})
 }
 
 func (r *run) partOf(at *place, entries []api.Entry) *config.Part {
@@ -139,9 +161,10 @@ func (r *run) partOf(at *place, entries []api.Entry) *config.Part {
 }
 
 // declared is the part that an object's annotation declares; take chooses the
-// entries for this port or listener.
+// entries for this port or listener. The scope does not depend on the text, so
+// that a text that cannot be read finds what the one before it was.
 func (r *run) declared(name string, o config.Object, meta metav1.Object, take func(*api.Entry) bool, scope string) *config.Part {
-	at := place{part: name, object: o, namespace: o.Namespace, keep: true}
+	at := place{part: name, object: o, scope: scope, namespace: o.Namespace, keep: true}
 	switch on, ok := meta.GetAnnotations()[api.AnnotationOnInvalid]; {
 	case ok && on == "reject":
 		at.keep = false
@@ -151,7 +174,6 @@ func (r *run) declared(name string, o config.Object, meta metav1.Object, take fu
 	}
 	for _, key := range sortedNames(meta.GetAnnotations()) {
 		if !knownAnnotation(key) {
-			at.keep = true
 			fault := &config.Fault{Reason: "InvalidAnnotation", Message: fmt.Sprintf("%s: unknown annotation %q: known are %s and %s", o, key, api.AnnotationPlugins, api.AnnotationOnInvalid)}
 			return r.part(&at, nil, fault)
 		}
@@ -168,7 +190,6 @@ func (r *run) declared(name string, o config.Object, meta metav1.Object, take fu
 	}
 	entries := p.entries
 	if take != nil && slices.ContainsFunc(entries, func(e api.Entry) bool { return len(e.Ports)+len(e.Listeners) > 0 }) {
-		at.scope = scope
 		entries = slices.DeleteFunc(slices.Clone(entries), func(e api.Entry) bool { return !take(&e) })
 	}
 	return r.partOf(&at, entries)
@@ -203,7 +224,7 @@ func (r *run) parse(text, kind string) parsed {
 		entries, err := annotation.Parse(text, kind)
 		p.entries = entries
 		if err != nil {
-			p.fault = &config.Fault{Reason: annotation.Reason(err), Message: api.AnnotationPlugins + ": " + strings.ReplaceAll(err.Error(), "\n", "; ")}
+			p.fault = &config.Fault{Reason: annotation.Reason(err), Message: api.AnnotationPlugins + ": " + oneLine(err)}
 		}
 	}
 	p.used = true
@@ -219,7 +240,7 @@ func (r *run) part(at *place, entries []api.Entry, fault *config.Fault) *config.
 		filters, fault = r.resolve(at, entries)
 	}
 	hash := partHash(at, filters, fault)
-	fallback, until := r.lastGood(at, entries, hash, filters, fault)
+	fallback, until := r.lastGood(at, entries, hash, fault)
 	if fault != nil {
 		r.problem(at.object, fieldOf(at), fault.Reason, "%s", strings.TrimPrefix(fault.Message, at.object.String()+": "))
 	}
@@ -248,15 +269,14 @@ func partHash(at *place, filters []*config.Filter, fault *config.Fault) string {
 }
 
 func (r *run) intern(at *place, hash string, filters []*config.Filter, fault *config.Fault, fallback *config.Part, until time.Time) *config.Part {
-	id := at.id() + " " + hash
-	key := fmt.Sprintf("%p %d", fallback, until.UnixNano())
-	return r.t.memo.parts.get(id, key, func() *config.Part {
+	key := fmt.Sprintf("%s %s %p %d", at.id(), hash, fallback, until.UnixNano())
+	return r.t.memo.parts.get(key, key, func() *config.Part {
 		return &config.Part{Name: at.part, Object: at.object, Scope: at.scope, Hash: hash, Filters: filters, Fault: fault, Fallback: fallback, FallbackUntil: until}
 	})
 }
 
 // lastGood returns the part's last good form, judged again, if it may serve.
-func (r *run) lastGood(at *place, entries []api.Entry, hash string, filters []*config.Filter, fault *config.Fault) (*config.Part, time.Time) {
+func (r *run) lastGood(at *place, entries []api.Entry, hash string, fault *config.Fault) (*config.Part, time.Time) {
 	h := r.t.history[at.id()]
 	if h == nil {
 		h = &history{}
@@ -281,7 +301,7 @@ func (r *run) lastGood(at *place, entries []api.Entry, hash string, filters []*c
 		h.brokenBy, h.since = hash, r.t.o.Now()
 	}
 	old, oldFault := r.resolve(at, h.ran.entries)
-	if oldFault != nil || lacksGuard(filters, old) {
+	if oldFault != nil || r.lacksGuard(at, entries, old) {
 		return nil, time.Time{}
 	}
 	return r.intern(at, partHash(at, old, nil), old, nil, nil, time.Time{}), h.since.Add(lastGoodFor)
@@ -294,31 +314,6 @@ func final(reason string) bool {
 		return true
 	}
 	return false
-}
-
-// lacksGuard reports whether the new filters have a known guard that old has not.
-func lacksGuard(filters, old []*config.Filter) bool {
-	return slices.ContainsFunc(filters, func(f *config.Filter) bool {
-		return f.Guard && !slices.ContainsFunc(old, func(o *config.Filter) bool { return o.Name == f.Name })
-	})
-}
-
-// required refuses a Service without the guards that its policies want.
-func (r *run) required(s *corev1.Service, own *config.Part, others []*config.Part) *config.Part {
-	for _, p := range r.of(s.Namespace).policies {
-		for _, name := range p.Spec.Require {
-			if hasFilter(own, name) || slices.ContainsFunc(others, func(o *config.Part) bool { return hasFilter(o, name) }) {
-				continue
-			}
-			at := place{part: "service", object: object("Service", s), namespace: s.Namespace}
-			return r.part(&at, nil, &config.Fault{Reason: "GuardMissing", Message: fmt.Sprintf("%s: PluginPolicy %s requires the guard %q", at.object, p.Name, name)})
-		}
-	}
-	return own
-}
-
-func hasFilter(p *config.Part, name string) bool {
-	return p != nil && slices.ContainsFunc(p.Filters, func(f *config.Filter) bool { return f.Name == name })
 }
 
 // forget drops what no object has any more.

@@ -3,9 +3,9 @@ package translate
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -19,6 +19,8 @@ import (
 type policy struct {
 	*api.PluginPolicy
 	selector labels.Selector
+	// before and after are the overrides, with all names.
+	before, after []api.Entry
 	// fault closes the namespaces that a broken policy selects: what guards
 	// access never fails open.
 	fault *config.Fault
@@ -69,18 +71,23 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 		broken("spec.namespaceSelector", "Invalid", "%v", err)
 		c.selector = labels.Everything()
 	}
-	for field, set := range map[string]bool{
-		"spec.defaults": p.Spec.Defaults != nil, "spec.egress": p.Spec.Egress != nil, "spec.limits.totals": p.Spec.Limits.Totals != nil,
-	} {
-		if set {
-			broken(field, "NotSupported", "not supported yet: remove it; until then the namespaces that it selects are closed")
+	// In a fixed order: the first fault is part of the config.
+	for _, later := range []struct {
+		field string
+		set   bool
+	}{{"spec.defaults", p.Spec.Defaults != nil}, {"spec.egress", p.Spec.Egress != nil}, {"spec.limits.totals", p.Spec.Limits.Totals != nil}} {
+		if later.set {
+			broken(later.field, "NotSupported", "not supported yet: remove it; until then the namespaces that it selects are closed")
 		}
 	}
-	for field, list := range map[string][]api.Entry{"spec.overrides.before": p.Spec.Overrides.Before, "spec.overrides.after": p.Spec.Overrides.After} {
-		if err := annotation.Check(list, "PluginPolicy"); err != nil {
-			broken(field, annotation.Reason(err), "%v", err)
+	entries := func(field string, list []api.Entry) []api.Entry {
+		checked, err := annotation.Check(list, "PluginPolicy")
+		if err != nil {
+			broken(field, annotation.Reason(err), "%s", oneLine(err))
 		}
+		return checked
 	}
+	c.before, c.after = entries("spec.overrides.before", p.Spec.Overrides.Before), entries("spec.overrides.after", p.Spec.Overrides.After)
 	for i, rule := range p.Spec.Images {
 		field := fmt.Sprintf("spec.images[%d]", i)
 		switch {
@@ -92,13 +99,17 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 			r.problem(o, field, "Invalid", "neither signedBy nor unsigned: the images under %s are refused", rule.Prefix)
 		}
 	}
-	for field, l := range map[string]*api.Limits{"spec.limits.defaults": p.Spec.Limits.Defaults, "spec.limits.maxima": p.Spec.Limits.Maxima} {
-		if _, err := annotation.Limits(l, config.DefaultLimits()); err != nil {
-			broken(field, "Invalid", "%v", err)
-		}
+	if _, err := annotation.Limits(p.Spec.Limits.Defaults, config.DefaultLimits()); err != nil {
+		broken("spec.limits.defaults", "Invalid", "%v", err)
+	}
+	if _, err := annotation.Limits(p.Spec.Limits.Maxima, config.DefaultLimits()); err != nil {
+		broken("spec.limits.maxima", "Invalid", "%v", err)
 	}
 	return c
 }
+
+// oneLine writes joined errors on one line.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // of returns the policy of a namespace; never nil.
 func (r *run) of(namespace string) *namespacePolicy {
@@ -180,12 +191,15 @@ func (n *namespacePolicy) deniedDigests() []string {
 // limits returns an entry's limits: the policies' defaults (the smallest),
 // then the entry's own, which must not exceed the smallest maxima.
 func (n *namespacePolicy) limits(own *api.Limits, base config.Limits) (config.Limits, error) {
-	defaults, most := base, config.Limits{}
-	for _, p := range n.policies {
-		if d, err := annotation.Limits(p.Spec.Limits.Defaults, base); err == nil && p.Spec.Limits.Defaults != nil {
+	defaults, most := base, unlimited()
+	for i, p := range n.policies {
+		// A default may be above base: the first one replaces it.
+		if d, err := annotation.Limits(p.Spec.Limits.Defaults, base); err == nil && i == 0 {
+			defaults = d
+		} else if err == nil {
 			defaults = smallest(defaults, d)
 		}
-		if m, err := annotation.Limits(p.Spec.Limits.Maxima, config.Limits{}); err == nil {
+		if m, err := annotation.Limits(p.Spec.Limits.Maxima, unlimited()); err == nil {
 			most = smallest(most, m)
 		}
 	}
@@ -201,17 +215,15 @@ func (n *namespacePolicy) limits(own *api.Limits, base config.Limits) (config.Li
 	return l, nil
 }
 
-// smallest takes the smaller of each limit; 0 is none.
+// unlimited is what bounds nothing.
+func unlimited() config.Limits {
+	return config.Limits{CPUTime: math.MaxInt64, CPUTimeExchange: math.MaxInt64, CPUTimeStart: math.MaxInt64, MemoryBytes: math.MaxInt64, BodyBytes: math.MaxInt64}
+}
+
+// smallest takes the smaller of each limit.
 func smallest(a, b config.Limits) config.Limits {
-	d := func(a, b time.Duration) time.Duration {
-		if b == 0 || a != 0 && a < b {
-			return a
-		}
-		return b
-	}
-	n := func(a, b int64) int64 { return int64(d(time.Duration(a), time.Duration(b))) }
 	return config.Limits{
-		CPUTime: d(a.CPUTime, b.CPUTime), CPUTimeExchange: d(a.CPUTimeExchange, b.CPUTimeExchange), CPUTimeStart: d(a.CPUTimeStart, b.CPUTimeStart),
-		MemoryBytes: n(a.MemoryBytes, b.MemoryBytes), BodyBytes: n(a.BodyBytes, b.BodyBytes),
+		CPUTime: min(a.CPUTime, b.CPUTime), CPUTimeExchange: min(a.CPUTimeExchange, b.CPUTimeExchange), CPUTimeStart: min(a.CPUTimeStart, b.CPUTimeStart),
+		MemoryBytes: min(a.MemoryBytes, b.MemoryBytes), BodyBytes: min(a.BodyBytes, b.BodyBytes),
 	}
 }

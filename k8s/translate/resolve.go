@@ -80,12 +80,13 @@ func (r *run) chain(at *place, name string) ([]*config.Filter, error) {
 	if c == nil {
 		return nil, refuse("UnknownPlugin", "there is no PluginChain %s in namespace %s", name, at.namespace)
 	}
-	if err := annotation.Check(c.Spec.Plugins, "PluginChain"); err != nil {
-		return nil, refuse(annotation.Reason(err), "PluginChain %s: %w", name, err)
+	entries, err := annotation.Check(c.Spec.Plugins, "PluginChain")
+	if err != nil {
+		return nil, refuse(annotation.Reason(err), "PluginChain %s: spec.plugins: %s", name, oneLine(err))
 	}
 	var filters []*config.Filter
-	for i := range c.Spec.Plugins {
-		e := &c.Spec.Plugins[i]
+	for i := range entries {
+		e := &entries[i]
 		if e.Chain != "" {
 			return nil, refuse("InvalidAnnotation", "PluginChain %s: spec.plugins[%d].chain: a chain cannot hold another", name, i)
 		}
@@ -103,7 +104,7 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	f := &config.Filter{Part: at.part, Name: e.Name, Owner: owner, Image: e.Image, Config: e.Config}
 	own, base := e.Limits, config.DefaultLimits()
 	onError := e.OnError
-	policy := r.of(at.namespace)
+	policy := r.judge(at)
 	if e.Use != "" {
 		spec, err := r.catalogue(f, e.Use)
 		if err != nil {
@@ -122,9 +123,7 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	}
 	if f.Grant == config.GrantBoth {
 		f.Capabilities = policy.capabilities()
-		if at.trusted {
-			f.Grant = config.GrantManifest
-		}
+		f.Guard = r.guardImage(e.Image)
 	}
 	f.DeniedDigests = policy.deniedDigests()
 	if onError == "skip" {
@@ -147,6 +146,15 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	}
 	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard})
 	return f, nil
+}
+
+// judge returns the policy that judges a place's entries: overrides are judged
+// by the policy that declares them, all others by those of the namespace.
+func (r *run) judge(at *place) *namespacePolicy {
+	if at.declarer != nil {
+		return &namespacePolicy{policies: []*policy{at.declarer}}
+	}
+	return r.of(at.namespace)
 }
 
 // catalogue finds a Plugin object or a bundled plugin; spec is nil for the latter.

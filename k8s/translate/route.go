@@ -10,7 +10,6 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"penstock.dev/penstock/core/config"
-	"penstock.dev/penstock/k8s/api"
 )
 
 // route returns a HTTPRoute as one Gateway serves it.
@@ -29,11 +28,19 @@ func (r *run) route(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway) *config.Ro
 	c := r.t.memo.routes.get(id, key, func() *config.Route {
 		c := &config.Route{Object: o, Created: route.CreationTimestamp.Time}
 		for i := range route.Spec.Rules {
-			c.Rules = append(c.Rules, r.rule(o, &route.Spec.Rules[i], i, rules[i]))
+			rule := &route.Spec.Rules[i]
+			c.Rules = append(c.Rules, r.t.memo.rules.get(fmt.Sprint(id, " ", i), digest(rule)+rules[i].key, func() *config.Rule {
+				return r.rule(o, rule, i, rules[i])
+			}))
 		}
 		return c
 	})
 	r.routes[id] = c
+	if c.Rules != nil { // keep the rules of a route that did not change
+		for i := range route.Spec.Rules {
+			r.t.memo.rules.keep(fmt.Sprint(id, " ", i))
+		}
+	}
 	r.tellRoute(o, route)
 	return c
 }
@@ -42,6 +49,7 @@ func (r *run) route(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway) *config.Ro
 type ruleParts struct {
 	backends []config.Backend
 	chain    *config.Chain
+	broken   bool // it names a PluginChain that there is not
 	key      string
 }
 
@@ -54,7 +62,8 @@ func (r *run) ruleParts(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, i int)
 		p.key += fmt.Sprintf(" %s %d %p", b.Upstream, b.Status, b.Chain)
 	}
 	p.chain = r.join(r.chainParts(route, g, i, nil, ""))
-	p.key += fmt.Sprintf(" %p;", p.chain)
+	p.broken = r.unresolved(route, i)
+	p.key += fmt.Sprintf(" %p %v;", p.chain, p.broken)
 	return p
 }
 
@@ -76,7 +85,7 @@ func (r *run) backend(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, i, j int
 	}
 	b.Service = namespace + "/" + string(ref.Name)
 	b.Status = 500
-	filters, ok := r.builtin(o, field, ref.Filters)
+	filters, ok := r.builtin(o, field, ref.Filters, true)
 	b.Request, b.Response = filters.request, filters.response
 	switch {
 	case !ok:
@@ -135,12 +144,12 @@ func (r *run) rule(o config.Object, rule *gatewayv1.HTTPRouteRule, i int, p *rul
 		c.Name = o.String() + "/" + string(*rule.Name)
 	}
 	quiet := &run{} // told already
-	filters, ok := quiet.builtin(o, "", rule.Filters)
+	filters, ok := quiet.builtin(o, "", rule.Filters, false)
 	c.Request, c.Response, c.Redirect, c.Rewrite = filters.request, filters.response, filters.redirect, filters.rewrite
 	c.Matches, _ = quiet.matches(o, rule, i)
 	c.Timeout, c.BackendTimeout, _ = timeouts(rule)
 	switch {
-	case !ok: // an unknown filter: Gateway API wants 500
+	case !ok || p.broken: // an unknown filter: Gateway API wants 500
 		c.Status, c.Backends, c.Redirect = 500, nil, nil
 	case c.Redirect != nil:
 		c.Backends = nil
@@ -158,7 +167,18 @@ func (r *run) tellRoute(o config.Object, route *gatewayv1.HTTPRoute) {
 	for i := range route.Spec.Rules {
 		rule := &route.Spec.Rules[i]
 		field := fmt.Sprintf("spec.rules[%d]", i)
-		r.builtin(o, field, rule.Filters)
+		_, _ = r.builtin(o, field, rule.Filters, false)
+		for j := range rule.Filters {
+			if f := &rule.Filters[j]; extension(f) && r.chains[route.Namespace+"/"+string(f.ExtensionRef.Name)] == nil {
+				r.problem(o, fmt.Sprintf("%s.filters[%d].extensionRef", field, j), "UnknownPlugin", "there is no PluginChain %s in namespace %s: the rule answers 500", f.ExtensionRef.Name, route.Namespace)
+			}
+		}
+		if rule.Retry != nil {
+			r.warn(o, field+".retry", "UnsupportedValue", "not supported yet: it has no effect")
+		}
+		if rule.SessionPersistence != nil {
+			r.warn(o, field+".sessionPersistence", "UnsupportedValue", "not supported yet: it has no effect")
+		}
 		r.matches(o, rule, i)
 		if _, _, err := timeouts(rule); err != nil {
 			r.problem(o, field+".timeouts", "Invalid", "%v", err)
@@ -197,7 +217,7 @@ type filters struct {
 
 // builtin reads the filters that Gateway API defines; ok is false if one is
 // not supported, which must answer 500.
-func (r *run) builtin(o config.Object, field string, list []gatewayv1.HTTPRouteFilter) (f filters, ok bool) {
+func (r *run) builtin(o config.Object, field string, list []gatewayv1.HTTPRouteFilter, backend bool) (f filters, ok bool) {
 	ok = true
 	for i := range list {
 		at := fmt.Sprintf("%s.filters[%d]", field, i)
@@ -210,12 +230,25 @@ func (r *run) builtin(o config.Object, field string, list []gatewayv1.HTTPRouteF
 			f.redirect = redirect(x.RequestRedirect)
 		case x.Type == gatewayv1.HTTPRouteFilterURLRewrite && x.URLRewrite != nil:
 			f.rewrite = &config.Rewrite{Hostname: value(x.URLRewrite.Hostname), Path: pathModifier(x.URLRewrite.Path)}
-		case x.Type == gatewayv1.HTTPRouteFilterExtensionRef && x.ExtensionRef != nil && x.ExtensionRef.Group == api.Group && x.ExtensionRef.Kind == "PluginChain":
-			// joined by routeParts
+		case extension(x) && !backend:
+			// joined by chainParts
 		default:
-			r.problem(o, at, "UnsupportedValue", "filter %q is not supported yet: the rule answers 500", x.Type)
+			r.problem(o, at, "UnsupportedValue", "filter %q is not supported here yet: the rule answers 500", x.Type)
+			ok = false
+			continue
+		}
+		if why := invalidFilter(&list[i]); why != "" {
+			r.problem(o, at, "Invalid", "%s: the rule answers 500", why)
 			ok = false
 		}
+	}
+	if f.redirect != nil && (f.rewrite != nil || backend) {
+		r.problem(o, field+".filters", "IncompatibleFilters", "a redirect allows no rewrite beside it and stands in no backendRef: the rule answers 500")
+		ok = false
+	}
+	if f.rewrite != nil && backend {
+		r.problem(o, field+".filters", "UnsupportedValue", "URLRewrite of one backendRef is not supported yet: the rule answers 500")
+		ok = false
 	}
 	return f, ok
 }
@@ -315,6 +348,9 @@ func pathMatch(c *config.Match, kind, text string) error {
 	case "Exact", "PathPrefix":
 		if !strings.HasPrefix(text, "/") {
 			return fmt.Errorf("path.value: %q does not start with /", text)
+		}
+		if !normalPath(text) {
+			return fmt.Errorf("path.value: %q is not normalised: it must not hold //, /./, /../, %%2f, # or a control character", text)
 		}
 		c.PathType, c.Path = config.PathPrefix, text
 		if kind == "Exact" {

@@ -145,6 +145,7 @@ type run struct {
 	attached   map[*gatewayv1.HTTPRoute]bool
 	parts      map[string]bool // ids seen in this run
 	routes     map[string]*config.Route
+	known      map[string][]string // guards; nil: not gathered yet
 }
 
 func newRun(t *Translator, o *Objects) *run {

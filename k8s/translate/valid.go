@@ -1,0 +1,123 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// What the API server's schemas refuse, refused here: with a folder of files
+// nobody else looks, and what passes is written onto the wire.
+
+// invalidFilter says what is wrong with a built-in filter, "" if nothing is.
+func invalidFilter(f *gatewayv1.HTTPRouteFilter) string {
+	switch f.Type {
+	case gatewayv1.HTTPRouteFilterRequestHeaderModifier:
+		return invalidModifier(f.RequestHeaderModifier)
+	case gatewayv1.HTTPRouteFilterResponseHeaderModifier:
+		return invalidModifier(f.ResponseHeaderModifier)
+	case gatewayv1.HTTPRouteFilterRequestRedirect:
+		return invalidRedirect(f.RequestRedirect)
+	case gatewayv1.HTTPRouteFilterURLRewrite:
+		if h := f.URLRewrite.Hostname; h != nil && !hostname(string(*h)) {
+			return fmt.Sprintf("urlRewrite.hostname: %q is no hostname", *h)
+		}
+		return invalidPath("urlRewrite.path", f.URLRewrite.Path)
+	}
+	return ""
+}
+
+func invalidModifier(m *gatewayv1.HTTPHeaderFilter) string {
+	for _, h := range slices.Concat(m.Set, m.Add) {
+		if !token(string(h.Name)) {
+			return fmt.Sprintf("%q is no header name", h.Name)
+		}
+		if !fieldValue(h.Value) {
+			return fmt.Sprintf("the value of header %q holds a control character", h.Name)
+		}
+	}
+	for _, name := range m.Remove {
+		if !token(name) {
+			return fmt.Sprintf("%q is no header name", name)
+		}
+	}
+	return ""
+}
+
+func invalidRedirect(x *gatewayv1.HTTPRequestRedirectFilter) string {
+	switch {
+	case x.Scheme != nil && *x.Scheme != "http" && *x.Scheme != "https":
+		return fmt.Sprintf("requestRedirect.scheme: %q is neither http nor https", *x.Scheme)
+	case x.Hostname != nil && !hostname(string(*x.Hostname)):
+		return fmt.Sprintf("requestRedirect.hostname: %q is no hostname", *x.Hostname)
+	case x.Port != nil && (*x.Port < 1 || *x.Port > 65535):
+		return fmt.Sprintf("requestRedirect.port: %d is not in 1..65535", *x.Port)
+	case x.StatusCode != nil && !slices.Contains([]int{301, 302, 303, 307, 308}, *x.StatusCode):
+		return fmt.Sprintf("requestRedirect.statusCode: %d is none of 301, 302, 303, 307, 308", *x.StatusCode)
+	}
+	return invalidPath("requestRedirect.path", x.Path)
+}
+
+func invalidPath(field string, m *gatewayv1.HTTPPathModifier) string {
+	if m == nil {
+		return ""
+	}
+	text := ""
+	switch {
+	case m.Type == gatewayv1.FullPathHTTPPathModifier && m.ReplaceFullPath != nil && m.ReplacePrefixMatch == nil:
+		text = *m.ReplaceFullPath
+	case m.Type == gatewayv1.PrefixMatchHTTPPathModifier && m.ReplacePrefixMatch != nil && m.ReplaceFullPath == nil:
+		text = *m.ReplacePrefixMatch
+	default:
+		return field + ": want type ReplaceFullPath or ReplacePrefixMatch and the value of that name"
+	}
+	if len(text) > 1024 || strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '#' }) {
+		return fmt.Sprintf("%s: %q holds a character that no path has, or is too long", field, text)
+	}
+	return ""
+}
+
+// token reports whether s is a field name (RFC 9110, section 5.6.2).
+func token(s string) bool {
+	return s != "" && len(s) <= 256 && !strings.ContainsFunc(s, func(c rune) bool {
+		return c <= ' ' || c >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", c)
+	})
+}
+
+// fieldValue reports whether s can be a field's value (RFC 9110, section 5.5).
+func fieldValue(s string) bool {
+	return len(s) <= 4096 && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
+}
+
+// hostname reports whether s is a name without wildcard, in any case.
+func hostname(s string) bool {
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.ContainsFunc(label, func(c rune) bool {
+			return c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// wildcard reports whether s is a hostname, maybe with "*" as its first label.
+func wildcard(s string) bool { return hostname(strings.TrimPrefix(s, "*.")) }
+
+// normalPath reports whether a path can equal one that a request was
+// normalised to.
+func normalPath(s string) bool {
+	lower := strings.ToLower(s)
+	for _, bad := range []string{"//", "/./", "/../", "%2f", "#"} {
+		if strings.Contains(lower, bad) {
+			return false
+		}
+	}
+	return len(s) <= 1024 && !strings.HasSuffix(s, "/.") && !strings.HasSuffix(s, "/..") &&
+		!strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f })
+}
