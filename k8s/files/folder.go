@@ -23,6 +23,7 @@ import (
 // folder is what was read last.
 type folder struct {
 	dir   string
+	root  string // dir without links, as it was walked
 	files map[string]*fileState
 }
 
@@ -38,16 +39,21 @@ type fileState struct {
 // that cannot be listed: then nothing changes.
 func (f *folder) refresh() (changed bool, dirs []string, err error) {
 	seen := map[string]bool{}
-	err = filepath.WalkDir(f.dir, func(path string, entry fs.DirEntry, err error) error {
+	root, err := filepath.EvalSymlinks(f.dir) // a link is not walked
+	if err != nil {
+		return false, nil, err
+	}
+	f.root = root
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			if path != f.dir && errors.Is(err, fs.ErrNotExist) { // gone while we looked
+			if path != root && errors.Is(err, fs.ErrNotExist) { // gone while we looked
 				return nil
 			}
 			return err
 		}
 		hidden := strings.HasPrefix(entry.Name(), ".")
 		if entry.IsDir() {
-			if hidden && path != f.dir {
+			if hidden && path != root {
 				return fs.SkipDir
 			}
 			dirs = append(dirs, path)
@@ -91,7 +97,7 @@ func yamlName(name string) bool {
 
 func (f *folder) read(path string, info fs.FileInfo, old *fileState) *fileState {
 	s := &fileState{modified: info.ModTime(), size: info.Size()}
-	name, err := filepath.Rel(f.dir, path)
+	name, err := filepath.Rel(f.root, path)
 	if err != nil {
 		name = path
 	}
@@ -125,7 +131,7 @@ func (f *folder) objects() (*translate.Objects, map[config.Object]string, []tran
 	}
 	slices.Sort(paths)
 	for _, path := range paths {
-		name, err := filepath.Rel(f.dir, path)
+		name, err := filepath.Rel(f.root, path)
 		if err != nil {
 			name = path
 		}
