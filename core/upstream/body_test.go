@@ -21,7 +21,7 @@ func TestALargeUploadArrivesWhole(t *testing.T) {
 					if head == "" {
 						return
 					}
-					var body io.Reader = io.LimitReader(c.r, size)
+					var body = io.LimitReader(c.r, size)
 					if strings.Contains(head, "chunked") {
 						body = httpChunked(c.r)
 					}

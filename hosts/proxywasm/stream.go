@@ -23,9 +23,6 @@ const (
 	phaseDone
 )
 
-// response says whether the phase is on the way back.
-func (p phase) response() bool { return p >= phaseResponseHeaders && p <= phaseResponseTrailers }
-
 // stream is a stream context: the plugin's part in one exchange. Its members
 // are used under the instance's lock, or by the exchange's goroutine between
 // callbacks.
