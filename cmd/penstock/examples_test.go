@@ -1,0 +1,91 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"penstock.dev/penstock/k8s/annotation"
+	"penstock.dev/penstock/k8s/api"
+	"penstock.dev/penstock/k8s/files"
+)
+
+func TestExamplesHaveNoProblems(t *testing.T) {
+	folders, err := filepath.Glob("../../examples/*/config")
+	if err != nil || len(folders) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, dir := range folders {
+		problems, err := files.Check(dir, newTranslator(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range problems {
+			t.Errorf("%s: %s", p.File, p)
+		}
+	}
+}
+
+var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+
+// TestReadme loads every YAML block of the READMEs: an object, or the
+// annotation alone.
+func TestReadme(t *testing.T) {
+	names, err := filepath.Glob("../../plugins-src/*/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	for _, name := range append(names, "../../README.md") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range yamlBlock.FindAllStringSubmatch(string(text), -1) {
+			blocks++
+			var object struct {
+				Kind     string
+				Metadata struct{ Annotations map[string]string }
+			}
+			if err := yaml.Unmarshal([]byte(m[1]), &object); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			value := object.Metadata.Annotations[api.AnnotationPlugins]
+			if object.Kind == "" {
+				var alone map[string]string
+				if err := yaml.Unmarshal([]byte(m[1]), &alone); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				value = alone[api.AnnotationPlugins]
+			}
+			if entries, err := annotation.Parse(value, "Service"); err != nil || len(entries) == 0 {
+				t.Errorf("%s: %v, %v\n%s", name, entries, err, m[1])
+			}
+		}
+	}
+	if blocks < 3 {
+		t.Errorf("only %d blocks", blocks)
+	}
+}
+
+func TestLoopbackOnly(t *testing.T) {
+	for address, ok := range map[string]bool{"127.0.0.1:1": true, "[::1]:1": true, "localhost:1": true, "0.0.0.0:1": false, ":1": false, "192.0.2.1:1": false, "x": false} {
+		if err := loopback(address); (err == nil) != ok {
+			t.Errorf("%s: got %v", address, err)
+		}
+	}
+}
+
+func TestVersionOfCommands(t *testing.T) {
+	var out strings.Builder
+	c := versionCommand()
+	c.SetOut(&out)
+	c.SetArgs(nil)
+	if err := c.Execute(); err != nil || !strings.HasPrefix(out.String(), "penstock ") {
+		t.Errorf("got %q, %v", out.String(), err)
+	}
+}
