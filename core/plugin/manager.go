@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -190,6 +191,11 @@ func (m *Manager) Close() {
 func (m *Manager) load(ctx context.Context, r *Runtime) {
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		err := m.attempt(ctx, r)
+		if len(m.loads) == 0 {
+			// Loading leaves the module's bytes several times over as garbage, which
+			// an idle proxy would keep until its next collection.
+			debug.FreeOSMemory()
+		}
 		if err == nil || ctx.Err() != nil {
 			return
 		}

@@ -104,6 +104,7 @@ func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
 	if p.code, err = p.runtime.CompileModule(context.Background(), m.wasm); err == nil {
 		err = p.link(context.Background())
 	}
+	m.wasm = nil // compiled: the bytes are not needed any more
 	if err != nil {
 		p.free()
 		return nil, fmt.Errorf("%w: %w", meter.ErrModule, err)
