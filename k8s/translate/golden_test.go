@@ -1,0 +1,199 @@
+package translate_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/files"
+	"penstock.dev/penstock/k8s/translate"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func options() translate.Options {
+	return translate.Options{
+		ControllerName: "penstock.dev/gateway-controller", InstallNamespace: "penstock-system",
+		Bundled: []translate.Bundled{
+			{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
+			{Name: "transform", Major: "1", Image: "penstock.dev/plugins/transform:1"},
+		},
+		Parameters: config.DefaultProxyParameters(), Now: func() time.Time { return time.Unix(1000, 0) },
+	}
+}
+
+var errEnough = errors.New("enough")
+
+// load translates a folder's files.
+func load(t testing.TB, dir string, tr *translate.Translator) (*config.Config, []translate.Problem) {
+	t.Helper()
+	s := files.New(files.Options{Dir: dir, Log: zap.NewNop(), Translator: tr})
+	var c *config.Config
+	err := s.Run(context.Background(), func(got *config.Config) error { c = got; return errEnough })
+	if !errors.Is(err, errEnough) {
+		t.Fatal(err)
+	}
+	return c, s.Problems()
+}
+
+// TestGolden compares what each testdata/NAME.in.yaml becomes with
+// NAME.out.txt; -update rewrites it.
+func TestGolden(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/*.in.yaml")
+	if err != nil || len(inputs) < 10 {
+		t.Fatalf("%d inputs, %v; want at least 10", len(inputs), err)
+	}
+	for _, in := range inputs {
+		t.Run(strings.TrimSuffix(filepath.Base(in), ".in.yaml"), func(t *testing.T) {
+			text, err := os.ReadFile(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "in.yaml"), append([]byte(common), text...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, problems := load(t, dir, translate.New(options()))
+			if err := c.Validate(); err != nil {
+				t.Error(err)
+			}
+			got := dump(c, problems)
+			golden := strings.TrimSuffix(in, ".in.yaml") + ".out.txt"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// common stands before every input.
+const common = `apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: penstock}
+spec: {controllerName: penstock.dev/gateway-controller}
+---
+`
+
+// dump writes a config for a reader: what differs by run is left out.
+func dump(c *config.Config, problems []translate.Problem) string {
+	var b strings.Builder
+	p := func(depth int, format string, args ...any) {
+		fmt.Fprintf(&b, "%s%s\n", strings.Repeat("  ", depth), strings.TrimSpace(fmt.Sprintf(format, args...)))
+	}
+	for _, g := range c.Gateways {
+		p(0, "%s", g.Object)
+		for _, l := range g.Listeners {
+			p(1, "listener %s %s %d %s", l.Name, l.Protocol, l.Port, l.Hostname)
+			dumpChain(p, 2, l.Chain)
+			for _, e := range l.Routes.Entries {
+				p(2, "%s %v", e.Route.Object, e.Hostnames)
+				for _, r := range e.Route.Rules {
+					dumpRule(p, r)
+				}
+			}
+		}
+	}
+	for _, name := range sorted(c.Upstreams) {
+		p(0, "upstream %s %v", name, c.Endpoints[name].Endpoints)
+	}
+	for _, x := range problems {
+		level := "error"
+		if x.Warning {
+			level = "warning"
+		}
+		p(0, "%s %s", level, x)
+	}
+	return b.String()
+}
+
+func dumpRule(p func(int, string, ...any), r *config.Rule) {
+	p(3, "rule %s", r.Name)
+	for _, m := range r.Matches {
+		text := fmt.Sprintf("match %d %s%v %s", m.PathType, m.Path, orNothing(m.Regex), m.Method)
+		for _, h := range m.Headers {
+			text += fmt.Sprintf(" header %s=%s%v", h.Name, h.Value, orNothing(h.Regex))
+		}
+		for _, q := range m.Query {
+			text += fmt.Sprintf(" query %s=%s%v", q.Name, q.Value, orNothing(q.Regex))
+		}
+		p(4, "%s", text)
+	}
+	if len(r.Request)+len(r.Response) > 0 {
+		p(4, "request %+v response %+v", r.Request, r.Response)
+	}
+	if r.Redirect != nil {
+		p(4, "redirect %s %s %d %+v %d", r.Redirect.Scheme, r.Redirect.Hostname, r.Redirect.Port, orNothing(r.Redirect.Path), r.Redirect.Status)
+	}
+	if r.Rewrite != nil {
+		p(4, "rewrite %s %+v", r.Rewrite.Hostname, orNothing(r.Rewrite.Path))
+	}
+	if r.Timeout+r.BackendTimeout > 0 {
+		p(4, "timeouts %v %v", r.Timeout, r.BackendTimeout)
+	}
+	if r.Status != 0 {
+		p(4, "status %d", r.Status)
+	}
+	for _, x := range r.Backends {
+		p(4, "backend %d %s %s status %d", x.Weight, x.Upstream, x.Service, x.Status)
+		dumpChain(p, 5, x.Chain)
+	}
+	if len(r.Backends) == 0 {
+		dumpChain(p, 4, r.Chain)
+	}
+}
+
+func dumpChain(p func(int, string, ...any), depth int, c *config.Chain) {
+	if c == nil {
+		return
+	}
+	for _, part := range c.Parts {
+		p(depth, "part %s %s %s", part.Name, part.Object, part.Scope)
+		if part.Fault != nil {
+			p(depth+1, "fault %s: %s", part.Fault.Reason, part.Fault.Message)
+		}
+		for _, f := range part.Filters {
+			p(depth+1, "filter %s of %s: %s guard=%v grant=%d %v onError=%d denied=%v", f.ID(), f.Owner, f.Image, f.Guard, f.Grant, f.Capabilities, f.OnError, f.DeniedDigests)
+			p(depth+2, "config %s env %v except %v", f.Config, f.Env, f.Except)
+			if f.Limits != config.DefaultLimits() {
+				p(depth+2, "limits %+v", f.Limits)
+			}
+		}
+	}
+}
+
+func orNothing[T any](v *T) string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprintf("%+v", *v)
+}
+
+func sorted[V any](m map[string]V) []string {
+	var all []string
+	for k := range m {
+		all = append(all, k)
+	}
+	slices.Sort(all)
+	return all
+}
