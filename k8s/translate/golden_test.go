@@ -186,6 +186,9 @@ func orNothing[T any](v *T) string {
 	if v == nil {
 		return ""
 	}
+	if s, ok := any(v).(fmt.Stringer); ok {
+		return s.String()
+	}
 	return fmt.Sprintf("%+v", *v)
 }
 
