@@ -426,7 +426,12 @@ func (m *module) renameFunctions() {
 		}
 		switch id {
 		case 0:
-			out = appendSection(out, 0, body)
+			s := &reader{b: body}
+			module := s.name()
+			if s.err != nil {
+				return
+			}
+			out = appendSection(out, 0, appendName(nil, module))
 		case 1:
 			s := &reader{b: body}
 			n := s.count()
