@@ -119,17 +119,14 @@ func object(w http.ResponseWriter, v any) {
 
 const redacted = "(redacted)"
 
-// redact returns a copy of what may be shown: no plugin's config, no value of
-// an environment variable.
+// redact returns a copy of what may be shown: without any plugin's config and
+// without the values of environment variables.
 func redact(c *config.Config) *config.Config {
 	filters := func(in []*config.Filter) []*config.Filter {
 		var out []*config.Filter
 		for _, f := range in {
 			shown := *f
-			if len(f.Config) > 0 {
-				shown.Config = []byte(redacted)
-			}
-			shown.Env = nil
+			shown.Config, shown.Env = nil, nil
 			for _, e := range f.Env {
 				shown.Env = append(shown.Env, config.EnvVar{Name: e.Name, Value: redacted})
 			}
