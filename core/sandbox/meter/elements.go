@@ -1,0 +1,91 @@
+package meter
+
+import (
+	"errors"
+	"fmt"
+)
+
+var errConst = errors.New("constant expression")
+
+// constant copies a constant expression with function indices shifted.
+func (m *module) constant(r *reader, out []byte) ([]byte, error) {
+	for r.err == nil {
+		start := r.at
+		switch op := r.byte(); op {
+		case 0x0b:
+			return append(out, op), nil
+		case 0x41:
+			r.signed(32)
+		case 0x42:
+			r.signed(64)
+		case 0x43:
+			r.take(4)
+		case 0x44:
+			r.take(8)
+		case 0x23: // global.get
+			r.u32()
+		case 0xd0: // ref.null
+			r.byte()
+		case 0xd2: // ref.func
+			out = appendU32(append(out, op), m.shift(r.u32()))
+			continue
+		case 0xfd:
+			if sub := r.u32(); sub != 12 {
+				return nil, feature("extended constant expressions")
+			}
+			r.take(16)
+		case 0x6a, 0x6b, 0x6c, 0x7c, 0x7d, 0x7e:
+			return nil, feature("extended constant expressions")
+		default:
+			return nil, fmt.Errorf("%w: opcode 0x%x", errConst, op)
+		}
+		if r.err == nil {
+			out = append(out, r.b[start:r.at]...)
+		}
+	}
+	return nil, r.err
+}
+
+// rewriteElements shifts the functions of element segments (5.5.12).
+func (m *module) rewriteElements() error {
+	body, ok := m.sections[secElement]
+	if !ok {
+		return nil
+	}
+	r := &reader{b: body}
+	n := r.count()
+	out := appendU32(nil, uint32(n))
+	var err error
+	for range n {
+		flags := r.u32()
+		if flags > 7 {
+			return fmt.Errorf("%w: element segment of kind %d", ErrModule, flags)
+		}
+		out = appendU32(out, flags)
+		if flags&1 == 0 { // active
+			if flags&2 != 0 {
+				out = appendU32(out, r.u32())
+			}
+			if out, err = m.constant(r, out); err != nil {
+				return err
+			}
+		}
+		if flags&3 != 0 {
+			out = append(out, r.byte()) // element kind or type
+		}
+		count := r.count()
+		out = appendU32(out, uint32(count))
+		for range count {
+			if flags&4 == 0 {
+				out = appendU32(out, m.shift(r.u32()))
+			} else if out, err = m.constant(r, out); err != nil {
+				return err
+			}
+		}
+		if r.err != nil {
+			return r.err
+		}
+	}
+	m.sections[secElement] = out
+	return r.err
+}
