@@ -13,7 +13,9 @@ import (
 )
 
 // ours reports whether a Gateway is of a class that this controller serves.
-func (r *run) ours(g *gatewayv1.Gateway) bool { return r.classes[string(g.Spec.GatewayClassName)] }
+func (r *run) ours(g *gatewayv1.Gateway) bool {
+	return r.classes[string(g.Spec.GatewayClassName)] && (g.Spec.Infrastructure == nil || g.Spec.Infrastructure.ParametersRef == nil)
+}
 
 func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
 	o := object("Gateway", g)

@@ -103,6 +103,7 @@ func (t *Translator) Translate(o *Objects) (*config.Config, []Problem) {
 		}
 	}
 	r.unattached()
+	r.survey()
 	t.memo.turn()
 	t.forget(r)
 	if same(t.last, c) {
@@ -165,7 +166,7 @@ func newRun(t *Translator, o *Objects) *run {
 		routes:     map[string]*config.Route{},
 	}
 	for _, c := range o.GatewayClasses {
-		if string(c.Spec.ControllerName) == t.o.ControllerName {
+		if string(c.Spec.ControllerName) == t.o.ControllerName && r.parameters(c) {
 			r.classes[c.Name] = true
 		}
 	}

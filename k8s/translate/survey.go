@@ -1,0 +1,72 @@
+package translate
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/annotation"
+	"penstock.dev/penstock/k8s/api"
+)
+
+// survey tells what is wrong with objects that no route leads to, so that
+// nothing is ignored in silence.
+func (r *run) survey() {
+	for _, c := range sorted(r.o.Chains) {
+		if _, err := annotation.Check(c.Spec.Plugins, "PluginChain"); err != nil {
+			r.problem(object("PluginChain", c), "spec.plugins", annotation.Reason(err), "%s", oneLine(err))
+		}
+	}
+	for _, g := range sorted(r.o.Gateways) {
+		if r.classes[string(g.Spec.GatewayClassName)] && !r.ours(g) {
+			r.problem(object("Gateway", g), "spec.infrastructure.parametersRef", "NotSupported", "ProxyParameters are not supported yet: remove it; until then the Gateway is not served")
+		}
+	}
+	for _, p := range sorted(r.o.Plugins) {
+		r.surveyPlugin(p)
+	}
+	misplaced(r, "Secret", r.o.Secrets)
+	misplaced(r, "ConfigMap", r.o.ConfigMaps)
+	misplaced(r, "Namespace", r.o.Namespaces)
+	misplaced(r, "EndpointSlice", r.o.EndpointSlices)
+	misplaced(r, "GatewayClass", r.o.GatewayClasses)
+	misplaced(r, "ReferenceGrant", r.o.ReferenceGrants)
+}
+
+func (r *run) surveyPlugin(p *api.Plugin) {
+	o := config.Object{Kind: "Plugin", Name: p.Name}
+	if len(p.Spec.Versions) == 0 {
+		r.problem(o, "spec.versions", "Invalid", "empty: a Plugin needs a version with an image")
+	}
+	for i, v := range p.Spec.Versions {
+		if !annotation.Image(v.Image) {
+			r.problem(o, fmt.Sprintf("spec.versions[%d].image", i), "Invalid", "%.100q is no image reference: want registry/repository[:tag][@sha256:digest]", v.Image)
+		}
+	}
+	if _, err := annotation.Limits(p.Spec.Limits, config.DefaultLimits()); err != nil {
+		r.problem(o, "spec.limits", "Invalid", "%v", err)
+	}
+	if p.Spec.RootID != "" || p.Spec.Egress != nil {
+		r.problem(o, "spec", "NotSupported", "rootId and egress are not supported yet: remove them")
+	}
+}
+
+// misplaced tells of a chain on a kind that cannot have one.
+func misplaced[T metav1.Object](r *run, kind string, list []T) {
+	for _, o := range list {
+		if _, ok := o.GetAnnotations()[api.AnnotationPlugins]; ok {
+			r.problem(object(kind, o), "metadata.annotations", "InvalidAnnotation", "%s is not allowed on a %s: write it on a Service, HTTPRoute or Gateway", api.AnnotationPlugins, kind)
+		}
+	}
+}
+
+// parameters refuses what ProxyParameters objects would say: they come later.
+func (r *run) parameters(c *gatewayv1.GatewayClass) (ok bool) {
+	if c.Spec.ParametersRef == nil {
+		return true
+	}
+	r.problem(object("GatewayClass", c), "spec.parametersRef", "NotSupported", "ProxyParameters are not supported yet: remove it; until then the class is not served")
+	return false
+}
