@@ -59,7 +59,7 @@ soak: plugins ## Ten minutes of load while the YAML is rewritten each second
 
 .PHONY: conformance
 conformance: plugins ## The full public suites
-	cd conformance && go test -count=1 -timeout 60m -v ./...
+	cd conformance && PENSTOCK_LONG=1 go test -count=1 -timeout 60m -v ./...
 
 .PHONY: cc
 cc: # the race detector needs a C compiler
