@@ -352,6 +352,9 @@ func (p *Pool) Close(ctx context.Context) {
 	p.closed = true
 	p.mu.Unlock()
 	p.group.Wait()
+	// Whoever makes an instance just now ends first; the next one finds the pool closed.
+	p.create.Lock()
+	p.create.Unlock() //nolint:staticcheck // an empty section is the point: it waits
 	t := time.NewTicker(10 * time.Millisecond)
 	defer t.Stop()
 	for _, i := range *p.list.Load() {
