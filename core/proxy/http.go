@@ -98,7 +98,7 @@ func (h *HTTP) send(s *state) *exchange.Error {
 		return noBackend(s)
 	}
 	s.run.Sending()
-	if err := b.Upstream.Send(s.x, s.rule.Config.BackendTimeout); err != nil {
+	if err := b.Upstream.Send(s.x, s.tryTimeout()); err != nil {
 		if own := s.run.Err(); own != nil { // a body filter ended it, the upstream only noticed
 			return own
 		}

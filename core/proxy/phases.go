@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"time"
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
@@ -219,6 +220,21 @@ func (h *HTTP) runChain(s *state) *exchange.Error {
 		snapshot.Modify(&s.x.Request.Header, &s.backend.Config.Request[i])
 	}
 	return nil
+}
+
+// tryTimeout is how long one try may take to answer: the rule's own limits, by
+// what is left of the whole exchange's; 0: the upstream's default. A response
+// that has begun is bounded by the idle timeout only.
+func (s *state) tryTimeout() time.Duration {
+	r := s.rule.Config
+	if r.Timeout == 0 {
+		return r.BackendTimeout
+	}
+	left := max(r.Timeout-time.Since(s.x.Start), time.Millisecond)
+	if r.BackendTimeout == 0 {
+		return left
+	}
+	return min(left, r.BackendTimeout)
 }
 
 func noBackend(s *state) *exchange.Error {

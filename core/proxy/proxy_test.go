@@ -277,6 +277,22 @@ func TestWeights(t *testing.T) {
 	}
 }
 
+func TestTimeouts(t *testing.T) {
+	b := newBed(t)
+	total, try := rule("total", "/total", "stuck"), rule("try", "/try", "stuck")
+	total.Timeout, total.BackendTimeout, try.BackendTimeout = 100*time.Millisecond, time.Minute, 100*time.Millisecond
+	c := newConfig(b.port, total, try)
+	service(t, c, "stuck", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	if err := b.store.Apply(c); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/total", "/try"} {
+		if r, _ := b.do(t, "GET", path, "", nil); r.StatusCode != 504 {
+			t.Errorf("%s: got %d; want 504", path, r.StatusCode)
+		}
+	}
+}
+
 func TestTakenPortIsNamed(t *testing.T) {
 	b := newBed(t)
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", b.port))
