@@ -169,6 +169,9 @@ func (m *module) readImports() error {
 		}
 		out = append(out, r.b[start:r.at]...)
 	}
+	if r.err != nil {
+		return r.err
+	}
 	none := m.typeOf(nil, nil)
 	for i, name := range []string{ImportRefuel, ImportOverflow} {
 		out = appendName(appendName(out, ImportModule), name)
