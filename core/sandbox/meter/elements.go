@@ -89,3 +89,35 @@ func (m *module) rewriteElements() error {
 	m.sections[secElement] = out
 	return r.err
 }
+
+// checkData makes sure that data segments (5.5.14) are as many and as long as
+// they claim: the engine makes room for what is claimed. They stay as they are.
+func (m *module) checkData() error {
+	body, ok := m.sections[secData]
+	if !ok {
+		return nil
+	}
+	r := &reader{b: body}
+	for range r.count() {
+		flags := r.u32()
+		if flags > 2 {
+			return fmt.Errorf("%w: data segment of kind %d", ErrModule, flags)
+		}
+		if flags == 2 && r.u32() != 0 {
+			return feature("more than one memory")
+		}
+		if flags != 1 {
+			if _, err := m.constant(r, nil); err != nil {
+				return err
+			}
+		}
+		r.take(r.u32())
+		if r.err != nil {
+			return r.err
+		}
+	}
+	if r.err == nil && r.more() {
+		r.fail("bytes after the last data segment")
+	}
+	return r.err
+}

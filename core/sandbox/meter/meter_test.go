@@ -137,6 +137,8 @@ func TestRefused(t *testing.T) {
 		"our import":         {section(secImport, append(append([]byte{1}, appendName(appendName(nil, ImportModule), "refuel")...), 0, 0)...), ErrModule, "reserved"},
 		"our global":         {wasm(0x23, 0, 0x1a), ErrModule, "unknown global"},
 		"our local":          {wasm(0x20, 1, 0x1a), ErrModule, "unknown local"},
+		"lying data":         {section(secData, 0xff, 0xff, 0xff, 0x7f), ErrModule, "list"},
+		"long data":          {section(secData, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f), ErrModule, "size"},
 		"a long list":        {section(secType, 0xff, 0xff, 0xff, 0xff, 0x0f), ErrModule, "list"},
 	}
 	for name, test := range tests {

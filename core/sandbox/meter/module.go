@@ -76,7 +76,7 @@ func position(id byte) int {
 func (m *module) rewrite() error {
 	for _, step := range []func() error{
 		m.readTypes, m.readImports, m.readFunctions, m.rewriteTables, m.checkMemories, m.rewriteGlobals,
-		m.rewriteExports, m.rewriteStart, m.rewriteElements, m.rewriteCode, m.finish,
+		m.rewriteExports, m.rewriteStart, m.rewriteElements, m.checkData, m.rewriteCode, m.finish,
 	} {
 		if err := step(); err != nil {
 			return malformed(err)
