@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -312,4 +313,18 @@ func TestDrain(t *testing.T) {
 	if err != nil || !strings.Contains(string(b), "Connection: close\r\n") || !strings.HasSuffix(string(b), "done") {
 		t.Errorf("busy connection: %q, %v", b, err)
 	}
+}
+
+func TestAClientThatSendsOnGetsTheAnswer(t *testing.T) {
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) { answer(x, 413, "too much") })
+	nc := ts.dial(t)
+	const size = 32 << 20
+	fmt.Fprintf(nc, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size)
+	part := make([]byte, 1<<20)
+	for range size / len(part) {
+		if _, err := nc.Write(part); err != nil {
+			t.Fatalf("cut off while it sent: %v", err)
+		}
+	}
+	until(t, nc, "too much")
 }

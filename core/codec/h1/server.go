@@ -228,10 +228,12 @@ func (c *Conn) refuse(r *Refused) {
 	c.linger = true
 }
 
-// How a connection is closed that the client may still be sending on.
+// How a connection is closed that the client may still be sending on. A client
+// on a fast network sends many MiB before it looks at the answer; time is the
+// bound that counts.
 const (
 	lingerTime  = 2 * time.Second
-	lingerBytes = 256 << 10
+	lingerBytes = 256 << 20
 )
 
 // close closes the connection. Where the client may be sending, reading on for
