@@ -19,10 +19,14 @@ const (
 	Respond
 	// Reset ends the exchange without a response (proxy_close_stream).
 	Reset
+	// Hold, of a header callback, holds the headers back as Pause does, while the
+	// body's parts come to this filter. The headers go on when a body callback
+	// says Continue, or the Waker says more. Without a body it is Pause.
+	Hold
 )
 
 // Callbacks says which callbacks a filter has, so that the others are never made.
-type Callbacks uint8
+type Callbacks uint16
 
 // The callbacks.
 const (
@@ -32,6 +36,13 @@ const (
 	OnResponseHeaders
 	OnResponseBody
 	OnResponseTrailers
+	// TakesBodies: the filter reads bodies itself, within its header callbacks.
+	// When RequestHeaders is called, exchange.Request.Body is what comes out of
+	// the filters before it. The stream may read it there, and put another Body
+	// and ContentLength in its place, as may ResponseHeaders. Such a filter has
+	// no body and no trailer callbacks. What a Read fails with is to be the
+	// callback's error, wrapped or not.
+	TakesBodies
 )
 
 // Filter is one configured use of a plugin in its compiled, running form. It
@@ -74,6 +85,8 @@ type Error struct {
 	// "cpu", "memory", "stack", "exit", "stuck", "unavailable", "abi".
 	Cause string
 	Err   error
+	// Busy: no instance became free in time. The answer is 503 with Retry-After.
+	Busy bool
 }
 
 // Error returns cause and error.

@@ -31,7 +31,7 @@ const (
 type Run struct {
 	x    *exchange.Exchange
 	wait time.Duration
-	bell chan struct{}
+	bell bell
 	gone atomic.Bool // the client disconnected while the run waited
 
 	// mu is held during filter calls, never while waiting for network or
@@ -44,8 +44,8 @@ type Run struct {
 	sending bool
 	late    bool
 
-	request, response pipe
-	local             exchange.Bytes
+	sides [2]side // of the request's body, of the response's
+	local exchange.Bytes
 }
 
 // slot is one filter in this exchange.
@@ -56,30 +56,41 @@ type slot struct {
 	off      bool // excepted or skipped after a failure
 	failed   bool // no call but Done
 	callback Callbacks
-	// what it holds back of each body
-	reqHeld, respHeld Buffer
+	request  half
+	response half
+}
+
+// half is one direction of a filter in this exchange.
+type half struct {
+	held    Buffer // what it holds back of the body
+	headers bool   // it holds the headers back while parts come
+	paused  bool   // it holds the body back
+}
+
+func (s *slot) unpark(request bool) {
+	if p, ok := s.stream.(Parker); ok {
+		p.Unpark(request)
+	}
 }
 
 const defaultWait = 60 * time.Second
+
+// ErrBodyLimit is what a filter that takes bodies fails with when it would
+// hold back more than its limit: 413 on the request, 502 on the response.
+var ErrBodyLimit = errors.New("a filter holds back more of the body than its limit")
 
 var (
 	errAnswered  = errors.New("a filter answered while the body was read")
 	errWait      = errors.New("a filter held the exchange for too long")
 	errGone      = errors.New("client disconnected")
 	errReset     = errors.New("a filter ended the exchange")
-	errBodyLimit = errors.New("a filter holds back more of the body than its limit")
 	errBadStatus = errors.New("a filter answered with a status that cannot be sent")
 )
 
 // Start readies r for an exchange. A zero Run may be started; a used one after Done.
 func (r *Run) Start(x *exchange.Exchange) {
-	if r.bell == nil {
-		r.bell = make(chan struct{}, 1)
-	}
-	select {
-	case <-r.bell:
-	default:
-	}
+	r.sides[0].run, r.sides[0].request = r, true
+	r.sides[1].run = r
 	r.x, r.wait = x, defaultWait
 	r.gone.Store(false)
 	r.slots, r.turns, r.reached, r.err = r.slots[:0], r.turns[:0], 0, nil
@@ -117,27 +128,57 @@ func (r *Run) Request(c *Chain, path []byte) Outcome {
 		if s.off || s.callback&OnRequestHeaders == 0 {
 			continue
 		}
-		verdict, err := r.begin(s)
-		if err == nil && verdict == Continue {
-			verdict, err = s.stream.RequestHeaders(end)
-		}
-		verdict, err = r.settle(s, verdict, err, ResumeRequest)
-		if out := r.conclude(s, verdict, err, exchange.PhaseRequest); out != Passed {
+		if out := r.headers(&r.sides[0], i, s, end); out != Passed {
 			return out
 		}
 	}
 	return Passed
 }
 
-// begin makes the stream if there is none.
-func (r *Run) begin(s *slot) (Verdict, error) {
-	if s.stream != nil {
-		return Continue, nil
+// headers makes the header callback of one filter in one direction.
+func (r *Run) headers(d *side, position int, s *slot, end bool) Outcome {
+	phase, resume, h := exchange.PhaseRequest, ResumeRequest, d.half(s)
+	if !d.request {
+		phase, resume = exchange.PhaseResponse, ResumeResponse
 	}
-	s.waker = &Waker{bell: r.bell}
+	err := r.begin(s)
+	verdict := Continue
+	switch {
+	case err != nil:
+	case s.callback&TakesBodies != 0:
+		var out Outcome
+		if verdict, out, err = d.lend(position, s, end); out != Passed {
+			return out
+		}
+	default:
+		verdict, err = d.headers(s, end)
+	}
+	if verdict == Hold && err == nil {
+		onBody, _, _, _ := d.callbacks()
+		if body, _ := d.message(); *body != nil && s.callback&onBody != 0 {
+			h.headers = true
+			if p, out := d.wrap(position + 1); out != Passed {
+				return out
+			} else if out := p.pump(s); out != Passed {
+				return out
+			}
+			return Passed
+		}
+		verdict = Pause
+	}
+	verdict, err = r.settle(s, verdict, err, resume)
+	return r.conclude(s, verdict, err, phase)
+}
+
+// begin makes the stream if there is none.
+func (r *Run) begin(s *slot) error {
+	if s.stream != nil {
+		return nil
+	}
+	s.waker = &Waker{bell: &r.bell}
 	stream, err := s.entry.Filter.Begin(r.x, s.waker)
 	s.stream = stream
-	return Continue, err
+	return err
 }
 
 // settle waits out a Pause: it returns another verdict or an error.
@@ -145,27 +186,15 @@ func (r *Run) settle(s *slot, v Verdict, err error, resume Signal) (Verdict, err
 	if err != nil || v != Pause {
 		return v, err
 	}
-	if p, ok := s.stream.(Parker); ok {
-		defer p.Unpark()
-	}
+	defer s.unpark(resume == ResumeRequest)
 	stop := r.x.Client.Watch(r.clientGone)
 	defer stop()
 	timer := time.NewTimer(r.wait)
 	defer timer.Stop()
 	for {
-		signals := s.waker.Take()
-		switch {
-		case signals&Fail != 0:
-			return Continue, &Error{Cause: "trap", Err: errors.New("the instance died while the exchange was paused")}
-		case signals&Abort != 0:
-			return Reset, nil
-		case signals&Answer != 0:
-			if a, ok := s.stream.(Answerer); ok {
-				a.Answer()
-				return Respond, nil
-			}
-		case signals&resume != 0:
-			return Continue, nil
+		rung := r.bell.wait()
+		if v, err = r.signalled(s, resume); v != Pause || err != nil {
+			return v, err
 		}
 		if r.gone.Load() {
 			return Continue, errGone
@@ -173,7 +202,7 @@ func (r *Run) settle(s *slot, v Verdict, err error, resume Signal) (Verdict, err
 		r.mu.Unlock()
 		var late bool
 		select {
-		case <-r.bell:
+		case <-rung:
 		case <-timer.C:
 			late = true
 		}
@@ -184,12 +213,34 @@ func (r *Run) settle(s *slot, v Verdict, err error, resume Signal) (Verdict, err
 	}
 }
 
+// signalled does what the waker of a filter that waits says; Pause: nothing.
+func (r *Run) signalled(s *slot, resume Signal) (Verdict, error) {
+	for s.waker.Take(Deliver) != 0 {
+		if d, ok := s.stream.(Deliverer); ok {
+			if err := d.Deliver(); err != nil {
+				return Continue, err
+			}
+		}
+	}
+	switch signals := s.waker.Take(resume | Answer | lasting); {
+	case signals&Fail != 0:
+		return Continue, &Error{Cause: "trap", Err: errors.New("the instance died while the exchange was paused")}
+	case signals&Abort != 0:
+		return Reset, nil
+	case signals&Answer != 0:
+		if a, ok := s.stream.(Answerer); ok {
+			a.Answer()
+			return Respond, nil
+		}
+	case signals&resume != 0:
+		return Continue, nil
+	}
+	return Pause, nil
+}
+
 func (r *Run) clientGone() {
 	r.gone.Store(true)
-	select {
-	case r.bell <- struct{}{}:
-	default:
-	}
+	r.bell.ring()
 }
 
 // conclude turns a verdict or an error into the pass's outcome.
@@ -236,9 +287,9 @@ func (r *Run) failure(s *slot, err error, phase exchange.Phase) Outcome {
 	case errors.Is(err, errWait):
 		r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: 504, Reason: "plugin-wait", Err: err}
 		return Failed
-	case errors.Is(err, errBodyLimit):
+	case errors.Is(err, ErrBodyLimit):
 		status := 413
-		if phase == exchange.PhaseResponseBody {
+		if phase == exchange.PhaseResponseBody || phase == exchange.PhaseResponse {
 			status = 502
 		}
 		r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: status, Reason: "body-limit", Err: err}
@@ -246,6 +297,11 @@ func (r *Run) failure(s *slot, err error, phase exchange.Phase) Outcome {
 	}
 	var failure *Error
 	if !errors.As(err, &failure) {
+		var body *exchange.Error
+		if errors.As(err, &body) { // of a body that a filter took
+			r.err = body
+			return Failed
+		}
 		failure = &Error{Cause: "abi", Err: err}
 	}
 	s.failed = true
@@ -259,6 +315,9 @@ func (r *Run) failure(s *slot, err error, phase exchange.Phase) Outcome {
 		return Passed
 	}
 	r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: 500, Reason: "plugin-" + failure.Cause, Err: failure}
+	if failure.Busy {
+		r.err.Status, r.err.Reason = 503, "plugin-busy"
+	}
 	return Failed
 }
 
@@ -307,6 +366,10 @@ func (r *Run) Replace(l *exchange.Local) {
 	}
 	p.Header.Reset()
 	p.Trailer.Reset()
+	r.sides[1].used, r.sides[1].next = 0, 0
+	for i := range r.slots {
+		r.slots[i].response = half{}
+	}
 	for _, f := range l.Header.Fields() {
 		p.Header.Add(f.Name, f.Value)
 	}
@@ -328,12 +391,7 @@ func (r *Run) Response() Outcome {
 		if s.off || s.failed || s.callback&OnResponseHeaders == 0 {
 			continue
 		}
-		verdict, err := r.begin(s)
-		if err == nil && verdict == Continue {
-			verdict, err = s.stream.ResponseHeaders(r.x.Response.Body == nil)
-		}
-		verdict, err = r.settle(s, verdict, err, ResumeResponse)
-		switch r.conclude(s, verdict, err, exchange.PhaseResponse) {
+		switch r.headers(&r.sides[1], r.reached-1-i, s, r.x.Response.Body == nil) {
 		case Failed:
 			return Failed
 		case Answered: // the filters before s see the new response
@@ -346,6 +404,7 @@ func (r *Run) Response() Outcome {
 
 // Done ends every filter that was begun, last first, and forgets the exchange.
 func (r *Run) Done() {
+	r.sides[0].settle()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := len(r.slots) - 1; i >= 0; i-- {
@@ -356,7 +415,7 @@ func (r *Run) Done() {
 	clear(r.slots)
 	r.slots = r.slots[:0]
 	r.x, r.err = nil, nil
-	r.request.reset()
-	r.response.reset()
+	r.sides[0].reset()
+	r.sides[1].reset()
 	r.local.Close()
 }

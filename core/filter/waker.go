@@ -1,6 +1,9 @@
 package filter
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Signal is what a Waker brings to its exchange; several may be pending.
 type Signal uint32
@@ -17,33 +20,70 @@ const (
 	Abort
 	// Fail says that the stream's instance is gone; the next call returns the error.
 	Fail
+	// Deliver says that callbacks wait for the exchange's goroutine: Deliverer.
+	Deliver
 )
+
+// lasting are the signals that stay: whoever waits next sees them too.
+const lasting = Abort | Fail
+
+// bell wakes every goroutine of an exchange that waits: its own, and the one
+// that sends the request's body.
+type bell struct {
+	mu   sync.Mutex
+	rung chan struct{} // nil: nobody waits
+}
+
+// wait returns a channel that is closed when the bell is next rung. To be
+// called before looking for what may have been rung for.
+func (b *bell) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung == nil {
+		b.rung = make(chan struct{})
+	}
+	return b.rung
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung != nil {
+		close(b.rung)
+		b.rung = nil
+	}
+}
 
 // Waker is the mailbox of one filter in one exchange. Post may be called by any
 // goroutine.
 type Waker struct {
 	pending atomic.Uint32
-	bell    chan struct{} // capacity 1, shared by the exchange's filters
+	bell    *bell // shared by the exchange's filters
 }
 
 // Post leaves a signal and wakes the exchange if it waits. It never blocks and is not to be
 // called after the stream's Done returned.
 func (w *Waker) Post(s Signal) {
 	w.pending.Or(uint32(s))
-	select {
-	case w.bell <- struct{}{}:
-	default:
-	}
+	w.bell.ring()
 }
 
-// Take returns the pending signals and clears them; called by the exchange's
-// goroutine only.
-func (w *Waker) Take() Signal { return Signal(w.pending.Swap(0)) }
+// Take returns the pending signals of those in mask. It clears them, but
+// Abort and Fail. Called by the exchange's goroutines only.
+func (w *Waker) Take(mask Signal) Signal {
+	return Signal(w.pending.And(^uint32(mask&^lasting))) & mask
+}
 
 // Parker is a Stream that other goroutines may reach while it is paused.
-// Unpark is called by the exchange's goroutine when it stops waiting, whatever
-// the reason, before it touches the exchange: afterwards nobody else does.
-type Parker interface{ Unpark() }
+// Unpark is called by the exchange's goroutine when it stops waiting in one
+// direction, whatever the reason, before it touches the exchange: afterwards
+// nobody else does.
+type Parker interface{ Unpark(request bool) }
+
+// Deliverer is a Stream with callbacks that are made for it on the exchange's
+// goroutine while it is paused: the answer to a call out. Deliver makes those
+// that are due; its error is that of any callback.
+type Deliverer interface{ Deliver() error }
 
 // Answerer is a Stream that can answer while it is paused, from a goroutine
 // that is not the exchange's. Answer fills exchange.Local and is called by the

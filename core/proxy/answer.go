@@ -25,7 +25,7 @@ func (h *HTTP) answerError(s *state, err *exchange.Error) {
 	l.Header.Reset()
 	l.Status, l.Details, l.GRPCStatus = err.Status, "", -1
 	l.Header.Add(contentType, plainText)
-	if err.Reason == "chain-pending" || err.Reason == "overflow" {
+	if err.Reason == "chain-pending" || err.Reason == "overflow" || err.Reason == "plugin-busy" {
 		l.Header.Add(retryAfter, oneSecond)
 	}
 	text := StatusText(err.Status)

@@ -149,7 +149,7 @@ func (s *stream) call(choose func(*vm) *sandbox.Func, p phase, b, c uint64) (fil
 }
 
 // Unpark implements filter.Parker.
-func (s *stream) Unpark() {
+func (s *stream) Unpark(bool) {
 	if s.i.Lock() == nil {
 		s.parked = false
 		s.i.Unlock()

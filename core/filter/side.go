@@ -1,0 +1,160 @@
+package filter
+
+import (
+	"io"
+
+	"penstock.dev/penstock/core/exchange"
+)
+
+// side is one direction of an exchange's body. Positions count the filters in
+// the order in which this direction passes them.
+type side struct {
+	run     *Run
+	request bool
+	pipes   []*pipe // kept from exchange to exchange
+	used    int     // of pipes
+	next    int     // the first position that is in no pipe yet
+}
+
+func (d *side) reset() {
+	for _, p := range d.pipes {
+		p.reset()
+	}
+	d.used, d.next = 0, 0
+}
+
+// settle waits for Reads on other goroutines; the run's lock is not held.
+func (d *side) settle() {
+	for _, p := range d.pipes[:d.used] {
+		if p.ahead != nil {
+			p.inner.Close() // ends the Read
+			<-p.ahead.done
+			p.ahead = nil
+		}
+	}
+}
+
+// slot returns the filter at a position.
+func (d *side) slot(position int) *slot {
+	if d.request {
+		return &d.run.slots[position]
+	}
+	return &d.run.slots[d.run.reached-1-position]
+}
+
+// half is what a direction keeps of a slot.
+func (d *side) half(s *slot) *half {
+	if d.request {
+		return &s.request
+	}
+	return &s.response
+}
+
+func (d *side) callbacks() (onBody, onTrailers Callbacks, resume Signal, phase exchange.Phase) {
+	if d.request {
+		return OnRequestBody, OnRequestTrailers, ResumeRequest, exchange.PhaseRequestBody
+	}
+	return OnResponseBody, OnResponseTrailers, ResumeResponse, exchange.PhaseResponseBody
+}
+
+// message returns the body of the direction and its length.
+func (d *side) message() (body *exchange.Body, length *int64) {
+	if d.request {
+		return &d.run.x.Request.Body, &d.run.x.Request.ContentLength
+	}
+	return &d.run.x.Response.Body, &d.run.x.Response.ContentLength
+}
+
+// wrap puts the filters from next up to, not with, the position to around the
+// body, if any of them looks at it. A short body passes at once. The run's lock
+// is held.
+func (d *side) wrap(to int) (*pipe, Outcome) {
+	onBody, onTrailers, _, _ := d.callbacks()
+	from := d.next
+	d.next = max(d.next, to)
+	body, length := d.message()
+	if *body == nil {
+		return nil, Passed
+	}
+	for k := from; k < to; k++ {
+		if s := d.slot(k); !s.off && !s.failed && s.callback&(onBody|onTrailers) != 0 {
+			p := d.pipe(from, to)
+			return p, p.prefill(length)
+		}
+	}
+	return nil, Passed
+}
+
+// pipe puts the filters at these positions around the body.
+func (d *side) pipe(from, to int) *pipe {
+	if d.used == len(d.pipes) {
+		d.pipes = append(d.pipes, &pipe{})
+	}
+	p := d.pipes[d.used]
+	d.used++
+	p.reset()
+	body, _ := d.message()
+	_, _, _, p.phase = d.callbacks()
+	p.side, p.run, p.inner, p.from, p.to = d, d.run, *body, from, to
+	*body = p
+	return p
+}
+
+// headers makes the header callback.
+func (d *side) headers(s *slot, end bool) (Verdict, error) {
+	if d.request {
+		return s.stream.RequestHeaders(end)
+	}
+	return s.stream.ResponseHeaders(end)
+}
+
+// lend readies the body for a filter at a position that takes bodies, has it
+// called, and takes the body back.
+func (d *side) lend(position int, s *slot, end bool) (v Verdict, out Outcome, err error) {
+	body, length := d.message()
+	if *body == nil {
+		d.next = position + 1
+		v, err = d.headers(s, end)
+		return v, Passed, err
+	}
+	inner, known := *body, *length
+	p, out := d.wrap(position)
+	if out != Passed {
+		return Continue, out, nil
+	}
+	untouched := p == nil
+	if untouched { // it only gives the run's lock away while the filter waits for the body
+		p = d.pipe(position, position)
+	}
+	d.next = position + 1
+	p.nested = true
+	v, err = d.headers(s, end)
+	p.nested = false
+	switch {
+	case p.err == errAnswered:
+		return v, Answered, err
+	case p.err != nil && p.err != io.EOF && err != nil:
+		return v, p.failed(), err
+	case untouched && *body == exchange.Body(p) && p.in == nil:
+		*body, *length = inner, known
+		d.used--
+	}
+	return v, Passed, err
+}
+
+// RequestBody puts the body filters around the request's body, if there are
+// any. A short body passes at once: the outcome may be Answered or Failed.
+func (r *Run) RequestBody() Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, out := r.sides[0].wrap(r.reached)
+	return out
+}
+
+// ResponseBody puts the body filters around the response's body, as RequestBody.
+func (r *Run) ResponseBody() Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, out := r.sides[1].wrap(r.reached)
+	return out
+}
