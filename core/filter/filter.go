@@ -77,7 +77,14 @@ type Stream interface {
 
 // Buffer is the part of a body that a filter sees: what it may read, change,
 // replace or empty.
-type Buffer struct{ Data []byte }
+type Buffer struct {
+	Data []byte
+	// Through is what goes on at once, before Data, though the filter pauses.
+	Through []byte
+	// Ended makes Through the end of the body: Data and what is still to come
+	// is dropped.
+	Ended bool
+}
 
 // Error says why a filter's call failed.
 type Error struct {

@@ -3,6 +3,7 @@ package filter
 import (
 	"errors"
 	"io"
+	"time"
 
 	"penstock.dev/penstock/core/exchange"
 )
@@ -27,6 +28,9 @@ type pipe struct {
 	store []byte // backs out
 	err   error  // after out is read; io.EOF at the end
 	ahead *ahead // a Read of inner that runs on another goroutine; nil: none
+	// whole says that inner was read to its end, trailer that trailers follow;
+	// a filter that holds the last part keeps the pipe from ending.
+	whole, trailer bool
 }
 
 // ahead is a Read under way while a filter holds the body, so that a signal
@@ -137,6 +141,10 @@ func (p *pipe) Close() {
 	}
 }
 
+// Stop makes whoever waits for a filter in Read give up. Any goroutine may
+// call it: the request's body is not wanted any more.
+func (p *pipe) Stop() { p.run.clientGone() }
+
 // fill reads one part and passes it through the filters, or does what a signal
 // asks for. The run's lock is held, but while it waits.
 func (p *pipe) fill() {
@@ -145,18 +153,18 @@ func (p *pipe) fill() {
 		p.store = p.store[:0]
 	}
 	if woken {
-		p.signals()
+		p.signals(err)
 		return
 	}
 	if err != nil && err != io.EOF {
 		p.err = err
 		return
 	}
-	eof := err == io.EOF
-	p.pass(p.from, p.in[:n], eof, eof && p.trailer().Len() > 0)
-	if eof && p.err == nil {
-		p.err = io.EOF
+	if err == io.EOF {
+		p.whole = true
+		p.trailer = p.trailers().Len() > 0
 	}
+	p.pass(p.from, p.in[:n], p.whole)
 }
 
 // part reads from inner. While a filter holds the request back the Read is
@@ -167,7 +175,7 @@ func (p *pipe) part() (n int, err error, woken bool) {
 	}
 	r := p.run
 	holds := p.holds()
-	if p.ahead == nil && (!p.side.request || !holds) {
+	if !p.whole && p.ahead == nil && (!p.side.request || !holds) {
 		r.mu.Unlock()
 		n, err = p.inner.Read(p.in)
 		r.mu.Lock()
@@ -176,6 +184,9 @@ func (p *pipe) part() (n int, err error, woken bool) {
 	rung := r.bell.wait()
 	if holds && p.called() {
 		return 0, nil, true
+	}
+	if p.whole {
+		return 0, p.await(rung), true
 	}
 	if p.ahead == nil {
 		a, inner, in := &ahead{done: make(chan struct{})}, p.inner, p.in
@@ -200,6 +211,28 @@ func (p *pipe) part() (n int, err error, woken bool) {
 	return n, err, false
 }
 
+// await waits for a signal while a filter holds the end of the body.
+func (p *pipe) await(rung <-chan struct{}) error {
+	r := p.run
+	if !r.sending || !p.side.request { // else the upstream watches
+		stop := r.x.Client.Watch(r.clientGone)
+		defer stop()
+	}
+	if r.gone.Load() {
+		return errGone
+	}
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	timer := time.NewTimer(r.wait)
+	defer timer.Stop()
+	select {
+	case <-rung:
+		return nil
+	case <-timer.C:
+		return errWait
+	}
+}
+
 // called reports whether a signal waits for a filter that holds something.
 func (p *pipe) called() bool {
 	_, _, resume, _ := p.side.callbacks()
@@ -222,8 +255,9 @@ func (p *pipe) holds() bool {
 	return false
 }
 
-// signals does what the wakers of holding filters say.
-func (p *pipe) signals() {
+// signals does what the wakers of holding filters say. why is the reason to
+// wait no longer; nil: none.
+func (p *pipe) signals(why error) {
 	_, _, resume, _ := p.side.callbacks()
 	for k := p.from; k < p.to && p.err == nil; k++ {
 		s := p.side.slot(k)
@@ -232,18 +266,58 @@ func (p *pipe) signals() {
 			continue
 		}
 		v, err := p.run.signalled(s, resume)
-		switch {
-		case v == Pause && err == nil:
+		if v == Pause && err == nil {
+			err = why
+		}
+		if v == Pause && err == nil {
+			p.through(h, k)
 			continue
-		case p.concluded(s, v, err):
+		}
+		s.unpark(p.side.request)
+		if p.concluded(s, v, err) {
 			return
 		}
+		part, last := h.let(), p.whole && h.paused
 		h.headers, h.paused = false, false
-		part := h.held.Data
-		h.held.Data = nil
-		if len(part) > 0 {
-			p.pass(k+1, part, false, false)
+		if len(part) > 0 || last {
+			p.rest(k, part, last)
 		}
+	}
+}
+
+// let takes what a filter lets go of.
+func (h *half) let() []byte {
+	part := h.held.Data
+	if len(h.held.Through) > 0 {
+		part = append(h.held.Through, part...)
+	}
+	if h.held.Ended {
+		part = h.held.Through
+	}
+	h.held.Data, h.held.Through = nil, nil
+	return part
+}
+
+// through passes on what a filter that pauses wants to go at once.
+func (p *pipe) through(h *half, k int) {
+	part, ended := h.held.Through, h.held.Ended
+	h.held.Through = nil
+	if ended {
+		h.held.Data, h.headers, h.paused = nil, false, false
+		p.end()
+	}
+	if len(part) > 0 || ended {
+		p.pass(k+1, part, ended)
+	}
+}
+
+// end gives up what is still to come of the body.
+func (p *pipe) end() {
+	p.whole = true
+	p.inner.Close()
+	if p.ahead != nil {
+		<-p.ahead.done
+		p.ahead = nil
 	}
 }
 
@@ -260,7 +334,7 @@ func (p *pipe) concluded(s *slot, v Verdict, err error) bool {
 	return true
 }
 
-func (p *pipe) trailer() *exchange.Header {
+func (p *pipe) trailers() *exchange.Header {
 	if p.side.request {
 		return &p.run.x.Request.Trailer
 	}
@@ -269,71 +343,95 @@ func (p *pipe) trailer() *exchange.Header {
 
 // pass runs one part through the body callbacks from a position on, and the
 // trailers after the last part.
-func (p *pipe) pass(from int, part []byte, eof, trailer bool) {
+func (p *pipe) pass(from int, part []byte, eof bool) {
 	for k := from; k < p.to; k++ {
 		s := p.side.slot(k)
 		if s.off || s.failed {
 			continue
 		}
-		var ended bool
-		if part, ended = p.one(s, part, eof, trailer); ended || len(part) == 0 && !eof {
+		var more bool
+		if part, more = p.one(k, s, part, eof); !more || len(part) == 0 && !eof {
 			return
 		}
 	}
 	p.store = append(p.store, part...)
 	p.out = p.store[len(p.store)-len(p.out)-len(part):]
+	if eof && p.err == nil {
+		p.err = io.EOF
+	}
 }
 
-// one makes the callbacks of one filter; it returns what the filter lets through.
-func (p *pipe) one(s *slot, part []byte, eof, trailer bool) (through []byte, ended bool) {
-	onBody, onTrailers, resume, _ := p.side.callbacks()
+// rest goes on after the body callback of the filter at k: its trailers, then
+// the filters after it.
+func (p *pipe) rest(k int, part []byte, eof bool) {
+	if !eof || p.trailersOf(p.side.slot(k)) {
+		p.pass(k+1, part, eof)
+	}
+}
+
+// one makes the callbacks of the filter at k; it returns what the filter lets
+// through. more is false if the filter keeps the rest, or ended the pipe.
+func (p *pipe) one(k int, s *slot, part []byte, eof bool) (through []byte, more bool) {
+	onBody, _, _, _ := p.side.callbacks()
 	h := p.side.half(s)
 	if s.callback&onBody != 0 && (len(part) > 0 || eof) {
-		if int64(len(h.held.Data)+len(part)) > s.entry.BodyBytes && len(h.held.Data) > 0 {
-			return nil, p.concluded(s, Continue, ErrBodyLimit)
+		size := int64(len(h.held.Data) + len(part))
+		if size > s.entry.BodyBytes && len(h.held.Data) > 0 {
+			p.concluded(s, Continue, ErrBodyLimit)
+			return nil, false
 		}
 		h.held.Data = append(h.held.Data, part...)
 		v, err := Continue, p.run.begin(s)
 		if err == nil {
-			v, err = p.call(s, &h.held, eof && !trailer)
+			v, err = p.call(s, &h.held, eof && !p.trailer)
 		}
-		if h.paused = v == Pause && err == nil; h.paused {
-			if !eof {
-				if int64(len(h.held.Data)) > s.entry.BodyBytes {
-					return nil, p.concluded(s, Continue, ErrBodyLimit)
-				}
-				return nil, false
-			}
-			if !trailer || s.callback&onTrailers == 0 {
-				v, err = p.run.settle(s, v, err, resume)
-			} else {
+		if eof && p.trailer && v == Pause && err == nil {
+			_, onTrailers, _, _ := p.side.callbacks()
+			if s.callback&onTrailers != 0 { // its trailers' callback decides
 				v = Continue
 			}
-			h.paused = false
+		}
+		h.paused = v == Pause && err == nil
+		if h.paused {
+			if !eof && size > s.entry.BodyBytes && len(h.held.Data) > 0 {
+				p.concluded(s, Continue, ErrBodyLimit)
+				return nil, false
+			}
+			p.through(h, k)
+			return nil, false
 		}
 		h.headers = false
 		if p.concluded(s, v, err) {
-			return nil, true
+			return nil, false
 		}
-		part = h.held.Data
-		h.held.Data = nil
+		if part = h.let(); h.held.Ended {
+			p.end()
+			h.held.Ended = false
+			p.pass(k+1, part, true)
+			return nil, false
+		}
 		if s.off {
-			return part, false
+			return part, true
 		}
 	}
-	if trailer && s.callback&onTrailers != 0 {
-		v, err := Continue, p.run.begin(s)
-		if err == nil && p.side.request {
-			v, err = s.stream.RequestTrailers()
-		} else if err == nil {
-			v, err = s.stream.ResponseTrailers()
-		}
-		v, err = p.run.settle(s, v, err, resume)
-		if p.concluded(s, v, err) {
-			return nil, true
-		}
+	return part, !eof || p.trailersOf(s)
+}
+
+// trailersOf makes the trailer callback of a filter, if it has one and there
+// are any; false: it ended the pipe.
+func (p *pipe) trailersOf(s *slot) bool {
+	_, onTrailers, resume, _ := p.side.callbacks()
+	if !p.trailer || s.callback&onTrailers == 0 || s.off || s.failed {
+		return true
 	}
-	return part, false
+	v, err := Continue, p.run.begin(s)
+	if err == nil && p.side.request {
+		v, err = s.stream.RequestTrailers()
+	} else if err == nil {
+		v, err = s.stream.ResponseTrailers()
+	}
+	v, err = p.run.settle(s, v, err, resume)
+	return !p.concluded(s, v, err)
 }
 
 func (p *pipe) call(s *slot, b *Buffer, end bool) (Verdict, error) {

@@ -258,3 +258,46 @@ func TestWhatATakerReadsMayFail(t *testing.T) {
 	}
 	b.run.Done()
 }
+
+func TestAFilterPassesPartsOnWhileItPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *Waker
+		parts := 0
+		b := newBed(config.Reject, &script{name: "a", onRBody: upper}, &script{name: "b", onResp: func(c *call) (Verdict, error) { w = c.w; return Continue, nil },
+			onRBody: func(_ *call, b *Buffer, end bool) (Verdict, error) {
+				parts++
+				b.Through, b.Data = append(b.Through, 'x'), nil
+				return Pause, nil
+			}})
+		b.run.Request(b.chain, []byte("/"))
+		b.x.Response.Body, b.x.Response.ContentLength = &slowBody{parts: []string{"abc", "de"}}, -1
+		b.run.Response()
+		b.run.ResponseBody()
+		go func() {
+			synctest.Wait() // for the reader, who waits for the end
+			w.Post(ResumeResponse)
+		}()
+		if got, err := io.ReadAll(b.x.Response.Body); string(got) != "XXX" || err != nil || parts != 3 {
+			t.Errorf("got %q, %v after %d parts; want XXX", got, err, parts)
+		}
+		b.run.Done()
+	})
+}
+
+func TestStopEndsAWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(config.Reject, &script{name: "a", onBody: func(*call, *Buffer, bool) (Verdict, error) { return Pause, nil }})
+		b.x.Request.Body, b.x.Request.ContentLength = &slowBody{parts: []string{"abc"}}, -1
+		b.run.Request(b.chain, []byte("/"))
+		b.run.RequestBody()
+		b.run.Sending()
+		go func() {
+			synctest.Wait()
+			b.x.Request.Body.(interface{ Stop() }).Stop()
+		}()
+		if _, err := io.ReadAll(b.x.Request.Body); err == nil || b.run.Err().Reason != "client-gone" {
+			t.Errorf("got %v, %v; want client-gone", err, b.run.Err())
+		}
+		b.run.Done()
+	})
+}

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,12 +33,13 @@ type Run struct {
 	x    *exchange.Exchange
 	wait time.Duration
 	bell bell
-	gone atomic.Bool // the client disconnected while the run waited
+	gone atomic.Bool // the client disconnected while the run waited, or the request's body is not wanted any more
 
 	// mu is held during filter calls, never while waiting for network or
 	// signals: the request's body may pass on another goroutine than the response.
 	mu      sync.Mutex
-	slots   []slot
+	slots   []*slot
+	spare   []*slot // kept from exchange to exchange
 	turns   []turn
 	reached int // slots that the request has come to; only they see the response
 	err     *exchange.Error
@@ -119,12 +121,12 @@ func (r *Run) Request(c *Chain, path []byte) Outcome {
 	first := len(r.slots)
 	for i := range c.entries {
 		e := &c.entries[i]
-		r.slots = append(r.slots, slot{entry: e, callback: e.Filter.Callbacks(), off: e.excepted(r.x, path)})
+		r.slots = append(r.slots, r.slot(e, path))
 	}
 	end := r.x.Request.Body == nil
 	for i := first; i < len(r.slots); i++ {
 		r.reached = i + 1
-		s := &r.slots[i]
+		s := r.slots[i]
 		if s.off || s.callback&OnRequestHeaders == 0 {
 			continue
 		}
@@ -133,6 +135,16 @@ func (r *Run) Request(c *Chain, path []byte) Outcome {
 		}
 	}
 	return Passed
+}
+
+// slot returns a filter's place in this exchange.
+func (r *Run) slot(e *Entry, path []byte) *slot {
+	s := &slot{}
+	if n := len(r.spare); n > 0 {
+		s, r.spare = r.spare[n-1], r.spare[:n-1]
+	}
+	*s = slot{entry: e, callback: e.Filter.Callbacks(), off: e.excepted(r.x, path)}
+	return s
 }
 
 // headers makes the header callback of one filter in one direction.
@@ -187,8 +199,10 @@ func (r *Run) settle(s *slot, v Verdict, err error, resume Signal) (Verdict, err
 		return v, err
 	}
 	defer s.unpark(resume == ResumeRequest)
-	stop := r.x.Client.Watch(r.clientGone)
-	defer stop()
+	if !r.sending || resume == ResumeResponse { // else the upstream watches
+		stop := r.x.Client.Watch(r.clientGone)
+		defer stop()
+	}
 	timer := time.NewTimer(r.wait)
 	defer timer.Stop()
 	for {
@@ -260,10 +274,8 @@ func (r *Run) conclude(s *slot, v Verdict, err error, phase exchange.Phase) Outc
 }
 
 func (r *Run) index(s *slot) int {
-	for i := range r.slots {
-		if &r.slots[i] == s {
-			return i
-		}
+	if i := slices.Index(r.slots, s); i >= 0 {
+		return i
 	}
 	panic("BUG: a filter that is not of this run")
 }
@@ -367,8 +379,8 @@ func (r *Run) Replace(l *exchange.Local) {
 	p.Header.Reset()
 	p.Trailer.Reset()
 	r.sides[1].used, r.sides[1].next = 0, 0
-	for i := range r.slots {
-		r.slots[i].response = half{}
+	for _, s := range r.slots {
+		s.response = half{}
 	}
 	for _, f := range l.Header.Fields() {
 		p.Header.Add(f.Name, f.Value)
@@ -387,7 +399,7 @@ func (r *Run) Response() Outcome {
 	defer r.mu.Unlock()
 	for i := r.reached - 1; i >= 0; i-- {
 		r.passTurns(i + 1)
-		s := &r.slots[i]
+		s := r.slots[i]
 		if s.off || s.failed || s.callback&OnResponseHeaders == 0 {
 			continue
 		}
@@ -408,10 +420,13 @@ func (r *Run) Done() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := len(r.slots) - 1; i >= 0; i-- {
-		if s := &r.slots[i]; s.stream != nil {
+		s := r.slots[i]
+		if s.stream != nil {
 			s.stream.Done()
 		}
+		*s = slot{}
 	}
+	r.spare = append(r.spare, r.slots...)
 	clear(r.slots)
 	r.slots = r.slots[:0]
 	r.x, r.err = nil, nil

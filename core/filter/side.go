@@ -37,9 +37,9 @@ func (d *side) settle() {
 // slot returns the filter at a position.
 func (d *side) slot(position int) *slot {
 	if d.request {
-		return &d.run.slots[position]
+		return d.run.slots[position]
 	}
-	return &d.run.slots[d.run.reached-1-position]
+	return d.run.slots[d.run.reached-1-position]
 }
 
 // half is what a direction keeps of a slot.

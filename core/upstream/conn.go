@@ -89,6 +89,9 @@ const uploadGrace = 50 * time.Millisecond
 // request's body.
 type bodyStopper interface{ StopBody() }
 
+// bodyWaiter is a request's body that may wait for something else than bytes.
+type bodyWaiter interface{ Stop() }
+
 // upload sends a request's body on its own goroutine.
 type upload struct {
 	c    *conn
@@ -140,6 +143,9 @@ func (u *upload) abort() {
 	u.c.h.Close()
 	if s, ok := u.x.Client.(bodyStopper); ok {
 		s.StopBody()
+	}
+	if b, ok := u.x.Request.Body.(bodyWaiter); ok {
+		b.Stop()
 	}
 	<-u.done
 }

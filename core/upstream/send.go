@@ -208,14 +208,15 @@ func (c *conn) fail(x *exchange.Exchange, err error) *exchange.Error {
 	c.h.Close()
 	replayable := x.Request.Body == nil
 	if u := c.up; u != nil {
+		failed := u.failed.Load() // by itself, not because it is aborted
 		u.abort()
 		c.up = nil
 		var cause *exchange.Error
-		if u.failed.Load() && errors.As(u.err, &cause) {
+		if failed && errors.As(u.err, &cause) {
 			c.endpoint.drop(c)
 			return cause
 		}
-		if u.failed.Load() {
+		if failed {
 			c.endpoint.drop(c)
 			return fault(exchange.SideClient, 400, "request-body", u.err)
 		}
