@@ -100,7 +100,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	}
 	p.plugins = plugin.New(plugin.Options{
 		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics,
-		ABIs: []plugin.ABI{proxyWasm{proxywasm.New(log.Named("guest"), p.metrics)}},
+		ABIs: []plugin.ABI{proxyWasm{proxywasm.New(proxywasm.Options{Log: log.Named("guest"), Metrics: p.metrics})}},
 	})
 	p.groups = upstream.New(log.Named("upstream"), p.metrics, upstream.NetDialer{})
 	var accessLog proxy.Log

@@ -71,6 +71,30 @@ type Filter struct {
 	OnError OnError
 	Limits  Limits
 	Except  []Except
+	// RootID chooses the plugin's root context; VMID names the state that filters
+	// of a namespace share, empty: the filter's own; VMConfig is what
+	// proxy_on_vm_start gets (Proxy-Wasm).
+	RootID, VMID string
+	VMConfig     []byte
+	HeaderStop   HeaderStop
+	// Egress lists what calls out may reach beside the namespace's own Services.
+	Egress []Egress
+}
+
+// HeaderStop says what PAUSE in a header callback holds back (Proxy-Wasm).
+type HeaderStop uint8
+
+// The choices.
+const (
+	HeaderStopDefault HeaderStop = iota // by ABI: all, and headers for 0.2.100
+	HeaderStopAll                       // headers and body
+	HeaderStopHeaders                   // the headers; body callbacks are made
+)
+
+// Egress is one destination that a plugin may call.
+type Egress struct {
+	Hostname string // "name" or "*.domain"
+	Ports    []uint16
 }
 
 // ID returns part/name, as reports say it.

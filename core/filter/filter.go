@@ -43,6 +43,8 @@ const (
 	// no body and no trailer callbacks. What a Read fails with is to be the
 	// callback's error, wrapped or not.
 	TakesBodies
+	// OnConnection: the filter is a ConnFilter.
+	OnConnection
 )
 
 // Filter is one configured use of a plugin in its compiled, running form. It
@@ -72,6 +74,25 @@ type Stream interface {
 	ResponseTrailers() (Verdict, error)
 	// Done ends it (on_done, on_log, on_delete). The exchange is complete and
 	// readable, not writable; afterwards the stream holds no pointer to it.
+	Done()
+}
+
+// ConnFilter is a Filter that has callbacks for raw connections.
+type ConnFilter interface {
+	// BeginConn makes the filter's part in a raw connection, as Begin.
+	BeginConn(c *exchange.Conn, w *Waker) (ConnStream, error)
+}
+
+// ConnStream is a filter's part in a raw connection. Calls, verdicts and errors
+// are as a Stream's; the request's direction is the one from the client
+// (downstream) to the upstream. Respond and Hold are never returned.
+type ConnStream interface {
+	NewConnection() (Verdict, error)
+	// Data sees b, all bytes held back so far in this direction and the new
+	// part. end says that this side sends no more.
+	Data(downstream bool, b *Buffer, end bool) (Verdict, error)
+	// Closed says that one side's connection is closed; remote: by the peer.
+	Closed(downstream, remote bool) error
 	Done()
 }
 

@@ -242,12 +242,14 @@ func (r *Run) signalled(s *slot, resume Signal) (Verdict, error) {
 	case signals&Abort != 0:
 		return Reset, nil
 	case signals&Answer != 0:
-		if a, ok := s.stream.(Answerer); ok {
-			a.Answer()
+		if a, ok := s.stream.(Answerer); ok && a.Answer() {
 			return Respond, nil
 		}
-	case signals&resume != 0:
-		return Continue, nil
+		fallthrough
+	default:
+		if signals&resume != 0 {
+			return Continue, nil
+		}
 	}
 	return Pause, nil
 }

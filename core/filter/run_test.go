@@ -77,8 +77,9 @@ func (c *call) ResponseBody(b *Buffer, end bool) (Verdict, error) { return c.onR
 func (c *call) RequestTrailers() (Verdict, error)                 { c.note("request trailers"); return Continue, nil }
 func (c *call) ResponseTrailers() (Verdict, error)                { c.note("response trailers"); return Continue, nil }
 func (c *call) Done()                                             { c.note("done") }
-func (c *call) Answer() {
+func (c *call) Answer() bool {
 	c.x.Local.Status, c.x.Local.Body = 403, []byte("late")
+	return true
 }
 
 // client is the client's side; gone is set while somebody watches.

@@ -65,7 +65,9 @@ type Waker struct {
 // called after the stream's Done returned.
 func (w *Waker) Post(s Signal) {
 	w.pending.Or(uint32(s))
-	w.bell.ring()
+	if w.bell != nil { // nobody waits for a Waker of its own
+		w.bell.ring()
+	}
 }
 
 // Take returns the pending signals of those in mask. It clears them, but
@@ -87,5 +89,5 @@ type Deliverer interface{ Deliver() error }
 
 // Answerer is a Stream that can answer while it is paused, from a goroutine
 // that is not the exchange's. Answer fills exchange.Local and is called by the
-// exchange's goroutine after the signal Answer.
-type Answerer interface{ Answer() }
+// exchange's goroutine after the signal Answer; false: it was given before.
+type Answerer interface{ Answer() bool }

@@ -30,8 +30,19 @@ type Budget struct {
 	Exchange *int64 // of all calls of one filter in one exchange; reduced by what the call spends; nil: no bound
 }
 
-// Func is an exported function of an instance.
-type Func struct{ f api.Function }
+// Func is an exported function of an instance. Its handle, which costs more
+// than 10 KiB, is made when it is first called.
+type Func struct {
+	name string
+	f    api.Function
+}
+
+func (f *Func) call(i *Instance, stack []uint64) error {
+	if f.f == nil {
+		f.f = i.module.ExportedFunction(f.name)
+	}
+	return f.f.CallWithStack(i, stack)
+}
 
 // Instance is one running copy of a module. Everything but Lock, Alive, Hold
 // and Drop is for whoever holds its lock. It is the context.Context of the
@@ -96,8 +107,8 @@ func (i *Instance) Func(name string) *Func {
 		return f
 	}
 	var f *Func
-	if exported := i.module.ExportedFunction(name); exported != nil {
-		f = &Func{exported}
+	if _, ok := i.pool.module.exports[name]; ok {
+		f = &Func{name: name}
 	}
 	i.funcs[name] = f
 	return f
@@ -115,7 +126,7 @@ func (i *Instance) Call(f *Func, b *Budget, stack []uint64) error {
 		total = min(total, *b.Exchange)
 	}
 	i.begin(total)
-	err := f.f.CallWithStack(i, stack)
+	err := f.call(i, stack)
 	spent := i.end()
 	if b.Exchange != nil {
 		*b.Exchange -= spent
@@ -129,7 +140,7 @@ func (i *Instance) Call(f *Func, b *Budget, stack []uint64) error {
 // nested is a call from within a host function.
 func (i *Instance) nested(f *Func, stack []uint64) error {
 	i.depth++
-	err := f.f.CallWithStack(i, stack)
+	err := f.call(i, stack)
 	i.depth--
 	if err != nil {
 		if i.failure == nil {

@@ -1,38 +1,56 @@
 package proxywasm
 
-// Buffers of Proxy-Wasm (proxy_buffer_type_t) that this host has; the others
-// belong to TCP and to calls out.
+import "penstock.dev/penstock/core/filter"
+
+// Buffers of Proxy-Wasm (proxy_buffer_type_t).
 const (
-	bufferRequestBody   = 0
-	bufferResponseBody  = 1
-	bufferVMConfig      = 6
-	bufferPluginConfig  = 7
-	lastKnownBufferType = 9
+	bufferRequestBody  = 0
+	bufferResponseBody = 1
+	bufferDownstream   = 2
+	bufferUpstream     = 3
+	bufferCallBody     = 4
+	bufferGRPCMessage  = 5
+	bufferVMConfig     = 6
+	bufferPluginConfig = 7
+	bufferForeign      = 8
+	bufferRedis        = 9
 )
 
-// buffer returns the bytes of a buffer; s is set for a body, which can be
-// changed.
-func (v *vm) buffer(kind uint32) (data []byte, s *stream, status uint32) {
+// buffer returns the bytes of a buffer; of a body, which can be changed, also
+// where they are.
+func (v *vm) buffer(kind uint32) (data []byte, body *filter.Buffer, status uint32) {
 	switch kind {
-	case bufferRequestBody, bufferResponseBody:
-		s = v.reach()
-		want := phaseRequestBody
-		if kind == bufferResponseBody {
-			want = phaseResponseBody
-		}
-		if s == nil || s.phase != want || s.buffer == nil {
+	case bufferRequestBody, bufferResponseBody, bufferDownstream, bufferUpstream:
+		way := uint8(kind & 1)
+		s := v.reach(way)
+		raw := kind >= bufferDownstream
+		if s == nil || s.done || raw != (s.x == nil) || s.ways[way].stage != stageBody || s.ways[way].buffer == nil {
 			return nil, nil, statusNotFound
 		}
-		return s.buffer.Data, s, statusOK
+		return s.ways[way].buffer.Data, s.ways[way].buffer, statusOK
 	case bufferVMConfig:
-		return nil, nil, statusOK
+		return v.f.config.VMConfig, nil, statusOK
 	case bufferPluginConfig:
 		return v.f.config.Config, nil, statusOK
-	}
-	if kind > lastKnownBufferType {
+	case bufferCallBody:
+		data = v.in.body
+		if v.in.headers == nil {
+			return nil, nil, statusNotFound
+		}
+		return data, nil, statusOK
+	case bufferGRPCMessage:
+		data = v.in.message
+	case bufferForeign:
+		data = v.in.foreign
+	case bufferRedis:
+		data = v.in.redis
+	default:
 		return nil, nil, statusBadArgument
 	}
-	return nil, nil, statusNotFound
+	if data == nil {
+		return nil, nil, statusNotFound
+	}
+	return data, nil, statusOK
 }
 
 func (f *Filter) bufferImports() map[string]hostFunc {
@@ -47,6 +65,9 @@ func getBuffer(v *vm, p []uint64) uint32 {
 	data, _, status := v.buffer(u(p[0]))
 	if status != statusOK {
 		return status
+	}
+	if uint64(u(p[1]))+uint64(u(p[2])) > 1<<32 && u(p[2]) != 1<<32-1 {
+		return statusBadArgument // but "all of it" may be written as the largest number
 	}
 	start := min(uint64(u(p[1])), uint64(len(data)))
 	end := min(start+uint64(u(p[2])), uint64(len(data)))
@@ -67,11 +88,11 @@ func bufferStatus(v *vm, p []uint64) uint32 {
 // setBuffer replaces length bytes from start on: at 0 with length 0 it
 // prepends, at or beyond the end it appends.
 func (f *Filter) setBuffer(v *vm, p []uint64) uint32 {
-	data, s, status := v.buffer(u(p[0]))
+	data, body, status := v.buffer(u(p[0]))
 	if status != statusOK {
 		return status
 	}
-	if s == nil {
+	if body == nil {
 		return statusBadArgument
 	}
 	insert, ok := v.read(p[3], p[4])
@@ -86,6 +107,6 @@ func (f *Filter) setBuffer(v *vm, p []uint64) uint32 {
 	}
 	out := make([]byte, 0, size)
 	out = append(append(append(out, data[:start]...), insert...), data[end:]...)
-	s.buffer.Data = out
+	body.Data = out
 	return statusOK
 }

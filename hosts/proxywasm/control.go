@@ -2,10 +2,6 @@ package proxywasm
 
 import (
 	"bytes"
-	"encoding/binary"
-	"encoding/json"
-	"io"
-	"slices"
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
@@ -13,9 +9,11 @@ import (
 
 // Streams of Proxy-Wasm (proxy_stream_type_t).
 const (
-	streamRequest  = 0
-	streamResponse = 1
-	lastStream     = 3
+	streamRequest    = 0
+	streamResponse   = 1
+	streamDownstream = 2
+	streamUpstream   = 3
+	lastStream       = 3
 )
 
 // Bounds on a local response.
@@ -49,58 +47,67 @@ func (f *Filter) controlImports() map[string]hostFunc {
 			v.effective = s
 			return statusOK
 		}},
-		"proxy_done":                  {0, func(*vm, []uint64) uint32 { return statusNotFound }},
+		"proxy_done": {0, func(v *vm, _ []uint64) uint32 {
+			if !v.doneAsked || v.released {
+				return statusNotFound
+			}
+			v.released = true
+			return statusOK
+		}},
 		"proxy_call_foreign_function": {6, f.foreign},
 	}
 }
 
-// resume undoes a Pause: within the callback it wins over the action; for a
-// parked stream it wakes its exchange.
+// target returns the stream and direction that a stream type means.
+func (v *vm) target(kind uint32) (s *stream, way uint8, status uint32) {
+	if kind > lastStream {
+		return nil, wayNone, statusBadArgument
+	}
+	s = v.effective
+	if s == nil || s.done {
+		return nil, wayNone, statusBadArgument
+	}
+	if raw := s.x == nil; raw != (kind >= streamDownstream) {
+		return nil, wayNone, statusUnimplemented
+	}
+	if kind == streamRequest || kind == streamDownstream {
+		return s, wayRequest, statusOK
+	}
+	return s, wayResponse, statusOK
+}
+
+// resume undoes a Pause: within the callback it wins over the action; else it
+// wakes the exchange, if that waits.
 func (v *vm) resume(kind uint32) uint32 {
-	if kind > streamResponse {
-		if kind <= lastStream {
-			return statusUnimplemented
-		}
-		return statusBadArgument
+	s, way, status := v.target(kind)
+	switch {
+	case status != statusOK:
+		return status
+	case s == v.current && s.now == way:
+		s.ways[way].resumed = true
+	case s.ways[way].waits():
+		s.w.Post(resumeOf(way))
 	}
-	s := v.effective
-	if s == nil || s.x == nil {
-		return statusBadArgument
-	}
-	if s == v.current {
-		s.resumed = true
-		return statusOK
-	}
-	signal := filter.ResumeRequest
-	if kind == streamResponse {
-		signal = filter.ResumeResponse
-	}
-	s.w.Post(signal)
 	return statusOK
 }
 
 func closeStream(v *vm, p []uint64) uint32 {
-	if kind := u(p[0]); kind > lastStream {
-		return statusBadArgument
-	} else if kind > streamResponse {
-		return statusUnimplemented
-	}
-	s := v.effective
-	if s == nil || s.x == nil {
-		return statusBadArgument
-	}
-	if s == v.current {
+	s, _, status := v.target(u(p[0]))
+	switch {
+	case status != statusOK:
+		return status
+	case s == v.current:
 		s.reset = true
-		return statusOK
+	default:
+		s.w.Post(filter.Abort)
 	}
-	s.w.Post(filter.Abort)
 	return statusOK
 }
 
 // sendLocalResponse keeps the guest's answer; a second one replaces nothing.
 func sendLocalResponse(v *vm, p []uint64) uint32 {
-	s := v.reach()
-	if s == nil || s.answer != nil || !answerable(s.phase) {
+	s := v.effective
+	if s == nil || s.answer != nil || !s.answerable() {
 		return statusBadArgument
 	}
 	details, ok := v.read(p[1], p[2])
@@ -135,100 +142,15 @@ func sendLocalResponse(v *vm, p []uint64) uint32 {
 	return statusOK
 }
 
-// answerable: until the response's head has left.
-func answerable(p phase) bool { return p >= phaseRequestHeaders && p <= phaseResponseHeaders }
-
-// maxForeign bounds the arguments of a foreign function, in bytes.
-const maxForeign = 64 << 10
-
-// foreign calls a function that is not part of the ABI.
-func (f *Filter) foreign(v *vm, p []uint64) uint32 {
-	name, ok := v.read(p[0], p[1])
-	args, ok2 := v.read(p[2], p[3])
-	if !ok || !ok2 {
-		return statusInvalidMemory
+// answerable: until the response's head has left, while a callback of the
+// stream runs or it waits.
+func (s *stream) answerable() bool {
+	if s.x == nil || s.done || s.ways[wayRequest].stage == stageNone && s.ways[wayResponse].stage == stageNone {
+		return false
 	}
-	var result []byte
-	status := statusNotFound
-	switch string(name) {
-	case "penstock.set_consumer":
-		status = f.setConsumer(v, args)
-	case "penstock.set_callbacks":
-		status = f.setCallbacks(v, args)
-	case "get_log_level":
-		status = statusOK
-		result = binary.LittleEndian.AppendUint32(nil, f.log.level())
-	case "clear_route_cache":
-		status = statusOK
+	response := &s.ways[wayResponse]
+	if response.stage != stageNone {
+		return response.headers && (s.v.current == s && s.now == wayResponse || response.waits())
 	}
-	if status != statusOK || u(p[4]) == 0 || u(p[5]) == 0 { // the caller does not want a result
-		return status
-	}
-	return v.give(result, p[4], p[5])
-}
-
-// callbackDone is the bit of penstock.set_callbacks for proxy_on_done and
-// proxy_on_log; the others are filter.Callbacks.
-const callbackDone = 1 << 6
-
-// setCallbacks takes the callbacks that a plugin has use for with its
-// configuration, 32 bits little endian: the others are not made, so that a body
-// nobody looks at is not held up. Only while the plugin starts; it can take
-// callbacks away, never add one.
-func (f *Filter) setCallbacks(v *vm, args []byte) uint32 {
-	if !v.starting || len(args) != 4 {
-		return statusBadArgument
-	}
-	if !f.started {
-		wanted := binary.LittleEndian.Uint32(args)
-		f.callbacks &= filter.Callbacks(wanted)
-		f.quiet = wanted&callbackDone == 0
-	}
-	return statusOK
-}
-
-// setConsumer says who sent the request: JSON {name, groups}.
-func (f *Filter) setConsumer(v *vm, args []byte) uint32 {
-	if !f.granted("consumer") {
-		return statusInternal
-	}
-	s := v.reach()
-	if s == nil || s.phase > phaseRequestTrailers {
-		return statusBadArgument
-	}
-	c, known := v.consumers[string(args)]
-	if !known {
-		var ok bool
-		if c, ok = parseConsumer(args); !ok {
-			return statusBadArgument
-		}
-		if len(v.consumers) >= maxConsumers {
-			clear(v.consumers)
-		}
-		v.consumers[string(args)] = c
-	}
-	s.x.Consumer = c
-	return statusOK
-}
-
-// maxConsumers bounds the consumers whose JSON an instance remembers.
-const maxConsumers = 1024
-
-func parseConsumer(args []byte) (exchange.Consumer, bool) {
-	var c struct {
-		Name   string   `json:"name"`
-		Groups []string `json:"groups"`
-	}
-	d := json.NewDecoder(bytes.NewReader(args))
-	d.DisallowUnknownFields()
-	if len(args) > maxForeign || d.Decode(&c) != nil {
-		return exchange.Consumer{}, false
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return exchange.Consumer{}, false
-	}
-	if !isPrintable(c.Name) || len(c.Groups) > 64 || slices.ContainsFunc(c.Groups, func(g string) bool { return !isPrintable(g) }) {
-		return exchange.Consumer{}, false
-	}
-	return exchange.Consumer{Name: c.Name, Groups: c.Groups}, true
+	return s.v.current == s || s.ways[wayRequest].waits()
 }

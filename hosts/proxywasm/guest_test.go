@@ -116,7 +116,7 @@ func start(tb testing.TB, wasm []byte, change func(*config.Filter), grant ...str
 	if change != nil {
 		change(c)
 	}
-	b := &bed{abi: New(zap.NewNop(), m), engine: e}
+	b := &bed{abi: New(Options{Log: zap.NewNop(), Metrics: m, NodeID: "node-1"}), engine: e}
 	b.f, b.err = b.abi.Start(tb.Context(), module, c, grant)
 	tb.Cleanup(func() {
 		if b.f != nil {
@@ -252,6 +252,24 @@ type hand struct {
 	v  *vm
 }
 
+// phase is which callback a test is in.
+type phase struct {
+	way   uint8
+	stage stage
+	done  bool
+}
+
+var (
+	phaseRequestHeaders   = phase{wayRequest, stageHeaders, false}
+	phaseRequestBody      = phase{wayRequest, stageBody, false}
+	phaseRequestTrailers  = phase{wayRequest, stageTrailers, false}
+	phaseResponseHeaders  = phase{wayResponse, stageHeaders, false}
+	phaseResponseBody     = phase{wayResponse, stageBody, false}
+	phaseResponseTrailers = phase{wayResponse, stageTrailers, false}
+	phaseDone             = phase{wayNone, stageNone, true}
+	phases                = []phase{phaseRequestHeaders, phaseRequestBody, phaseRequestTrailers, phaseResponseHeaders, phaseResponseBody, phaseResponseTrailers, phaseDone}
+)
+
 // within runs f as a guest's callback in that phase.
 func within(tb testing.TB, b *bed, x *exchange.Exchange, p phase, f func(h *hand)) {
 	tb.Helper()
@@ -266,9 +284,16 @@ func within(tb testing.TB, b *bed, x *exchange.Exchange, p phase, f func(h *hand
 	if err := s.i.Lock(); err != nil {
 		tb.Fatal(err)
 	}
-	s.phase, s.buffer = p, &filter.Buffer{Data: []byte("0123456789")}
+	s.now, s.done = p.way, p.done
+	if p.way != wayNone {
+		if p.way == wayResponse {
+			s.ways[wayRequest].headers = false
+		}
+		s.ways[p.way] = way{stage: p.stage, headers: p.stage == stageHeaders, buffer: &filter.Buffer{Data: []byte("0123456789")}}
+	}
 	f(&hand{tb, s, s.v})
 	s.v.current, s.v.effective = nil, nil
+	s.now, s.done = wayNone, false
 	s.i.Unlock()
 	s.Done()
 }
@@ -408,7 +433,7 @@ func TestBuffers(t *testing.T) {
 				if status := h.call("proxy_set_buffer_bytes", bufferRequestBody, test.start, test.size, p, n); status != statusOK {
 					t.Fatalf("got %d", status)
 				}
-				if got := string(h.s.buffer.Data); got != test.want {
+				if got := string(h.s.ways[wayRequest].buffer.Data); got != test.want {
 					t.Errorf("got %q; want %q", got, test.want)
 				}
 				if status := h.call("proxy_get_buffer_bytes", bufferResponseBody, 0, 10, 8, 12); status != statusNotFound {
@@ -464,10 +489,13 @@ func TestLocalResponseAndConsumer(t *testing.T) {
 		if status := h.call("proxy_call_foreign_function", p, n, 0, 0, 0, 0); status != statusNotFound {
 			t.Errorf("an unknown function: got %d", status)
 		}
-		for _, later := range []string{"proxy_http_call", "proxy_redis_call", "proxy_nobody_knows"} {
+		for _, later := range []string{"proxy_redis_call", "proxy_nobody_knows"} {
 			if status := h.call(later); status != statusUnimplemented {
 				t.Errorf("%s: got %d; want UNIMPLEMENTED", later, status)
 			}
+		}
+		if status := h.call("proxy_http_call"); status != statusInternal {
+			t.Errorf("a call out without the capability: got %d; want %d", status, statusInternal)
 		}
 	})
 }
@@ -531,7 +559,7 @@ func FuzzHostCalls(f *testing.F) {
 	f.Fuzz(func(t *testing.T, function, p byte, a0, a1, a2, a3, a4, a5 uint32, memory []byte) {
 		x := newExchange()
 		x.Response.Status = 200
-		within(t, b, x, phase(p%byte(phaseDone+1)), func(h *hand) {
+		within(t, b, x, phases[int(p)%len(phases)], func(h *hand) {
 			for i, at := range []uint32{0, 100, 200, 300, 2000} {
 				h.s.i.Memory().Write(at+uint32(i), memory[:min(len(memory), 1<<10)])
 			}

@@ -36,6 +36,7 @@ type guestLog struct {
 	second int64
 	count  int
 	lost   int
+	said   map[string]bool // what is said once
 }
 
 func newGuestLog(log *zap.Logger, c *config.Filter) *guestLog {
@@ -91,5 +92,28 @@ func (g *guestLog) level() uint32 {
 func (g *guestLog) failure(where string, err error) {
 	if g.admit() {
 		g.log.Warn("plugin failed", zap.String("call", where), zap.Error(err))
+	}
+}
+
+// once logs a warning the first time only.
+func (g *guestLog) once(key, text string) {
+	g.mu.Lock()
+	said := g.said[key]
+	if !said {
+		if g.said == nil {
+			g.said = map[string]bool{}
+		}
+		g.said[key] = true
+	}
+	g.mu.Unlock()
+	if !said {
+		g.log.Warn(text, zap.String("capability", key))
+	}
+}
+
+// refusedCall logs a call out that was not begun.
+func (g *guestLog) refusedCall(upstream string, err error) {
+	if g.admit() {
+		g.log.Warn("a plugin's call was refused", zap.String("upstream", strings.ToValidUTF8(upstream, "\uFFFD")), zap.Error(err))
 	}
 }

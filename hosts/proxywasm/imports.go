@@ -13,6 +13,12 @@ type hostFunc struct {
 	f      func(v *vm, p []uint64) uint32
 }
 
+// earlyFuncs work before proxy_on_vm_start; the others answer INTERNAL_FAILURE
+// until then (Proxy-Wasm, life cycle).
+var earlyFuncs = map[string]bool{
+	"proxy_log": true, "proxy_get_log_level": true, "proxy_get_current_time_nanoseconds": true, "proxy_set_effective_context": true,
+}
+
 // u truncates a parameter: the upper half of an i32 is undefined.
 func u(p uint64) uint32 { return uint32(p) }
 
@@ -21,7 +27,7 @@ func u(p uint64) uint32 { return uint32(p) }
 // the sandbox, whose stub answers UNIMPLEMENTED.
 func (f *Filter) imports() func(sandbox.Import) sandbox.HostFunc {
 	table := map[string]hostFunc{}
-	for _, part := range []map[string]hostFunc{f.mapImports(), f.bufferImports(), f.controlImports(), f.stateImports(), laterImports()} {
+	for _, part := range []map[string]hostFunc{f.mapImports(), f.bufferImports(), f.controlImports(), f.stateImports(), f.callImports()} {
 		for name, h := range part {
 			table[name] = h
 		}
@@ -46,10 +52,10 @@ func (f *Filter) imports() func(sandbox.Import) sandbox.HostFunc {
 		if !ok || len(imp.Type.Params) != h.params {
 			return nil
 		}
-		result := len(imp.Type.Results) == 1
+		result, early := len(imp.Type.Results) == 1, earlyFuncs[imp.Name]
 		return func(i *sandbox.Instance, stack []uint64) {
 			status := statusInternal
-			if v, ok := i.Data.(*vm); ok { // a start section runs before there is one
+			if v, ok := i.Data.(*vm); ok && (early || !v.early) { // a start section runs before there is one
 				status = h.f(v, stack)
 			}
 			if result {
@@ -59,19 +65,33 @@ func (f *Filter) imports() func(sandbox.Import) sandbox.HostFunc {
 	}
 }
 
-// laterImports link and answer UNIMPLEMENTED.
-func laterImports() map[string]hostFunc {
-	later := func(*vm, []uint64) uint32 { return statusUnimplemented }
-	table := map[string]hostFunc{}
-	for name, params := range map[string]int{
-		"proxy_http_call": 10, "proxy_grpc_call": 12, "proxy_grpc_stream": 9, "proxy_grpc_send": 4, "proxy_grpc_cancel": 1, "proxy_grpc_close": 1,
-		"proxy_register_shared_queue": 3, "proxy_resolve_shared_queue": 5, "proxy_enqueue_shared_queue": 3, "proxy_dequeue_shared_queue": 3,
-		"proxy_get_status": 3, "proxy_redis_init": 7, "proxy_redis_call": 5, "proxy_inject_encoded_data_to_filter_chain": 3,
-		"proxy_get_upstream_hosts": 2, "proxy_set_upstream_override_host": 2,
-	} {
-		table[name] = hostFunc{params, later}
+// callImports are calls out, queues, and what vendors add.
+func (f *Filter) callImports() map[string]hostFunc {
+	unimplemented := func(*vm, []uint64) uint32 { return statusUnimplemented }
+	return map[string]hostFunc{
+		"proxy_http_call":                  {10, f.httpCall},
+		"proxy_get_status":                 {3, getStatus},
+		"proxy_grpc_call":                  {12, f.grpcCall},
+		"proxy_grpc_stream":                {9, f.grpcStream},
+		"proxy_grpc_send":                  {4, grpcSend},
+		"proxy_grpc_cancel":                {1, grpcCancel},
+		"proxy_grpc_close":                 {1, grpcClose},
+		"proxy_register_shared_queue":      {3, f.registerQueue},
+		"proxy_resolve_shared_queue":       {5, f.resolveQueue},
+		"proxy_enqueue_shared_queue":       {3, f.enqueue},
+		"proxy_dequeue_shared_queue":       {3, f.dequeue},
+		"proxy_redis_init":                 {7, unimplemented},
+		"proxy_redis_call":                 {5, unimplemented},
+		"proxy_get_upstream_hosts":         {2, unimplemented},
+		"proxy_set_upstream_override_host": {2, unimplemented},
+		"proxy_inject_encoded_data_to_filter_chain": {3, func(v *vm, p []uint64) uint32 {
+			data, ok := v.read(p[0], p[1])
+			if !ok {
+				return statusInvalidMemory
+			}
+			return v.inject(data, u(p[2]) != 0)
+		}},
 	}
-	return table
 }
 
 // read returns guest memory; the view is valid until the guest runs again.
@@ -131,15 +151,20 @@ func (f *Filter) stateImports() map[string]hostFunc {
 			v.setTick(time.Duration(u(p[0])) * time.Millisecond)
 			return statusOK
 		}},
-		"proxy_get_configuration": {2, func(v *vm, p []uint64) uint32 { return v.give(f.config.Config, p[0], p[1]) }},
-		"proxy_get_shared_data":   {5, f.getShared},
-		"proxy_set_shared_data":   {5, f.setShared},
-		"proxy_define_metric":     {4, f.defineMetric},
-		"proxy_increment_metric":  {2, f.incrementMetric},
-		"proxy_record_metric":     {2, f.recordMetric},
-		"proxy_get_metric":        {2, f.getMetric},
-		"proxy_get_property":      {4, f.getProperty},
-		"proxy_set_property":      {4, f.setProperty},
+		"proxy_get_configuration": {2, func(v *vm, p []uint64) uint32 {
+			if v.vmStart {
+				return v.give(f.config.VMConfig, p[0], p[1])
+			}
+			return v.give(f.config.Config, p[0], p[1])
+		}},
+		"proxy_get_shared_data":  {5, f.getShared},
+		"proxy_set_shared_data":  {5, f.setShared},
+		"proxy_define_metric":    {4, f.defineMetric},
+		"proxy_increment_metric": {2, f.incrementMetric},
+		"proxy_record_metric":    {2, f.recordMetric},
+		"proxy_get_metric":       {2, f.getMetric},
+		"proxy_get_property":     {4, f.getProperty},
+		"proxy_set_property":     {4, f.setProperty},
 	}
 }
 

@@ -7,12 +7,16 @@ import (
 	"penstock.dev/penstock/core/exchange"
 )
 
-// Maps of Proxy-Wasm (proxy_map_type_t); the others belong to calls out.
+// Maps of Proxy-Wasm (proxy_map_type_t).
 const (
 	mapRequestHeaders   = 0
 	mapRequestTrailers  = 1
 	mapResponseHeaders  = 2
 	mapResponseTrailers = 3
+	mapGRPCInitial      = 4
+	mapGRPCTrailing     = 5
+	mapCallHeaders      = 6
+	mapCallTrailers     = 7
 )
 
 // How many pseudo header fields a head has.
@@ -37,59 +41,80 @@ var (
 
 // view is a map as a guest reaches it in this moment.
 type view struct {
-	s        *stream
+	s        *stream // nil: a map of a call out, which nobody writes
 	h        *exchange.Header
 	kind     uint32
 	writable bool
 }
 
-// reach returns the effective stream if the guest may touch its exchange: it is
-// the one whose callback runs, or it is parked.
-func (v *vm) reach() *stream {
-	s := v.effective
-	if s == nil || s.x == nil || s != v.current && !s.parked {
-		return nil
+// reach returns the effective stream if the guest may touch that direction of
+// it now; wayNone: what both directions share.
+func (v *vm) reach(way uint8) *stream {
+	if s := v.effective; s != nil && s.open(way) {
+		return s
 	}
-	return s
+	return nil
+}
+
+// open says whether a direction is the guest's now: a callback of it runs, or
+// the exchange waits in it.
+func (s *stream) open(way uint8) bool {
+	switch {
+	case s.v.current == s:
+		return s.now == way || way == wayNone || s.done
+	case s.delivering && way == wayNone:
+		return true
+	case s.delivering:
+		return s.ways[way].waits()
+	case way == wayNone:
+		return s.ways[0].parked || s.ways[1].parked
+	}
+	return s.ways[way].parked
 }
 
 // view finds a map; ok is false if it is not available now.
 func (v *vm) view(kind uint32) (w view, ok bool) {
-	s := v.reach()
-	if s == nil || s.phase == phaseNone {
+	if kind > mapResponseTrailers {
+		h := [...]*exchange.Header{v.in.initial, v.in.trailing, v.in.headers, v.in.trailers}
+		if kind > mapCallTrailers || h[kind-mapGRPCInitial] == nil {
+			return view{}, false
+		}
+		return view{h: h[kind-mapGRPCInitial], kind: kind}, true
+	}
+	s := v.effective
+	if s == nil || s.x == nil {
 		return view{}, false
 	}
-	x := s.x
+	x, way := s.x, uint8(kind/2)
+	d := &s.ways[way]
+	open := s.open(way) && d.stage != stageNone
 	w = view{s: s, kind: kind}
 	switch kind {
-	case mapRequestHeaders:
-		w.h, w.writable = &x.Request.Header, s.phase == phaseRequestHeaders
-		ok = true
-	case mapRequestTrailers:
-		last := s.phase == phaseRequestBody && s.end
-		w.h, w.writable = &x.Request.Trailer, s.phase == phaseRequestTrailers || last
-		ok = s.phase >= phaseRequestTrailers || last
+	case mapRequestHeaders: // frozen when the response comes
+		w.h, w.writable = &x.Request.Header, open && d.headers
+		return w, d.stage != stageNone && (open || s.open(wayResponse)) || s.open(wayResponse)
 	case mapResponseHeaders:
-		w.h, w.writable = &x.Response.Header, s.phase == phaseResponseHeaders
-		ok = s.phase >= phaseResponseHeaders
+		w.h, w.writable = &x.Response.Header, open && d.headers
+		return w, open
+	case mapRequestTrailers:
+		w.h = &x.Request.Trailer
 	case mapResponseTrailers:
-		last := s.phase == phaseResponseBody && s.end
-		w.h, w.writable = &x.Response.Trailer, s.phase == phaseResponseTrailers || last
-		ok = s.phase >= phaseResponseTrailers || last
+		w.h = &x.Response.Trailer
 	}
-	return w, ok
+	w.writable = open && !s.done && (d.stage == stageTrailers || d.stage == stageBody && d.end)
+	return w, w.writable || open && s.done
 }
 
 // pseudo returns the head's pseudo header fields; status is the response's,
 // written into buf.
 func (w *view) pseudo(pairs *[requestPseudo]pair, buf []byte) []pair {
-	x := w.s.x
 	switch w.kind {
 	case mapRequestHeaders:
+		x := w.s.x
 		*pairs = [...]pair{{pseudoAuthority, x.Request.Authority}, {pseudoPath, x.Request.Path}, {pseudoMethod, x.Request.Method}, {pseudoScheme, x.Request.Scheme}}
 		return pairs[:requestPseudo]
 	case mapResponseHeaders:
-		pairs[0] = pair{pseudoStatus, strconv.AppendInt(buf, int64(x.Response.Status), 10)}
+		pairs[0] = pair{pseudoStatus, strconv.AppendInt(buf, int64(w.s.x.Response.Status), 10)}
 		return pairs[:responsePseudo]
 	}
 	return nil
@@ -97,7 +122,7 @@ func (w *view) pseudo(pairs *[requestPseudo]pair, buf []byte) []pair {
 
 // get returns the first value of a name.
 func (w *view) get(name []byte, buf []byte) ([]byte, bool) {
-	if len(name) > 0 && name[0] == ':' {
+	if len(name) > 0 && name[0] == ':' && w.s != nil {
 		var pairs [requestPseudo]pair
 		for _, p := range w.pseudo(&pairs, buf) {
 			if exchange.EqualFold(name, p.name) {
@@ -153,7 +178,7 @@ func (w *view) set(name, value []byte) (done bool) {
 	x := w.s.x
 	switch {
 	case len(name) > 0 && name[0] == ':':
-		copied := x.Arena.Copy(value)
+		copied := w.s.copy(value)
 		switch string(name) {
 		case ":authority":
 			x.Request.Authority = copied
@@ -168,7 +193,7 @@ func (w *view) set(name, value []byte) (done bool) {
 		return true
 	case w.kind == mapRequestHeaders && exchange.EqualFold(name, "host"):
 		if isAuthority(value) {
-			x.Request.Authority = x.Arena.Copy(value)
+			x.Request.Authority = w.s.copy(value)
 		}
 		return true
 	case isFraming(name): // framing and the connection are the codec's
@@ -186,7 +211,7 @@ func (w *view) add(name, value []byte) {
 // copy keeps bytes for the exchange. The request's body may pass on another
 // goroutine than the arena's: then the heap has to do.
 func (s *stream) copy(b []byte) []byte {
-	if s.phase == phaseRequestBody || s.phase == phaseRequestTrailers {
+	if s.ways[wayRequest].stage > stageHeaders && s.now != wayResponse {
 		return bytes.Clone(b)
 	}
 	return s.x.Arena.Copy(b)

@@ -32,64 +32,112 @@ func (f *Filter) getProperty(v *vm, p []uint64) uint32 {
 	return v.give(value, p[2], p[3])
 }
 
-// property looks a path up; numbers are written into the vm's scratch.
+// property looks a path up (Envoy's attributes); numbers are written into the
+// vm's scratch.
 func (f *Filter) property(v *vm, path []string) ([]byte, bool) {
+	if path[0] == "xds" && len(path) > 1 {
+		path = path[1:]
+	}
+	if value, ok := f.own(v, path); ok {
+		return value, true
+	}
+	s := v.reach(wayNone)
+	if s == nil {
+		return nil, false
+	}
+	rest := path[1:]
+	switch path[0] {
+	case "connection_id":
+		return appendU64(v.scratch, s.conn.ID), true
+	case "source":
+		return address(v, s.conn.Remote, rest)
+	case "destination":
+		return address(v, s.conn.Local, rest)
+	case "connection":
+		return connection(v, s.conn, rest)
+	}
+	if s.x == nil {
+		return nil, false
+	}
+	return f.ofExchange(v, s, path)
+}
+
+// own are the properties of the plugin and of the proxy, there in every context.
+func (f *Filter) own(v *vm, path []string) ([]byte, bool) {
 	switch path[0] {
 	case "plugin_name":
 		return []byte(f.config.ID()), true
 	case "plugin_root_id":
-		return nil, true
+		return []byte(f.config.RootID), true
 	case "plugin_vm_id":
-		return nil, true
+		return []byte(f.config.VMID), true
+	case "plugin_vm_memory":
+		return appendU64(v.scratch, uint64(v.i.Memory().Size())), true
 	case "listener_direction":
 		return appendU64(v.scratch, 1), true // inbound
+	case "listener_metadata", "route_metadata", "cluster_metadata", "upstream_host_metadata":
+		return nil, true // empty messages
+	case "node":
+		return f.node(path[1:])
 	}
-	s := v.reach()
-	if s == nil {
+	return nil, false
+}
+
+// node describes this proxy, as Envoy's node does.
+func (f *Filter) node(path []string) ([]byte, bool) {
+	if len(path) == 0 {
 		return nil, false
 	}
-	x := s.x
-	if len(path) == 1 {
-		switch path[0] {
-		case "route_name":
-			return []byte(x.Route), true
-		case "cluster_name":
-			return []byte(x.Upstream), true
-		case "connection_id":
-			return appendU64(v.scratch, x.Conn.ID), true
-		case "x_request_id":
-			return x.Request.Header.Get("x-request-id")
-		}
-		value, ok := x.State[path[0]]
-		return value, ok
+	switch strings.Join(path, ".") {
+	case "id":
+		return []byte(f.abi.o.NodeID), true
+	case "cluster":
+		return []byte("penstock"), true
+	case "metadata.NAMESPACE":
+		return []byte(f.config.Owner.Namespace), true
+	case "metadata.NAME":
+		return []byte(f.abi.o.NodeID), true
+	case "metadata.PLATFORM_METADATA", "metadata.LABELS", "metadata.APP_CONTAINERS", "metadata.INSTANCE_IPS":
+		return nil, true
 	}
+	return nil, false
+}
+
+func (f *Filter) ofExchange(v *vm, s *stream, path []string) ([]byte, bool) {
+	x, rest := s.x, path[1:]
 	switch path[0] {
+	case "route_name":
+		return []byte(x.Route), true
+	case "cluster_name":
+		return []byte(x.Upstream), true
+	case "x_request_id":
+		if value, ok := x.State["x_request_id"]; ok {
+			return value, true
+		}
+		return x.Request.Header.Get("x-request-id")
 	case "request":
-		return f.requestProperty(v, s, path[1:])
+		return requestProperty(v, s, rest)
 	case "response":
-		return f.responseProperty(v, s, path[1:])
-	case "source":
-		return address(v, x.Conn.Remote, path[1])
-	case "destination":
-		return address(v, x.Conn.Local, path[1])
-	case "connection":
-		return connection(v, x, path[1])
+		return responseProperty(v, s, rest)
 	case "upstream":
-		ap, err := netip.ParseAddrPort(x.Endpoint)
-		if err != nil {
+		return upstreamProperty(v, x, rest)
+	case "filter_state":
+		if len(rest) == 0 {
 			return nil, false
 		}
-		return address(v, ap, path[1])
-	case "filter_state":
-		value, ok := x.State[strings.TrimPrefix(path[1], "wasm.")]
-		return value, ok
+		path = append([]string{strings.TrimPrefix(rest[0], "wasm.")}, rest[1:]...)
+	case "metadata":
+		return nil, false // no filter of ours writes any
 	}
 	value, ok := x.State[strings.Join(path, "\x00")]
 	return value, ok
 }
 
-func address(v *vm, a netip.AddrPort, what string) ([]byte, bool) {
-	switch what {
+func address(v *vm, a netip.AddrPort, path []string) ([]byte, bool) {
+	if len(path) == 0 || !a.IsValid() {
+		return nil, false
+	}
+	switch path[0] {
 	case "address":
 		return []byte(a.String()), true
 	case "port":
@@ -98,105 +146,25 @@ func address(v *vm, a netip.AddrPort, what string) ([]byte, bool) {
 	return nil, false
 }
 
-func connection(v *vm, x *exchange.Exchange, what string) ([]byte, bool) {
-	switch what {
-	case "id":
-		return appendU64(v.scratch, x.Conn.ID), true
-	case "mtls":
-		return []byte{byte(flag(x.Conn.TLS != nil && len(x.Conn.TLS.PeerCertificates) > 0))}, true
-	case "requested_server_name":
-		if x.Conn.TLS != nil {
-			return []byte(x.Conn.TLS.ServerName), true
-		}
+func upstreamProperty(v *vm, x *exchange.Exchange, path []string) ([]byte, bool) {
+	if len(path) == 0 {
+		return nil, false
 	}
-	return nil, false
-}
-
-func (f *Filter) requestProperty(v *vm, s *stream, path []string) ([]byte, bool) {
-	x := s.x
-	q := &x.Request
-	header := func(name string) ([]byte, bool) { return q.Header.Get(name) }
-	switch path[0] {
-	case "path":
-		return q.Path, true
-	case "url_path":
-		p, _, _ := bytes.Cut(q.Path, []byte("?"))
-		return p, true
-	case "query":
-		_, query, _ := bytes.Cut(q.Path, []byte("?"))
-		return query, true
-	case "host":
-		return q.Authority, true
-	case "scheme":
-		return q.Scheme, true
-	case "method":
-		return q.Method, true
-	case "referer":
-		return header("referer")
-	case "useragent":
-		return header("user-agent")
-	case "id":
-		return header("x-request-id")
-	case "time":
-		return appendU64(v.scratch, uint64(x.Start.UnixNano())), true
-	case "protocol":
-		return []byte(protocol(q.Version)), true
-	case "size":
-		return appendU64(v.scratch, uint64(max(x.RequestBytes, 0))), true
-	case "headers":
-		return headersProperty(v, view{s: s, h: &q.Header, kind: mapRequestHeaders}, path[1:])
+	if path[0] == "request_attempt_count" {
+		return appendU64(v.scratch, uint64(x.Attempts)), true
 	}
-	return nil, false
-}
-
-func (f *Filter) responseProperty(v *vm, s *stream, path []string) ([]byte, bool) {
-	x := s.x
-	if s.phase < phaseResponseHeaders {
+	ap, err := netip.ParseAddrPort(x.Endpoint)
+	if err != nil {
 		return nil, false
 	}
 	switch path[0] {
-	case "code":
-		return appendU64(v.scratch, uint64(x.Response.Status)), true
-	case "code_details":
-		return []byte(x.Details), true
-	case "flags":
-		return appendU64(v.scratch, 0), true
-	case "size":
-		return appendU64(v.scratch, uint64(max(x.ResponseBytes, 0))), true
-	case "backend_latency":
-		if x.UpstreamHeader.IsZero() {
-			return nil, false
+	case "transport_failure_reason":
+		if x.Err != nil && x.Err.Side == exchange.SideUpstream {
+			return []byte(x.Err.Reason), true
 		}
-		return appendU64(v.scratch, uint64(x.UpstreamHeader.Sub(x.UpstreamStart))), true
-	case "headers":
-		return headersProperty(v, view{s: s, h: &x.Response.Header, kind: mapResponseHeaders}, path[1:])
-	case "trailers":
-		return headersProperty(v, view{s: s, h: &x.Response.Trailer, kind: mapResponseTrailers}, path[1:])
+		return nil, true
 	}
-	return nil, false
-}
-
-// headersProperty returns one value, or the whole map.
-func headersProperty(v *vm, w view, path []string) ([]byte, bool) {
-	var buf [4]byte
-	if len(path) > 0 {
-		return w.get([]byte(path[0]), buf[:0])
-	}
-	var pairs [requestPseudo]pair
-	v.scratch = appendPairs(v.scratch[:0], w.pseudo(&pairs, buf[:0]), w.h)
-	return v.scratch, true
-}
-
-func protocol(version uint8) string {
-	switch version {
-	case exchange.HTTP10:
-		return "HTTP/1.0"
-	case exchange.HTTP2:
-		return "HTTP/2"
-	case exchange.HTTP3:
-		return "HTTP/3"
-	}
-	return "HTTP/1.1"
+	return address(v, ap, path)
 }
 
 // setProperty keeps a value for the exchange's other filters.
@@ -206,19 +174,23 @@ func (f *Filter) setProperty(v *vm, p []uint64) uint32 {
 	if !ok || !ok2 {
 		return statusInvalidMemory
 	}
-	s := v.reach()
-	if s == nil || s.phase == phaseDone {
+	s := v.reach(wayNone)
+	if s == nil || s.x == nil || s.done {
 		return statusNotFound
 	}
 	if len(path) == 0 || len(path) > maxPath {
 		return statusBadArgument
 	}
+	return s.keep(string(bytes.TrimSuffix(path, []byte{0})), value)
+}
+
+// keep stores a copy of a value in the exchange.
+func (s *stream) keep(key string, value []byte) uint32 {
 	x := s.x
-	size := len(path) + len(value)
+	size := len(key) + len(value)
 	for key, old := range x.State {
 		size += len(key) + len(old)
 	}
-	key := string(bytes.TrimSuffix(path, []byte{0}))
 	if _, known := x.State[key]; size > maxStateBytes || !known && len(x.State) >= maxStateKeys {
 		return statusInternal
 	}

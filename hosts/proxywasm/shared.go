@@ -2,6 +2,7 @@ package proxywasm
 
 import (
 	"bytes"
+	"container/list"
 	"sync"
 )
 
@@ -23,13 +24,17 @@ type sharedStore struct {
 	id   string
 	refs int // guarded by sharedStores.mu
 
+	queues queues
+
 	mu    sync.Mutex
-	data  map[string]sharedValue
+	data  map[string]*list.Element // of *sharedValue
+	used  list.List                // the one that was used last is first
 	bytes int
 	cas   uint32
 }
 
 type sharedValue struct {
+	key   string
 	value []byte
 	cas   uint32
 }
@@ -39,7 +44,7 @@ func (s *sharedStores) open(id string) *sharedStore {
 	defer s.mu.Unlock()
 	store := s.stores[id]
 	if store == nil {
-		store = &sharedStore{id: id, data: map[string]sharedValue{}}
+		store = &sharedStore{id: id, data: map[string]*list.Element{}}
 		s.stores[id] = store
 	}
 	store.refs++
@@ -54,37 +59,49 @@ func (s *sharedStores) close(store *sharedStore) {
 	}
 }
 
-// set stores a copy. cas 0 is unconditional, as is a key that is missing.
+// set stores a copy. cas 0 is unconditional, as is a key that is missing. What
+// was not used for the longest time makes room.
 func (s *sharedStore) set(key, value []byte, cas uint32) uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(key)+len(value) > maxSharedBytes/4 {
+		return statusInternal
+	}
 	old, found := s.data[string(key)]
-	if found && cas != 0 && cas != old.cas {
+	if found && cas != 0 && cas != old.Value.(*sharedValue).cas {
 		return statusCASMismatch
 	}
-	size := s.bytes - len(old.value) + len(value)
-	if !found {
-		size += len(key)
-		if len(s.data) >= maxSharedKeys {
-			return statusInternal
-		}
+	if found {
+		s.remove(old)
 	}
-	if size > maxSharedBytes {
-		return statusInternal
+	for s.bytes+len(key)+len(value) > maxSharedBytes || len(s.data) >= maxSharedKeys {
+		s.remove(s.used.Back())
 	}
 	if s.cas++; s.cas == 0 {
 		s.cas = 1
 	}
-	s.bytes = size
-	s.data[string(key)] = sharedValue{bytes.Clone(value), s.cas}
+	v := &sharedValue{string(key), bytes.Clone(value), s.cas}
+	s.data[v.key] = s.used.PushFront(v)
+	s.bytes += len(v.key) + len(v.value)
 	return statusOK
 }
 
-func (s *sharedStore) get(key []byte) (sharedValue, bool) {
+func (s *sharedStore) remove(e *list.Element) {
+	v := s.used.Remove(e).(*sharedValue)
+	delete(s.data, v.key)
+	s.bytes -= len(v.key) + len(v.value)
+}
+
+// get returns a value, which is not changed any more.
+func (s *sharedStore) get(key []byte) (*sharedValue, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v, ok := s.data[string(key)]
-	return v, ok
+	e, ok := s.data[string(key)]
+	if !ok {
+		return nil, false
+	}
+	s.used.MoveToFront(e)
+	return e.Value.(*sharedValue), true
 }
 
 func (f *Filter) getShared(v *vm, p []uint64) uint32 {

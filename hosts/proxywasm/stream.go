@@ -4,47 +4,71 @@ import (
 	"errors"
 	"time"
 
+	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/sandbox"
 )
 
-// phase is which callback a stream is in, or was in last.
-type phase uint8
+// stage is how far one direction of a stream is: its last callback.
+type stage uint8
 
 const (
-	phaseNone phase = iota
-	phaseRequestHeaders
-	phaseRequestBody
-	phaseRequestTrailers
-	phaseResponseHeaders
-	phaseResponseBody
-	phaseResponseTrailers
-	phaseDone
+	stageNone stage = iota
+	stageHeaders
+	stageBody
+	stageTrailers
 )
 
-// stream is a stream context: the plugin's part in one exchange. Its members
-// are used under the instance's lock, or by the exchange's goroutine between
-// callbacks.
+// Directions of a stream; of a raw connection: from the client, from the upstream.
+const (
+	wayRequest  = 0
+	wayResponse = 1
+	wayNone     = 2 // no callback of the stream runs
+)
+
+// way is one direction of a stream.
+type way struct {
+	stage  stage
+	end    bool // the callback saw the end of stream
+	buffer *filter.Buffer
+	// parked: the exchange waits, and touches nothing of this direction until
+	// Unpark: other goroutines may.
+	parked bool
+	// held: a part of the body, or the headers while parts come, is held back.
+	// The exchange's goroutine will come by.
+	held bool
+	// headers: the headers have not gone on, so that they can still be changed.
+	headers bool
+	resumed bool // within the callback
+}
+
+func (w *way) waits() bool { return w.parked || w.held }
+
+// stream is a stream context: the plugin's part in one exchange, or in one raw
+// connection (then x is nil). Its members are used under the instance's lock,
+// or by the exchange's goroutine between callbacks.
 type stream struct {
-	f  *Filter
-	i  *sandbox.Instance
-	v  *vm
-	id uint32
-	x  *exchange.Exchange
-	w  *filter.Waker
+	f    *Filter
+	i    *sandbox.Instance
+	v    *vm
+	id   uint32
+	x    *exchange.Exchange
+	conn *exchange.Conn
+	w    *filter.Waker
 
 	budget sandbox.Budget
 	left   int64 // of the exchange
-	phase  phase
-	end    bool // the callback saw the end of stream
-	buffer *filter.Buffer
+	ways   [2]way
+	now    uint8 // whose callback runs
+	done   bool  // the last callbacks run
 	failed bool
-	parked bool
+	// delivering: an answer is handed over on the exchange's goroutine.
+	delivering bool
+	deliveries []func(*vm) error
 	// what the callback that runs asked for
-	resumed bool
-	reset   bool
-	answer  *answer
+	reset  bool
+	answer *answer
 }
 
 // answer is a local response that the guest made.
@@ -57,17 +81,22 @@ type answer struct {
 }
 
 var (
-	_ filter.Stream   = (*stream)(nil)
-	_ filter.Answerer = (*stream)(nil)
-	_ filter.Parker   = (*stream)(nil)
+	_ filter.Stream    = (*stream)(nil)
+	_ filter.Answerer  = (*stream)(nil)
+	_ filter.Parker    = (*stream)(nil)
+	_ filter.Deliverer = (*stream)(nil)
 )
 
 // Begin implements filter.Filter. The instance is chosen at the first callback.
 func (f *Filter) Begin(x *exchange.Exchange, w *filter.Waker) (filter.Stream, error) {
+	return f.stream(x, x.Conn, w), nil
+}
+
+func (f *Filter) stream(x *exchange.Exchange, c *exchange.Conn, w *filter.Waker) *stream {
 	s := f.streams.Get().(*stream)
-	*s = stream{f: f, x: x, w: w, left: sandbox.Steps(f.config.Limits.CPUTimeExchange)}
+	*s = stream{f: f, x: x, conn: c, w: w, now: wayNone, left: sandbox.Steps(f.config.Limits.CPUTimeExchange), deliveries: s.deliveries[:0]}
 	s.budget = sandbox.Budget{Call: sandbox.Steps(f.config.Limits.CPUTime), Exchange: &s.left}
-	return s, nil
+	return s
 }
 
 // enter takes the instance, and makes the context on it if this is the first call.
@@ -85,8 +114,7 @@ func (s *stream) enter() error {
 		return convert(err)
 	}
 	v := i.Data.(*vm)
-	s.i, s.v, s.id = i, v, v.nextID
-	v.nextID++
+	s.i, s.v, s.id = i, v, v.newID()
 	i.Hold()
 	v.streams[s.id] = s
 	if v.fn.contextCreate == nil {
@@ -111,51 +139,186 @@ func convert(err error) error {
 	return &filter.Error{Cause: sandbox.CauseABI, Err: err}
 }
 
-// call makes one callback; it returns the guest's action.
-func (s *stream) call(choose func(*vm) *sandbox.Func, p phase, b, c uint64) (filter.Verdict, error) {
+// callback is one callback to be made.
+type callback struct {
+	of    func(*vm) *sandbox.Func
+	way   uint8
+	stage stage
+	end   bool
+}
+
+// call makes one callback, with b and c after the context's number.
+func (s *stream) call(cb callback, b, c uint64) (filter.Verdict, error) {
 	if err := s.enter(); err != nil {
 		return filter.Continue, err
 	}
 	defer s.i.Unlock()
-	v := s.v
-	fn := choose(v)
+	v, w := s.v, &s.ways[cb.way]
+	fn := cb.of(v)
 	if fn == nil {
+		w.headers, w.held, w.parked = false, false, false
 		return filter.Continue, nil
 	}
-	v.current, v.effective = s, s
-	s.phase, s.end = p, c != 0
-	s.resumed, s.reset, s.answer = false, false, nil
+	if s.answer != nil { // made by another context's callback since the last one
+		s.fill()
+		return filter.Respond, nil
+	}
+	s.begin(w, &cb)
 	v.stack[0], v.stack[1], v.stack[2] = uint64(s.id), b, c
+	err := s.run(fn)
+	s.now = wayNone
+	if err != nil {
+		return filter.Continue, err
+	}
+	return s.verdict(w, &cb, uint32(v.stack[0]))
+}
+
+// begin readies the stream for a callback.
+func (s *stream) begin(w *way, cb *callback) {
+	if !w.waits() { // what undid an earlier pause must not undo the next one
+		s.w.Take(resumeOf(cb.way))
+	}
+	if cb.stage == stageHeaders {
+		w.headers = true
+	}
+	w.stage, w.end, w.parked, w.resumed = cb.stage, cb.end, false, false
+	s.now, s.reset = cb.way, false
+}
+
+// run calls the guest as this stream.
+func (s *stream) run(fn *sandbox.Func) error {
+	v := s.v
+	v.current, v.effective = s, s
 	start := time.Now()
 	err := s.i.Call(fn, &s.budget, v.stack[:])
 	s.f.pool.Seconds().Observe(time.Since(start).Seconds())
 	v.current, v.effective = nil, nil
 	if err != nil {
 		s.failed = true
-		return filter.Continue, convert(err)
+		return convert(err)
 	}
+	return nil
+}
+
+// verdict turns what the guest returned, and what it asked for, into a verdict.
+func (s *stream) verdict(w *way, cb *callback, action uint32) (filter.Verdict, error) {
 	switch {
 	case s.answer != nil:
 		s.fill()
 		return filter.Respond, nil
 	case s.reset:
 		return filter.Reset, nil
-	case uint32(v.stack[0]) != 0 && !s.resumed:
-		// A body part that is not the last is only held back: nobody waits.
-		s.parked = s.end || p != phaseRequestBody && p != phaseResponseBody
-		return filter.Pause, nil
 	}
-	return filter.Continue, nil
+	v := filter.Continue
+	if !w.resumed {
+		v = s.f.action(action, cb.stage, s, cb.way)
+	}
+	held := v == filter.Pause && cb.stage == stageBody || v == filter.Hold && !cb.end
+	w.held, w.parked = held, v != filter.Continue && !held
+	if v == filter.Continue && cb.stage != stageTrailers {
+		w.headers = false
+	}
+	if !w.waits() && !s.ways[1-cb.way].waits() { // nobody will come by for them
+		if err := s.deliver(); err != nil {
+			return filter.Continue, err
+		}
+		if s.answer != nil {
+			s.fill()
+			return filter.Respond, nil
+		}
+	}
+	return v, nil
+}
+
+// Actions of the 0.2.100 dialect: Envoy's FilterHeadersStatus and FilterDataStatus.
+const (
+	headersStop            = 1
+	headersContinueAndEnd  = 2
+	dataStopWithoutBuffer  = 3
+	actionPause            = 1
+	firstUnknownHeaders    = 5
+	firstUnknownDataStatus = 4
+)
+
+// action turns a callback's result into a verdict.
+func (f *Filter) action(n uint32, at stage, s *stream, way uint8) filter.Verdict {
+	if n == 0 {
+		return filter.Continue
+	}
+	stop := filter.Pause
+	if f.headerStop == config.HeaderStopHeaders {
+		stop = filter.Hold
+	}
+	if at != stageHeaders {
+		if f.raw && at == stageBody && n == dataStopWithoutBuffer {
+			s.ways[way].buffer.Data = nil // the plugin keeps what it wants of it
+		}
+		return filter.Pause
+	}
+	if !f.raw || n == headersStop || n >= firstUnknownHeaders {
+		return stop
+	}
+	if n == headersContinueAndEnd {
+		s.endBody(way)
+		return filter.Continue
+	}
+	return filter.Pause // StopAllIteration, with buffer or watermark
+}
+
+// endBody drops a message's body and trailers.
+func (s *stream) endBody(way uint8) {
+	if s.x == nil {
+		return
+	}
+	body, length, trailer := &s.x.Request.Body, &s.x.Request.ContentLength, &s.x.Request.Trailer
+	if way == wayResponse {
+		body, length, trailer = &s.x.Response.Body, &s.x.Response.ContentLength, &s.x.Response.Trailer
+	}
+	if *body != nil {
+		(*body).Close()
+		*body, *length = nil, 0
+	}
+	trailer.Reset()
+}
+
+// Deliver implements filter.Deliverer: answers to calls out, on the exchange's
+// goroutine, so that the guest can change what it holds.
+func (s *stream) Deliver() error {
+	if err := s.i.Lock(); err != nil {
+		s.failed = true
+		return &filter.Error{Cause: sandbox.CauseTrap, Err: err}
+	}
+	defer s.i.Unlock()
+	return s.deliver()
+}
+
+// deliver makes the callbacks that wait for the stream; the instance is locked.
+func (s *stream) deliver() error {
+	for n := 0; n < len(s.deliveries); n++ {
+		event := s.deliveries[n]
+		s.deliveries[n] = nil
+		s.delivering = true
+		err := s.v.root(&s.budget, event)
+		s.delivering = false
+		if err != nil {
+			s.failed = true
+			return convert(err)
+		}
+	}
+	s.deliveries = s.deliveries[:0]
+	return nil
 }
 
 // Unpark implements filter.Parker.
-func (s *stream) Unpark(bool) {
-	if s.i.Lock() == nil {
-		s.parked = false
-		s.i.Unlock()
-		return
+func (s *stream) Unpark(request bool) {
+	w := &s.ways[wayResponse]
+	if request {
+		w = &s.ways[wayRequest]
 	}
-	s.parked = false // the instance is dead: no guest can reach it
+	if s.i.Lock() == nil {
+		defer s.i.Unlock()
+	} // else the instance is dead: no guest can reach it
+	w.parked, w.held, w.headers = false, false, false
 }
 
 func flag(b bool) uint64 {
@@ -163,68 +326,6 @@ func flag(b bool) uint64 {
 		return 1
 	}
 	return 0
-}
-
-func requestHeadersOf(v *vm) *sandbox.Func   { return v.fn.requestHeaders }
-func requestBodyOf(v *vm) *sandbox.Func      { return v.fn.requestBody }
-func requestTrailersOf(v *vm) *sandbox.Func  { return v.fn.requestTrailers }
-func responseHeadersOf(v *vm) *sandbox.Func  { return v.fn.responseHeaders }
-func responseBodyOf(v *vm) *sandbox.Func     { return v.fn.responseBody }
-func responseTrailersOf(v *vm) *sandbox.Func { return v.fn.responseTrailers }
-
-// RequestHeaders implements filter.Stream.
-func (s *stream) RequestHeaders(end bool) (filter.Verdict, error) {
-	return s.call(requestHeadersOf, phaseRequestHeaders, uint64(s.x.Request.Header.Len()+requestPseudo), flag(end))
-}
-
-// RequestBody implements filter.Stream.
-func (s *stream) RequestBody(b *filter.Buffer, end bool) (filter.Verdict, error) {
-	s.buffer = b
-	return s.call(requestBodyOf, phaseRequestBody, uint64(len(b.Data)), flag(end))
-}
-
-// RequestTrailers implements filter.Stream.
-func (s *stream) RequestTrailers() (filter.Verdict, error) {
-	return s.call(requestTrailersOf, phaseRequestTrailers, uint64(s.x.Request.Trailer.Len()), 0)
-}
-
-// ResponseHeaders implements filter.Stream.
-func (s *stream) ResponseHeaders(end bool) (filter.Verdict, error) {
-	return s.call(responseHeadersOf, phaseResponseHeaders, uint64(s.x.Response.Header.Len()+responsePseudo), flag(end))
-}
-
-// ResponseBody implements filter.Stream.
-func (s *stream) ResponseBody(b *filter.Buffer, end bool) (filter.Verdict, error) {
-	s.buffer = b
-	return s.call(responseBodyOf, phaseResponseBody, uint64(len(b.Data)), flag(end))
-}
-
-// ResponseTrailers implements filter.Stream.
-func (s *stream) ResponseTrailers() (filter.Verdict, error) {
-	return s.call(responseTrailersOf, phaseResponseTrailers, uint64(s.x.Response.Trailer.Len()), 0)
-}
-
-// Answer implements filter.Answerer: a tick answered for this paused stream.
-func (s *stream) Answer() {
-	if s.i.Lock() == nil {
-		defer s.i.Unlock()
-	}
-	if s.answer != nil {
-		s.fill()
-	}
-}
-
-// fill makes the guest's answer the exchange's local response.
-func (s *stream) fill() {
-	a, l := s.answer, &s.x.Local
-	l.Header.Reset()
-	l.Status, l.Details, l.Body, l.GRPCStatus = a.status, a.details, a.body, a.grpc
-	for _, p := range a.pairs {
-		if len(p.name) > 0 && p.name[0] == ':' { // a status in the map must not become a second one
-			continue
-		}
-		l.Header.Add(p.name, p.value)
-	}
 }
 
 // Done implements filter.Stream: done, log, delete.
@@ -240,25 +341,27 @@ func (s *stream) Done() {
 		s.i.Drop()
 	}
 	f := s.f
-	*s = stream{}
-	s.f = f
+	clear(s.deliveries)
+	*s = stream{f: f, deliveries: s.deliveries[:0]}
 	f.streams.Put(s)
 }
 
 // finish makes the last callbacks; a failure ends the instance, not the exchange.
 func (s *stream) finish() {
 	v := s.v
-	s.phase, s.buffer = phaseDone, nil
+	s.ways = [2]way{{stage: s.ways[0].stage}, {stage: s.ways[1].stage}}
+	err := s.deliver() // nothing can be reached any more, but each answer comes once
+	s.done = true
 	for _, fn := range [...]*sandbox.Func{v.fn.done, v.fn.log, v.fn.remove} {
-		if fn == nil || s.f.quiet && fn != v.fn.remove {
+		if fn == nil || s.f.quiet && fn != v.fn.remove || err != nil {
 			continue
 		}
 		v.current, v.effective = s, s
 		v.stack[0] = uint64(s.id)
-		if err := s.i.Call(fn, &s.budget, v.stack[:]); err != nil {
-			s.f.log.failure("the end of a stream", err)
-			return
-		}
+		err = s.i.Call(fn, &s.budget, v.stack[:])
 	}
 	v.current, v.effective = nil, nil
+	if err != nil {
+		s.f.log.failure("the end of a stream", err)
+	}
 }

@@ -1,0 +1,86 @@
+package capability
+
+import (
+	"errors"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+)
+
+// Why a call out is refused before anything is sent.
+var (
+	// ErrUnknownUpstream: the name means no Service and no egress entry.
+	ErrUnknownUpstream = errors.New("no such upstream")
+	// ErrNotAllowed: the upstream exists, and this plugin may not call it.
+	ErrNotAllowed = errors.New("the plugin may not call this upstream")
+	// ErrBusy: too many calls are under way.
+	ErrBusy = errors.New("too many calls are under way")
+)
+
+// HTTPCall is a request that a plugin sends. All bytes are its own: they are
+// not changed after the call began.
+type HTTPCall struct {
+	// Filter is whose call it is: namespace and egress decide what it may reach.
+	Filter *config.Filter
+	// Upstream as the guest names it: Envoy's
+	// "outbound|80||svc.ns.svc.cluster.local", Kong's "name:port", Higress'
+	// "outbound|80||name.dns".
+	Upstream                        string
+	Method, Scheme, Authority, Path []byte
+	Header, Trailer                 exchange.Header
+	Body                            []byte
+	Timeout                         time.Duration // of the whole call; 0: the caller's bound
+}
+
+// HTTPAnswer is what came back. It belongs to whoever gets it.
+type HTTPAnswer struct {
+	Status          int
+	Header, Trailer exchange.Header
+	Body            []byte
+}
+
+// HTTPCaller sends plugins' requests.
+type HTTPCaller interface {
+	// HTTPCall begins c. done is called exactly once, on another goroutine and
+	// never before HTTPCall returned, with an answer or an error; not at all if
+	// HTTPCall fails, or after cancel. Errors wrap ErrUnknownUpstream,
+	// ErrNotAllowed or ErrBusy.
+	HTTPCall(c *HTTPCall, done func(*HTTPAnswer, error)) (cancel func(), err error)
+}
+
+// GRPCCall is a gRPC call that a plugin makes.
+type GRPCCall struct {
+	Filter *config.Filter
+	// Upstream as in HTTPCall, or taken from a serialised
+	// envoy.config.core.v3.GrpcService.
+	Upstream        string
+	Service, Method string
+	Metadata        exchange.Header
+	Timeout         time.Duration // of a unary call; 0: the caller's bound
+}
+
+// GRPCEvents receives what a gRPC call brings, one call at a time, on another
+// goroutine than the one that began it. Close is the last one.
+type GRPCEvents interface {
+	InitialMetadata(h *exchange.Header)
+	Message(b []byte)
+	TrailingMetadata(h *exchange.Header)
+	// Close ends the call with a status of gRPC (0 is OK) and its message.
+	Close(status uint32, message string)
+}
+
+// GRPCStream is a gRPC call under way.
+type GRPCStream interface {
+	// Send sends a message; end closes the sending side. It does not wait for
+	// the peer; an error means that too much waits to be sent.
+	Send(message []byte, end bool) error
+	// Cancel ends the call; no event follows.
+	Cancel()
+}
+
+// GRPCCaller makes plugins' gRPC calls.
+type GRPCCaller interface {
+	// GRPCCall begins a call; errors as HTTPCaller's.
+	GRPCCall(c *GRPCCall, events GRPCEvents) (GRPCStream, error)
+}
