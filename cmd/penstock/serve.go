@@ -37,6 +37,7 @@ type proxyProcess struct {
 	listeners *listener.Listeners
 	store     *snapshot.Store
 	groups    *upstream.Set
+	caller    *upstream.Caller
 	plugins   *plugin.Manager
 	engine    *sandbox.Engine
 	admin     *admin.Server
@@ -98,11 +99,14 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.groups = upstream.New(log.Named("upstream"), p.metrics, upstream.NetDialer{})
+	p.caller = upstream.NewCaller(p.groups, upstream.ResolveDNS, config.DefaultProxyParameters())
 	p.plugins = plugin.New(plugin.Options{
 		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics,
-		ABIs: []plugin.ABI{proxyWasm{proxywasm.New(proxywasm.Options{Log: log.Named("guest"), Metrics: p.metrics})}},
+		ABIs: []plugin.ABI{proxyWasm{proxywasm.New(proxywasm.Options{
+			Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, NodeID: nodeID(),
+		})}},
 	})
-	p.groups = upstream.New(log.Named("upstream"), p.metrics, upstream.NetDialer{})
 	var accessLog proxy.Log
 	rejected := func(*exchange.Conn, int, string) {}
 	if out != nil {
@@ -167,26 +171,10 @@ func (p *proxyProcess) close(drain time.Duration) {
 	p.background.Wait()
 	p.store.Close()
 	p.plugins.Close()
+	p.caller.Close()
 	p.groups.Close()
 	if err := p.engine.Close(); err != nil {
 		p.log.Warn("closing the sandbox", zap.Error(err))
 	}
 	_ = p.log.Sync() // a terminal cannot be synced
 }
-
-// proxyWasm makes hosts/proxywasm a plugin.ABI and gives its errors reasons.
-type proxyWasm struct{ *proxywasm.ABI }
-
-// Start implements plugin.ABI.
-func (a proxyWasm) Start(ctx context.Context, m *sandbox.Module, f *config.Filter, grant []string) (plugin.Running, error) {
-	running, err := a.ABI.Start(ctx, m, f, grant)
-	switch {
-	case errors.Is(err, proxywasm.ErrConfigRefused):
-		return nil, &plugin.Fault{Reason: "InvalidConfig", Err: err}
-	case err != nil:
-		return nil, &plugin.Fault{Reason: "InvalidModule", Err: err}
-	}
-	return running, nil
-}
-
-var _ plugin.ABI = proxyWasm{}

@@ -53,6 +53,9 @@ type Filter struct {
 	Part  string // the part's name
 	Name  string // unique in its part; reports say Part/Name
 	Owner Object // the declaring object
+	// Namespace is whose Services and shared state it reaches: the owner's, the
+	// install namespace for a cluster-scoped one.
+	Namespace string
 	// Hash identifies the filter runtime: owner, image, config, env, limits, grant.
 	Hash string
 	// Image is "registry/repository[:tag][@digest]".

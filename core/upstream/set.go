@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +28,7 @@ type Set struct {
 
 	mu     sync.RWMutex
 	groups map[string]*Group
+	lent   map[string]*Group // of a Caller's; not found by Group
 }
 
 // New returns an empty Set. Metrics: penstock_upstream_requests_total by
@@ -92,11 +95,32 @@ func (s *Set) Close() {
 	s.sweeper.close()
 }
 
-// all returns the groups of this moment.
-func (s *Set) all() map[string]*Group {
+// lend has the sweeper look after a group that is not the config's; nil ends that.
+func (s *Set) lend(name string, g *Group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g == nil {
+		delete(s.lent, name)
+		return
+	}
+	if s.lent == nil {
+		s.lent = map[string]*Group{}
+	}
+	s.lent[name] = g
+}
+
+// all calls f for the groups of this moment.
+func (s *Set) all(f func(*Group)) {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.groups
+	groups := s.groups
+	lent := slices.Collect(maps.Values(s.lent))
+	s.mu.RUnlock()
+	for _, g := range groups { // the map is replaced, never changed
+		f(g)
+	}
+	for _, g := range lent {
+		f(g)
+	}
 }
 
 // silence is how long an upstream is silent before its exchange looks for the

@@ -72,16 +72,14 @@ func (w *sweeper) run() {
 				}
 			}
 		case now := <-idle.C:
-			for _, g := range w.set.all() {
-				g.expire(now)
-			}
+			w.set.all(func(g *Group) { g.expire(now) })
 		}
 	}
 }
 
 // sweep wakes whoever waits since the sweep before; it returns how many wait.
 func (w *sweeper) sweep() (waiting int) {
-	for _, g := range w.set.all() {
+	w.set.all(func(g *Group) {
 		g.each(func(e *endpoint) {
 			e.mu.Lock()
 			defer e.mu.Unlock()
@@ -91,6 +89,6 @@ func (w *sweeper) sweep() (waiting int) {
 				}
 			}
 		})
-	}
+	})
 	return waiting
 }

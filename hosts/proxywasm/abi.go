@@ -165,9 +165,9 @@ func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, gr
 // one the filter's alone.
 func storeID(c *config.Filter) string {
 	if c.VMID != "" {
-		return c.Owner.Namespace + "\x00vm " + c.VMID
+		return c.Namespace + "\x00vm " + c.VMID
 	}
-	return c.Owner.Namespace + "\x00filter " + c.Owner.String() + " " + c.ID()
+	return c.Namespace + "\x00filter " + c.Owner.String() + " " + c.ID()
 }
 
 // callbacksOf returns which callbacks the module exports.

@@ -120,7 +120,7 @@ func TestParseTellsAllProblems(t *testing.T) {
 
 func TestLaterKeysAreNotSupported(t *testing.T) {
 	for _, text := range []string{
-		"- cache", "- {use: a, canary: {}}", "- {use: a, imagePullSecrets: []}", "- {use: a, rootId: x}", "- {use: a, vmId: x}", "- {use: a, vmConfig: x}", "- {use: a, headerStop: all}",
+		"- cache", "- {use: a, canary: {}}", "- {use: a, imagePullSecrets: []}",
 	} {
 		if _, err := Parse(text, "Service"); err == nil || Reason(err) != "NotSupported" {
 			t.Errorf("%s: got %v; want NotSupported", text, err)

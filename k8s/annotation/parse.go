@@ -109,9 +109,11 @@ var (
 	imageForm = regexp.MustCompile(`^([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?|\[[0-9a-f:]+\](?::[0-9]{1,5})?)` +
 		`/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*` +
 		`(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
-	envForm    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
-	methodForm = regexp.MustCompile(`^[A-Z]{1,32}$`)
-	keyForm    = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
+	envForm        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+	headerStopForm = regexp.MustCompile(`^(all|headers)$`)
+	methodForm     = regexp.MustCompile(`^[A-Z]{1,32}$`)
+	idForm         = regexp.MustCompile(`^[!-~]{1,253}$`)
+	keyForm        = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
 )
 
 // Image reports whether s is an image reference with a registry, and a tag or digest.
@@ -121,7 +123,7 @@ func Image(s string) bool {
 }
 
 // later are keys that this version refuses.
-var later = []string{"imagePullSecrets", "canary", "rootId", "vmId", "vmConfig", "headerStop"}
+var later = []string{"imagePullSecrets", "canary"}
 
 // entry reads one element of the list.
 func entry(v any, path, kind string, p *problems) api.Entry {
@@ -143,14 +145,9 @@ func entry(v any, path, kind string, p *problems) api.Entry {
 	}
 	exactlyOne(m, path, p)
 	e.Name = f.text("name", labelForm, "a DNS label")
-	if c, ok := m["config"]; ok && c != nil {
-		switch c.(type) {
-		case map[string]any, []any, string:
-			e.Config = encode(c)
-		default:
-			p.add(join(path, "config"), "want a mapping, a list or text")
-		}
-	}
+	e.Config, e.VMConfig = f.value("config"), f.value("vmConfig")
+	e.RootID, e.VMID = f.text("rootId", idForm, "an id of printable characters"), f.text("vmId", idForm, "an id of printable characters")
+	e.HeaderStop = f.text("headerStop", headerStopForm, "all or headers")
 	e.ConfigFrom = list(f, "configFrom", source)
 	e.Env = list(f, "env", variable)
 	e.Except = list(f, "except", except)
@@ -169,7 +166,8 @@ func entry(v any, path, kind string, p *problems) api.Entry {
 			p.list = append(p.list, &Error{Path: join(path, key), Reason: "NotSupported", Message: "not supported yet: remove it"})
 		}
 	}
-	f.unknown(append([]string{"use", "image", "chain", "name", "config", "configFrom", "env", "except", "ports", "listeners", "onError", "limits"}, later...))
+	f.unknown(append([]string{"use", "image", "chain", "name", "config", "configFrom", "env", "except", "ports", "listeners", "onError", "limits",
+		"rootId", "vmId", "vmConfig", "headerStop"}, later...))
 	return e
 }
 
@@ -222,6 +220,18 @@ func (f fields) text(key string, form *regexp.Regexp, want string) string {
 		f.p.add(join(f.path, key), "%.80q: want %s", s, want)
 	}
 	return s
+}
+
+// value returns what reaches a plugin as it is: a mapping, a list or text.
+func (f fields) value(key string) json.RawMessage {
+	switch v := f.m[key].(type) {
+	case nil:
+	case map[string]any, []any, string:
+		return encode(v)
+	default:
+		f.p.add(join(f.path, key), "want a mapping, a list or text")
+	}
+	return nil
 }
 
 func (f fields) required(key string, form *regexp.Regexp, want string) string {

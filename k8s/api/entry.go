@@ -45,13 +45,28 @@ type Entry struct {
 	OnError string  `json:"onError,omitempty"`
 	Limits  *Limits `json:"limits,omitempty"`
 
+	// RootID chooses the plugin's root context (Proxy-Wasm).
+	RootID string `json:"rootId,omitempty"`
+	// VMID names the state that filters of a namespace share; default: the filter's own.
+	VMID string `json:"vmId,omitempty"`
+	// VMConfig is what the plugin's VM gets at its start, any JSON value as Config.
+	VMConfig json.RawMessage `json:"vmConfig,omitempty"`
+	// HeaderStop is all or headers: what PAUSE in a header callback holds back;
+	// default by ABI.
+	HeaderStop string `json:"headerStop,omitempty"`
+
 	// These come later: an entry that has one is refused (NotSupported).
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 	Canary           json.RawMessage               `json:"canary,omitempty"`
-	RootID           string                        `json:"rootId,omitempty"`
-	VMID             string                        `json:"vmId,omitempty"`
-	VMConfig         json.RawMessage               `json:"vmConfig,omitempty"`
-	HeaderStop       string                        `json:"headerStop,omitempty"`
+}
+
+// Egress is one destination outside of its namespace that a plugin may call.
+type Egress struct {
+	// Hostname is a DNS name, or "*.domain" for all names below it. A Service of
+	// another namespace is name.namespace.svc.cluster.local.
+	Hostname string `json:"hostname"`
+	// Ports that may be called; none: any.
+	Ports []int32 `json:"ports,omitempty"`
 }
 
 // KeyRef names a key of a ConfigMap or Secret of the same namespace.

@@ -17,15 +17,16 @@ type PluginPolicySpec struct {
 	// Require names guards without which a Service is refused.
 	Require []string `json:"require,omitempty"`
 	// Images that match a prefix must satisfy every rule that matches.
-	Images            []ImageRule  `json:"images,omitempty"`
-	DeniedDigests     []string     `json:"deniedDigests,omitempty"`
-	Capabilities      []string     `json:"capabilities,omitempty"`
+	Images        []ImageRule `json:"images,omitempty"`
+	DeniedDigests []string    `json:"deniedDigests,omitempty"`
+	Capabilities  []string    `json:"capabilities,omitempty"`
+	// Egress is what image entries may call beside their namespace's Services.
+	Egress            []Egress     `json:"egress,omitempty"`
 	Limits            PolicyLimits `json:"limits,omitempty"`
 	AllowExternalName bool         `json:"allowExternalName,omitempty"`
 
 	// These come later: a policy that has one is refused (NotSupported).
-	Defaults map[string]any   `json:"defaults,omitempty"`
-	Egress   []map[string]any `json:"egress,omitempty"`
+	Defaults map[string]any `json:"defaults,omitempty"`
 }
 
 // Overrides are mandatory filters around what others declare.
@@ -75,10 +76,10 @@ type PluginSpec struct {
 	Guard          bool     `json:"guard,omitempty"`
 	Capabilities   []string `json:"capabilities,omitempty"`
 	Description    string   `json:"description,omitempty"`
-
-	// These come later: a Plugin that has one is refused (NotSupported).
-	RootID string           `json:"rootId,omitempty"`
-	Egress []map[string]any `json:"egress,omitempty"`
+	// RootID chooses the plugin's root context (Proxy-Wasm).
+	RootID string `json:"rootId,omitempty"`
+	// Egress is what the plugin may call beside the Services of its namespace.
+	Egress []Egress `json:"egress,omitempty"`
 }
 
 // PluginVersion is one version of a Plugin: a major number and its image.

@@ -175,6 +175,9 @@ func dumpChain(p func(int, string, ...any), depth int, c *config.Chain) {
 		for _, f := range part.Filters {
 			p(depth+1, "filter %s of %s: %s guard=%v grant=%d %v onError=%d denied=%v", f.ID(), f.Owner, f.Image, f.Guard, f.Grant, f.Capabilities, f.OnError, f.DeniedDigests)
 			p(depth+2, "config %s env %v except %v", f.Config, f.Env, f.Except)
+			if f.RootID+f.VMID+string(f.VMConfig) != "" || f.HeaderStop != 0 || f.Egress != nil {
+				p(depth+2, "root %s vm %s %s headerStop %d egress %v", f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress)
+			}
 			if f.Limits != config.DefaultLimits() {
 				p(depth+2, "limits %+v", f.Limits)
 			}

@@ -75,7 +75,7 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 	for _, later := range []struct {
 		field string
 		set   bool
-	}{{"spec.defaults", p.Spec.Defaults != nil}, {"spec.egress", p.Spec.Egress != nil}, {"spec.limits.totals", p.Spec.Limits.Totals != nil}} {
+	}{{"spec.defaults", p.Spec.Defaults != nil}, {"spec.limits.totals", p.Spec.Limits.Totals != nil}} {
 		if later.set {
 			broken(later.field, "NotSupported", "not supported yet: remove it; until then the namespaces that it selects are closed")
 		}
@@ -98,6 +98,9 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 		case !rule.Unsigned:
 			r.problem(o, field, "Invalid", "neither signedBy nor unsigned: the images under %s are refused", rule.Prefix)
 		}
+	}
+	if _, err := egress(p.Spec.Egress); err != nil {
+		broken("spec", "Invalid", "%v", err)
 	}
 	if _, err := annotation.Limits(p.Spec.Limits.Defaults, config.DefaultLimits()); err != nil {
 		broken("spec.limits.defaults", "Invalid", "%v", err)

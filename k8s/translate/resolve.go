@@ -101,7 +101,7 @@ func (r *run) chain(at *place, name string) ([]*config.Filter, error) {
 
 // filter resolves one entry; owner declares it.
 func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filter, error) {
-	f := &config.Filter{Part: at.part, Name: e.Name, Owner: owner, Image: e.Image, Config: e.Config}
+	f := &config.Filter{Part: at.part, Name: e.Name, Owner: owner, Namespace: at.namespace, Image: e.Image, Config: e.Config, VMID: e.VMID}
 	own, base := e.Limits, config.DefaultLimits()
 	onError := e.OnError
 	policy := r.judge(at)
@@ -124,6 +124,7 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	if f.Grant == config.GrantBoth {
 		f.Capabilities = policy.capabilities()
 		f.Guard = r.guardImage(e.Image)
+		f.Egress = policy.egress()
 	}
 	f.DeniedDigests = policy.deniedDigests()
 	if onError == "skip" {
@@ -144,7 +145,14 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	if f.Except, err = exceptions(e); err != nil {
 		return nil, err
 	}
-	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard})
+	if f.VMConfig, err = r.configuration(at, &api.Entry{}, e.VMConfig); err != nil {
+		return nil, err
+	}
+	f.RootID = cmpOr(e.RootID, f.RootID)
+	f.HeaderStop = map[string]config.HeaderStop{"all": config.HeaderStopAll, "headers": config.HeaderStopHeaders}[e.HeaderStop]
+	r.calls(f)
+	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard,
+		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress})
 	return f, nil
 }
 
@@ -162,9 +170,6 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 	name, major, _ := strings.Cut(use, "@")
 	if p := r.plugins[name]; p != nil {
 		s := &p.Spec
-		if s.RootID != "" || s.Egress != nil {
-			return nil, refuse("NotSupported", "Plugin %s: rootId and egress are not supported yet", name)
-		}
 		want := cmpOr(major, s.DefaultVersion)
 		i := slices.IndexFunc(s.Versions, func(v api.PluginVersion) bool { return v.Name == want || want == "" })
 		if i < 0 {
@@ -174,6 +179,11 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 			return nil, refuse("UnknownPlugin", "Plugin %s: spec.versions[%d].image: no image reference", name, i)
 		}
 		f.Grant, f.Capabilities, f.Guard = config.GrantListed, s.Capabilities, s.Guard
+		f.RootID = s.RootID
+		var err error
+		if f.Egress, err = egress(s.Egress); err != nil {
+			return nil, refuse("UnknownPlugin", "Plugin %s: spec.%v", name, err)
+		}
 		if slices.Contains(s.Capabilities, "consumer") {
 			f.Guard = true
 		}

@@ -48,8 +48,8 @@ func (r *run) surveyPlugin(p *api.Plugin) {
 	if _, err := annotation.Limits(p.Spec.Limits, config.DefaultLimits()); err != nil {
 		r.problem(o, "spec.limits", "Invalid", "%v", err)
 	}
-	if p.Spec.RootID != "" || p.Spec.Egress != nil {
-		r.problem(o, "spec", "NotSupported", "rootId and egress are not supported yet: remove them")
+	if _, err := egress(p.Spec.Egress); err != nil {
+		r.problem(o, "spec", "Invalid", "%v", err)
 	}
 }
 

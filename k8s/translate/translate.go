@@ -102,6 +102,7 @@ func (t *Translator) Translate(o *Objects) (*config.Config, []Problem) {
 			c.Gateways = append(c.Gateways, r.gateway(g))
 		}
 	}
+	r.callable()
 	r.unattached()
 	r.survey()
 	t.memo.turn()
@@ -147,6 +148,8 @@ type run struct {
 	parts      map[string]bool // ids seen in this run
 	routes     map[string]*config.Route
 	known      map[string][]string // guards; nil: not gathered yet
+	callers    map[string]bool     // namespaces with plugins that may call out
+	called     map[string]bool     // namespace/name of other Services that they may call
 }
 
 func newRun(t *Translator, o *Objects) *run {
@@ -164,6 +167,8 @@ func newRun(t *Translator, o *Objects) *run {
 		attached:   map[*gatewayv1.HTTPRoute]bool{},
 		parts:      map[string]bool{},
 		routes:     map[string]*config.Route{},
+		callers:    map[string]bool{},
+		called:     map[string]bool{},
 	}
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName && r.parameters(c) {

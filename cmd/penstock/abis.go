@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/plugin"
+	"penstock.dev/penstock/core/sandbox"
+	"penstock.dev/penstock/core/upstream"
+	"penstock.dev/penstock/hosts/capability"
+	"penstock.dev/penstock/hosts/proxywasm"
+)
+
+// nodeID is what plugins see as node.id: the Pod's or the machine's name.
+func nodeID() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "penstock"
+	}
+	return name
+}
+
+// httpCaller makes upstream.Caller a capability.HTTPCaller.
+type httpCaller struct{ *upstream.Caller }
+
+// HTTPCall implements capability.HTTPCaller.
+func (h httpCaller) HTTPCall(c *capability.HTTPCall, done func(*capability.HTTPAnswer, error)) (func(), error) {
+	cancel, err := h.Call(&upstream.Call{
+		Namespace: c.Filter.Namespace, Egress: c.Filter.Egress, Upstream: c.Upstream,
+		Method: c.Method, Authority: c.Authority, Path: c.Path, Header: c.Header, Trailer: c.Trailer, Body: c.Body, Timeout: c.Timeout,
+	}, func(a *upstream.Answer, err error) {
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(&capability.HTTPAnswer{Status: a.Status, Header: a.Header, Trailer: a.Trailer, Body: a.Body}, nil)
+	})
+	for from, to := range map[error]error{
+		upstream.ErrUnknown: capability.ErrUnknownUpstream, upstream.ErrForbidden: capability.ErrNotAllowed, upstream.ErrTooMany: capability.ErrBusy,
+	} {
+		if errors.Is(err, from) {
+			return nil, fmt.Errorf("%w: %w", to, err)
+		}
+	}
+	return cancel, err
+}
+
+var _ capability.HTTPCaller = httpCaller{}
+
+// proxyWasm makes hosts/proxywasm a plugin.ABI and gives its errors reasons.
+type proxyWasm struct{ *proxywasm.ABI }
+
+// Start implements plugin.ABI.
+func (a proxyWasm) Start(ctx context.Context, m *sandbox.Module, f *config.Filter, grant []string) (plugin.Running, error) {
+	running, err := a.ABI.Start(ctx, m, f, grant)
+	switch {
+	case errors.Is(err, proxywasm.ErrConfigRefused):
+		return nil, &plugin.Fault{Reason: "InvalidConfig", Err: err}
+	case err != nil:
+		return nil, &plugin.Fault{Reason: "InvalidModule", Err: err}
+	}
+	return running, nil
+}
+
+var _ plugin.ABI = proxyWasm{}
