@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -22,11 +23,29 @@ func start(t *testing.T) *harness.Proxy {
 	if err != nil || len(dirs) < 4 {
 		t.Fatalf("got %v, %v; want at least 4 plugins", dirs, err)
 	}
+	entries := map[string]string{
+		// Capabilities are granted to an image by a Plugin object.
+		"call": "- use: call\n  config: outbound|80||auth.default.svc.cluster.local",
+		"held": "- image: test.example/plugins/held:1\n  headerStop: headers",
+	}
 	for _, dir := range dirs {
 		name := filepath.Base(dir)
 		harness.Pack(t, layout, name, harness.Guest(t, dir))
-		files[name+".yaml"] = harness.Service(name, "- image: test.example/plugins/"+name+":1\n  config: the configuration\n  limits: {cpuTime: 200ms, cpuTimeExchange: 1s}", port)
+		entry := entries[name]
+		if entry == "" {
+			entry = "- image: test.example/plugins/" + name + ":1\n  config: the configuration"
+		}
+		files[name+".yaml"] = harness.Service(name, entry+"\n  limits: {cpuTime: 200ms, cpuTimeExchange: 1s}", port)
 	}
+	files["plugin.yaml"] = `
+apiVersion: penstock.dev/v1alpha1
+kind: Plugin
+metadata: {name: call}
+spec:
+  versions: [{name: "1", image: "test.example/plugins/call:1"}]
+  capabilities: [http-call]
+`
+	files["auth.yaml"] = harness.Service("auth", "", harness.Upstream(t, authorise))
 	p := harness.Start(t, harness.Options{Files: files, Images: []string{layout}})
 	for _, dir := range dirs {
 		target := "Service/default/" + filepath.Base(dir)
@@ -54,6 +73,22 @@ func do(t *testing.T, method, url, body string, header http.Header) (*http.Respo
 		t.Fatal(err)
 	}
 	return response, string(text)
+}
+
+// authorise answers like an authorisation service.
+func authorise(w http.ResponseWriter, r *http.Request) {
+	question, err := io.ReadAll(r.Body)
+	switch token := r.Header.Get("X-Token"); {
+	case err != nil || string(question) != "is this one allowed?" || r.Host != "auth.example" || r.URL.RequestURI() != "/check?a=b" || r.Method != "POST":
+		w.WriteHeader(http.StatusBadRequest)
+	case token == "slow":
+		<-r.Context().Done()
+	case token == "good":
+		w.Header().Set("X-User", "shop")
+	default:
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, "unknown token")
+	}
 }
 
 func want(t *testing.T, h http.Header, name, value string) {
@@ -128,5 +163,42 @@ func TestPublicSDK(t *testing.T) {
 			t.Errorf("got %d; want 200", r.StatusCode)
 		}
 		want(t, r.Header, "X-Got-X-Ticked", "yes")
+	})
+
+	t.Run("a call to another Service decides", func(t *testing.T) {
+		for _, body := range []string{"", "with a body"} {
+			r, got := do(t, "POST", p.URL+"/call", body, http.Header{"X-Token": {"good"}})
+			if r.StatusCode != 200 || got != body {
+				t.Errorf("got %d, %q; want 200, %q", r.StatusCode, got, body)
+			}
+			want(t, r.Header, "X-Got-X-User", "shop")
+		}
+		r, got := do(t, "GET", p.URL+"/call", "", http.Header{"X-Token": {"bad"}})
+		if r.StatusCode != 403 || got != "unknown token" {
+			t.Errorf("got %d, %q; want 403", r.StatusCode, got)
+		}
+		want(t, r.Header, "X-Status", "401")
+		if r, got = do(t, "GET", p.URL+"/call", "", http.Header{"X-Token": {"slow"}}); r.StatusCode != 502 || got != "no answer" {
+			t.Errorf("got %d, %q; want 502 after the timeout", r.StatusCode, got)
+		}
+	})
+
+	t.Run("a queue is read in the background", func(t *testing.T) {
+		p.Eventually("the last path", func() bool {
+			r, _ := do(t, "GET", p.URL+"/queue/here", "", nil)
+			return r.Header.Get("X-Last") == "/queue/here"
+		})
+	})
+
+	t.Run("headers wait for the body", func(t *testing.T) {
+		for _, size := range []int{0, 10, 100_000} {
+			r, got := do(t, "POST", p.URL+"/held", strings.Repeat("x", size), nil)
+			if len(got) != size {
+				t.Errorf("got %d bytes; want %d", len(got), size)
+			}
+			if size > 0 {
+				want(t, r.Header, "X-Got-X-Body-Size", strconv.Itoa(size))
+			}
+		}
 	})
 }
