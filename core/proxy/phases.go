@@ -156,7 +156,7 @@ func (h *HTTP) findRule(s *state) *exchange.Error {
 	x.Route = rule.Name
 	if rule.Weights > 0 {
 		s.backend = pick(rule)
-		x.Service = s.backend.Config.Service
+		x.Service, x.Upstream = s.backend.Config.Service, s.backend.Config.Upstream
 	}
 	return nil
 }

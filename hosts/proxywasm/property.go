@@ -109,7 +109,7 @@ func (f *Filter) ofExchange(v *vm, s *stream, path []string) ([]byte, bool) {
 	case "route_name":
 		return []byte(x.Route), true
 	case "cluster_name":
-		return []byte(x.Upstream), true
+		return clusterName(x.Upstream), true
 	case "x_request_id":
 		if value, ok := x.State["x_request_id"]; ok {
 			return value, true
@@ -131,6 +131,17 @@ func (f *Filter) ofExchange(v *vm, s *stream, path []string) ([]byte, bool) {
 	}
 	value, ok := x.State[strings.Join(path, "\x00")]
 	return value, ok
+}
+
+// clusterName writes an upstream, "namespace/service:port", as Envoy's clusters
+// are called in a mesh.
+func clusterName(upstream string) []byte {
+	namespace, rest, ok := strings.Cut(upstream, "/")
+	service, port, ok2 := strings.Cut(rest, ":")
+	if !ok || !ok2 {
+		return []byte(upstream)
+	}
+	return []byte("outbound|" + port + "||" + service + "." + namespace + ".svc.cluster.local")
 }
 
 func address(v *vm, a netip.AddrPort, path []string) ([]byte, bool) {
