@@ -126,7 +126,7 @@ func redact(c *config.Config) *config.Config {
 		var out []*config.Filter
 		for _, f := range in {
 			shown := *f
-			shown.Config, shown.Env = nil, nil
+			shown.Config, shown.VMConfig, shown.Env = nil, nil, nil
 			for _, e := range f.Env {
 				shown.Env = append(shown.Env, config.EnvVar{Name: e.Name, Value: redacted})
 			}
@@ -140,7 +140,7 @@ func redact(c *config.Config) *config.Config {
 			return nil
 		}
 		shown := *p
-		shown.Filters, shown.Fallback = filters(p.Filters), part(p.Fallback)
+		shown.Filters, shown.Fallback, shown.Previous = filters(p.Filters), part(p.Fallback), part(p.Previous)
 		return &shown
 	}
 	chain := func(in *config.Chain) *config.Chain {

@@ -28,6 +28,11 @@ type Part struct {
 	// runs until this part is warm, or until FallbackUntil if it never is.
 	Fallback      *Part
 	FallbackUntil time.Time
+	// Previous is the form that ran before this one, judged again; a filter that
+	// fails goes back to its form there, if it fails before PreviousUntil. nil:
+	// none.
+	Previous      *Part
+	PreviousUntil time.Time
 }
 
 // ScopeBefore is the Scope of a policy's part that runs before all others.

@@ -85,6 +85,9 @@ type Manager struct {
 	stop     context.CancelFunc
 	group    sync.WaitGroup
 
+	quarantines, rollbacks telemetry.Counters
+	turning                sync.Mutex // held while a runtime that ran changes its state
+
 	mu   sync.Mutex
 	byID map[string]*Runtime
 }
@@ -92,7 +95,7 @@ type Manager struct {
 // entryParts is what every Entry of a runtime shares.
 type entryParts struct {
 	failures telemetry.Counter
-	failed   func(*filter.Error)
+	log      func(*filter.Error)
 }
 
 // New returns an empty manager; Close ends it.
@@ -100,10 +103,31 @@ func New(o Options) *Manager {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Manager{
 		o: o, ctx: ctx, stop: stop,
-		changed:  make(chan struct{}, 1),
-		loads:    make(chan struct{}, parallelLoads),
-		failures: o.Metrics.Counters("penstock_filter_failures_total", "Exchanges in which a filter failed, whatever onError then did.", "owner", "filter"),
-		byID:     map[string]*Runtime{},
+		changed:     make(chan struct{}, 1),
+		loads:       make(chan struct{}, parallelLoads),
+		failures:    o.Metrics.Counters("penstock_filter_failures_total", "Exchanges in which a filter failed, whatever onError then did.", "owner", "filter"),
+		quarantines: o.Metrics.Counters("penstock_filter_quarantines_total", "Times a filter was put into quarantine.", "owner", "filter"),
+		rollbacks:   o.Metrics.Counters("penstock_filter_rollbacks_total", "Times a filter went back to what ran before.", "owner", "filter"),
+		byID:        map[string]*Runtime{},
+	}
+}
+
+// Run keeps the count of failures and ends quarantines until ctx is done.
+func (m *Manager) Run(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		m.rested()
+		if n%int(healthSlot/time.Second) == 0 {
+			for _, r := range m.Runtimes() {
+				r.health.turn()
+			}
+		}
 	}
 }
 
@@ -120,7 +144,7 @@ func (m *Manager) Acquire(f *config.Filter) *Runtime {
 		ctx, cancel := context.WithCancel(m.ctx)
 		r = &Runtime{manager: m, config: f, cancel: cancel, done: make(chan struct{})}
 		r.state.Store(&State{Phase: Pulling, Guard: f.Guard, Since: time.Now()})
-		r.entry = entryParts{failures: m.failures.With(f.Owner.String(), f.ID()), failed: m.failureLog(f)}
+		r.entry = entryParts{failures: m.failures.With(f.Owner.String(), f.ID()), log: m.failureLog(f)}
 		m.byID[f.Hash] = r
 		m.group.Add(1)
 		go func() {
@@ -235,6 +259,7 @@ func (m *Manager) attempt(ctx context.Context, r *Runtime) error {
 		return err
 	}
 	r.running = running
+	r.gate = gate{running, &r.health}
 	m.set(r, State{Phase: Ready, Digest: img.Digest, Guard: guard})
 	m.o.Log.Info("filter ready", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()), zap.String("digest", img.Digest))
 	return nil

@@ -17,6 +17,10 @@ const (
 	Compiling Phase = "Compiling"
 	Ready     Phase = "Ready"
 	Failed    Phase = "Failed"
+	// Quarantined: it runs, and takes no exchange for now.
+	Quarantined Phase = "Quarantined"
+	// RolledBack: its object runs the filter's form before it.
+	RolledBack Phase = "RolledBack"
 )
 
 // State is what is known of a runtime; immutable.
@@ -38,6 +42,8 @@ type Runtime struct {
 
 	state   atomic.Pointer[State]
 	running Running // set before state says Ready
+	gate    gate    // around running
+	health  health
 	entry   entryParts
 	cancel  func()
 	done    chan struct{} // closed when the loader has ended
@@ -49,16 +55,22 @@ func (r *Runtime) State() *State { return r.state.Load() }
 // Config returns the filter that r runs.
 func (r *Runtime) Config() *config.Filter { return r.config }
 
+// Runnable reports whether exchanges can be handed to the runtime; in
+// quarantine they meet onError.
+func (s *State) Runnable() bool {
+	return s.Phase == Ready || s.Phase == Quarantined || s.Phase == RolledBack
+}
+
 // Entry returns f's place in a chain. f has r's hash, but may stand in another
-// part or have other exceptions. Only for a Ready runtime.
+// part or have other exceptions. Only for a runtime that is Runnable.
 func (r *Runtime) Entry(f *config.Filter) filter.Entry {
 	e := filter.Entry{
-		Filter:    r.running,
+		Filter:    &r.gate,
 		ID:        f.ID(),
 		OnError:   f.OnError,
 		BodyBytes: f.Limits.BodyBytes,
 		Failures:  r.entry.failures,
-		Failed:    r.entry.failed,
+		Failed:    r.failed,
 	}
 	for _, x := range f.Except {
 		m := config.Match{PathType: x.PathType, Path: x.Path, Regex: x.Regex}

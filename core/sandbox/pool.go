@@ -26,7 +26,7 @@ const (
 	idleAfter = time.Minute
 	// The first deaths in calmAfter are replaced at once, the others with back-off.
 	freeDeaths   = 3
-	firstBackOff = 100 * time.Millisecond
+	firstBackOff = 10 * time.Millisecond
 	lastBackOff  = 30 * time.Second
 	calmAfter    = time.Minute
 )

@@ -19,14 +19,16 @@ type linker struct {
 // choice is what runs in the place of one part of a chain.
 type choice struct {
 	part     *config.Part      // the part itself, or its last good form
-	runtimes []*plugin.Runtime // one for each of part's filters
+	filters  []*config.Filter  // part's, or the previous form of one that was rolled back
+	runtimes []*plugin.Runtime // one for each of filters
 	warming  []*plugin.Runtime // of the part itself while its last good form runs
+	retired  []*plugin.Runtime // of filters that were rolled back
 	fault    *config.Fault
 	pending  bool
 }
 
 func (c *choice) equal(o *choice) bool {
-	return c.part == o.part && c.pending == o.pending && slices.Equal(c.runtimes, o.runtimes) && slices.Equal(c.warming, o.warming) &&
+	return c.part == o.part && c.pending == o.pending && slices.Equal(c.runtimes, o.runtimes) && slices.Equal(c.warming, o.warming) && slices.Equal(c.retired, o.retired) &&
 		(c.fault == o.fault || c.fault != nil && o.fault != nil && *c.fault == *o.fault)
 }
 
@@ -35,6 +37,9 @@ func (c *choice) release() {
 		r.Release()
 	}
 	for _, r := range c.warming {
+		r.Release()
+	}
+	for _, r := range c.retired {
 		r.Release()
 	}
 }
@@ -68,7 +73,7 @@ func (l *Link) join() {
 	var outer, inner []filter.Entry
 	for _, c := range l.parts {
 		before := c.part.Name == "route" || c.part.Name == "rule" || c.part.Scope == config.ScopeBefore
-		for n, f := range c.part.Filters {
+		for n, f := range c.filters {
 			if e := c.runtimes[n].Entry(f); before {
 				outer = append(outer, e)
 			} else {
@@ -97,7 +102,7 @@ func (k *linker) choose(part *config.Part) choice {
 		old.release()
 		return c
 	}
-	old.warming = c.runtimes
+	old.warming = append(append(c.runtimes, c.warming...), c.retired...)
 	return old
 }
 
@@ -125,17 +130,46 @@ func (k *linker) acquire(part *config.Part) choice {
 	c := choice{part: part, fault: part.Fault}
 	for _, f := range part.Filters {
 		r := k.plugins.Acquire(f)
-		c.runtimes = append(c.runtimes, r)
-		switch s := r.State(); s.Phase {
-		case plugin.Failed:
+		if back, old, ready := k.rollBack(part, f, r); ready {
+			c.retired = append(c.retired, r)
+			f, r = old, back
+		} else if back != nil {
+			c.warming = append(c.warming, back)
+		}
+		c.filters, c.runtimes = append(c.filters, f), append(c.runtimes, r)
+		switch s := r.State(); {
+		case s.Phase == plugin.Failed:
 			if c.fault == nil {
 				c.fault = &config.Fault{Reason: s.Reason, Message: fmt.Sprintf("%s: %s: %s", part.Object, f.ID(), s.Message)}
 			}
-		case plugin.Ready:
-		default:
+		case !s.Runnable():
 			c.pending = true
 		}
 	}
 	c.pending = c.pending && c.fault == nil
 	return c
+}
+
+// rollBack returns what runs in the place of a filter that fails: its previous
+// form, once that is ready. A guard never goes back.
+func (k *linker) rollBack(part *config.Part, f *config.Filter, r *plugin.Runtime) (back *plugin.Runtime, old *config.Filter, ready bool) {
+	s := r.State()
+	if part.Previous == nil || s.Guard || s.Phase != plugin.RolledBack && (s.Phase != plugin.Quarantined || !s.Since.Before(part.PreviousUntil)) {
+		return nil, nil, false
+	}
+	i := slices.IndexFunc(part.Previous.Filters, func(p *config.Filter) bool { return p.Name == f.Name && p.Hash != f.Hash })
+	if i < 0 {
+		return nil, nil, false
+	}
+	old = part.Previous.Filters[i]
+	back = k.plugins.Acquire(old)
+	switch b := back.State(); {
+	case b.Phase == plugin.Ready && !b.Guard:
+		r.RollBack(old.Image + " " + b.Digest)
+		return back, old, true
+	case b.Phase == plugin.Pulling, b.Phase == plugin.Compiling:
+		return back, old, false // the next link finds it ready
+	}
+	back.Release()
+	return nil, nil, false
 }

@@ -93,13 +93,16 @@ func (s *Store) Apply(cfg *config.Config) error {
 
 // relink gives every chain the link that its filters' states allow now.
 func (s *Store) relink(snapshot *Snapshot) {
-	ran := map[string]bool{}
+	ran, undone := map[string]bool{}, map[string]bool{}
 	for _, chain := range snapshot.chains {
 		if l := s.linker.link(chain); l != nil {
 			chain.set(l)
 		}
 		for _, p := range chain.current.Load().parts {
-			if p.fault == nil && !p.pending {
+			switch {
+			case len(p.retired) > 0: // nobody is to go back to it
+				undone[p.part.Hash] = true
+			case p.fault == nil && !p.pending:
 				ran[p.part.Hash] = true
 			}
 		}
@@ -111,7 +114,13 @@ func (s *Store) relink(snapshot *Snapshot) {
 			for p := part; p != nil; p = p.Fallback {
 				ran[p.Hash] = ran[p.Hash] || s.ran[p.Hash]
 			}
+			if p := part.Previous; p != nil {
+				ran[p.Hash] = ran[p.Hash] || s.ran[p.Hash]
+			}
 		}
+	}
+	for hash := range undone {
+		delete(ran, hash)
 	}
 	s.ran = ran
 }
@@ -225,7 +234,7 @@ func report(part *config.Part, c *choice) Report {
 	if fault != nil {
 		r.Reason, r.Message = fault.Reason, fault.Message
 	}
-	for _, rt := range runtimes {
+	for _, rt := range slices.Concat(runtimes, c.retired) {
 		state, f := rt.State(), rt.Config()
 		r.Filters = append(r.Filters, FilterReport{
 			Name: f.ID(), Image: f.Image, Digest: state.Digest, State: string(state.Phase),

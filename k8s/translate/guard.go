@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -115,7 +114,7 @@ func (r *run) required(s *corev1.Service, own *config.Part, others []*config.Par
 			}
 			if r.has(serving, name) { // only last good lacks it
 				at := place{part: own.Name, object: own.Object, scope: own.Scope}
-				own = r.intern(&at, own.Hash, own.Filters, own.Fault, nil, own.FallbackUntil)
+				own = r.intern(&at, own.Hash, &config.Part{Filters: own.Filters, Fault: own.Fault, FallbackUntil: own.FallbackUntil, Previous: own.Previous, PreviousUntil: own.PreviousUntil})
 				continue
 			}
 			at := place{part: "service", object: object("Service", s), namespace: s.Namespace}
@@ -124,7 +123,7 @@ func (r *run) required(s *corev1.Service, own *config.Part, others []*config.Par
 			}
 			fault := &config.Fault{Reason: "GuardMissing", Message: fmt.Sprintf("%s: PluginPolicy %s requires the guard %q: add \"- use: %s\"", at.object, p.Name, name, name)}
 			r.problem(at.object, fieldOf(&at), fault.Reason, "%s", strings.TrimPrefix(fault.Message, at.object.String()+": "))
-			return r.intern(&at, partHash(&at, nil, fault), nil, fault, nil, time.Time{})
+			return r.intern(&at, partHash(&at, nil, fault), &config.Part{Fault: fault})
 		}
 	}
 	return own

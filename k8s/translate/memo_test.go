@@ -188,3 +188,33 @@ spec: {namespaceSelector: {}, images: [{prefix: r.example, unsigned: true, allow
 		t.Error("last good serves though the policy no longer admits it")
 	}
 }
+
+func TestPreviousIsWhatRanBeforeTheChange(t *testing.T) {
+	text := func(path string) string {
+		return service("s", "[{use: transform, config: {request: {path: {set: "+path+"}}}}]", "")
+	}
+	f := newFolder(t)
+	f.write("s.yaml", text("/a"))
+	a := part(t, f.load())
+	if a.Previous != nil {
+		t.Fatal("a first part has a previous form")
+	}
+	f.ran[a.Hash] = true
+	changed := f.now
+	f.write("s.yaml", text("/b"))
+	b := part(t, f.load())
+	if b.Previous == nil || b.Previous.Hash != a.Hash || !b.PreviousUntil.Equal(changed.Add(10*time.Minute)) {
+		t.Fatalf("got %+v until %v; want the first part for 10 minutes", b.Previous, b.PreviousUntil)
+	}
+	f.now = f.now.Add(time.Minute)
+	f.ran[b.Hash] = true
+	if again := part(t, f.load()); again.Previous == nil || again.Previous.Hash != a.Hash || !again.PreviousUntil.Equal(changed.Add(10*time.Minute)) {
+		t.Error("the previous form went away once the new one ran")
+	}
+	// The second form was rolled back: the third one's previous form is the first.
+	delete(f.ran, b.Hash)
+	f.write("s.yaml", text("/c"))
+	if c := part(t, f.load()); c.Previous == nil || c.Previous.Hash != a.Hash || c.Fallback == nil || c.Fallback.Hash != a.Hash {
+		t.Errorf("got previous %+v, last good %+v; want the first part", c.Previous, c.Fallback)
+	}
+}

@@ -15,6 +15,10 @@ import (
 	"penstock.dev/penstock/k8s/api"
 )
 
+// rollBackFor is how long after a change a failing filter goes back to what it
+// was (annotations.md, section 5).
+const rollBackFor = 10 * time.Minute
+
 // lastGoodFor is how long a last good chain may serve (annotations.md, section 5).
 const lastGoodFor = time.Hour
 
@@ -31,6 +35,8 @@ type history struct {
 	ran      declaration // the newest one that ran
 	brokenBy string      // hash of the declaration that ran stands in for
 	since    time.Time
+	previous declaration // what ran before current
+	changed  time.Time   // when current came after it
 }
 
 // declaration is entries and the hash that they resolved to.
@@ -241,10 +247,11 @@ func (r *run) part(at *place, entries []api.Entry, fault *config.Fault) *config.
 	}
 	hash := partHash(at, filters, fault)
 	fallback, until := r.lastGood(at, entries, hash, fault)
+	previous, previousUntil := r.previous(at, hash, fault)
 	if fault != nil {
 		r.problem(at.object, fieldOf(at), fault.Reason, "%s", strings.TrimPrefix(fault.Message, at.object.String()+": "))
 	}
-	return r.intern(at, hash, filters, fault, fallback, until)
+	return r.intern(at, hash, &config.Part{Filters: filters, Fault: fault, Fallback: fallback, FallbackUntil: until, Previous: previous, PreviousUntil: previousUntil})
 }
 
 func fieldOf(at *place) string {
@@ -268,11 +275,26 @@ func partHash(at *place, filters []*config.Filter, fault *config.Fault) string {
 	return digest(key)
 }
 
-func (r *run) intern(at *place, hash string, filters []*config.Filter, fault *config.Fault, fallback *config.Part, until time.Time) *config.Part {
-	key := fmt.Sprintf("%s %s %p %d", at.id(), hash, fallback, until.UnixNano())
+// intern returns the part with this content; one that is equal keeps its pointer.
+func (r *run) intern(at *place, hash string, p *config.Part) *config.Part {
+	key := fmt.Sprintf("%s %s %p %d %p %d", at.id(), hash, p.Fallback, p.FallbackUntil.UnixNano(), p.Previous, p.PreviousUntil.UnixNano())
 	return r.t.memo.parts.get(key, key, func() *config.Part {
-		return &config.Part{Name: at.part, Object: at.object, Scope: at.scope, Hash: hash, Filters: filters, Fault: fault, Fallback: fallback, FallbackUntil: until}
+		p.Name, p.Object, p.Scope, p.Hash = at.part, at.object, at.scope, hash
+		return p
 	})
+}
+
+// previous returns what the part was before its last change, judged again.
+func (r *run) previous(at *place, hash string, fault *config.Fault) (*config.Part, time.Time) {
+	h := r.t.history[at.id()]
+	if fault != nil || h.previous.hash == "" || h.previous.hash == hash {
+		return nil, time.Time{}
+	}
+	filters, oldFault := r.resolve(at, h.previous.entries)
+	if oldFault != nil {
+		return nil, time.Time{}
+	}
+	return r.intern(at, partHash(at, filters, nil), &config.Part{Filters: filters}), h.changed.Add(rollBackFor)
 }
 
 // lastGood returns the part's last good form, judged again, if it may serve.
@@ -283,8 +305,12 @@ func (r *run) lastGood(at *place, entries []api.Entry, hash string, fault *confi
 		r.t.history[at.id()] = h
 	}
 	r.parts[at.id()] = true
+	if h.ran.hash != "" && h.ran.hash == h.current.hash && !r.t.o.Ran(h.ran.hash) {
+		h.ran = h.previous // it ran, and was rolled back
+	}
 	if h.current.hash != "" && h.current.hash != hash && r.t.o.Ran(h.current.hash) {
 		h.ran = h.current
+		h.previous, h.changed = h.current, r.t.o.Now()
 	}
 	if fault == nil && r.t.o.Ran(hash) {
 		h.ran = declaration{entries, hash}
@@ -304,7 +330,7 @@ func (r *run) lastGood(at *place, entries []api.Entry, hash string, fault *confi
 	if oldFault != nil || r.lacksGuard(at, entries, old) {
 		return nil, time.Time{}
 	}
-	return r.intern(at, partHash(at, old, nil), old, nil, nil, time.Time{}), h.since.Add(lastGoodFor)
+	return r.intern(at, partHash(at, old, nil), &config.Part{Filters: old}), h.since.Add(lastGoodFor)
 }
 
 // final are the faults for which last good may not serve.
