@@ -175,6 +175,16 @@ func (i *Instance) end() int64 {
 	return i.total - i.left - int64(i.steps.Get())
 }
 
+// Spend charges the call that runs for what a host function does for it, in
+// steps; it ends the call if that is more than it has. For host functions only.
+func (i *Instance) Spend(steps int64) {
+	if i.left -= steps; i.left < 0 && i.steps != nil && i.left+int64(i.steps.Get()) < 0 {
+		i.steps.Set(0)
+		i.left = 0
+		i.Abort(&Failure{CauseCPU, ErrCPU})
+	}
+}
+
 // refuel is called by the guest when its steps have run out.
 func (i *Instance) refuel(m api.Module) {
 	steps := m.ExportedGlobal(meter.GlobalSteps).(api.MutableGlobal)

@@ -11,6 +11,7 @@ import (
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/hosts/capability/crypto"
 )
 
 // Bounds on foreign functions' arguments and results, in bytes.
@@ -19,6 +20,14 @@ const (
 	maxDeflated  = 16 << 20
 	maxDeclared  = 256
 	maxPropBytes = 4 << 10
+)
+
+// What dear functions cost a guest, in steps.
+const (
+	stepsOfVerify        = 500_000
+	stepsOfSign          = 8_000_000
+	stepsPerDeflatedByte = 50
+	stepsPerInflatedByte = 10
 )
 
 // foreignFunc is a function that is not part of the ABI.
@@ -36,6 +45,23 @@ func (f *Filter) foreignFuncs() map[string]foreignFunc {
 		"get_log_level": func(*vm, []byte) ([]byte, uint32) {
 			return binary.LittleEndian.AppendUint32(nil, f.log.level()), statusOK
 		},
+		"compress": func(v *vm, args []byte) ([]byte, uint32) {
+			v.i.Spend(stepsPerDeflatedByte * int64(len(args)))
+			return resultOr(statusSerialization)(crypto.Deflate(args))
+		},
+		"uncompress": func(v *vm, args []byte) ([]byte, uint32) {
+			out, err := crypto.Inflate(args, maxDeflated)
+			v.i.Spend(stepsPerInflatedByte * int64(len(out)))
+			return resultOr(statusSerialization)(out, err)
+		},
+		"verify_signature": func(v *vm, args []byte) ([]byte, uint32) {
+			v.i.Spend(stepsOfVerify + int64(len(args)))
+			return message(crypto.Verify(args))
+		},
+		"sign": func(v *vm, args []byte) ([]byte, uint32) {
+			v.i.Spend(stepsOfSign + int64(len(args)))
+			return message(crypto.Sign(args))
+		},
 		"clear_route_cache":                             plain(func(v *vm, _ []byte) uint32 { return v.clearRoute() }),
 		"set_global_max_requests_per_io_cycle":          nothing,
 		"set_envoy_filter_state":                        plain(setFilterState),
@@ -43,6 +69,22 @@ func (f *Filter) foreignFuncs() map[string]foreignFunc {
 		"inject_encoded_data_to_filter_chain":           plain(injectMessage),
 		"inject_encoded_data_to_filter_chain_on_header": plain(injectMessage),
 	}
+}
+
+func resultOr(status uint32) func([]byte, error) ([]byte, uint32) {
+	return func(result []byte, err error) ([]byte, uint32) {
+		if err != nil {
+			return nil, status
+		}
+		return result, statusOK
+	}
+}
+
+func message(result []byte, ok bool) ([]byte, uint32) {
+	if !ok {
+		return nil, statusBadArgument
+	}
+	return result, statusOK
 }
 
 // foreign calls a function by its name: name, arguments, each with its size,

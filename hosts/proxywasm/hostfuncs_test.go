@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/binary"
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/sandbox"
 	"penstock.dev/penstock/hosts/capability"
 )
 
@@ -127,6 +129,12 @@ func TestForeignFunctions(t *testing.T) {
 		{"declare_property", "\x0a\x04mine\x10\x01", statusOK, ""},
 		{"declare_property", "\x0a\x04mine", statusBadArgument, ""},
 		{"inject_encoded_data_to_filter_chain", "\x0a\x04data", statusBadArgument, ""},
+		{"uncompress", "x\x9c\xcbH\xcd\xc9\xc9\x07\x00\x06,\x02\x15", statusOK, "hello"},
+		{"uncompress", "no stream", statusSerialization, ""},
+		{"compress", "", statusOK, "x\x9c\x01\x00\x00\xff\xff\x00\x00\x00\x01"},
+		{"verify_signature", "\x0a\x03md5", statusOK, "\x12F\"md5\" is no hash function: want sha1, sha224, sha256, sha384 or sha512"},
+		{"verify_signature", "\xff", statusBadArgument, ""},
+		{"sign", "\xff", statusBadArgument, ""},
 		{"nobody.knows", "", statusNotFound, ""},
 	}
 	within(t, b, x, phaseRequestHeaders, func(h *hand) {
@@ -368,4 +376,26 @@ func TestBeforeTheStartOnlyTheLogWorks(t *testing.T) {
 			t.Errorf("got %d and %d; want %d and %d", shared, log, statusInternal, statusOK)
 		}
 	})
+}
+
+// TestHostFunctionsAreCharged: a guest that has the host work for it spends its
+// own budget.
+func TestHostFunctionsAreCharged(t *testing.T) {
+	g := minimal()
+	g.asks("proxy_get_header_map_pairs", "iii")
+	// An endless loop over a map of many KiB, into the same place.
+	g.has("proxy_on_request_headers", "iii", 1, 0x03, 0x40, 0x41, 0, 0x41, 8, 0x41, 12, 0x10, 0, 0x1a, 0x0c, 0, 0x0b, 0)
+	b := start(t, g.complete(), func(c *config.Filter) { c.Limits.CPUTime = 20 * time.Millisecond })
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	x := newExchange()
+	x.Request.Header.Add([]byte("X-Long"), []byte(strings.Repeat("x", 60<<10)))
+	s, _ := b.f.Begin(x, &filter.Waker{})
+	_, err := s.RequestHeaders(true)
+	var failure *filter.Error
+	if !errors.As(err, &failure) || failure.Cause != sandbox.CauseCPU {
+		t.Errorf("got %v; want %s", err, sandbox.CauseCPU)
+	}
+	s.Done()
 }

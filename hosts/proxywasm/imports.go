@@ -56,6 +56,7 @@ func (f *Filter) imports() func(sandbox.Import) sandbox.HostFunc {
 		return func(i *sandbox.Instance, stack []uint64) {
 			status := statusInternal
 			if v, ok := i.Data.(*vm); ok && (early || !v.early) { // a start section runs before there is one
+				i.Spend(stepsOfCall)
 				status = h.f(v, stack)
 			}
 			if result {
@@ -94,8 +95,15 @@ func (f *Filter) callImports() map[string]hostFunc {
 	}
 }
 
+// What a host function costs a guest, in steps, beside what the dear ones charge.
+const (
+	stepsOfCall  = 50
+	bytesOfAStep = 16 // that are copied
+)
+
 // read returns guest memory; the view is valid until the guest runs again.
 func (v *vm) read(ptr, size uint64) ([]byte, bool) {
+	v.i.Spend(int64(u(size)) / bytesOfAStep)
 	return v.i.Memory().Read(u(ptr), u(size))
 }
 
@@ -106,6 +114,7 @@ func (v *vm) writeU32(ptr uint64, n uint32) bool { return v.i.Memory().WriteUint
 // how much. An empty result has address 0.
 func (v *vm) give(data []byte, ptr, size uint64) uint32 {
 	address := uint32(0)
+	v.i.Spend(int64(len(data)) / bytesOfAStep)
 	if len(data) > 0 {
 		v.allocStack[0] = uint64(len(data))
 		if v.i.Call(v.alloc, nil, v.allocStack[:]) != nil {
