@@ -103,8 +103,9 @@ const (
 
 // read returns guest memory; the view is valid until the guest runs again.
 func (v *vm) read(ptr, size uint64) ([]byte, bool) {
-	v.i.Spend(int64(u(size)) / bytesOfAStep)
-	return v.i.Memory().Read(u(ptr), u(size))
+	b, ok := v.i.Memory().Read(u(ptr), u(size))
+	v.i.Spend(int64(len(b)) / bytesOfAStep)
+	return b, ok
 }
 
 // writeU32 stores a number for the guest.
