@@ -28,6 +28,8 @@ const (
 const (
 	maxValueBytes = 64 << 10
 	maxFields     = 1024
+	// maxGrowth bounds what one stream may put into the maps of its exchange.
+	maxGrowth = 256 << 10
 )
 
 // Pseudo header fields (RFC 9113, 8.3), part of a guest's maps on every version.
@@ -217,6 +219,12 @@ func (s *stream) copy(b []byte) []byte {
 	return s.x.Arena.Copy(b)
 }
 
+// grow counts what a stream puts into maps; false: it is too much.
+func (s *stream) grow(n int) bool {
+	s.grown += n
+	return s.grown <= maxGrowth
+}
+
 // isFraming names fields that a guest cannot set: how a message is framed and
 // what a connection does is decided by the codec.
 func isFraming(name []byte) bool {
@@ -248,7 +256,7 @@ func (f *Filter) mapImports() map[string]hostFunc {
 			if !ok || !ok2 {
 				return statusInvalidMemory
 			}
-			if !w.check(name, value) || w.h.Len() >= maxFields {
+			if !w.check(name, value) || w.h.Len() >= maxFields || !w.s.grow(len(name)+len(value)) {
 				return statusBadArgument
 			}
 			apply(&w, name, value)
@@ -310,10 +318,14 @@ func setPairs(v *vm, p []uint64) uint32 {
 	if err != nil {
 		return statusBadArgument
 	}
+	size := 0
 	for _, pair := range pairs {
-		if !w.check(pair.name, pair.value) {
+		if size += len(pair.name) + len(pair.value); !w.check(pair.name, pair.value) {
 			return statusBadArgument
 		}
+	}
+	if !w.s.grow(size) {
+		return statusBadArgument
 	}
 	w.h.Reset()
 	for _, pair := range pairs {

@@ -63,6 +63,7 @@ type stream struct {
 	now    uint8 // whose callback runs
 	done   bool  // the last callbacks run
 	failed bool
+	grown  int // bytes put into maps
 	// delivering: an answer is handed over on the exchange's goroutine.
 	delivering bool
 	deliveries []func(*vm) error

@@ -230,7 +230,7 @@ func TestAnAnswerReachesAClientThatStillSends(t *testing.T) {
 }
 
 func TestWatchSeesTheClientGo(t *testing.T) {
-	for _, how := range []string{"close", "half close"} {
+	for _, how := range []string{"close", "half close", "close with an unread body", "abort with an unread body"} {
 		t.Run(how, func(t *testing.T) {
 			seen := make(chan struct{})
 			started := make(chan struct{})
@@ -241,12 +241,21 @@ func TestWatchSeesTheClientGo(t *testing.T) {
 				stop()
 			})
 			nc := ts.dial(t)
-			io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-			<-started
-			if how == "close" {
-				nc.Close()
+			if strings.HasSuffix(how, "body") {
+				io.WriteString(nc, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
 			} else {
+				io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			}
+			<-started
+			switch {
+			case strings.HasPrefix(how, "close"):
+				nc.Close()
+			case strings.HasPrefix(how, "half"):
 				nc.CloseWrite()
+			default:
+				ts.mu.Lock()
+				ts.conns[0].Abort()
+				ts.mu.Unlock()
 			}
 			select {
 			case <-seen:

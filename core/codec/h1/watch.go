@@ -1,15 +1,21 @@
 package h1
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // watcher is a goroutine that waits for the client's end while nobody reads.
 type watcher struct {
 	stop atomic.Bool
+	quit chan struct{} // closed to end one that only looks; nil: it reads
 	done chan struct{}
 }
 
 // Watch implements exchange.Client. A half close counts as a disconnect. While
-// the request's body is unread nothing is noticed: whoever reads it sees the
+// another goroutine reads the request's body nothing is noticed: it sees the
 // end. Bytes of a next request are kept; they end the watch.
 func (c *Conn) Watch(gone func()) (stop func()) {
 	c.stopWatch()
@@ -18,12 +24,17 @@ func (c *Conn) Watch(gone func()) (stop func()) {
 	}
 	whole := c.body.done()
 	c.body.mu.Unlock()
-	if !whole {
-		return func() {}
-	}
 	w := &watcher{done: make(chan struct{})}
+	switch {
+	case whole:
+		go c.watch(w, gone)
+	case c.w.raw == nil:
+		return func() {}
+	default: // unread bytes of the body hide the end from a read
+		w.quit = make(chan struct{})
+		go c.look(w, gone)
+	}
 	c.watcher = w
-	go c.watch(w, gone)
 	return func() {
 		if c.watcher == w {
 			c.stopWatch()
@@ -45,6 +56,33 @@ func (c *Conn) watch(w *watcher, gone func()) {
 	}
 }
 
+// lookEvery is how often a connection with an unread body is looked at.
+const lookEvery = 100 * time.Millisecond
+
+// look asks the socket whether the client has closed it.
+func (c *Conn) look(w *watcher, gone func()) {
+	defer close(w.done)
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-w.quit:
+			return
+		case <-t.C:
+		}
+		closed := false
+		err := c.w.raw.Control(func(fd uintptr) {
+			p := []unix.PollFd{{Fd: int32(fd), Events: peerClosed}}
+			n, err := unix.Poll(p, 0)
+			closed = err == nil && n > 0 && p[0].Revents&(peerClosed|unix.POLLHUP|unix.POLLERR) != 0
+		})
+		if closed || err != nil {
+			gone()
+			return
+		}
+	}
+}
+
 // stopWatch ends the watch that runs, if there is one, and waits for it.
 func (c *Conn) stopWatch() {
 	w := c.watcher
@@ -52,8 +90,12 @@ func (c *Conn) stopWatch() {
 		return
 	}
 	c.watcher = nil
-	w.stop.Store(true)
-	c.w.interrupt()
+	if w.quit != nil {
+		close(w.quit)
+	} else {
+		w.stop.Store(true)
+		c.w.interrupt()
+	}
 	<-w.done
 }
 
