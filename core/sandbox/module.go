@@ -27,6 +27,7 @@ type Module struct {
 	exports map[string]FuncType
 	imports []Import
 	wasi    map[string]bool // WASI modules it imports from
+	memory  bool            // it exports one
 
 	// The code stays loaded until a pool has loaded it too, or Close.
 	runtime wazero.Runtime
@@ -48,6 +49,7 @@ func (m *Module) inspect(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", meter.ErrModule, err)
 	}
 	m.code = c
+	m.memory = len(c.ExportedMemories()) > 0
 	m.exports, m.wasi = map[string]FuncType{}, map[string]bool{}
 	for name, f := range c.ExportedFunctions() {
 		m.exports[name] = FuncType{f.ParamTypes(), f.ResultTypes()}

@@ -146,7 +146,7 @@ func (p *Pool) make() (*Instance, error) {
 	i.steps = module.ExportedGlobal(meter.GlobalSteps).(api.MutableGlobal)
 	i.Context = context.Background() // the allocator is needed only above
 	i.used.Store(time.Now().Unix())
-	if i.memory == nil {
+	if !p.module.memory { // then Memory is no nil either
 		p.bury(i, &Failure{CauseABI, errNoMemory})
 		return nil, errNoMemory
 	}
