@@ -17,6 +17,9 @@ const (
 	CauseStuck       = "stuck"
 	CauseUnavailable = "unavailable"
 	CauseABI         = "abi"
+	// CauseCut: the host ended the call for a reason that is not the guest's, as
+	// a body that is cut short. It does not count as a failure.
+	CauseCut = "cut"
 )
 
 // Failure is why a guest's call ended without a result. The instance is dead,

@@ -53,8 +53,12 @@ func (p *Pool) link(ctx context.Context) error {
 				zap.String("object", p.o.Owner), zap.String("plugin", p.o.Filter), zap.String("import", imp.Module+"."+imp.Name))
 			f = unknown(imp.Type)
 		}
-		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, _ api.Module, stack []uint64) {
-			f(ctx.(*Instance), stack)
+		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, m api.Module, stack []uint64) {
+			i := ctx.(*Instance)
+			if i.memory == nil { // the module's start section runs
+				i.memory = m.Memory()
+			}
+			f(i, stack)
 		}), imp.Type.Params, imp.Type.Results).Export(imp.Name)
 	}
 	for name, b := range modules {

@@ -36,6 +36,7 @@ type PoolOptions struct {
 	Owner, Filter string // of metrics and log
 	MemoryBytes   int64  // linear memory of one instance
 	StartSteps    int64  // budget of instantiation, and of Init
+	Most          int    // instances of a pool that is used with Take
 	Env           []config.EnvVar
 	// Import returns the function for an import; nil: it is not known, and gets
 	// a stub that answers 12.
@@ -73,6 +74,8 @@ type Pool struct {
 	// create is held while an instance is made: one at a time.
 	create sync.Mutex
 	group  sync.WaitGroup // growing goroutines
+
+	exclusive exclusive
 
 	mu       sync.Mutex
 	closed   bool
@@ -279,10 +282,12 @@ func (p *Pool) bury(i *Instance, f *Failure) {
 	if i.dead.Swap(true) {
 		return
 	}
-	p.mu.Lock()
-	p.died()
-	p.mu.Unlock()
-	p.failures[f.Cause].Inc()
+	if f.Cause != CauseCut {
+		p.mu.Lock()
+		p.died()
+		p.mu.Unlock()
+		p.failures[f.Cause].Inc()
+	}
 	if p.o.Died != nil {
 		p.o.Died(i)
 	}
