@@ -1,0 +1,5 @@
+//go:build !race
+
+package httpwasm
+
+const raceEnabled = false
