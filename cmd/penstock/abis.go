@@ -11,6 +11,7 @@ import (
 	"penstock.dev/penstock/core/sandbox"
 	"penstock.dev/penstock/core/upstream"
 	"penstock.dev/penstock/hosts/capability"
+	"penstock.dev/penstock/hosts/httpwasm"
 	"penstock.dev/penstock/hosts/proxywasm"
 )
 
@@ -65,4 +66,19 @@ func (a proxyWasm) Start(ctx context.Context, m *sandbox.Module, f *config.Filte
 	return running, nil
 }
 
-var _ plugin.ABI = proxyWasm{}
+// httpWasm makes hosts/httpwasm a plugin.ABI and gives its errors reasons.
+type httpWasm struct{ *httpwasm.ABI }
+
+// Start implements plugin.ABI.
+func (a httpWasm) Start(ctx context.Context, m *sandbox.Module, f *config.Filter, grant []string) (plugin.Running, error) {
+	running, err := a.ABI.Start(ctx, m, f, grant)
+	switch {
+	case errors.Is(err, httpwasm.ErrConfigRefused):
+		return nil, &plugin.Fault{Reason: "InvalidConfig", Err: err}
+	case err != nil:
+		return nil, &plugin.Fault{Reason: "InvalidModule", Err: err}
+	}
+	return running, nil
+}
+
+var _, _ plugin.ABI = proxyWasm{}, httpWasm{}

@@ -25,6 +25,7 @@ import (
 	"penstock.dev/penstock/core/snapshot"
 	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/core/upstream"
+	"penstock.dev/penstock/hosts/httpwasm"
 	"penstock.dev/penstock/hosts/proxywasm"
 	"penstock.dev/penstock/k8s/files"
 )
@@ -103,9 +104,12 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	p.caller = upstream.NewCaller(p.groups, upstream.ResolveDNS, config.DefaultProxyParameters())
 	p.plugins = plugin.New(plugin.Options{
 		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics,
-		ABIs: []plugin.ABI{proxyWasm{proxywasm.New(proxywasm.Options{
-			Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, NodeID: nodeID(),
-		})}},
+		ABIs: []plugin.ABI{
+			proxyWasm{proxywasm.New(proxywasm.Options{
+				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, NodeID: nodeID(),
+			})},
+			httpWasm{httpwasm.New(log.Named("guest"), p.metrics)},
+		},
 	})
 	var accessLog proxy.Log
 	rejected := func(*exchange.Conn, int, string) {}

@@ -305,7 +305,7 @@ func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (
 		}
 	}
 	module.Close()
-	return nil, &Fault{"UnknownABI", errors.New("the module exports no ABI that is known here: want a proxy_abi_version_0_1_0, _0_2_0 or _0_2_1 marker")}
+	return nil, &Fault{"UnknownABI", errors.New("the module exports no ABI that is known here: want a proxy_abi_version_0_1_0, _0_2_0 or _0_2_1 marker, or handle_request and handle_response (http-wasm)")}
 }
 
 // fail records why an attempt failed; passes says that trying again may help.

@@ -25,6 +25,10 @@ const (
 	takeWait = time.Second
 )
 
+// ErrConfigRefused means that the plugin itself refused to start, by
+// exiting: most likely it is not content with its configuration.
+var ErrConfigRefused = errors.New("the plugin refused to start; its log says why")
+
 var errUnknownImport = errors.New("the module imports a function that is not http-wasm's")
 
 // ABI starts filters. Its methods may be called by several goroutines at once.
@@ -73,8 +77,8 @@ type Filter struct {
 var _ filter.Filter = (*Filter)(nil)
 
 // Start makes a filter of m with a first instance, whose _start and
-// _initialize it calls. It takes m over, also when it fails. The error says how
-// the start ended.
+// _initialize it calls. It takes m over, also when it fails. Errors wrap
+// ErrConfigRefused, or say how the start ended.
 func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, _ []string) (*Filter, error) {
 	for _, imp := range m.Imports() {
 		if h, ok := hostFuncs[imp.Name]; imp.Module == hostModule && (!ok || !isType(imp.Type, h.params, h.result)) {
@@ -107,7 +111,10 @@ func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, _ 
 			f.log.write(level, line)
 		},
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, sandbox.ErrExit):
+		return nil, fmt.Errorf("%w: %w", ErrConfigRefused, err)
+	case err != nil:
 		return nil, err
 	}
 	return f, nil

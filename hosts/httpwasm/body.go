@@ -21,6 +21,7 @@ type body struct {
 	kept  []byte
 	seen  int // how much of kept the guest has read
 	taken int // what the guest has read that is not kept
+	added int // how much of kept is the guest's, written before there was a response
 	sent  int // of what replaces inner
 
 	data     []byte // the guest's, if written
@@ -121,7 +122,7 @@ func (s *stream) drain(b *body) error {
 // settle puts the body in the message's place, if the guest has read or changed
 // it. failed says that the guest did not live to finish: then nothing is
 // changed, and what it has consumed is missing.
-func (b *body) settle(at *exchange.Body, length *int64, h *exchange.Header, failed bool) {
+func (b *body) settle(at *exchange.Body, length *int64, h, trailer *exchange.Header, failed bool) {
 	switch {
 	case failed && b.taken > 0:
 		b.broken = &exchange.Error{Phase: exchange.PhaseRequestBody, Side: exchange.SidePlugin, Status: 500, Reason: "plugin-trap", Err: errConsumed}
@@ -136,17 +137,23 @@ func (b *body) settle(at *exchange.Body, length *int64, h *exchange.Header, fail
 		if b.ended {
 			*length = int64(len(b.kept))
 		} else if *length >= 0 {
-			*length -= int64(b.taken)
+			*length += int64(b.added - b.taken)
 		}
-		if b.taken > 0 {
+		if b.taken > 0 || b.added > 0 {
 			h.Del("content-length")
 		}
 	}
-	if b.trailers && !failed { // only a body without a length can have them
+	if b.trailers && !failed || b.ended && trailer.Len() > 0 { // only a body without a length can have them
 		*at, *length = b, -1
 		h.Del("content-length")
 	}
 	b.seen = 0
+}
+
+// begin puts what the guest has written ahead of the body.
+func (b *body) begin(text []byte) {
+	b.kept = append(b.kept, text...)
+	b.added = len(text)
 }
 
 // rest returns what is sent before inner.

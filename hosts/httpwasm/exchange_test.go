@@ -119,7 +119,7 @@ func TestNoResponse(t *testing.T) {
 
 func TestResponseChanges(t *testing.T) {
 	b := start(t, &guest{start: []op{do("enable_features", bufferResponse)}, next: 1,
-		request: []op{do("set_header_value", 1, "Set-Cookie", "a"), do("add_header_value", 1, "set-cookie", "b"), do("set_status_code", 499), do("write_body", 1, "lost")},
+		request: []op{do("set_header_value", 1, "Set-Cookie", "a"), do("add_header_value", 1, "set-cookie", "b"), do("set_status_code", 499)},
 		response: []op{do("get_status_code"), do("set_status_code", 404), do("get_header_values", 1, "set-cookie", buffer, 99), do("remove_header", 1, "content-type"),
 			do("set_header_value", 1, "etag", "x"), do("add_header_value", 1, "x-more", "1"), do("set_header_value", 1, "host", "h")}}, nil)
 	x := newExchange()
@@ -133,6 +133,28 @@ func TestResponseChanges(t *testing.T) {
 	}
 	if body, ok := p.Body.(*partsBody); !ok || p.ContentLength != 4 || len(body.parts) != 1 {
 		t.Errorf("got %T, %d; want the body as it came, unread", p.Body, p.ContentLength)
+	}
+}
+
+// TestBodyBeforeNext: it comes before the next handler's.
+func TestBodyBeforeNext(t *testing.T) {
+	for features, steps := range map[int][]op{0: nil, 2: {do("read_body", 1, buffer, 99)}} {
+		b := start(t, &guest{start: []op{do("enable_features", features)}, next: 1, request: []op{do("write_body", 1, "first "), do("write_body", 1, "and ")}, response: steps}, nil)
+		for parts, want := range map[string]string{"second": "first and second", "": "first and "} {
+			x := newExchange()
+			b.pass(x, func() { respondWith(x, 200, strings.Fields(parts)...) })
+			if got := content(t, x.Response.Body); got != want || x.Response.ContentLength != int64(len(want)) {
+				t.Errorf("got %q, %d; want %q", got, x.Response.ContentLength, want)
+			}
+			if features != 0 && b.text(len(want)) != want {
+				t.Errorf("the guest read %q; want %q", b.text(len(want)), want)
+			}
+		}
+		x := newExchange()
+		b.pass(x, func() { respondWith(x, 304) })
+		if x.Response.Body != nil {
+			t.Error("a 304 has a body")
+		}
 	}
 }
 
@@ -324,6 +346,18 @@ func TestTrailers(t *testing.T) {
 	}
 	if got := content(t, x.Response.Body); got != "abc" || fields(&x.Response.Trailer) != "early: 1" || x.Response.ContentLength != -1 {
 		t.Errorf("got %q, %q", got, fields(&x.Response.Trailer))
+	}
+
+	unseen := start(t, &guest{start: []op{do("enable_features", 3)}, next: 1, request: []op{do("read_body", 0, buffer, 99)}, response: []op{do("read_body", 1, buffer, 99)}}, nil)
+	x = newExchange()
+	post(x, -1, "hello")
+	x.Request.Body.(*partsBody).fields = []string{"one"}
+	unseen.pass(x, func() {
+		respondWith(x, 200, "abc")
+		x.Response.Body.(*partsBody).fields = []string{"two"}
+	})
+	if x.Request.ContentLength != -1 || x.Response.ContentLength != -1 || content(t, x.Request.Body) != "hello" || content(t, x.Response.Body) != "abc" {
+		t.Errorf("got lengths %d, %d; want none, or the trailers are lost", x.Request.ContentLength, x.Response.ContentLength)
 	}
 
 	alone := start(t, &guest{start: []op{do("enable_features", trailers)}, next: 1, request: []op{do("set_header_value", 2, "a", "1")}}, nil)

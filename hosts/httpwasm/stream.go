@@ -44,7 +44,7 @@ type stream struct {
 }
 
 // answer is what the guest says before the next handler: its own response, or
-// fields for the next one's.
+// fields and the body's beginning for the next one's, whose status counts.
 type answer struct {
 	status          int // 0: not set
 	header, trailer exchange.Header
@@ -126,7 +126,7 @@ func (s *stream) RequestHeaders(bool) (filter.Verdict, error) {
 	s.phase, s.features = phaseRequest, s.v.features
 	s.request.inner = q.Body
 	next, err := s.call(s.v.request, 0, 0)
-	s.request.settle(&q.Body, &q.ContentLength, &q.Header, err != nil)
+	s.request.settle(&q.Body, &q.ContentLength, &q.Header, &q.Trailer, err != nil)
 	switch {
 	case err != nil:
 		s.phase = phaseOver
@@ -173,12 +173,15 @@ func (s *stream) ResponseHeaders(bool) (filter.Verdict, error) {
 		for _, f := range s.answer.header.Fields() {
 			p.Header.Add(f.Name, f.Value)
 		}
+		if !bodyless(p.Status) {
+			b.begin(s.answer.body)
+		}
 		s.phase = phaseResponse
 		_, err = s.call(s.v.response, uint64(s.context), flag(s.x.Err != nil))
 		s.release()
 	}
 	s.phase = phaseOver
-	b.settle(&p.Body, &p.ContentLength, &p.Header, err != nil)
+	b.settle(&p.Body, &p.ContentLength, &p.Header, &p.Trailer, err != nil)
 	return filter.Continue, err
 }
 
