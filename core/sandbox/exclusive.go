@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ErrBusy: no instance became free in time.
+// ErrBusy means that no instance became free in time.
 var ErrBusy = errors.New("every instance serves another exchange")
 
 // maxWaiting bounds the exchanges that wait for an instance of one pool.

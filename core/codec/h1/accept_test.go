@@ -337,3 +337,17 @@ func TestAClientThatSendsOnGetsTheAnswer(t *testing.T) {
 	}
 	until(t, nc, "too much")
 }
+
+func TestAHeadStaysOneWhateverAFilterMakesOfIt(t *testing.T) {
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) {
+		if string(x.Request.Path) == "/1" {
+			x.Request.Method = []byte("GET")
+		}
+		answer(x, 200, "content of "+string(x.Request.Path[1:]))
+	})
+	nc := ts.dial(t)
+	io.WriteString(nc, "HEAD /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
+	if got := until(t, nc, "content of 2"); strings.Contains(got, "content of 1") {
+		t.Errorf("got %q; want no content after HEAD", got)
+	}
+}

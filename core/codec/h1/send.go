@@ -44,7 +44,7 @@ func (c *Conn) Send(x *exchange.Exchange) error {
 func (c *Conn) responseForm(x *exchange.Exchange) form {
 	p := &x.Response
 	switch {
-	case bodyless(p.Status) || isHead(x):
+	case bodyless(p.Status) || c.head:
 		return formNone
 	case p.Body == nil || p.ContentLength >= 0:
 		return formLength
@@ -140,7 +140,7 @@ func (c *Conn) answer(status int) {
 	b = append(b, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(text)+1), 10)
 	b = append(b, "\r\n\r\n"...)
-	if !isHead(&c.x) {
+	if !c.head {
 		b = append(b, text...)
 		b = append(b, '\n')
 	}

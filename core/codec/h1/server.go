@@ -60,6 +60,7 @@ type Conn struct {
 	linger  bool // the client may still send: close in two steps
 	reset   bool // a response was cut short
 	sent    bool // Send was called
+	head    bool // the client sent HEAD, whatever a filter makes of it
 	watcher *watcher
 
 	// 100 (Continue) is sent by whoever reads the body, the final response by
@@ -113,7 +114,9 @@ func (c *Conn) next() bool {
 		return false
 	}
 	c.x.Start = time.Now()
-	if err := c.readHead(); err != nil {
+	err := c.readHead()
+	c.head = isHead(&c.x)
+	if err != nil {
 		var refused *Refused
 		if errors.As(err, &refused) {
 			c.refuse(refused)
