@@ -134,7 +134,7 @@ type late struct{ snapshot.Sockets }
 func (p *proxyProcess) serve(ctx context.Context, o options) error {
 	background, stop := context.WithCancel(context.Background())
 	p.stop = stop
-	for _, job := range []func(context.Context){p.store.Run, p.engine.Run, p.plugins.Run} {
+	for _, job := range []func(context.Context){p.store.Run, p.engine.Run, p.plugins.Run, p.plugins.RunRechecks} {
 		p.background.Go(func() { job(background) })
 	}
 	if p.access != nil {

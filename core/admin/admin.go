@@ -126,7 +126,7 @@ func redact(c *config.Config) *config.Config {
 		var out []*config.Filter
 		for _, f := range in {
 			shown := *f
-			shown.Config, shown.VMConfig, shown.Env = nil, nil, nil
+			shown.Config, shown.VMConfig, shown.Env, shown.PullSecrets = nil, nil, nil, nil
 			for _, e := range f.Env {
 				shown.Env = append(shown.Env, config.EnvVar{Name: e.Name, Value: redacted})
 			}

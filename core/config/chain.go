@@ -65,6 +65,10 @@ type Filter struct {
 	Hash string
 	// Image is "registry/repository[:tag][@digest]".
 	Image string
+	// PullSecrets are shown to the image's registry, in this order.
+	PullSecrets []PullCredential
+	// Trust lists what must all hold of the image's signature.
+	Trust []Trust
 	// DeniedDigests of the policies that judge this filter: "sha256:...".
 	DeniedDigests []string
 	// Config is what the plugin gets: JSON, or a string as it is.
@@ -87,6 +91,20 @@ type Filter struct {
 	HeaderStop   HeaderStop
 	// Egress lists what calls out may reach beside the namespace's own Services.
 	Egress []Egress
+}
+
+// PullCredential is what a registry is shown; never logged, nor part of a hash.
+type PullCredential struct {
+	Registry                          string // "host[:port]" or "host[:port]/path"
+	Username, Password, IdentityToken string
+}
+
+// Trust is a rule of policy about an image's signature.
+type Trust struct {
+	// Keys verify it, in PEM; one of them must. None: unsigned images are admitted.
+	Keys []string
+	// Repositories are names that a signature may carry beside the image's own.
+	Repositories []string
 }
 
 // HeaderStop says what PAUSE in a header callback holds back (Proxy-Wasm).

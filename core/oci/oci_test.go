@@ -97,7 +97,7 @@ func TestLayoutKeepsImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range []string{name, "penstock.dev/plugins/p@" + digest, name + "@" + digest} {
-		img, err := store(t, dir).Get(t.Context(), n)
+		img, err := store(t, dir).Get(t.Context(), Request{Reference: n})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +108,7 @@ func TestLayoutKeepsImages(t *testing.T) {
 	if _, err := WriteLayout(dir, ref(t, name), []byte("second"), nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	img, err := store(t, dir).Get(t.Context(), name)
+	img, err := store(t, dir).Get(t.Context(), Request{Reference: name})
 	if err != nil || string(img.Module) != "second" {
 		t.Errorf("got %v, %v; want the second module", img, err)
 	}
@@ -124,7 +124,7 @@ func TestLayoutChecksDigests(t *testing.T) {
 	if err := os.WriteFile(blob, []byte("changed"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store(t, dir).Get(t.Context(), name); !errors.Is(err, ErrDigest) {
+	if _, err := store(t, dir).Get(t.Context(), Request{Reference: name}); !errors.Is(err, ErrDigest) {
 		t.Errorf("got %v; want ErrDigest", err)
 	}
 }
@@ -256,10 +256,10 @@ func TestUnreachableRegistryIsUnavailable(t *testing.T) {
 	s := store(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Get(ctx, "registry.example.com/p:1"); !errors.Is(err, ErrUnavailable) {
+	if _, err := s.Get(ctx, Request{Reference: "registry.example.com/p:1"}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("got %v; want ErrUnavailable", err)
 	}
-	if _, err := s.Get(t.Context(), "127.0.0.1:1/p:1"); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "list the registry as local") {
+	if _, err := s.Get(t.Context(), Request{Reference: "127.0.0.1:1/p:1"}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "list the registry as local") {
 		t.Errorf("got %v; want a hint that loopback must be listed", err)
 	}
 }

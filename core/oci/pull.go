@@ -19,6 +19,8 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"penstock.dev/penstock/core/config"
 )
 
 // Dialer opens a connection to a registry. control is called with the address
@@ -38,16 +40,51 @@ func dial(ctx context.Context, network, address string, control func(netip.Addr)
 
 func digestOf(s string) digest.Digest { return digest.Digest(s) }
 
-// pull fetches from the registry, stores every part and returns the image.
-func (s *Store) pull(ctx context.Context, r Reference) (*Image, error) {
+// repository returns a client for r's repository that shows this credential,
+// nil for none, to its registry alone.
+func (s *Store) repository(r Reference, c *config.PullCredential) (*remote.Repository, error) {
 	repo, err := remote.NewRepository(r.Name())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrReference, err)
 	}
 	local := slices.Contains(s.o.LocalRegistries, r.Registry)
 	repo.PlainHTTP = local
-	repo.Client = &auth.Client{Client: s.client(r.Registry, local), Cache: auth.NewCache()}
+	own := repo.Reference.Host()
+	repo.Client = &auth.Client{
+		Client: s.client(r.Registry, local),
+		Cache:  auth.NewCache(),
+		Credential: func(_ context.Context, hostport string) (auth.Credential, error) {
+			if hostport != own {
+				return auth.EmptyCredential, nil
+			}
+			return authOf(c), nil
+		},
+	}
 	repo.MaxMetadataBytes = MaxManifestBytes
+	return repo, nil
+}
+
+// pull fetches from the registry, stores every part and returns the image. It
+// records what the registry says about the namespace's right.
+func (s *Store) pull(ctx context.Context, req Request, r Reference) (*Image, error) {
+	var err error
+	for _, c := range attempts(req.Credentials, r) {
+		var img *Image
+		if img, err = s.pullWith(ctx, r, c); err == nil {
+			return img, s.record(req.Namespace, r, true)
+		}
+		if !errors.Is(err, ErrForbidden) {
+			return nil, err
+		}
+	}
+	return nil, errors.Join(err, s.record(req.Namespace, r, false))
+}
+
+func (s *Store) pullWith(ctx context.Context, r Reference, c *config.PullCredential) (*Image, error) {
+	repo, err := s.repository(r, c)
+	if err != nil {
+		return nil, err
+	}
 	name := r.Digest
 	if name == "" {
 		name = r.Tag

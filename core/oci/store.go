@@ -11,10 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/config"
 )
 
 // PullTimeout bounds one pull from a registry.
@@ -34,54 +37,92 @@ type Options struct {
 	Dial Dialer
 }
 
+// Request is what a filter asks for.
+type Request struct {
+	Reference   string                  // ParseReference
+	Namespace   string                  // whose pull right is asked for and recorded
+	Credentials []config.PullCredential // each goes to the registry that it names only
+	Trust       []config.Trust          // what must hold of the image's signature
+}
+
 // Store finds images. All methods may be called by several goroutines at once.
 type Store struct {
 	o   Options
 	log *zap.Logger
+
+	mu     sync.Mutex
+	rights map[string]right
 }
 
 // New opens the content store.
 func New(o Options, log *zap.Logger) (*Store, error) {
-	for _, dir := range []string{filepath.Join(o.Dir, "blobs", "sha256"), filepath.Join(o.Dir, "tags")} {
+	for _, name := range []string{"blobs/sha256", "tags", "rights", "signatures"} {
+		dir := filepath.Join(o.Dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("image store: %w", err)
 		}
+		sweep(dir)
 	}
-	return &Store{o: o, log: log}, nil
+	return &Store{o: o, log: log, rights: map[string]right{}}, nil
 }
 
-// Get returns the image that ref names: from the content store if ref has a
-// digest, else from the layouts in their order, else from its registry. When
-// the registry cannot be reached, the digest that the tag had last is used.
-// Errors wrap ErrReference, ErrUnavailable, ErrForbidden, ErrDigest or ErrImage.
-func (s *Store) Get(ctx context.Context, ref string) (*Image, error) {
-	r, err := ParseReference(ref)
+// sweep removes what a process that died was writing.
+func sweep(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, ".new-*"))
+	for _, name := range left {
+		_ = os.Remove(name)
+	}
+}
+
+// Get returns the image that req names: from the layouts in their order, from
+// the content store if the reference has a digest, else from its registry. Where
+// it does not come from a layout, the registry is asked whether the namespace
+// may pull it, also if the bytes are stored. When the registry cannot be
+// reached, its last answer counts for 24 hours, and a tag is what it was last.
+// Errors wrap ErrReference, ErrUnavailable, ErrForbidden, ErrDigest,
+// ErrSignature or ErrImage.
+func (s *Store) Get(ctx context.Context, req Request) (*Image, error) {
+	r, err := ParseReference(req.Reference)
 	if err != nil {
 		return nil, err
 	}
-	img, err := s.get(ctx, r)
+	img, err := s.get(ctx, req, r)
 	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", ref, err)
+		return nil, fmt.Errorf("image %s: %w", req.Reference, err)
 	}
 	img.Reference = r
 	return img, nil
 }
 
-func (s *Store) get(ctx context.Context, r Reference) (*Image, error) {
-	if r.Digest != "" {
-		if img, err := s.stored(r.Digest); err == nil || !errors.Is(err, os.ErrNotExist) {
-			return img, err
-		}
-	}
+func (s *Store) get(ctx context.Context, req Request, r Reference) (*Image, error) {
 	for _, dir := range s.o.Layouts {
 		img, err := fromLayout(dir, r)
+		if err == nil && wanted(req.Trust) {
+			return nil, fmt.Errorf("%w: an image of the layout folder %s carries none", ErrSignature, dir)
+		}
 		if err == nil || !errors.Is(err, os.ErrNotExist) {
 			return img, err
 		}
 	}
+	img, err := s.fromRegistry(ctx, req, r)
+	if err != nil {
+		return nil, err
+	}
+	return img, s.Verify(ctx, req, img.Digest)
+}
+
+// fromRegistry returns a stored image that the namespace may pull, or pulls it.
+func (s *Store) fromRegistry(ctx context.Context, req Request, r Reference) (*Image, error) {
+	if r.Digest != "" {
+		if img, err := s.stored(r.Digest); err == nil {
+			return img, s.admitted(ctx, req, r)
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, PullTimeout)
 	defer cancel()
-	img, err := s.pull(ctx, r)
+	img, err := s.pull(ctx, req, r)
 	if !errors.Is(err, ErrUnavailable) || r.Digest != "" {
 		return img, err
 	}
@@ -89,12 +130,16 @@ func (s *Store) get(ctx context.Context, r Reference) (*Image, error) {
 	if tagErr != nil {
 		return nil, err
 	}
-	if img, storeErr := s.stored(string(last)); storeErr == nil {
-		s.log.Warn("registry unreachable, serving the digest that the tag had last",
-			zap.String("image", r.String()), zap.String("digest", img.Digest), zap.Error(err))
-		return img, nil
+	img, storeErr := s.stored(string(last))
+	if storeErr != nil {
+		return nil, err
 	}
-	return nil, err
+	if err := s.admitted(ctx, req, r); err != nil {
+		return nil, err
+	}
+	s.log.Warn("registry unreachable, serving the digest that the tag had last",
+		zap.String("image", r.String()), zap.String("digest", img.Digest), zap.Error(err))
+	return img, nil
 }
 
 // stored returns the image whose manifest has this digest; os.ErrNotExist if

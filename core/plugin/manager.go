@@ -62,7 +62,9 @@ func (f *Fault) Unwrap() error { return f.Err }
 
 // Images finds plugin images.
 type Images interface {
-	Get(ctx context.Context, ref string) (*oci.Image, error)
+	Get(ctx context.Context, req oci.Request) (*oci.Image, error)
+	// Recheck reports whether a namespace may still pull an image.
+	Recheck(ctx context.Context, req oci.Request, digest string) error
 }
 
 // Options of a Manager.
@@ -142,7 +144,8 @@ func (m *Manager) Acquire(f *config.Filter) *Runtime {
 	r := m.byID[f.Hash]
 	if r == nil {
 		ctx, cancel := context.WithCancel(m.ctx)
-		r = &Runtime{manager: m, config: f, cancel: cancel, done: make(chan struct{})}
+		r = &Runtime{manager: m, config: f, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1)}
+		r.latest.Store(f)
 		r.state.Store(&State{Phase: Pulling, Guard: f.Guard, Since: time.Now()})
 		r.entry = entryParts{failures: m.failures.With(f.Owner.String(), f.ID()), log: m.failureLog(f)}
 		m.byID[f.Hash] = r
@@ -152,6 +155,11 @@ func (m *Manager) Acquire(f *config.Filter) *Runtime {
 			defer close(r.done)
 			m.load(ctx, r)
 		}()
+	} else if old := r.latest.Swap(f); !slices.Equal(old.PullSecrets, f.PullSecrets) {
+		select {
+		case r.kick <- struct{}{}:
+		default:
+		}
 	}
 	r.refs++
 	return r
@@ -229,6 +237,8 @@ func (m *Manager) load(ctx context.Context, r *Runtime) {
 		}
 		select {
 		case <-time.After(wait):
+		case <-r.kick:
+			wait = firstRetry
 		case <-ctx.Done():
 			return
 		}
@@ -242,8 +252,8 @@ func (m *Manager) attempt(ctx context.Context, r *Runtime) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	f := r.config
-	img, err := m.o.Images.Get(ctx, f.Image)
+	f := r.latest.Load()
+	img, err := m.o.Images.Get(ctx, requestOf(f))
 	if err != nil {
 		return err
 	}
@@ -260,9 +270,14 @@ func (m *Manager) attempt(ctx context.Context, r *Runtime) error {
 	}
 	r.running = running
 	r.gate = gate{running, &r.health}
+	r.ready.Store(true)
 	m.set(r, State{Phase: Ready, Digest: img.Digest, Guard: guard})
 	m.o.Log.Info("filter ready", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()), zap.String("digest", img.Digest))
 	return nil
+}
+
+func requestOf(f *config.Filter) oci.Request {
+	return oci.Request{Reference: f.Image, Namespace: f.Namespace, Credentials: f.PullSecrets, Trust: f.Trust}
 }
 
 // admit checks what is only known once the image is: its digest and whether it
@@ -316,9 +331,11 @@ func (m *Manager) fail(r *Runtime, err error) (passes bool) {
 	case errors.As(err, &fault):
 		reason = fault.Reason
 	case errors.Is(err, oci.ErrForbidden):
-		reason = "PullForbidden"
+		reason, passes = "PullForbidden", true
 	case errors.Is(err, oci.ErrUnavailable):
 		reason, passes = "ImageUnavailable", true
+	case errors.Is(err, oci.ErrSignature):
+		reason, passes = "SignatureInvalid", true
 	case errors.Is(err, oci.ErrDigest):
 		reason = "DigestMismatch"
 	case errors.Is(err, oci.ErrReference):

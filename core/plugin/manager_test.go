@@ -26,7 +26,7 @@ type image struct {
 	digest   string
 }
 
-func (i *image) Get(context.Context, string) (*oci.Image, error) {
+func (i *image) Get(context.Context, oci.Request) (*oci.Image, error) {
 	if err := i.err.Load(); err != nil {
 		return nil, *err
 	}
@@ -34,6 +34,9 @@ func (i *image) Get(context.Context, string) (*oci.Image, error) {
 }
 
 // abi starts filters that do nothing, and notes what they were granted.
+
+func (*image) Recheck(context.Context, oci.Request, string) error { return nil }
+
 type abi struct {
 	detect  bool
 	err     error

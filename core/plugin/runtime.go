@@ -39,10 +39,14 @@ type Runtime struct {
 	manager *Manager
 	config  *config.Filter
 	refs    int // guarded by Manager.mu
+	// latest is the newest form of config: pull secrets may change.
+	latest atomic.Pointer[config.Filter]
+	kick   chan struct{} // capacity 1: try again now
 
 	state   atomic.Pointer[State]
-	running Running // set before state says Ready
-	gate    gate    // around running
+	running Running     // set before state says Ready
+	gate    gate        // around running
+	ready   atomic.Bool // it has been Ready once
 	health  health
 	entry   entryParts
 	cancel  func()

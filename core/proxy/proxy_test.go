@@ -36,7 +36,7 @@ type bed struct {
 
 type noImages struct{}
 
-func (noImages) Get(context.Context, string) (*oci.Image, error) { return nil, oci.ErrUnavailable }
+func (noImages) Get(context.Context, oci.Request) (*oci.Image, error) { return nil, oci.ErrUnavailable }
 
 func newBed(t testing.TB) *bed {
 	t.Helper()
@@ -66,6 +66,8 @@ func newBed(t testing.TB) *bed {
 	t.Cleanup(b.client.CloseIdleConnections)
 	return b
 }
+
+func (noImages) Recheck(context.Context, oci.Request, string) error { return nil }
 
 // service starts an upstream and adds it to c under its name.
 func service(t testing.TB, c *config.Config, name string, h http.HandlerFunc) {

@@ -19,7 +19,7 @@ import (
 // images answers when it is told to.
 type images struct{ answer chan error }
 
-func (i images) Get(ctx context.Context, _ string) (*oci.Image, error) {
+func (i images) Get(ctx context.Context, _ oci.Request) (*oci.Image, error) {
 	select {
 	case err := <-i.answer:
 		return nil, err
@@ -27,6 +27,8 @@ func (i images) Get(ctx context.Context, _ string) (*oci.Image, error) {
 		return nil, ctx.Err()
 	}
 }
+
+func (images) Recheck(context.Context, oci.Request, string) error { return nil }
 
 type sockets struct{ wanted []config.Socket }
 

@@ -120,7 +120,7 @@ func TestParseTellsAllProblems(t *testing.T) {
 
 func TestLaterKeysAreNotSupported(t *testing.T) {
 	for _, text := range []string{
-		"- cache", "- {use: a, canary: {}}", "- {use: a, imagePullSecrets: []}",
+		"- cache", "- {use: a, canary: {}}",
 	} {
 		if _, err := Parse(text, "Service"); err == nil || Reason(err) != "NotSupported" {
 			t.Errorf("%s: got %v; want NotSupported", text, err)

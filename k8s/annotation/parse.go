@@ -10,6 +10,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"penstock.dev/penstock/k8s/api"
 )
 
@@ -123,7 +125,7 @@ func Image(s string) bool {
 }
 
 // later are keys that this version refuses.
-var later = []string{"imagePullSecrets", "canary"}
+var later = []string{"canary"}
 
 // entry reads one element of the list.
 func entry(v any, path, kind string, p *problems) api.Entry {
@@ -151,6 +153,10 @@ func entry(v any, path, kind string, p *problems) api.Entry {
 	e.ConfigFrom = list(f, "configFrom", source)
 	e.Env = list(f, "env", variable)
 	e.Except = list(f, "except", except)
+	e.ImagePullSecrets = list(f, "imagePullSecrets", func(f fields) corev1.LocalObjectReference {
+		f.unknown([]string{"name"})
+		return corev1.LocalObjectReference{Name: f.required("name", nameForm, "the name of a Secret")}
+	})
 	e.Ports = f.texts("ports", kind == "Service", "a Service")
 	e.Listeners = f.texts("listeners", kind == "Gateway", "a Gateway")
 	e.OnError = f.text("onError", nil, "")
@@ -167,7 +173,7 @@ func entry(v any, path, kind string, p *problems) api.Entry {
 		}
 	}
 	f.unknown(append([]string{"use", "image", "chain", "name", "config", "configFrom", "env", "except", "ports", "listeners", "onError", "limits",
-		"rootId", "vmId", "vmConfig", "headerStop"}, later...))
+		"imagePullSecrets", "rootId", "vmId", "vmConfig", "headerStop"}, later...))
 	return e
 }
 

@@ -55,9 +55,11 @@ type Entry struct {
 	// default by ABI.
 	HeaderStop string `json:"headerStop,omitempty"`
 
-	// These come later: an entry that has one is refused (NotSupported).
+	// ImagePullSecrets are Secrets of type kubernetes.io/dockerconfigjson.
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
-	Canary           json.RawMessage               `json:"canary,omitempty"`
+
+	// This comes later: an entry that has it is refused (NotSupported).
+	Canary json.RawMessage `json:"canary,omitempty"`
 }
 
 // Egress is one destination outside of its namespace that a plugin may call.

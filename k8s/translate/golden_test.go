@@ -178,6 +178,12 @@ func dumpChain(p func(int, string, ...any), depth int, c *config.Chain) {
 			if f.RootID+f.VMID+string(f.VMConfig) != "" || f.HeaderStop != 0 || f.Egress != nil {
 				p(depth+2, "root %s vm %s %s headerStop %d egress %v", f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress)
 			}
+			for _, c := range f.PullSecrets {
+				p(depth+2, "pull secret %s %s %d", c.Registry, c.Username, len(c.Password)+len(c.IdentityToken))
+			}
+			for _, t := range f.Trust {
+				p(depth+2, "trust %d keys", len(t.Keys))
+			}
 			if f.Limits != config.DefaultLimits() {
 				p(depth+2, "limits %+v", f.Limits)
 			}

@@ -267,7 +267,7 @@ func fieldOf(at *place) string {
 func partHash(at *place, filters []*config.Filter, fault *config.Fault) string {
 	key := []string{at.id()}
 	for _, f := range filters {
-		key = append(key, f.Hash, f.Name, digest(f.Except), fmt.Sprint(f.OnError))
+		key = append(key, f.Hash, f.Name, digest(f.Except), fmt.Sprint(f.OnError), digest(f.PullSecrets))
 	}
 	if fault != nil {
 		key = append(key, fault.Reason, fault.Message)

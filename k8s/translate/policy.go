@@ -93,10 +93,15 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 		switch {
 		case rule.Prefix == "" || strings.HasSuffix(rule.Prefix, "/") || strings.Contains(rule.Prefix, "//") || rule.Prefix != strings.ToLower(rule.Prefix):
 			broken(field+".prefix", "Invalid", "%q: want registry[/path] in lower case, without a slash at its end", rule.Prefix)
-		case len(rule.SignedBy) > 0:
-			r.problem(o, field+".signedBy", "NotSupported", "signatures are not supported yet: the images under %s are refused", rule.Prefix)
-		case !rule.Unsigned:
+		case len(rule.SignedBy) > 0 && rule.Unsigned:
+			broken(field, "Invalid", "both signedBy and unsigned: want one")
+		case !rule.Unsigned && len(rule.SignedBy) == 0:
 			r.problem(o, field, "Invalid", "neither signedBy nor unsigned: the images under %s are refused", rule.Prefix)
+		}
+		for j, key := range rule.SignedBy {
+			if err := checkKey(key.PublicKey); err != nil {
+				broken(fmt.Sprintf("%s.signedBy[%d].publicKey", field, j), "Invalid", "%v", err)
+			}
 		}
 	}
 	if _, err := egress(p.Spec.Egress); err != nil {
@@ -138,25 +143,20 @@ func (n *namespacePolicy) admits(image string) error {
 	if len(n.policies) == 0 {
 		return errors.New("no PluginPolicy selects this namespace, so that only catalogue entries run: write use: in place of image:, or ask for a policy")
 	}
-	name, digest, _ := strings.Cut(image, "@")
-	path := name
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		path = name[:i]
-	}
+	path, digest := imagePath(image)
 	matched := false
 	for _, p := range n.policies {
 		if digest != "" && slices.Contains(p.Spec.DeniedDigests, digest) {
 			return fmt.Errorf("PluginPolicy %s denies digest %s", p.Name, digest)
 		}
-		for _, rule := range p.Spec.Images {
-			if path != rule.Prefix && !strings.HasPrefix(path, rule.Prefix+"/") {
+		for i := range p.Spec.Images {
+			rule := &p.Spec.Images[i]
+			if !ruleCovers(rule, path) {
 				continue
 			}
 			matched = true
 			switch {
-			case len(rule.SignedBy) > 0:
-				return fmt.Errorf("PluginPolicy %s wants a signature, and signatures are not supported yet", p.Name)
-			case !rule.Unsigned:
+			case !rule.Unsigned && len(rule.SignedBy) == 0:
 				return fmt.Errorf("PluginPolicy %s has a rule for %s that admits nothing", p.Name, rule.Prefix)
 			case digest == "" && !rule.AllowTags:
 				return fmt.Errorf("PluginPolicy %s wants a digest: write %s@sha256:<digest>", p.Name, path)
@@ -167,6 +167,40 @@ func (n *namespacePolicy) admits(image string) error {
 		return fmt.Errorf("no rule of a PluginPolicy admits images under %s", path)
 	}
 	return nil
+}
+
+// imagePath returns an image's name without tag, and its digest.
+func imagePath(image string) (path, digest string) {
+	path, digest, _ = strings.Cut(image, "@")
+	if i := strings.LastIndexByte(path, ':'); i > strings.LastIndexByte(path, '/') {
+		path = path[:i]
+	}
+	return path, digest
+}
+
+// ruleCovers reports whether a rule is about an image.
+func ruleCovers(rule *api.ImageRule, path string) bool {
+	return path == rule.Prefix || strings.HasPrefix(path, rule.Prefix+"/")
+}
+
+// trust returns what the rules that match an image ask of its signature.
+func (n *namespacePolicy) trust(image string) []config.Trust {
+	path, _ := imagePath(image)
+	var all []config.Trust
+	for _, p := range n.policies {
+		for i := range p.Spec.Images {
+			rule := &p.Spec.Images[i]
+			if !ruleCovers(rule, path) || len(rule.SignedBy) == 0 {
+				continue
+			}
+			var t config.Trust
+			for _, key := range rule.SignedBy {
+				t.Keys = append(t.Keys, key.PublicKey)
+			}
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // capabilities returns what every policy grants.

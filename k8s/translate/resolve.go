@@ -124,7 +124,7 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	if f.Grant == config.GrantBoth {
 		f.Capabilities = policy.capabilities()
 		f.Guard = r.guardImage(e.Image)
-		f.Egress = policy.egress()
+		f.Egress, f.Trust = policy.egress(), policy.trust(e.Image)
 	}
 	f.DeniedDigests = policy.deniedDigests()
 	if onError == "skip" {
@@ -142,6 +142,9 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	if f.Env, err = r.environment(at, e); err != nil {
 		return nil, err
 	}
+	if f.PullSecrets, err = r.pullSecrets(at, e); err != nil {
+		return nil, err
+	}
 	if f.Except, err = exceptions(e); err != nil {
 		return nil, err
 	}
@@ -152,7 +155,7 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	f.HeaderStop = map[string]config.HeaderStop{"all": config.HeaderStopAll, "headers": config.HeaderStopHeaders}[e.HeaderStop]
 	r.calls(f)
 	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard,
-		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress})
+		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress, f.Trust})
 	return f, nil
 }
 

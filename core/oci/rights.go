@@ -1,0 +1,131 @@
+package oci
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// How long an answer of a registry about a pull right counts: without asking
+// again, and when the registry cannot be asked (annotations.md, section 6).
+const (
+	rightFresh  = 20 * time.Second
+	rightLasts  = 24 * time.Hour
+	rightsAtAll = 10_000 // answers that are remembered without the disk
+)
+
+// right is what a registry last said about a namespace's right to pull.
+type right struct {
+	Allowed bool      `json:"allowed"`
+	At      time.Time `json:"at"`
+}
+
+// rightKey names the record of a namespace and a repository.
+func rightKey(namespace string, r Reference) string {
+	sum := sha256.Sum256([]byte(namespace + "\x00" + r.Name()))
+	return hex.EncodeToString(sum[:])
+}
+
+// record keeps what a registry said, also for after a restart.
+func (s *Store) record(namespace string, r Reference, allowed bool) error {
+	answer, key := right{allowed, time.Now()}, rightKey(namespace, r)
+	s.mu.Lock()
+	if len(s.rights) >= rightsAtAll {
+		clear(s.rights)
+	}
+	s.rights[key] = answer
+	s.mu.Unlock()
+	text, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(s.o.Dir, "rights", key), text)
+}
+
+// recorded returns the last answer; ok is false if there is none.
+func (s *Store) recorded(namespace string, r Reference) (answer right, ok bool) {
+	key := rightKey(namespace, r)
+	s.mu.Lock()
+	answer, ok = s.rights[key]
+	s.mu.Unlock()
+	if ok {
+		return answer, true
+	}
+	text, err := os.ReadFile(filepath.Join(s.o.Dir, "rights", key))
+	return answer, err == nil && json.Unmarshal(text, &answer) == nil
+}
+
+// Recheck asks the registry whether req's namespace may still pull the image of
+// that digest. ErrForbidden: it may not; nil also if the registry cannot be
+// asked and has said yes within 24 hours. Images of layout folders need no right.
+func (s *Store) Recheck(ctx context.Context, req Request, digest string) error {
+	r, err := ParseReference(req.Reference)
+	if err != nil {
+		return err
+	}
+	r.Digest = digest
+	for _, dir := range s.o.Layouts {
+		if _, err := fromLayout(dir, r); err == nil {
+			return nil
+		}
+	}
+	return s.admitted(ctx, req, r)
+}
+
+// admitted reports whether the namespace may pull what r names, by its digest
+// if it has one.
+func (s *Store) admitted(ctx context.Context, req Request, r Reference) error {
+	if answer, ok := s.recorded(req.Namespace, r); ok && answer.Allowed && time.Since(answer.At) < rightFresh {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	err := s.ask(ctx, req, r)
+	switch {
+	case err == nil:
+		return s.record(req.Namespace, r, true)
+	case errors.Is(err, ErrForbidden):
+		return errors.Join(err, s.record(req.Namespace, r, false))
+	}
+	answer, ok := s.recorded(req.Namespace, r)
+	switch {
+	case !ok:
+		return fmt.Errorf("%w (and it has not said before that namespace %s may pull it)", err, req.Namespace)
+	case !answer.Allowed:
+		return fmt.Errorf("%w: the registry refused namespace %s when it was last asked", ErrForbidden, req.Namespace)
+	case time.Since(answer.At) > rightLasts:
+		return fmt.Errorf("%w (and its last answer for namespace %s is too old)", err, req.Namespace)
+	}
+	return nil
+}
+
+// askTime bounds a question to a registry that moves no content.
+const askTime = 15 * time.Second
+
+// ask resolves r at its registry with each credential in turn.
+func (s *Store) ask(ctx context.Context, req Request, r Reference) error {
+	name := r.Digest
+	if name == "" {
+		name = r.Tag
+	}
+	var err error
+	for _, c := range attempts(req.Credentials, r) {
+		repo, repoErr := s.repository(r, c)
+		if repoErr != nil {
+			return repoErr
+		}
+		if _, err = repo.Resolve(ctx, name); err == nil {
+			return nil
+		}
+		if err = classify(err); !errors.Is(err, ErrForbidden) {
+			return err
+		}
+	}
+	return err
+}

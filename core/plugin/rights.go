@@ -1,0 +1,64 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/oci"
+)
+
+// recheckEvery is how often registries are asked whether what runs may still be
+// pulled: a right that is gone closes the chain within 30 seconds.
+const recheckEvery = 20 * time.Second
+
+// RunRechecks asks registries until ctx is done.
+func (m *Manager) RunRechecks(ctx context.Context) {
+	t := time.NewTicker(recheckEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			m.recheck(ctx)
+		}
+	}
+}
+
+// recheck asks once for each namespace and image.
+func (m *Manager) recheck(ctx context.Context) {
+	type key struct{ namespace, image, digest string }
+	answers := map[key]error{}
+	for _, r := range m.Runtimes() {
+		s, f := r.State(), r.latest.Load()
+		if !s.Runnable() && s.Reason != "PullForbidden" || s.Digest == "" {
+			continue
+		}
+		k := key{f.Namespace, f.Image, s.Digest}
+		err, asked := answers[k]
+		if !asked {
+			err = m.o.Images.Recheck(ctx, requestOf(f), s.Digest)
+			answers[k] = err
+		}
+		m.revoked(r, err)
+	}
+}
+
+// revoked closes a runtime whose pull right is gone, and opens it again when it
+// is back. An answer that is no refusal changes nothing.
+func (m *Manager) revoked(r *Runtime, err error) {
+	m.turning.Lock()
+	defer m.turning.Unlock()
+	old := r.State()
+	closed := old.Phase == Failed && old.Reason == "PullForbidden"
+	switch forbidden := errors.Is(err, oci.ErrForbidden); {
+	case forbidden && old.Runnable():
+		m.o.Log.Warn("filter closed: its image may no longer be pulled", zap.Stringer("object", r.config.Owner), zap.String("plugin", r.config.ID()), zap.Error(err))
+		m.set(r, State{Phase: Failed, Reason: "PullForbidden", Message: err.Error(), Digest: old.Digest, Guard: old.Guard})
+	case closed && err == nil && r.ready.Load():
+		m.set(r, State{Phase: Ready, Digest: old.Digest, Guard: old.Guard})
+	}
+}
