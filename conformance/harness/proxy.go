@@ -45,6 +45,17 @@ func BundledPlugins(t testing.TB) string {
 	return path
 }
 
+// BundledModule returns the path of a bundled plugin's module, which `make
+// plugins` makes.
+func BundledModule(t testing.TB, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(root + "/build/" + name + ".wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // Options of a Proxy.
 type Options struct {
 	Files         map[string]string // name -> YAML; ${PORT} is the proxy's port

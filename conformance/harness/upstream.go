@@ -46,10 +46,11 @@ func Guest(t testing.TB, dir string) string {
 }
 
 // Pack puts a module into the OCI layout dir as test.example/plugins/NAME:1.
-func Pack(t testing.TB, dir, name, module string) {
+// args are flags of `penstock image pack`.
+func Pack(t testing.TB, dir, name, module string, args ...string) {
 	t.Helper()
-	c := exec.Command(Binary(t), "image", "pack", "--layout", dir, "--name", "test.example/plugins/"+name+":1", module)
-	if text, err := c.CombinedOutput(); err != nil {
+	all := append([]string{"image", "pack", "--layout", dir, "--name", "test.example/plugins/" + name + ":1"}, args...)
+	if text, err := exec.Command(Binary(t), append(all, module)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
 }

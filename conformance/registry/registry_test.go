@@ -2,105 +2,20 @@
 package registry
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
-
-	"oras.land/oras-go/v2"
-	"oras.land/oras-go/v2/content/oci"
-	"oras.land/oras-go/v2/registry/remote"
 
 	"penstock.dev/penstock/conformance/harness"
 )
-
-// registry is a running distribution registry on loopback.
-type registry struct {
-	port   int
-	cmd    *exec.Cmd
-	config string
-	binary string
-	t      *testing.T
-}
-
-func newRegistry(t *testing.T) *registry {
-	t.Helper()
-	dir := t.TempDir()
-	r := &registry{t: t, port: harness.FreePort(t), config: filepath.Join(dir, "registry.yml"), binary: filepath.Join(dir, "registry")}
-	build := exec.Command("go", "build", "-o", r.binary, "github.com/distribution/distribution/v3/cmd/registry")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	text := fmt.Sprintf("version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/data}, delete: {enabled: true}}\nhttp: {addr: '127.0.0.1:%d', secret: x}\n", dir, r.port)
-	if err := os.WriteFile(r.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.stop)
-	r.start()
-	return r
-}
-
-func (r *registry) host() string { return fmt.Sprintf("127.0.0.1:%d", r.port) }
-
-func (r *registry) start() {
-	r.t.Helper()
-	r.cmd = exec.Command(r.binary, "serve", r.config)
-	r.cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	for range 200 {
-		if response, err := http.Get("http://" + r.host() + "/v2/"); err == nil {
-			response.Body.Close()
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	r.t.Fatal("the registry does not answer")
-}
-
-func (r *registry) stop() {
-	if r.cmd == nil {
-		return
-	}
-	_ = r.cmd.Process.Signal(syscall.SIGTERM)
-	_ = r.cmd.Wait()
-	r.cmd = nil
-}
-
-// push copies an image from an OCI layout and returns its digest.
-func (r *registry) push(layout, name, repository, tag string) string {
-	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	from, err := oci.NewFromFS(ctx, os.DirFS(layout))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	to, err := remote.NewRepository(r.host() + "/" + repository)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	to.PlainHTTP = true
-	d, err := oras.Copy(ctx, from, name, to, tag, oras.DefaultCopyOptions)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return d.Digest.String()
-}
 
 func annotation(image string) string {
 	return "- image: " + image + "\n  config: {response: {headers: {set: {X-From: registry}}}}"
 }
 
 func TestRegistry(t *testing.T) {
+	t.Parallel()
 	r := newRegistry(t)
 	digest := r.push(harness.BundledPlugins(t), "penstock.dev/plugins/transform:1", "plugins/transform", "1")
 	upstream := harness.Upstream(t, harness.Echo)

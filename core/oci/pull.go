@@ -71,13 +71,13 @@ func (s *Store) pull(ctx context.Context, req Request, r Reference) (*Image, err
 	for _, c := range attempts(req.Credentials, r) {
 		var img *Image
 		if img, err = s.pullWith(ctx, r, c); err == nil {
-			return img, s.record(req.Namespace, r, true)
+			return img, s.record(req, true)
 		}
 		if !errors.Is(err, ErrForbidden) {
 			return nil, err
 		}
 	}
-	return nil, errors.Join(err, s.record(req.Namespace, r, false))
+	return nil, errors.Join(err, s.record(req, false))
 }
 
 func (s *Store) pullWith(ctx context.Context, r Reference, c *config.PullCredential) (*Image, error) {
@@ -142,8 +142,11 @@ func (s *Store) fetch(ctx context.Context, repo *remote.Repository, d ocispec.De
 	if err != nil {
 		return nil, err
 	}
+	if int64(len(data)) != d.Size {
+		return nil, fmt.Errorf("%w: content %s has not the %d bytes that its descriptor says", ErrDigest, d.Digest, d.Size)
+	}
 	if err := check(data, d, d.Size); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDigest, err)
+		return nil, err
 	}
 	if err := s.put(data); err != nil {
 		return nil, fmt.Errorf("image store: %w", err)
@@ -201,6 +204,9 @@ func classify(err error) error {
 		if errors.Is(err, known) {
 			return err
 		}
+	}
+	if errors.Is(err, auth.ErrBasicCredentialNotFound) {
+		return fmt.Errorf("%w: the registry asks for a password: name a Secret of type kubernetes.io/dockerconfigjson in imagePullSecrets", ErrForbidden)
 	}
 	var response *errcode.ErrorResponse
 	if errors.As(err, &response) && (response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden) {

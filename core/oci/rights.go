@@ -15,7 +15,7 @@ import (
 // How long an answer of a registry about a pull right counts: without asking
 // again, and when the registry cannot be asked (annotations.md, section 6).
 const (
-	rightFresh  = 20 * time.Second
+	rightFresh  = 10 * time.Second
 	rightLasts  = 24 * time.Hour
 	rightsAtAll = 10_000 // answers that are remembered without the disk
 )
@@ -26,15 +26,33 @@ type right struct {
 	At      time.Time `json:"at"`
 }
 
-// rightKey names the record of a namespace and a repository.
-func rightKey(namespace string, r Reference) string {
-	sum := sha256.Sum256([]byte(namespace + "\x00" + r.Name()))
-	return hex.EncodeToString(sum[:])
+// Right names what a registry's answer about a pull right is remembered under:
+// the namespace, the repository, and the credentials that would be shown. It is
+// empty if the reference is malformed.
+func (req Request) Right() string {
+	r, err := ParseReference(req.Reference)
+	if err != nil {
+		return ""
+	}
+	shown, err := json.Marshal(matching(req.Credentials, r))
+	if err != nil {
+		return ""
+	}
+	return hashed(req.Namespace, r.Name(), string(shown))
+}
+
+// hashed names a file for parts that no path may be made of.
+func hashed(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d %s", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // record keeps what a registry said, also for after a restart.
-func (s *Store) record(namespace string, r Reference, allowed bool) error {
-	answer, key := right{allowed, time.Now()}, rightKey(namespace, r)
+func (s *Store) record(req Request, allowed bool) error {
+	answer, key := right{allowed, time.Now()}, req.Right()
 	s.mu.Lock()
 	if len(s.rights) >= rightsAtAll {
 		clear(s.rights)
@@ -49,8 +67,8 @@ func (s *Store) record(namespace string, r Reference, allowed bool) error {
 }
 
 // recorded returns the last answer; ok is false if there is none.
-func (s *Store) recorded(namespace string, r Reference) (answer right, ok bool) {
-	key := rightKey(namespace, r)
+func (s *Store) recorded(req Request) (answer right, ok bool) {
+	key := req.Right()
 	s.mu.Lock()
 	answer, ok = s.rights[key]
 	s.mu.Unlock()
@@ -71,7 +89,7 @@ func (s *Store) Recheck(ctx context.Context, req Request, digest string) error {
 	}
 	r.Digest = digest
 	for _, dir := range s.o.Layouts {
-		if _, err := fromLayout(dir, r); err == nil {
+		if _, err := findInLayout(dir, r); err == nil {
 			return nil
 		}
 	}
@@ -81,7 +99,7 @@ func (s *Store) Recheck(ctx context.Context, req Request, digest string) error {
 // admitted reports whether the namespace may pull what r names, by its digest
 // if it has one.
 func (s *Store) admitted(ctx context.Context, req Request, r Reference) error {
-	if answer, ok := s.recorded(req.Namespace, r); ok && answer.Allowed && time.Since(answer.At) < rightFresh {
+	if answer, ok := s.recorded(req); ok && answer.Allowed && time.Since(answer.At) < rightFresh {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -89,11 +107,11 @@ func (s *Store) admitted(ctx context.Context, req Request, r Reference) error {
 	err := s.ask(ctx, req, r)
 	switch {
 	case err == nil:
-		return s.record(req.Namespace, r, true)
+		return s.record(req, true)
 	case errors.Is(err, ErrForbidden):
-		return errors.Join(err, s.record(req.Namespace, r, false))
+		return errors.Join(err, s.record(req, false))
 	}
-	answer, ok := s.recorded(req.Namespace, r)
+	answer, ok := s.recorded(req)
 	switch {
 	case !ok:
 		return fmt.Errorf("%w (and it has not said before that namespace %s may pull it)", err, req.Namespace)

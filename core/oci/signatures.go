@@ -48,7 +48,7 @@ func (s *Store) Verify(ctx context.Context, req Request, digest string) error {
 }
 
 func (s *Store) signatureFile(r Reference, digest string) string {
-	return filepath.Join(s.o.Dir, "signatures", rightKey(digest, r))
+	return filepath.Join(s.o.Dir, "signatures", hashed(digest, r.Name()))
 }
 
 func (s *Store) storedSignatures(r Reference, digest string) []signature {

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -236,23 +235,32 @@ func check(data []byte, d ocispec.Descriptor, limit int64) error {
 	return nil
 }
 
-// fromLayout reads an image from an OCI layout folder, by digest or by the
+// findInLayout looks an image up in an OCI layout folder, by digest or by the
 // annotation org.opencontainers.image.ref.name, which holds the whole name.
-func fromLayout(dir string, r Reference) (*Image, error) {
+// os.ErrNotExist: it is not there.
+func findInLayout(dir string, r Reference) (ocispec.Descriptor, error) {
 	text, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
 	if err != nil {
-		return nil, err
+		return ocispec.Descriptor{}, err
 	}
 	var index ocispec.Index
 	if err := json.Unmarshal(text, &index); err != nil {
-		return nil, fmt.Errorf("%w: layout %s: %w", ErrImage, dir, err)
+		return ocispec.Descriptor{}, fmt.Errorf("%w: layout %s: %w", ErrImage, dir, err)
 	}
-	i := slices.IndexFunc(index.Manifests, func(d ocispec.Descriptor) bool {
+	for _, d := range index.Manifests {
 		named := r.Tag == "" || d.Annotations[ocispec.AnnotationRefName] == r.Name()+":"+r.Tag
-		return named && (r.Digest == "" || d.Digest.String() == r.Digest)
-	})
-	if i < 0 {
-		return nil, os.ErrNotExist
+		if named && (r.Digest == "" || d.Digest.String() == r.Digest) {
+			return d, nil
+		}
+	}
+	return ocispec.Descriptor{}, os.ErrNotExist
+}
+
+// fromLayout reads an image from an OCI layout folder; errors as findInLayout's.
+func fromLayout(dir string, r Reference) (*Image, error) {
+	found, err := findInLayout(dir, r)
+	if err != nil {
+		return nil, err
 	}
 	read := func(d ocispec.Descriptor, limit int64) ([]byte, error) {
 		name, err := blobFile(dir, d)
@@ -261,7 +269,7 @@ func fromLayout(dir string, r Reference) (*Image, error) {
 		}
 		return readBlob(name, d, limit)
 	}
-	raw, err := read(index.Manifests[i], MaxManifestBytes)
+	raw, err := read(found, MaxManifestBytes)
 	if err != nil {
 		return nil, fmt.Errorf("%w: layout %s: %w", ErrImage, dir, err)
 	}
@@ -269,6 +277,6 @@ func fromLayout(dir string, r Reference) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("layout %s: %w", dir, err)
 	}
-	img.Digest = index.Manifests[i].Digest.String()
+	img.Digest = found.Digest.String()
 	return img, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"penstock.dev/penstock/core/oci"
 )
@@ -28,23 +29,34 @@ func (m *Manager) RunRechecks(ctx context.Context) {
 	}
 }
 
-// recheck asks once for each namespace and image.
+// rechecksAtOnce bounds the questions under way: a registry that hangs must not
+// hold up those about other registries.
+const rechecksAtOnce = 16
+
+// recheck asks once for each namespace, image and its credentials.
 func (m *Manager) recheck(ctx context.Context) {
-	type key struct{ namespace, image, digest string }
-	answers := map[key]error{}
+	type key struct{ right, digest string }
+	users := map[key][]*Runtime{}
 	for _, r := range m.Runtimes() {
 		s, f := r.State(), r.latest.Load()
 		if !s.Runnable() && s.Reason != "PullForbidden" || s.Digest == "" {
 			continue
 		}
-		k := key{f.Namespace, f.Image, s.Digest}
-		err, asked := answers[k]
-		if !asked {
-			err = m.o.Images.Recheck(ctx, requestOf(f), s.Digest)
-			answers[k] = err
-		}
-		m.revoked(r, err)
+		k := key{requestOf(f).Right(), s.Digest}
+		users[k] = append(users[k], r)
 	}
+	var group errgroup.Group
+	group.SetLimit(rechecksAtOnce)
+	for k, runtimes := range users {
+		group.Go(func() error {
+			err := m.o.Images.Recheck(ctx, requestOf(runtimes[0].latest.Load()), k.digest)
+			for _, r := range runtimes {
+				m.revoked(r, err)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
 }
 
 // revoked closes a runtime whose pull right is gone, and opens it again when it
