@@ -18,13 +18,16 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"penstock.dev/penstock/core/plugin"
 )
 
 // options of penstock run.
 type options struct {
 	config, bind, admin, health, state, accessLog, logLevel string
-	images, localRegistries                                 []string
-	drain                                                   time.Duration
+	images, localRegistries, mirrors, authorities           []string
+	imageQuota                                              string
+	drain, tagInterval                                      time.Duration
 }
 
 func runCommand() *cobra.Command {
@@ -47,6 +50,10 @@ func runCommand() *cobra.Command {
 	f.StringArrayVar(&o.images, "images", nil, "OCI layout folder with plugin images; may be repeated")
 	f.StringVar(&o.state, "state", defaultState(), "folder for images and compiled code")
 	f.StringArrayVar(&o.localRegistries, "local-registry", nil, "HOST:PORT of a registry that may be on loopback, over plain HTTP; may be repeated")
+	f.StringArrayVar(&o.mirrors, "registry-mirror", nil, "PREFIX=PREFIX: where images under the first (registry[:port][/path]) are asked for first; may be repeated")
+	f.StringArrayVar(&o.authorities, "registry-ca", nil, "HOST[:PORT]=FILE: certificate authorities (PEM) that vouch for a registry; may be repeated")
+	f.StringVar(&o.imageQuota, "image-quota", "4Gi", "disk space for pulled images; what runs is never dropped")
+	f.DurationVar(&o.tagInterval, "tag-interval", plugin.DefaultTagInterval, "how often registries are asked where tags point; 0: never")
 	f.DurationVar(&o.drain, "drain", 30*time.Second, "how long exchanges in flight may take after SIGTERM")
 	f.StringVar(&o.accessLog, "access-log", "stdout", "stdout, off, or a file to append to")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

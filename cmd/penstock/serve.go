@@ -18,7 +18,6 @@ import (
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/listener"
-	"penstock.dev/penstock/core/oci"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/proxy"
 	"penstock.dev/penstock/core/sandbox"
@@ -88,7 +87,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := oci.New(oci.Options{Dir: filepath.Join(o.state, "images"), Layouts: o.images, LocalRegistries: o.localRegistries}, log.Named("oci"))
+	images, err := p.images(o)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +102,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	p.groups = upstream.New(log.Named("upstream"), p.metrics, upstream.NetDialer{})
 	p.caller = upstream.NewCaller(p.groups, upstream.ResolveDNS, config.DefaultProxyParameters())
 	p.plugins = plugin.New(plugin.Options{
-		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics,
+		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
 				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, NodeID: nodeID(),
@@ -134,7 +133,7 @@ type late struct{ snapshot.Sockets }
 func (p *proxyProcess) serve(ctx context.Context, o options) error {
 	background, stop := context.WithCancel(context.Background())
 	p.stop = stop
-	for _, job := range []func(context.Context){p.store.Run, p.engine.Run, p.plugins.Run, p.plugins.RunRechecks} {
+	for _, job := range []func(context.Context){p.store.Run, p.engine.Run, p.plugins.Run, p.plugins.RunRechecks, p.plugins.RunTags} {
 		p.background.Go(func() { job(background) })
 	}
 	if p.access != nil {

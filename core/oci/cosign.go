@@ -180,13 +180,14 @@ func claimOfInToto(payload []byte, digest string, repositories []string) error {
 	return errors.New("for another image")
 }
 
-// trusted reports whether every rule holds for an image with these signatures.
-func trusted(rules []config.Trust, signatures []signature, name, digest string) error {
+// trusted reports whether every rule holds for an image with these signatures,
+// which goes by these names.
+func trusted(rules []config.Trust, signatures []signature, names []string, digest string) error {
 	for _, rule := range rules {
 		if len(rule.Keys) == 0 {
 			continue
 		}
-		repositories := append([]string{name}, rule.Repositories...)
+		repositories := slices.Concat(names, rule.Repositories)
 		why := errors.New("the image has none")
 		ok := slices.ContainsFunc(signatures, func(s signature) bool {
 			err := s.verify(rule.Keys, digest, repositories)

@@ -113,7 +113,7 @@ func TestTrusted(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			err := trusted(test.rules, test.have, testName, digest)
+			err := trusted(test.rules, test.have, []string{testName}, digest)
 			switch {
 			case test.want == "" && err != nil:
 				t.Errorf("got %v; want it trusted", err)

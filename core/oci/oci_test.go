@@ -131,7 +131,7 @@ func TestLayoutChecksDigests(t *testing.T) {
 
 func TestStoredBlobThatRottedIsMissing(t *testing.T) {
 	s := store(t)
-	if err := s.put([]byte("module")); err != nil {
+	if err := s.keep([]byte("module")); err != nil {
 		t.Fatal(err)
 	}
 	d := ocispec.Descriptor{Digest: digest.FromString("module")}

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -64,46 +66,117 @@ func (s *Store) repository(r Reference, c *config.PullCredential) (*remote.Repos
 	return repo, nil
 }
 
+// places are where an image may be asked for: the mirrors of its repository in
+// their order, then its own registry.
+func (s *Store) places(r Reference) []Reference {
+	var all []Reference
+	for _, m := range s.o.Mirrors {
+		rest, ok := strings.CutPrefix(r.Name(), m.Of)
+		if !ok || rest != "" && rest[0] != '/' {
+			continue
+		}
+		at := r
+		at.Registry, at.Repository, _ = strings.Cut(m.At+rest, "/")
+		all = append(all, at)
+	}
+	return append(all, r)
+}
+
+// names are all the names that an image goes by.
+func (s *Store) names(r Reference) []string {
+	var all []string
+	for _, at := range s.places(r) {
+		all = append(all, at.Name())
+	}
+	return all
+}
+
+// try calls do for every place and credential that could do, until one works.
+// The error is that of the image's own registry.
+func (s *Store) try(req Request, r Reference, do func(*remote.Repository) error) error {
+	var err error
+	for _, at := range s.places(r) {
+		for _, c := range attempts(req.Credentials, at) {
+			var repo *remote.Repository
+			if repo, err = s.repository(at, c); err != nil {
+				break
+			}
+			if err = do(repo); err == nil {
+				return nil
+			}
+			if err = classify(err); !errors.Is(err, ErrForbidden) {
+				break // another password does not help
+			}
+		}
+	}
+	return err
+}
+
+// nameIn is how a registry is asked for r: by digest if it has one.
+func (r Reference) nameIn() string {
+	if r.Digest != "" {
+		return r.Digest
+	}
+	return r.Tag
+}
+
 // pull fetches from the registry, stores every part and returns the image. It
 // records what the registry says about the namespace's right.
 func (s *Store) pull(ctx context.Context, req Request, r Reference) (*Image, error) {
-	var err error
-	for _, c := range attempts(req.Credentials, r) {
-		var img *Image
-		if img, err = s.pullWith(ctx, r, c); err == nil {
-			return img, s.record(req, true)
+	var img *Image
+	err := s.try(req, r, func(repo *remote.Repository) error {
+		d, err := resolve(ctx, repo, r)
+		if err != nil {
+			return err
 		}
-		if !errors.Is(err, ErrForbidden) {
-			return nil, err
+		if img, err = s.pullManifest(ctx, repo, d, 0); err != nil {
+			return err
 		}
-	}
-	return nil, errors.Join(err, s.record(req, false))
-}
-
-func (s *Store) pullWith(ctx context.Context, r Reference, c *config.PullCredential) (*Image, error) {
-	repo, err := s.repository(r, c)
-	if err != nil {
+		img.Digest = d.Digest.String()
+		return nil
+	})
+	switch {
+	case errors.Is(err, ErrForbidden):
+		return nil, errors.Join(err, s.record(req, false))
+	case err != nil:
 		return nil, err
 	}
-	name := r.Digest
-	if name == "" {
-		name = r.Tag
-	}
-	d, err := repo.Resolve(ctx, name)
-	if err != nil {
-		return nil, classify(err)
-	}
-	img, err := s.pullManifest(ctx, repo, d, 0)
-	if err != nil {
-		return nil, classify(err)
-	}
-	img.Digest = d.Digest.String()
 	if r.Tag != "" {
 		if err := writeFile(s.tagFile(r), []byte(img.Digest)); err != nil {
 			return nil, fmt.Errorf("image store: %w", err)
 		}
 	}
-	return img, nil
+	return img, s.record(req, true)
+}
+
+// askTime bounds a question to a registry that moves no content.
+const askTime = 15 * time.Second
+
+func resolve(ctx context.Context, repo *remote.Repository, r Reference) (ocispec.Descriptor, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return repo.Resolve(ctx, r.nameIn())
+}
+
+// Resolve returns the digest that req's image has now, by asking the registry
+// if it has a tag only; images of layout folders by what is there. Errors as Get.
+func (s *Store) Resolve(ctx context.Context, req Request) (string, error) {
+	r, err := ParseReference(req.Reference)
+	if err != nil || r.Digest != "" {
+		return r.Digest, err
+	}
+	for _, dir := range s.o.Layouts {
+		if d, err := findInLayout(dir, r); err == nil {
+			return d.Digest.String(), nil
+		}
+	}
+	digest := ""
+	err = s.try(req, r, func(repo *remote.Repository) error {
+		d, err := resolve(ctx, repo, r)
+		digest = d.Digest.String()
+		return err
+	})
+	return digest, err
 }
 
 func (s *Store) pullManifest(ctx context.Context, repo *remote.Repository, d ocispec.Descriptor, depth int) (*Image, error) {
@@ -148,8 +221,8 @@ func (s *Store) fetch(ctx context.Context, repo *remote.Repository, d ocispec.De
 	if err := check(data, d, d.Size); err != nil {
 		return nil, err
 	}
-	if err := s.put(data); err != nil {
-		return nil, fmt.Errorf("image store: %w", err)
+	if err := s.keep(data); err != nil {
+		return nil, err
 	}
 	return data, nil
 }
@@ -172,6 +245,7 @@ func (s *Store) client(registry string, local bool) *http.Client {
 		ResponseHeaderTimeout: 30 * time.Second,
 		ForceAttemptHTTP2:     true,
 		IdleConnTimeout:       time.Second,
+		TLSClientConfig:       &tls.Config{RootCAs: s.o.CAs[registry]},
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			to, _, err := net.SplitHostPort(address)
 			if err != nil {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"oras.land/oras-go/v2/registry/remote"
 )
 
 // How long an answer of a registry about a pull right counts: without asking
@@ -93,17 +95,15 @@ func (s *Store) Recheck(ctx context.Context, req Request, digest string) error {
 			return nil
 		}
 	}
-	return s.admitted(ctx, req, r)
+	return s.admitted(ctx, req, r, rightFresh)
 }
 
 // admitted reports whether the namespace may pull what r names, by its digest
-// if it has one.
-func (s *Store) admitted(ctx context.Context, req Request, r Reference) error {
-	if answer, ok := s.recorded(req); ok && answer.Allowed && time.Since(answer.At) < rightFresh {
+// if it has one. A yes that is younger than fresh counts without a question.
+func (s *Store) admitted(ctx context.Context, req Request, r Reference, fresh time.Duration) error {
+	if answer, ok := s.recorded(req); ok && answer.Allowed && time.Since(answer.At) < fresh {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
 	err := s.ask(ctx, req, r)
 	switch {
 	case err == nil:
@@ -123,27 +123,10 @@ func (s *Store) admitted(ctx context.Context, req Request, r Reference) error {
 	return nil
 }
 
-// askTime bounds a question to a registry that moves no content.
-const askTime = 15 * time.Second
-
-// ask resolves r at its registry with each credential in turn.
+// ask resolves r at its registry.
 func (s *Store) ask(ctx context.Context, req Request, r Reference) error {
-	name := r.Digest
-	if name == "" {
-		name = r.Tag
-	}
-	var err error
-	for _, c := range attempts(req.Credentials, r) {
-		repo, repoErr := s.repository(r, c)
-		if repoErr != nil {
-			return repoErr
-		}
-		if _, err = repo.Resolve(ctx, name); err == nil {
-			return nil
-		}
-		if err = classify(err); !errors.Is(err, ErrForbidden) {
-			return err
-		}
-	}
-	return err
+	return s.try(req, r, func(repo *remote.Repository) error {
+		_, err := resolve(ctx, repo, r)
+		return err
+	})
 }

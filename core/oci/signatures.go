@@ -32,7 +32,7 @@ func (s *Store) Verify(ctx context.Context, req Request, digest string) error {
 		return err
 	}
 	stored := s.storedSignatures(r, digest)
-	if trusted(req.Trust, stored, r.Name(), digest) == nil {
+	if trusted(req.Trust, stored, s.names(r), digest) == nil {
 		return nil
 	}
 	found, err := s.fetchSignatures(ctx, req, r, digest)
@@ -44,7 +44,7 @@ func (s *Store) Verify(ctx context.Context, req Request, digest string) error {
 			return fmt.Errorf("image store: %w", err)
 		}
 	}
-	return trusted(req.Trust, found, r.Name(), digest)
+	return trusted(req.Trust, found, s.names(r), digest)
 }
 
 func (s *Store) signatureFile(r Reference, digest string) string {
@@ -72,21 +72,13 @@ func (s *Store) storeSignatures(r Reference, digest string, list []signature) er
 func (s *Store) fetchSignatures(ctx context.Context, req Request, r Reference, digest string) ([]signature, error) {
 	ctx, cancel := context.WithTimeout(ctx, PullTimeout)
 	defer cancel()
-	var err error
-	for _, c := range attempts(req.Credentials, r) {
-		repo, repoErr := s.repository(r, c)
-		if repoErr != nil {
-			return nil, repoErr
-		}
-		var found []signature
-		if found, err = s.signaturesOf(ctx, repo, digest); err == nil {
-			return found, nil
-		}
-		if err = classify(err); !errors.Is(err, ErrForbidden) {
-			return nil, err
-		}
-	}
-	return nil, err
+	var found []signature
+	err := s.try(req, r, func(repo *remote.Repository) error {
+		var err error
+		found, err = s.signaturesOf(ctx, repo, digest)
+		return err
+	})
+	return found, err
 }
 
 func (s *Store) signaturesOf(ctx context.Context, repo *remote.Repository, digest string) ([]signature, error) {

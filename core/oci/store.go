@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -32,8 +33,24 @@ type Options struct {
 	// LocalRegistries are "host:port" that may be asked over plain HTTP and may
 	// be on loopback.
 	LocalRegistries []string
+	// Mirrors are asked before the registries that they stand for.
+	Mirrors []Mirror
+	// CAs are the authorities that vouch for a registry, "host[:port]", instead
+	// of the system's.
+	CAs map[string]*x509.CertPool
+	// Quota bounds the content store, in bytes; 0: DefaultQuota.
+	Quota int64
+	// InUse returns the digests of the images that run: they are never dropped.
+	// nil: none are.
+	InUse func() []string
 	// Dial opens a connection to a registry; nil: net.Dialer.
 	Dial Dialer
+}
+
+// Mirror is another place of the repositories under a prefix.
+type Mirror struct {
+	Of string // "registry[:port][/path]"
+	At string // "registry[:port][/path]"
 }
 
 // Request is what a filter asks for.
@@ -51,6 +68,9 @@ type Store struct {
 
 	mu     sync.Mutex
 	rights map[string]right
+
+	flights flights
+	disk    disk
 }
 
 // New opens the content store.
@@ -62,7 +82,12 @@ func New(o Options, log *zap.Logger) (*Store, error) {
 		}
 		sweep(dir)
 	}
-	return &Store{o: o, log: log, rights: map[string]right{}}, nil
+	if o.Quota == 0 {
+		o.Quota = DefaultQuota
+	}
+	s := &Store{o: o, log: log, rights: map[string]right{}}
+	s.disk.size = s.sizeOnDisk()
+	return s, nil
 }
 
 // sweep removes what a process that died was writing.
@@ -114,14 +139,16 @@ func (s *Store) get(ctx context.Context, req Request, r Reference) (*Image, erro
 func (s *Store) fromRegistry(ctx context.Context, req Request, r Reference) (*Image, error) {
 	if r.Digest != "" {
 		if img, err := s.stored(r.Digest); err == nil {
-			return img, s.admitted(ctx, req, r)
+			return img, s.admitted(ctx, req, r, rightLasts)
 		} else if !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, PullTimeout)
-	defer cancel()
-	img, err := s.pull(ctx, req, r)
+	img, err := s.flights.do(ctx, req.Right()+" "+r.String(), func(ctx context.Context) (*Image, error) {
+		ctx, cancel := context.WithTimeout(ctx, PullTimeout)
+		defer cancel()
+		return s.pull(ctx, req, r)
+	})
 	if !errors.Is(err, ErrUnavailable) || r.Digest != "" {
 		return img, err
 	}
@@ -133,7 +160,7 @@ func (s *Store) fromRegistry(ctx context.Context, req Request, r Reference) (*Im
 	if storeErr != nil {
 		return nil, err
 	}
-	if err := s.admitted(ctx, req, r); err != nil {
+	if err := s.admitted(ctx, req, r, rightLasts); err != nil {
 		return nil, err
 	}
 	s.log.Warn("registry unreachable, serving the digest that the tag had last",
@@ -175,13 +202,10 @@ func (s *Store) blob(d ocispec.Descriptor, limit int64) ([]byte, error) {
 		_ = os.Remove(name)
 		return nil, os.ErrNotExist
 	}
+	if err == nil {
+		s.used(name)
+	}
 	return data, err
-}
-
-// put writes content under its digest: whole or not at all.
-func (s *Store) put(data []byte) error {
-	sum := sha256.Sum256(data)
-	return writeFile(filepath.Join(s.o.Dir, "blobs", "sha256", hex.EncodeToString(sum[:])), data)
 }
 
 // tagFile records the digest that a tag had.

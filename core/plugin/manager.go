@@ -25,8 +25,12 @@ const (
 	firstRetry   = time.Second
 	lastRetry    = 5 * time.Minute
 	drainTimeout = 5 * time.Minute
-	// parallelLoads bounds pulls and compiles at one time.
+	// parallelLoads bounds compiles and starts at one time.
 	parallelLoads = 2
+	// Pulls at one time, of all and of one namespace: a registry that drips holds
+	// up its own namespace.
+	parallelPulls  = 8
+	namespacePulls = 2
 )
 
 // Running is a started filter.
@@ -65,6 +69,8 @@ type Images interface {
 	Get(ctx context.Context, req oci.Request) (*oci.Image, error)
 	// Recheck reports whether a namespace may still pull an image.
 	Recheck(ctx context.Context, req oci.Request, digest string) error
+	// Resolve returns the digest that an image has now.
+	Resolve(ctx context.Context, req oci.Request) (string, error)
 }
 
 // Options of a Manager.
@@ -74,6 +80,8 @@ type Options struct {
 	ABIs    []ABI
 	Log     *zap.Logger
 	Metrics *telemetry.Metrics
+	// TagInterval is how often registries are asked where tags point; 0: never.
+	TagInterval time.Duration
 }
 
 // Manager keeps the filter runtimes, one for each filter hash. All methods may
@@ -82,6 +90,7 @@ type Manager struct {
 	o        Options
 	changed  chan struct{} // capacity 1: some runtime's state changed
 	loads    chan struct{} // a token for each load under way
+	pulls    *shares
 	failures telemetry.Counters
 	ctx      context.Context
 	stop     context.CancelFunc
@@ -92,6 +101,7 @@ type Manager struct {
 
 	mu   sync.Mutex
 	byID map[string]*Runtime
+	pins map[string]*pin // by the hash of the filter whose tag has moved
 }
 
 // entryParts is what every Entry of a runtime shares.
@@ -107,10 +117,12 @@ func New(o Options) *Manager {
 		o: o, ctx: ctx, stop: stop,
 		changed:     make(chan struct{}, 1),
 		loads:       make(chan struct{}, parallelLoads),
+		pulls:       newShares(parallelPulls, namespacePulls),
 		failures:    o.Metrics.Counters("penstock_filter_failures_total", "Exchanges in which a filter failed, whatever onError then did.", "owner", "filter"),
 		quarantines: o.Metrics.Counters("penstock_filter_quarantines_total", "Times a filter was put into quarantine.", "owner", "filter"),
 		rollbacks:   o.Metrics.Counters("penstock_filter_rollbacks_total", "Times a filter went back to what ran before.", "owner", "filter"),
 		byID:        map[string]*Runtime{},
+		pins:        map[string]*pin{},
 	}
 }
 
@@ -138,13 +150,16 @@ func (m *Manager) Changed() <-chan struct{} { return m.changed }
 
 // Acquire returns the runtime of f with one more reference; a new one starts
 // to load. Release it.
-func (m *Manager) Acquire(f *config.Filter) *Runtime {
+func (m *Manager) Acquire(f *config.Filter) *Runtime { return m.acquire(f, nil) }
+
+// acquire is Acquire; base is the filter as configured if f is another form of it.
+func (m *Manager) acquire(f, base *config.Filter) *Runtime {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.byID[f.Hash]
 	if r == nil {
 		ctx, cancel := context.WithCancel(m.ctx)
-		r = &Runtime{manager: m, config: f, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1)}
+		r = &Runtime{manager: m, config: f, base: base, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1)}
 		r.latest.Store(f)
 		r.state.Store(&State{Phase: Pulling, Guard: f.Guard, Since: time.Now()})
 		r.entry = entryParts{failures: m.failures.With(f.Owner.String(), f.ID()), log: m.failureLog(f)}
@@ -171,6 +186,9 @@ func (m *Manager) release(r *Runtime) {
 	last := r.refs == 0
 	if last {
 		delete(m.byID, r.config.Hash)
+		if r.base != nil && m.pins[r.base.Hash] != nil && m.pins[r.base.Hash].now.hash == r.config.Hash {
+			delete(m.pins, r.base.Hash)
+		}
 		m.group.Add(1)
 	}
 	m.mu.Unlock()
@@ -246,20 +264,18 @@ func (m *Manager) load(ctx context.Context, r *Runtime) {
 }
 
 func (m *Manager) attempt(ctx context.Context, r *Runtime) error {
-	select {
-	case m.loads <- struct{}{}:
-		defer func() { <-m.loads }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	f := r.latest.Load()
-	img, err := m.o.Images.Get(ctx, requestOf(f))
+	img, err := m.pull(ctx, f)
 	if err != nil {
 		return err
 	}
+	defer func() { <-m.loads }()
 	guard := f.Guard || img.Manifest.Guard || slices.Contains(grant(f, img), "consumer")
 	if err := admit(f, img, guard); err != nil {
 		return err
+	}
+	if err := checkConfig(img.Schema, f.Config); err != nil {
+		return &Fault{"InvalidConfig", err}
 	}
 	if s := r.State(); s.Phase != Failed {
 		m.set(r, State{Phase: Compiling, Digest: img.Digest, Guard: guard})
@@ -274,6 +290,36 @@ func (m *Manager) attempt(ctx context.Context, r *Runtime) error {
 	m.set(r, State{Phase: Ready, Digest: img.Digest, Guard: guard})
 	m.o.Log.Info("filter ready", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()), zap.String("digest", img.Digest))
 	return nil
+}
+
+// pull returns the filter's image and holds a token of m.loads. Its place among
+// the pulls is held until then, so that few images wait in memory.
+func (m *Manager) pull(ctx context.Context, f *config.Filter) (*oci.Image, error) {
+	if err := m.pulls.take(ctx, f.Namespace); err != nil {
+		return nil, err
+	}
+	defer m.pulls.give(f.Namespace)
+	img, err := m.o.Images.Get(ctx, requestOf(f))
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case m.loads <- struct{}{}:
+		return img, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Digests returns the digests of the images that runtimes have.
+func (m *Manager) Digests() []string {
+	var all []string
+	for _, r := range m.Runtimes() {
+		if d := r.State().Digest; d != "" {
+			all = append(all, d)
+		}
+	}
+	return all
 }
 
 func requestOf(f *config.Filter) oci.Request {
@@ -353,6 +399,11 @@ func (m *Manager) fail(r *Runtime, err error) (passes bool) {
 func (m *Manager) set(r *Runtime, s State) {
 	s.Since = time.Now()
 	r.state.Store(&s)
+	m.tell()
+}
+
+// tell makes chains be linked anew.
+func (m *Manager) tell() {
 	select {
 	case m.changed <- struct{}{}:
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,11 +38,14 @@ func (i *image) Get(context.Context, oci.Request) (*oci.Image, error) {
 
 func (*image) Recheck(context.Context, oci.Request, string) error { return nil }
 
+func (i *image) Resolve(context.Context, oci.Request) (string, error) { return i.digest, nil }
+
 type abi struct {
 	detect  bool
 	err     error
 	granted []string
 	closed  chan struct{}
+	once    sync.Once
 }
 
 func (*abi) Name() string                  { return "proxy-wasm" }
@@ -58,7 +62,7 @@ func (running) Callbacks() filter.Callbacks { return 0 }
 func (running) Begin(*exchange.Exchange, *filter.Waker) (filter.Stream, error) {
 	return nil, errors.New("not called")
 }
-func (r running) Close(context.Context) { close(r.abi.closed) }
+func (r running) Close(context.Context) { r.abi.once.Do(func() { close(r.abi.closed) }) }
 
 type bed struct {
 	*Manager

@@ -38,7 +38,8 @@ type State struct {
 type Runtime struct {
 	manager *Manager
 	config  *config.Filter
-	refs    int // guarded by Manager.mu
+	base    *config.Filter // the filter as configured, if its tag has moved; else nil
+	refs    int            // guarded by Manager.mu
 	// latest is the newest form of config: pull secrets may change.
 	latest atomic.Pointer[config.Filter]
 	kick   chan struct{} // capacity 1: try again now

@@ -69,6 +69,8 @@ func newBed(t testing.TB) *bed {
 
 func (noImages) Recheck(context.Context, oci.Request, string) error { return nil }
 
+func (noImages) Resolve(context.Context, oci.Request) (string, error) { return "", nil }
+
 // service starts an upstream and adds it to c under its name.
 func service(t testing.TB, c *config.Config, name string, h http.HandlerFunc) {
 	t.Helper()

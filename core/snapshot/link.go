@@ -129,8 +129,9 @@ func mayFallBack(c *choice) bool {
 func (k *linker) acquire(part *config.Part) choice {
 	c := choice{part: part, fault: part.Fault}
 	for _, f := range part.Filters {
+		f, before := k.plugins.Form(f)
 		r := k.plugins.Acquire(f)
-		if back, old, ready := k.rollBack(part, f, r); ready {
+		if back, old, ready := k.rollBack(part, f, before, r); ready {
 			c.retired = append(c.retired, r)
 			f, r = old, back
 		} else if back != nil {
@@ -151,17 +152,25 @@ func (k *linker) acquire(part *config.Part) choice {
 }
 
 // rollBack returns what runs in the place of a filter that fails: its previous
-// form, once that is ready. A guard never goes back.
-func (k *linker) rollBack(part *config.Part, f *config.Filter, r *plugin.Runtime) (back *plugin.Runtime, old *config.Filter, ready bool) {
+// form, once that is ready: what its tag pointed to before, else the filter of
+// the text before. A guard never goes back.
+func (k *linker) rollBack(part *config.Part, f, before *config.Filter, r *plugin.Runtime) (back *plugin.Runtime, old *config.Filter, ready bool) {
 	s := r.State()
-	if part.Previous == nil || s.Guard || s.Phase != plugin.RolledBack && (s.Phase != plugin.Quarantined || !s.Since.Before(part.PreviousUntil)) {
+	if s.Guard || s.Phase != plugin.RolledBack && s.Phase != plugin.Quarantined {
 		return nil, nil, false
 	}
-	i := slices.IndexFunc(part.Previous.Filters, func(p *config.Filter) bool { return p.Name == f.Name && p.Hash != f.Hash })
-	if i < 0 {
+	switch {
+	case before != nil:
+		old = before
+	case part.Previous != nil && (s.Phase == plugin.RolledBack || s.Since.Before(part.PreviousUntil)):
+		i := slices.IndexFunc(part.Previous.Filters, func(p *config.Filter) bool { return p.Name == f.Name && p.Hash != f.Hash })
+		if i < 0 {
+			return nil, nil, false
+		}
+		old = part.Previous.Filters[i]
+	default:
 		return nil, nil, false
 	}
-	old = part.Previous.Filters[i]
 	back = k.plugins.Acquire(old)
 	switch b := back.State(); {
 	case b.Phase == plugin.Ready && !b.Guard:

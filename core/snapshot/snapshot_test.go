@@ -30,6 +30,8 @@ func (i images) Get(ctx context.Context, _ oci.Request) (*oci.Image, error) {
 
 func (images) Recheck(context.Context, oci.Request, string) error { return nil }
 
+func (images) Resolve(context.Context, oci.Request) (string, error) { return "", nil }
+
 type sockets struct{ wanted []config.Socket }
 
 func (s *sockets) Reconcile(w []config.Socket) error { s.wanted = w; return nil }

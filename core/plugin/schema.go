@@ -1,0 +1,228 @@
+package plugin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+// Bounds on the JSON Schema of an image.
+const (
+	maxSchemaBytes = 256 << 10
+	// maxSchemaWork bounds what one value may cost: how many subschemas are
+	// looked at when every reference is followed through maxSchemaDepth levels.
+	maxSchemaWork   = 10_000_000
+	maxSchemaDepth  = 17 // an annotation nests at most 16 deep
+	maxSchemaPlaces = 1_000_000
+	maxFindings     = 3 // that are told
+)
+
+// checkConfig checks a filter's config against the JSON Schema (2020-12) that
+// its image carries; none: everything goes. Errors name places of the config,
+// never its values.
+func checkConfig(schema, text []byte) error {
+	if len(schema) == 0 {
+		return nil
+	}
+	if len(schema) > maxSchemaBytes {
+		return fmt.Errorf("the image's JSON Schema has more than %d KiB", maxSchemaBytes>>10)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
+	if err != nil {
+		return errors.New("the image's JSON Schema is no JSON")
+	}
+	if err := checkSchema(document); err != nil {
+		return fmt.Errorf("the image's JSON Schema cannot be used: %w", err)
+	}
+	const name = "penstock:schema"
+	c := jsonschema.NewCompiler()
+	c.UseLoader(noLoader{})
+	c.DefaultDraft(jsonschema.Draft2020)
+	if err := c.AddResource(name, document); err != nil {
+		return errors.New("the image's JSON Schema cannot be used")
+	}
+	compiled, err := c.Compile(name)
+	if err != nil {
+		return fmt.Errorf("the image's JSON Schema cannot be used: %.300s", oneLine(err.Error()))
+	}
+	err = compiled.Validate(valueOf(text))
+	var invalid *jsonschema.ValidationError
+	if errors.As(err, &invalid) {
+		return fmt.Errorf("config does not fit the image's JSON Schema: %s", strings.Join(findings(invalid), "; "))
+	}
+	return err
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// valueOf reads a config: JSON, else the text itself; nothing is an empty object.
+func valueOf(text []byte) any {
+	if len(text) == 0 {
+		return map[string]any{}
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return string(text)
+	}
+	return v
+}
+
+// noLoader refuses references to other documents.
+type noLoader struct{}
+
+// Load implements jsonschema.URLLoader.
+func (noLoader) Load(string) (any, error) {
+	return nil, errors.New("references to other documents are not followed")
+}
+
+// findings are the innermost causes, each with its place. The library's text is
+// used only where it does not show the value.
+func findings(e *jsonschema.ValidationError) []string {
+	var all []string
+	printer := message.NewPrinter(language.English)
+	var walk func(e *jsonschema.ValidationError)
+	walk = func(e *jsonschema.ValidationError) {
+		for _, c := range e.Causes {
+			walk(c)
+		}
+		if len(e.Causes) > 0 {
+			return
+		}
+		what := ""
+		switch k := e.ErrorKind.(type) {
+		case *kind.Type, *kind.Required, *kind.AdditionalProperties, *kind.FalseSchema, *kind.MinItems, *kind.MaxItems, *kind.MinProperties, *kind.MaxProperties, *kind.RefCycle:
+			what = k.LocalizedString(printer)
+		case *kind.Enum:
+			what = "want one of " + fmt.Sprint(k.Want...)
+		default:
+			what = "breaks the rule " + strings.Join(k.KeywordPath(), "/")
+		}
+		all = append(all, fmt.Sprintf("/%s: %.200s", strings.Join(e.InstanceLocation, "/"), oneLine(what)))
+	}
+	walk(e)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	if n := len(all); n > maxFindings {
+		all = append(all[:maxFindings], fmt.Sprintf("and %d more", n-maxFindings))
+	}
+	return all
+}
+
+// checkSchema refuses a schema that could take long: a library cannot be
+// stopped in the middle.
+func checkSchema(document any) error {
+	w := work{root: document, known: map[workKey]int{}}
+	n, err := w.of(document, "", maxSchemaDepth)
+	if err == nil && n > maxSchemaWork {
+		err = errors.New("its references branch so often that a check could take too long")
+	}
+	return err
+}
+
+// work adds up what a schema may cost.
+type work struct {
+	root  any
+	known map[workKey]int
+}
+
+type workKey struct {
+	at    string
+	depth int
+}
+
+// of returns the cost of the value v at a place of the document, with depth
+// references left to follow; at most maxSchemaWork+1.
+func (w *work) of(v any, at string, depth int) (int, error) {
+	key := workKey{at, depth}
+	if n, ok := w.known[key]; ok {
+		return n, nil
+	}
+	w.known[key] = 1 // a place within itself: the library finds that
+	if len(w.known) > maxSchemaPlaces {
+		return 0, errors.New("it is too large")
+	}
+	sum := 1
+	add := func(v any, at string, depth int) error {
+		n, err := w.of(v, at, depth)
+		sum = min(sum+n, maxSchemaWork+1)
+		return err
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for k, child := range v {
+			switch k {
+			case "$dynamicRef", "$recursiveRef":
+				return 0, fmt.Errorf("%s is not supported", k)
+			case "$ref":
+				to, ok := child.(string)
+				if !ok {
+					break
+				}
+				target, err := pointed(w.root, to)
+				if err != nil {
+					return 0, err
+				}
+				if depth > 0 {
+					if err := add(target, to[1:], depth-1); err != nil {
+						return 0, err
+					}
+				}
+				continue
+			}
+			if err := add(child, at+"/"+escape(k), depth); err != nil {
+				return 0, err
+			}
+		}
+	case []any:
+		for i, child := range v {
+			if err := add(child, fmt.Sprintf("%s/%d", at, i), depth); err != nil {
+				return 0, err
+			}
+		}
+	}
+	w.known[key] = sum
+	return sum, nil
+}
+
+func escape(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, "~", "~0"), "/", "~1")
+}
+
+// pointed resolves a reference within the document: "#" or "#/a/JSON pointer".
+func pointed(v any, ref string) (any, error) {
+	fail := fmt.Errorf("$ref %.80q: want \"#\" or \"#/...\" within the document", ref)
+	rest, ok := strings.CutPrefix(ref, "#")
+	if !ok || rest != "" && rest[0] != '/' || strings.Contains(rest, "%") {
+		return nil, fail
+	}
+	if rest == "" {
+		return v, nil
+	}
+	for _, token := range strings.Split(rest[1:], "/") {
+		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+		switch at := v.(type) {
+		case map[string]any:
+			if v, ok = at[token]; !ok {
+				return nil, fail
+			}
+		case []any:
+			i := json.Number(token)
+			n, err := i.Int64()
+			if err != nil || n < 0 || n >= int64(len(at)) {
+				return nil, fail
+			}
+			v = at[n]
+		default:
+			return nil, fail
+		}
+	}
+	return v, nil
+}

@@ -1,0 +1,167 @@
+package plugin
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/oci"
+)
+
+// DefaultTagInterval is how often registries are asked where tags point.
+const DefaultTagInterval = 5 * time.Minute
+
+// rollBackTime is how long after a change a filter may go back to what ran
+// before (annotations.md, section 5).
+const rollBackTime = 10 * time.Minute
+
+// form is a filter at one digest.
+type form struct{ image, hash string }
+
+func (o form) of(f *config.Filter) *config.Filter {
+	c := *f
+	c.Image, c.Hash = o.image, o.hash
+	return &c
+}
+
+// pin says that a filter's tag has moved while it ran.
+type pin struct {
+	now, before form
+	until       time.Time // before may come back until then
+	held        *Runtime  // until chains have taken it up
+}
+
+// Form returns f as it runs now, which is f itself unless its image's tag has
+// moved since it was loaded. before is what ran until the tag moved, if that may
+// still come back; else nil.
+func (m *Manager) Form(f *config.Filter) (now, before *config.Filter) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pins[f.Hash]
+	if p == nil {
+		return f, nil
+	}
+	if time.Now().Before(p.until) || m.byID[p.now.hash] != nil && m.byID[p.now.hash].State().Phase == RolledBack {
+		before = p.before.of(f)
+	}
+	return p.now.of(f), before
+}
+
+// RunTags follows tags that move until ctx is done: the new digest is loaded
+// beside the running one, and takes its place once it is ready.
+func (m *Manager) RunTags(ctx context.Context) {
+	if m.o.TagInterval <= 0 {
+		return
+	}
+	t := time.NewTicker(m.o.TagInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			m.followTags(ctx)
+		}
+	}
+}
+
+func (m *Manager) followTags(ctx context.Context) {
+	m.mu.Lock()
+	var held []*Runtime
+	for _, p := range m.pins {
+		if p.held != nil {
+			held = append(held, p.held)
+			p.held = nil
+		}
+	}
+	m.mu.Unlock()
+	for _, r := range held {
+		r.Release()
+	}
+	var group errgroup.Group
+	group.SetLimit(rechecksAtOnce)
+	for _, r := range m.Runtimes() {
+		base := r.latest.Load()
+		if r.base != nil {
+			base = r.base
+		}
+		reference, err := oci.ParseReference(base.Image)
+		if err != nil || reference.Digest != "" || !r.settled() {
+			continue
+		}
+		group.Go(func() error {
+			m.followTag(ctx, r, base, reference)
+			return nil
+		})
+	}
+	_ = group.Wait()
+}
+
+// settled reports whether the runtime runs, or has failed for good.
+func (r *Runtime) settled() bool {
+	if r.State().Phase != Failed {
+		return r.ready.Load()
+	}
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// followTag looks where the tag of r's image points.
+func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter, reference oci.Reference) {
+	state := r.State()
+	digest, err := m.o.Images.Resolve(ctx, requestOf(base))
+	if err != nil || digest == "" || digest == state.Digest {
+		return // a registry that does not answer changes nothing
+	}
+	reference.Digest = digest
+	next := form{reference.String(), base.Hash + "@" + digest}
+	if next.hash == r.config.Hash {
+		return
+	}
+	log := m.o.Log.With(zap.Stringer("object", base.Owner), zap.String("plugin", base.ID()), zap.String("image", base.Image), zap.String("digest", digest))
+	made := m.acquire(next.of(base), base)
+	if !made.loaded(ctx) {
+		log.Warn("the tag has moved to a digest that cannot run: the old one goes on", zap.String("error", made.State().Message))
+		made.Release()
+		return
+	}
+	old := form{r.config.Image, r.config.Hash}
+	if reference.Digest = state.Digest; state.Digest != "" {
+		old.image = reference.String()
+	}
+	m.mu.Lock()
+	p := &pin{now: next, before: old, until: time.Now().Add(rollBackTime), held: made}
+	if last := m.pins[base.Hash]; last != nil {
+		if state.Phase == RolledBack { // what ran is not r
+			p.before = last.before
+		}
+		if last.held != nil {
+			defer last.held.Release()
+		}
+	}
+	m.pins[base.Hash] = p
+	m.mu.Unlock()
+	log.Info("the tag has moved", zap.String("from", state.Digest))
+	m.tell()
+}
+
+// loaded waits for the first result of a runtime's loading.
+func (r *Runtime) loaded(ctx context.Context) bool {
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	for r.State().Phase == Pulling || r.State().Phase == Compiling {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+		}
+	}
+	return r.State().Runnable()
+}

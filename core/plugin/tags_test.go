@@ -1,0 +1,89 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"penstock.dev/penstock/core/oci"
+)
+
+func TestATagThatMovesMakesAForm(t *testing.T) {
+	b, f := newBed(t), spec()
+	r := b.Acquire(f)
+	b.settle(t, r)
+	b.followTags(t.Context())
+	if now, before := b.Form(f); now != f || before != nil {
+		t.Fatalf("got %v, %v; want nothing changed", now, before)
+	}
+
+	b.image.digest = "sha256:bb"
+	b.followTags(t.Context())
+	now, before := b.Form(f)
+	if now == f || now.Image != "r.example/x:1@sha256:bb" || before == nil || before.Image != "r.example/x:1@sha256:aa" || now.Name != f.Name {
+		t.Fatalf("got %+v, %+v", now, before)
+	}
+	moved := b.Acquire(now) // as chains do
+	r.Release()
+	b.followTags(t.Context()) // lets go of its own hold
+	if s := moved.State(); s.Phase != Ready || s.Digest != "sha256:bb" {
+		t.Errorf("got %+v", s)
+	}
+	moved.Release()
+	if now, _ := b.Form(f); now != f {
+		t.Errorf("got %+v; want a filter that is gone to be forgotten", now)
+	}
+}
+
+func TestATagThatMovesToWhatCannotRun(t *testing.T) {
+	b, f := newBed(t), spec()
+	r := b.Acquire(f)
+	defer r.Release()
+	b.settle(t, r)
+	b.image.digest, b.abi.detect = "sha256:bb", false
+	b.followTags(t.Context())
+	if now, _ := b.Form(f); now != f || r.State().Phase != Ready || len(b.Runtimes()) != 1 {
+		t.Errorf("got %+v, %+v; want the old one to go on", now, r.State())
+	}
+}
+
+func TestAFixedImageUnderTheSameTagIsFound(t *testing.T) {
+	b, f := newBed(t), spec()
+	b.fail(oci.ErrImage)
+	r := b.Acquire(f)
+	defer r.Release()
+	b.settle(t, r)
+	<-r.done
+	b.image.err.Store(nil)
+	b.followTags(t.Context())
+	if now, _ := b.Form(f); now == f {
+		t.Error("the fixed image was not found")
+	}
+}
+
+func TestSharesKeepATenantFromTakingAll(t *testing.T) {
+	s := newShares(3, 2)
+	for _, tenant := range []string{"a", "a", "b"} {
+		if err := s.take(t.Context(), tenant); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := s.take(ctx, "c"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v; want it to wait", err)
+	}
+	s.give("b")
+	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := s.take(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v; want a tenant with its share to wait", err)
+	}
+	got := make(chan error, 1)
+	go func() { got <- s.take(t.Context(), "a") }()
+	s.give("a")
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+}
