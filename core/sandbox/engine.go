@@ -70,6 +70,7 @@ func (e *Engine) label(owner, filter string, add int) int {
 
 type metrics struct {
 	seconds   telemetry.Histograms
+	steps     telemetry.Counters
 	failures  telemetry.Counters
 	instances telemetry.Gauges
 	memory    telemetry.Gauges
@@ -99,6 +100,7 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 		labels:    map[[2]string]int{},
 		metrics: metrics{
 			seconds:   m.Histograms("penstock_plugin_duration_seconds", "Time in a plugin's guest code, for each phase of an exchange.", telemetry.GuestSeconds(), "owner", "filter"),
+			steps:     m.Counters("penstock_plugin_steps_total", "Weighted steps that a plugin's calls took; 1,000 are a microsecond of a limit.", "owner", "filter"),
 			failures:  m.Counters("penstock_plugin_failures_total", "Instances that died, by cause.", "owner", "filter", "cause"),
 			instances: m.Gauges("penstock_plugin_instances", "Live instances.", "owner", "filter"),
 			memory:    m.Gauges("penstock_plugin_memory_bytes", "Linear memory of the live instances.", "owner", "filter"),

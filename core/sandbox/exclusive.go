@@ -181,7 +181,9 @@ func (i *Instance) Waiting(f func()) {
 	}
 	before := time.Now()
 	f()
+	took := time.Since(before)
+	i.idle += took
 	if !i.started.IsZero() {
-		i.waited += time.Since(before)
+		i.waited += took
 	}
 }

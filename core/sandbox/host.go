@@ -20,12 +20,12 @@ type HostFunc func(i *Instance, stack []uint64)
 // statusUnimplemented is what a function nobody knows returns (Proxy-Wasm).
 const statusUnimplemented = 12
 
-// link makes the host modules of a runtime: what metering needs, WASI, and the
-// guest's own imports with exactly the types it asks for.
-func (p *Pool) link(ctx context.Context) error {
-	steps := p.runtime.NewHostModuleBuilder(meter.ImportModule)
-	steps.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, m api.Module, _ []uint64) {
-		ctx.(*Instance).refuel(m)
+// linkImports makes the host modules of a runtime: what metering needs, WASI,
+// and the guest's own imports with exactly the types it asks for.
+func (m *Module) linkImports(ctx context.Context, o *PoolOptions) error {
+	steps := m.runtime.NewHostModuleBuilder(meter.ImportModule)
+	steps.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, guest api.Module, _ []uint64) {
+		ctx.(*Instance).refuel(guest)
 	}), nil, nil).Export(meter.ImportRefuel)
 	steps.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, _ api.Module, _ []uint64) {
 		ctx.(*Instance).Abort(&Failure{CauseStack, ErrStack})
@@ -33,30 +33,30 @@ func (p *Pool) link(ctx context.Context) error {
 	if _, err := steps.Instantiate(ctx); err != nil {
 		return err
 	}
-	for name := range p.module.wasi {
-		b := p.runtime.NewHostModuleBuilder(name)
+	for name := range m.wasi {
+		b := m.runtime.NewHostModuleBuilder(name)
 		wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(b)
 		if _, err := b.Instantiate(ctx); err != nil {
 			return err
 		}
 	}
 	modules := map[string]wazero.HostModuleBuilder{}
-	for _, imp := range p.module.imports {
+	for _, imp := range m.imports {
 		b := modules[imp.Module]
 		if b == nil {
-			b = p.runtime.NewHostModuleBuilder(imp.Module)
+			b = m.runtime.NewHostModuleBuilder(imp.Module)
 			modules[imp.Module] = b
 		}
-		f := p.o.Import(imp)
+		f := o.Import(imp)
 		if f == nil {
-			p.engine.log.Warn("plugin imports a function that is not known here: it answers UNIMPLEMENTED",
-				zap.String("object", p.o.Owner), zap.String("plugin", p.o.Filter), zap.String("import", imp.Module+"."+imp.Name))
+			m.engine.log.Warn("plugin imports a function that is not known here: it answers UNIMPLEMENTED",
+				zap.String("object", o.Owner), zap.String("plugin", o.Filter), zap.String("import", imp.Module+"."+imp.Name))
 			f = unknown(imp.Type)
 		}
-		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, m api.Module, stack []uint64) {
+		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, guest api.Module, stack []uint64) {
 			i := ctx.(*Instance)
 			if i.memory == nil { // the module's start section runs
-				i.memory = m.Memory()
+				i.memory = guest.Memory()
 			}
 			f(i, stack)
 		}), imp.Type.Params, imp.Type.Results).Export(imp.Name)

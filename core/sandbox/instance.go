@@ -28,6 +28,7 @@ func Steps(d time.Duration) int64 { return d.Microseconds() * meter.StepsPerMicr
 type Budget struct {
 	Call     int64
 	Exchange *int64 // of all calls of one filter in one exchange; reduced by what the call spends; nil: no bound
+	Usage    *Usage // who pays; nil: the pool's
 }
 
 // Func is an exported function of an instance. Its handle, which costs more
@@ -69,6 +70,8 @@ type Instance struct {
 	total   int64
 	started time.Time
 	waited  time.Duration
+	idle    time.Duration // of waited: for what is not the guest
+	payer   *Usage
 	token   bool
 	failure *Failure
 }
@@ -122,12 +125,15 @@ func (i *Instance) Call(f *Func, b *Budget, stack []uint64) error {
 		return i.nested(f, stack)
 	}
 	total := b.Call
+	i.payer = b.Usage
 	if b.Exchange != nil {
 		total = min(total, *b.Exchange)
 	}
+	start := time.Now()
 	i.begin(total)
 	err := f.call(i, stack)
 	spent := i.end()
+	i.usage().spent(time.Since(start)-i.idle, spent)
 	if b.Exchange != nil {
 		*b.Exchange -= spent
 	}
@@ -153,7 +159,7 @@ func (i *Instance) nested(f *Func, stack []uint64) error {
 
 // begin hands out the first steps.
 func (i *Instance) begin(total int64) {
-	i.depth, i.total, i.failure, i.waited = 1, total, nil, 0
+	i.depth, i.total, i.failure, i.waited, i.idle = 1, total, nil, 0, 0
 	first := min(total, slowSteps)
 	i.left = total - first
 	i.started = time.Time{} // the clock is read when the first steps are spent
@@ -219,6 +225,14 @@ func (i *Instance) refuel(m api.Module) {
 func (i *Instance) Abort(f *Failure) {
 	i.failure = f
 	panic(errAbort)
+}
+
+// usage is who pays for the call.
+func (i *Instance) usage() *Usage {
+	if i.payer != nil {
+		return i.payer
+	}
+	return i.pool.usage
 }
 
 // died marks the instance dead and frees it.

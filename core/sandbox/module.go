@@ -3,6 +3,8 @@ package sandbox
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -19,7 +21,8 @@ type Import struct {
 	Type         FuncType
 }
 
-// Module is a compiled plugin; immutable.
+// Module is a compiled plugin, from which pools are made. It lives until Close
+// was called and its last pool is closed.
 type Module struct {
 	engine  *Engine
 	wasm    []byte
@@ -28,10 +31,16 @@ type Module struct {
 	imports []Import
 	wasi    map[string]bool // WASI modules it imports from
 	memory  bool            // it exports one
+	least   uint64          // bytes of memory that it starts with
 
-	// The code stays loaded until a pool has loaded it too, or Close.
 	runtime wazero.Runtime
 	code    wazero.CompiledModule
+
+	link   sync.Once
+	linked error
+
+	refs   atomic.Int32 // pools, and one until Close
+	closed atomic.Bool
 }
 
 // WASI modules that the sandbox serves itself.
@@ -42,14 +51,18 @@ const (
 
 // inspect reads exports and imports.
 func (m *Module) inspect(ctx context.Context) error {
-	m.runtime = wazero.NewRuntimeWithConfig(ctx, runtimeConfig(m.engine.cache))
+	m.runtime = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), runtimeConfig(m.engine.cache))
+	m.refs.Store(1)
 	c, err := m.runtime.CompileModule(ctx, m.wasm)
+	m.wasm = nil // compiled: the bytes are not needed any more
 	if err != nil {
 		m.Close()
 		return fmt.Errorf("%w: %w", meter.ErrModule, err)
 	}
 	m.code = c
-	m.memory = len(c.ExportedMemories()) > 0
+	for _, memory := range c.ExportedMemories() {
+		m.memory, m.least = true, uint64(memory.Min())<<16
+	}
 	m.exports, m.wasi = map[string]FuncType{}, map[string]bool{}
 	for name, f := range c.ExportedFunctions() {
 		m.exports[name] = FuncType{f.ParamTypes(), f.ResultTypes()}
@@ -85,16 +98,21 @@ func (m *Module) Imports() []Import { return m.imports }
 // Digest returns the digest of the module as it came: "sha256:<hex>".
 func (m *Module) Digest() string { return m.digest }
 
-// Close frees a module of which no pool was made; NewPool does it itself.
-// A second call does nothing.
+// Close says that no more pools will be made. A second call does nothing.
 func (m *Module) Close() {
+	if !m.closed.Swap(true) {
+		m.release()
+	}
+}
+
+// release drops a reference; the last one frees the code.
+func (m *Module) release() {
+	if m.refs.Add(-1) > 0 {
+		return
+	}
 	ctx := context.Background()
 	if m.code != nil {
 		_ = m.code.Close(ctx) // cannot fail: it only drops a reference
-		m.code = nil
 	}
-	if m.runtime != nil {
-		_ = m.runtime.Close(ctx) // it holds no instance
-		m.runtime = nil
-	}
+	_ = m.runtime.Close(ctx) // it holds no instance
 }

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 
@@ -55,15 +54,12 @@ type PoolOptions struct {
 
 // Pool is the instances of one filter runtime.
 type Pool struct {
-	engine  *Engine
-	module  *Module
-	o       PoolOptions
-	runtime wazero.Runtime
-	code    wazero.CompiledModule
-	memory  atomic.Int64
+	engine *Engine
+	module *Module
+	o      PoolOptions
+	memory atomic.Int64
 
-	seconds   telemetry.Histogram
-	failures  map[string]telemetry.Counter
+	usage     *Usage // of calls whose budget names no other
 	instances telemetry.Gauge
 	bytes     telemetry.Gauge
 
@@ -86,37 +82,29 @@ type Pool struct {
 }
 
 // NewPool makes a pool with one instance, whose error is returned: the trial.
-// It takes the module over, also when it fails.
+// All pools of a module have the Import of the first.
 func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
+	if least := m.least; least > uint64(max(o.MemoryBytes, 0)) {
+		return nil, fmt.Errorf("%w: it starts with %d KiB of memory, and its limit is %d KiB: raise limits.memory", meter.ErrModule, least>>10, o.MemoryBytes>>10)
+	}
 	e := m.engine
-	defer m.Close()
 	p := &Pool{engine: e, module: m, o: o,
-		seconds:   e.metrics.seconds.With(o.Owner, o.Filter),
-		failures:  map[string]telemetry.Counter{},
+		usage:     e.Usage(o.Owner, o.Filter),
 		instances: e.metrics.instances.With(o.Owner, o.Filter),
 		bytes:     e.metrics.memory.With(o.Owner, o.Filter),
 	}
-	for _, cause := range []string{CauseTrap, CauseCPU, CauseMemory, CauseStack, CauseExit, CauseStuck, CauseABI} {
-		p.failures[cause] = e.metrics.failures.With(o.Owner, o.Filter, cause)
-	}
 	p.list.Store(&[]*Instance{})
-	e.label(o.Owner, o.Filter, 1)
-	pages := uint32(min(max(o.MemoryBytes>>16, 1), 65536))
-	p.runtime = wazero.NewRuntimeWithConfig(context.Background(), runtimeConfig(e.cache).WithMemoryLimitPages(pages))
-	var err error
-	if p.code, err = p.runtime.CompileModule(context.Background(), m.wasm); err == nil {
-		err = p.link(context.Background())
-	}
-	m.wasm = nil // compiled: the bytes are not needed any more
-	if err != nil {
+	m.refs.Add(1)
+	m.link.Do(func() { m.linked = m.linkImports(context.Background(), &o) })
+	if m.linked != nil {
 		p.free()
-		return nil, fmt.Errorf("%w: %w", meter.ErrModule, err)
+		return nil, fmt.Errorf("%w: %w", meter.ErrModule, m.linked)
 	}
 	e.mu.Lock()
 	e.pools[p] = struct{}{}
 	e.mu.Unlock()
 	p.create.Lock()
-	_, err = p.make()
+	_, err := p.make()
 	p.create.Unlock()
 	if err != nil {
 		p.Close(ctx)
@@ -124,9 +112,6 @@ func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
 	}
 	return p, nil
 }
-
-// Seconds is where the ABI host counts guest time.
-func (p *Pool) Seconds() telemetry.Histogram { return p.seconds }
 
 // make adds an instance; create is held.
 func (p *Pool) make() (*Instance, error) {
@@ -136,7 +121,7 @@ func (p *Pool) make() (*Instance, error) {
 	defer i.mu.Unlock()
 	i.begin(p.o.StartSteps)
 	i.left = p.o.StartSteps // a start function asks for its first steps
-	module, err := p.runtime.InstantiateModule(i, p.code, p.moduleConfig())
+	module, err := p.module.runtime.InstantiateModule(i, p.module.code, p.moduleConfig())
 	i.end()
 	if err != nil {
 		i.dead.Store(true)
@@ -286,7 +271,7 @@ func (p *Pool) bury(i *Instance, f *Failure) {
 		p.mu.Lock()
 		p.died()
 		p.mu.Unlock()
-		p.failures[f.Cause].Inc()
+		i.usage().failures[f.Cause].Inc()
 	}
 	if p.o.Died != nil {
 		p.o.Died(i)
@@ -379,20 +364,8 @@ func (p *Pool) Close(ctx context.Context) {
 	p.engine.mu.Unlock()
 }
 
-// free closes the runtime and forgets the metrics.
+// free lets go of the module and forgets the metrics.
 func (p *Pool) free() {
-	if p.code != nil {
-		_ = p.code.Close(context.Background()) // cannot fail: it only drops a reference
-	}
-	_ = p.runtime.Close(context.Background()) // nothing is left that could fail
-	if p.engine.label(p.o.Owner, p.o.Filter, -1) > 0 {
-		return // a newer pool of the same filter goes on counting
-	}
-	m := &p.engine.metrics
-	m.seconds.Delete(p.o.Owner, p.o.Filter)
-	m.instances.Delete(p.o.Owner, p.o.Filter)
-	m.memory.Delete(p.o.Owner, p.o.Filter)
-	for cause := range p.failures {
-		m.failures.Delete(p.o.Owner, p.o.Filter, cause)
-	}
+	p.module.release()
+	p.usage.Close()
 }

@@ -101,6 +101,7 @@ func pool(t testing.TB, e *Engine, code []byte, change func(*PoolOptions)) (*Poo
 		change(&o)
 	}
 	p, err := m.NewPool(t.Context(), o)
+	m.Close()
 	if err == nil {
 		t.Cleanup(func() { p.Close(context.Background()) })
 	}

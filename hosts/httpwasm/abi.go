@@ -80,15 +80,14 @@ var _ filter.Filter = (*Filter)(nil)
 // _initialize it calls. It takes m over, also when it fails. Errors wrap
 // ErrConfigRefused, or say how the start ended.
 func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, _ []string) (*Filter, error) {
+	defer m.Close() // the pool keeps it
 	for _, imp := range m.Imports() {
 		if h, ok := hostFuncs[imp.Name]; imp.Module == hostModule && (!ok || !isType(imp.Type, h.params, h.result)) {
-			m.Close()
 			return nil, fmt.Errorf("%w: %s", errUnknownImport, imp.Name)
 		}
 	}
 	for _, name := range startFuncs {
 		if t, ok := m.Export(name); ok && !isType(t, "", "") {
-			m.Close()
 			return nil, fmt.Errorf("export %s has a type that is not http-wasm's", name)
 		}
 	}

@@ -3,7 +3,6 @@ package httpwasm
 import (
 	"errors"
 	"io"
-	"time"
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
@@ -83,9 +82,7 @@ func (s *stream) pull(b *body, p []byte) (n int, err error) {
 	if b.inner.Buffered() > 0 || s.v == nil || s.v.s != s { // it does not wait, or no guest does
 		n, err = b.inner.Read(p)
 	} else {
-		start := time.Now()
 		s.i.Waiting(func() { n, err = b.inner.Read(p) })
-		s.waited += time.Since(start)
 	}
 	if b.keep {
 		if int64(len(b.kept)+n) > s.f.config.Limits.BodyBytes {

@@ -2,7 +2,6 @@ package httpwasm
 
 import (
 	"errors"
-	"time"
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
@@ -32,7 +31,6 @@ type stream struct {
 
 	budget   sandbox.Budget
 	left     int64 // of the exchange
-	waited   time.Duration
 	phase    phase
 	features uint32
 	context  uint32 // handle_request's, for handle_response
@@ -64,7 +62,7 @@ var _ filter.Stream = (*stream)(nil)
 // reset forgets the exchange and keeps memory.
 func (s *stream) reset() {
 	s.i, s.v, s.x = nil, nil, nil
-	s.budget, s.left, s.waited = sandbox.Budget{}, 0, 0
+	s.budget, s.left = sandbox.Budget{}, 0
 	s.phase, s.features, s.context, s.copied, s.cut = phaseNone, 0, 0, 0, nil
 	s.request.reset()
 	s.response.reset()
@@ -92,10 +90,7 @@ func (s *stream) call(fn *sandbox.Func, a, b uint64) (uint64, error) {
 	v := s.v
 	v.s = s
 	v.stack[0], v.stack[1] = a, b
-	start := time.Now()
-	s.waited = 0
 	err := s.i.Call(fn, &s.budget, v.stack[:])
-	s.f.pool.Seconds().Observe((time.Since(start) - s.waited).Seconds())
 	v.s = nil
 	switch {
 	case s.cut != nil:

@@ -2,7 +2,6 @@ package proxywasm
 
 import (
 	"errors"
-	"time"
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
@@ -190,9 +189,7 @@ func (s *stream) begin(w *way, cb *callback) {
 func (s *stream) run(fn *sandbox.Func) error {
 	v := s.v
 	v.current, v.effective = s, s
-	start := time.Now()
 	err := s.i.Call(fn, &s.budget, v.stack[:])
-	s.f.pool.Seconds().Observe(time.Since(start).Seconds())
 	v.current, v.effective = nil, nil
 	if err != nil {
 		s.failed = true

@@ -165,11 +165,9 @@ func (v *vm) root(b *sandbox.Budget, event func(*vm) error) error {
 	}
 	v.current, v.effective = nil, nil
 	v.loop.budget = b
-	start := time.Now()
 	err := event(v)
 	v.in = incoming{}
 	v.effective = nil
-	v.f.pool.Seconds().Observe(time.Since(start).Seconds())
 	return err
 }
 

@@ -1,0 +1,50 @@
+package sandbox
+
+import (
+	"time"
+
+	"penstock.dev/penstock/core/telemetry"
+)
+
+// Usage counts what one filter's calls take: their time, their steps, and the
+// instances they end. Any goroutine may use it. Close it once.
+type Usage struct {
+	engine        *Engine
+	owner, filter string
+	seconds       telemetry.Histogram
+	steps         telemetry.Counter
+	failures      map[string]telemetry.Counter
+}
+
+// Usage returns the counters of a filter.
+func (e *Engine) Usage(owner, filter string) *Usage {
+	u := &Usage{engine: e, owner: owner, filter: filter,
+		seconds: e.metrics.seconds.With(owner, filter), steps: e.metrics.steps.With(owner, filter), failures: map[string]telemetry.Counter{}}
+	for _, cause := range []string{CauseTrap, CauseCPU, CauseMemory, CauseStack, CauseExit, CauseStuck, CauseABI} {
+		u.failures[cause] = e.metrics.failures.With(owner, filter, cause)
+	}
+	e.label(owner, filter, 1)
+	return u
+}
+
+// spent counts a call.
+func (u *Usage) spent(took time.Duration, steps int64) {
+	u.seconds.Observe(took.Seconds())
+	u.steps.Add(float64(steps))
+}
+
+// Close forgets the counters, unless a newer runtime of the same filter has them too.
+func (u *Usage) Close() {
+	e := u.engine
+	if e.label(u.owner, u.filter, -1) > 0 {
+		return
+	}
+	m := &e.metrics
+	m.seconds.Delete(u.owner, u.filter)
+	m.steps.Delete(u.owner, u.filter)
+	m.instances.Delete(u.owner, u.filter)
+	m.memory.Delete(u.owner, u.filter)
+	for cause := range u.failures {
+		m.failures.Delete(u.owner, u.filter, cause)
+	}
+}
