@@ -55,8 +55,8 @@ var _ capability.HTTPCaller = httpCaller{}
 type proxyWasm struct{ *proxywasm.ABI }
 
 // Start implements plugin.ABI.
-func (a proxyWasm) Start(ctx context.Context, m *sandbox.Module, f *config.Filter, grant []string) (plugin.Running, error) {
-	running, err := a.ABI.Start(ctx, m, f, grant)
+func (a proxyWasm) Start(ctx context.Context, m *sandbox.Module, f *config.Filter, image config.Loaded) (plugin.Running, error) {
+	running, err := a.ABI.Start(ctx, m, f, image)
 	switch {
 	case errors.Is(err, proxywasm.ErrConfigRefused):
 		return nil, &plugin.Fault{Reason: "InvalidConfig", Err: err}
@@ -70,8 +70,8 @@ func (a proxyWasm) Start(ctx context.Context, m *sandbox.Module, f *config.Filte
 type httpWasm struct{ *httpwasm.ABI }
 
 // Start implements plugin.ABI.
-func (a httpWasm) Start(ctx context.Context, m *sandbox.Module, f *config.Filter, grant []string) (plugin.Running, error) {
-	running, err := a.ABI.Start(ctx, m, f, grant)
+func (a httpWasm) Start(ctx context.Context, m *sandbox.Module, f *config.Filter, image config.Loaded) (plugin.Running, error) {
+	running, err := a.ABI.Start(ctx, m, f, image)
 	switch {
 	case errors.Is(err, httpwasm.ErrConfigRefused):
 		return nil, &plugin.Fault{Reason: "InvalidConfig", Err: err}

@@ -92,7 +92,9 @@ func (l *Log) Rejected(c *exchange.Conn, status int, reason string) {
 func appendRecord(b []byte, x *exchange.Exchange, took time.Duration) []byte {
 	b = append(b, `{"time":"`...)
 	b = x.Start.UTC().AppendFormat(b, time.RFC3339Nano)
-	b = append(b, `","client":`...)
+	b = append(b, `","exchange":`...)
+	b = strconv.AppendUint(b, x.ID, 10)
+	b = append(b, `,"client":`...)
 	b = appendString(b, x.Conn.RemoteIP)
 	b = append(b, `,"method":`...)
 	b = appendString(b, x.Original.Method)

@@ -169,3 +169,12 @@ func DefaultLimits() Limits {
 		BodyBytes:       1 << 20,
 	}
 }
+
+// Loaded is what is known of a filter once its image is there.
+type Loaded struct {
+	Digest string   // of the image: "sha256:..."
+	Grant  []string // the capabilities that it holds
+	// MultiConfig: filters of one namespace may share instances, since the module
+	// keeps nothing of one root context where another one sees it.
+	MultiConfig bool
+}

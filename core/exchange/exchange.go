@@ -70,6 +70,7 @@ type Client interface {
 // Exchange is one request and its response. It belongs to its own goroutine;
 // a codec makes one for each connection (HTTP/1.1) or stream and resets it.
 type Exchange struct {
+	ID       uint64 // unique in this process, never 0: tells log lines of one exchange apart
 	Conn     *Conn
 	Client   Client
 	Request  Request

@@ -47,9 +47,9 @@ type ABI interface {
 	Name() string
 	// Detect reports whether the module's exports are this ABI's.
 	Detect(m *sandbox.Module) bool
-	// Start makes the filter runtime with a first, trial instance. grant is the
-	// capabilities it holds. It takes m over, also when it fails.
-	Start(ctx context.Context, m *sandbox.Module, f *config.Filter, grant []string) (Running, error)
+	// Start makes the filter runtime with a first, trial instance. It takes m over,
+	// also when it fails.
+	Start(ctx context.Context, m *sandbox.Module, f *config.Filter, image config.Loaded) (Running, error)
 }
 
 // Fault is an error that knows its reason (annotations.md, section 3).
@@ -362,7 +362,7 @@ func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (
 	}
 	for _, abi := range m.o.ABIs {
 		if (img.Manifest.ABI == "" || img.Manifest.ABI == abi.Name()) && abi.Detect(module) {
-			return abi.Start(ctx, module, f, grant(f, img))
+			return abi.Start(ctx, module, f, config.Loaded{Digest: img.Digest, Grant: grant(f, img), MultiConfig: img.Manifest.MultiConfig})
 		}
 	}
 	module.Close()

@@ -50,9 +50,9 @@ type abi struct {
 
 func (*abi) Name() string                  { return "proxy-wasm" }
 func (a *abi) Detect(*sandbox.Module) bool { return a.detect }
-func (a *abi) Start(_ context.Context, m *sandbox.Module, _ *config.Filter, grant []string) (Running, error) {
+func (a *abi) Start(_ context.Context, m *sandbox.Module, _ *config.Filter, image config.Loaded) (Running, error) {
 	m.Close()
-	a.granted = grant
+	a.granted = image.Grant
 	return running{a}, a.err
 }
 

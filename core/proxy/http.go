@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"penstock.dev/penstock/core/config"
@@ -24,6 +25,7 @@ type HTTP struct {
 	log     Log // nil: none
 	metrics *snapshot.Metrics
 	states  sync.Pool
+	last    atomic.Uint64 // number of an exchange
 }
 
 // New returns the handler that the listeners call.
@@ -60,6 +62,7 @@ var errDone = &exchange.Error{Status: 599, Reason: "done", Err: errors.New("answ
 func (h *HTTP) Serve(x *exchange.Exchange) {
 	s := h.states.Get().(*state)
 	s.x = x
+	x.ID = h.last.Add(1)
 	s.run.Start(x)
 	err := h.request(s)
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,8 +49,9 @@ type Engine struct {
 	// time, so that the network poller is never starved.
 	slow chan struct{}
 
-	mu    sync.Mutex
-	pools map[*Pool]struct{}
+	mu      sync.Mutex
+	pools   map[*Pool]struct{}
+	modules map[string]*Module // by digest, as long as somebody has them
 	// labels counts the pools that share a filter's metrics: an old one may
 	// drain while its successor runs.
 	labels map[[2]string]int
@@ -97,6 +99,7 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 		compiling: make(chan struct{}, 1),
 		slow:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
 		pools:     map[*Pool]struct{}{},
+		modules:   map[string]*Module{},
 		labels:    map[[2]string]int{},
 		metrics: metrics{
 			seconds:   m.Histograms("penstock_plugin_duration_seconds", "Time in a plugin's guest code, for each phase of an exchange.", telemetry.GuestSeconds(), "owner", "filter"),
@@ -149,31 +152,72 @@ func (e *Engine) Run(ctx context.Context) {
 // Close frees what compiled modules share; no pool may be left.
 func (e *Engine) Close() error { return e.cache.Close(context.Background()) }
 
-// Load returns the module, compiled: from the cache on disk, or by the
-// compiler process first. Errors wrap meter.ErrModule, meter.ErrFeature or
-// *CompileError.
+// Load returns the module, compiled: the one that others have, or from the
+// cache on disk, or by the compiler process first. Close it. Errors wrap
+// meter.ErrModule, meter.ErrFeature or *CompileError.
 func (e *Engine) Load(ctx context.Context, wasm []byte) (*Module, error) {
 	if len(wasm) > MaxModuleBytes {
 		return nil, fmt.Errorf("%w: %w: %d bytes, at most %d", meter.ErrModule, errTooLarge, len(wasm), MaxModuleBytes)
 	}
+	sum := sha256.Sum256(wasm)
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	for {
+		e.mu.Lock()
+		m := e.modules[digest]
+		if m == nil {
+			m = &Module{engine: e, digest: digest, refs: 1, loaded: make(chan struct{})}
+			e.modules[digest] = m
+			e.mu.Unlock()
+			return e.loadFirst(ctx, m, wasm)
+		}
+		m.refs++
+		e.mu.Unlock()
+		select {
+		case <-m.loaded:
+		case <-ctx.Done():
+			m.release()
+			return nil, ctx.Err()
+		}
+		if m.err == nil {
+			return m, nil
+		}
+		m.release()
+		if !errors.Is(m.err, context.Canceled) { // else whoever loaded it gave up, which says nothing of the module
+			return nil, m.err
+		}
+	}
+}
+
+// loadFirst loads m, which others already wait for.
+func (e *Engine) loadFirst(ctx context.Context, m *Module, wasm []byte) (*Module, error) {
+	m.err = e.load(ctx, m, wasm)
+	if m.err != nil {
+		e.mu.Lock()
+		delete(e.modules, m.digest)
+		e.mu.Unlock()
+	}
+	close(m.loaded)
+	if m.err != nil {
+		m.release()
+		return nil, m.err
+	}
+	return m, nil
+}
+
+func (e *Engine) load(ctx context.Context, m *Module, wasm []byte) error {
 	metered, err := meter.Instrument(wasm, meter.Options{})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(e.o.Compiler) > 0 && !e.compiled(metered) {
 		if err := e.compile(ctx, wasm, metered); err != nil {
-			return nil, err
+			return err
 		}
 		if !e.compiled(metered) {
-			return nil, &CompileError{Reason: "the compiler left nothing in the compile cache"}
+			return &CompileError{Reason: "the compiler left nothing in the compile cache"}
 		}
 	}
-	sum := sha256.Sum256(wasm)
-	m := &Module{engine: e, wasm: metered, digest: "sha256:" + hex.EncodeToString(sum[:])}
-	if err := m.inspect(ctx); err != nil {
-		return nil, err
-	}
-	return m, nil
+	return m.inspect(ctx, metered)
 }
 
 // marker is the file that says that the child compiled this module; it lists

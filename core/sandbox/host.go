@@ -21,8 +21,9 @@ type HostFunc func(i *Instance, stack []uint64)
 const statusUnimplemented = 12
 
 // linkImports makes the host modules of a runtime: what metering needs, WASI,
-// and the guest's own imports with exactly the types it asks for.
-func (m *Module) linkImports(ctx context.Context, o *PoolOptions) error {
+// and the guest's own imports with exactly the types it asks for. Who serves
+// them is each pool's to say.
+func (m *Module) linkImports(ctx context.Context) error {
 	steps := m.runtime.NewHostModuleBuilder(meter.ImportModule)
 	steps.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, guest api.Module, _ []uint64) {
 		ctx.(*Instance).refuel(guest)
@@ -41,24 +42,18 @@ func (m *Module) linkImports(ctx context.Context, o *PoolOptions) error {
 		}
 	}
 	modules := map[string]wazero.HostModuleBuilder{}
-	for _, imp := range m.imports {
+	for n, imp := range m.imports {
 		b := modules[imp.Module]
 		if b == nil {
 			b = m.runtime.NewHostModuleBuilder(imp.Module)
 			modules[imp.Module] = b
-		}
-		f := o.Import(imp)
-		if f == nil {
-			m.engine.log.Warn("plugin imports a function that is not known here: it answers UNIMPLEMENTED",
-				zap.String("object", o.Owner), zap.String("plugin", o.Filter), zap.String("import", imp.Module+"."+imp.Name))
-			f = unknown(imp.Type)
 		}
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, guest api.Module, stack []uint64) {
 			i := ctx.(*Instance)
 			if i.memory == nil { // the module's start section runs
 				i.memory = guest.Memory()
 			}
-			f(i, stack)
+			i.pool.imports[n](i, stack)
 		}), imp.Type.Params, imp.Type.Results).Export(imp.Name)
 	}
 	for name, b := range modules {
@@ -67,6 +62,19 @@ func (m *Module) linkImports(ctx context.Context, o *PoolOptions) error {
 		}
 	}
 	return nil
+}
+
+// serve chooses who serves the module's imports.
+func (p *Pool) serve() {
+	for _, imp := range p.module.imports {
+		f := p.o.Import(imp)
+		if f == nil {
+			p.engine.log.Warn("plugin imports a function that is not known here: it answers UNIMPLEMENTED",
+				zap.String("object", p.o.Owner), zap.String("plugin", p.o.Filter), zap.String("import", imp.Module+"."+imp.Name))
+			f = unknown(imp.Type)
+		}
+		p.imports = append(p.imports, f)
+	}
 }
 
 func unknown(t FuncType) HostFunc {
@@ -83,16 +91,16 @@ func unknown(t FuncType) HostFunc {
 // moduleConfig is a guest's view of the world: its environment, the wall
 // clock, random numbers, and two streams that become log lines. No files, no
 // network, no arguments; sleeping returns at once.
-func (p *Pool) moduleConfig() wazero.ModuleConfig {
+func (i *Instance) moduleConfig() wazero.ModuleConfig {
 	c := wazero.NewModuleConfig().
 		WithName("").
 		WithStartFunctions().
 		WithSysWalltime().
 		WithSysNanotime().
 		WithRandSource(rand.Reader).
-		WithStdout(&lines{pool: p}).
-		WithStderr(&lines{pool: p, stderr: true})
-	for _, e := range p.o.Env {
+		WithStdout(&lines{i: i}).
+		WithStderr(&lines{i: i, stderr: true})
+	for _, e := range i.pool.o.Env {
 		c = c.WithEnv(e.Name, e.Value)
 	}
 	return c
@@ -103,7 +111,7 @@ const maxLine = 16 << 10
 
 // lines hands what a guest writes to the pool's owner, line by line.
 type lines struct {
-	pool   *Pool
+	i      *Instance
 	stderr bool
 	line   []byte
 }
@@ -117,8 +125,8 @@ func (l *lines) Write(p []byte) (int, error) {
 			}
 			continue
 		}
-		if l.pool.o.Line != nil {
-			l.pool.o.Line(l.stderr, l.line)
+		if write := l.i.pool.o.Line; write != nil {
+			write(l.i, l.stderr, l.line)
 		}
 		l.line = l.line[:0]
 	}

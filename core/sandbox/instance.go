@@ -64,6 +64,8 @@ type Instance struct {
 	steps  api.MutableGlobal
 	funcs  map[string]*Func
 
+	startTime time.Duration
+
 	// of the call that runs
 	depth   int
 	left    int64 // steps not yet handed to the guest

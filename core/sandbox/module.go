@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -21,11 +20,11 @@ type Import struct {
 	Type         FuncType
 }
 
-// Module is a compiled plugin, from which pools are made. It lives until Close
-// was called and its last pool is closed.
+// Module is a compiled plugin, from which pools are made. All who load the same
+// bytes share it; it lives until each of them has closed it, and its last pool
+// is closed.
 type Module struct {
 	engine  *Engine
-	wasm    []byte
 	digest  string
 	exports map[string]FuncType
 	imports []Import
@@ -39,8 +38,10 @@ type Module struct {
 	link   sync.Once
 	linked error
 
-	refs   atomic.Int32 // pools, and one until Close
-	closed atomic.Bool
+	loaded chan struct{} // closed once it is loaded, or err says why it cannot be
+	err    error
+
+	refs int // loads and pools; guarded by Engine.mu
 }
 
 // WASI modules that the sandbox serves itself.
@@ -50,13 +51,10 @@ const (
 )
 
 // inspect reads exports and imports.
-func (m *Module) inspect(ctx context.Context) error {
+func (m *Module) inspect(ctx context.Context, metered []byte) error {
 	m.runtime = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), runtimeConfig(m.engine.cache))
-	m.refs.Store(1)
-	c, err := m.runtime.CompileModule(ctx, m.wasm)
-	m.wasm = nil // compiled: the bytes are not needed any more
+	c, err := m.runtime.CompileModule(ctx, metered)
 	if err != nil {
-		m.Close()
 		return fmt.Errorf("%w: %w", meter.ErrModule, err)
 	}
 	m.code = c
@@ -98,21 +96,30 @@ func (m *Module) Imports() []Import { return m.imports }
 // Digest returns the digest of the module as it came: "sha256:<hex>".
 func (m *Module) Digest() string { return m.digest }
 
-// Close says that no more pools will be made. A second call does nothing.
-func (m *Module) Close() {
-	if !m.closed.Swap(true) {
-		m.release()
-	}
-}
+// Usage returns the counters of a filter that runs the module. Close them.
+func (m *Module) Usage(owner, filter string) *Usage { return m.engine.usageOf(owner, filter) }
+
+// Close undoes one Load: whoever loaded it makes no more pools.
+func (m *Module) Close() { m.release() }
 
 // release drops a reference; the last one frees the code.
 func (m *Module) release() {
-	if m.refs.Add(-1) > 0 {
+	e := m.engine
+	e.mu.Lock()
+	m.refs--
+	last := m.refs == 0
+	if last && e.modules[m.digest] == m {
+		delete(e.modules, m.digest)
+	}
+	e.mu.Unlock()
+	if !last {
 		return
 	}
 	ctx := context.Background()
 	if m.code != nil {
 		_ = m.code.Close(ctx) // cannot fail: it only drops a reference
 	}
-	_ = m.runtime.Close(ctx) // it holds no instance
+	if m.runtime != nil {
+		_ = m.runtime.Close(ctx) // it holds no instance
+	}
 }

@@ -48,16 +48,22 @@ type PoolOptions struct {
 	// Died is called once for an instance that died. Its lock is held, the
 	// guest cannot be called.
 	Died func(*Instance)
+	// Idle says that an instance does nothing on its own, so that the last one may
+	// go too once nobody has used it for a while; nil: the last one stays.
+	Idle func(*Instance) bool
+	// Lazy: the first instance is made when it is first needed.
+	Lazy bool
 	// Line gets each line that a guest writes, without its end; not kept.
-	Line func(stderr bool, line []byte)
+	Line func(i *Instance, stderr bool, line []byte)
 }
 
-// Pool is the instances of one filter runtime.
+// Pool is the instances of one filter runtime, or of several that share them.
 type Pool struct {
-	engine *Engine
-	module *Module
-	o      PoolOptions
-	memory atomic.Int64
+	engine  *Engine
+	module  *Module
+	o       PoolOptions
+	imports []HostFunc // in the order of the module's
+	memory  atomic.Int64
 
 	usage     *Usage // of calls whose budget names no other
 	instances telemetry.Gauge
@@ -82,20 +88,23 @@ type Pool struct {
 }
 
 // NewPool makes a pool with one instance, whose error is returned: the trial.
-// All pools of a module have the Import of the first.
+// With Lazy it makes none.
 func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
 	if least := m.least; least > uint64(max(o.MemoryBytes, 0)) {
 		return nil, fmt.Errorf("%w: it starts with %d KiB of memory, and its limit is %d KiB: raise limits.memory", meter.ErrModule, least>>10, o.MemoryBytes>>10)
 	}
 	e := m.engine
 	p := &Pool{engine: e, module: m, o: o,
-		usage:     e.Usage(o.Owner, o.Filter),
+		usage:     e.usageOf(o.Owner, o.Filter),
 		instances: e.metrics.instances.With(o.Owner, o.Filter),
 		bytes:     e.metrics.memory.With(o.Owner, o.Filter),
 	}
 	p.list.Store(&[]*Instance{})
-	m.refs.Add(1)
-	m.link.Do(func() { m.linked = m.linkImports(context.Background(), &o) })
+	e.mu.Lock()
+	m.refs++
+	e.mu.Unlock()
+	p.serve()
+	m.link.Do(func() { m.linked = m.linkImports(context.Background()) })
 	if m.linked != nil {
 		p.free()
 		return nil, fmt.Errorf("%w: %w", meter.ErrModule, m.linked)
@@ -103,6 +112,9 @@ func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
 	e.mu.Lock()
 	e.pools[p] = struct{}{}
 	e.mu.Unlock()
+	if o.Lazy {
+		return p, nil
+	}
 	p.create.Lock()
 	_, err := p.make()
 	p.create.Unlock()
@@ -119,9 +131,11 @@ func (p *Pool) make() (*Instance, error) {
 	i.Context = experimental.WithMemoryAllocator(context.Background(), allocator{limit: uint64(p.o.MemoryBytes) &^ 0xffff, used: &p.memory})
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	begun := time.Now()
+	defer func() { i.startTime = time.Since(begun) }()
 	i.begin(p.o.StartSteps)
 	i.left = p.o.StartSteps // a start function asks for its first steps
-	module, err := p.module.runtime.InstantiateModule(i, p.module.code, p.moduleConfig())
+	module, err := p.module.runtime.InstantiateModule(i, p.module.code, i.moduleConfig())
 	i.end()
 	if err != nil {
 		i.dead.Store(true)
@@ -305,15 +319,21 @@ func (p *Pool) retire(i *Instance) {
 	}
 }
 
-// shrink closes instances beyond the first that have been idle for a minute.
+// dearStart is how long a start may take for the last instance to be let go: the
+// next exchange waits for a new one.
+const dearStart = 100 * time.Millisecond
+
+// shrink closes instances that have been idle for a minute; the last one only
+// if it does nothing on its own, and another is made quickly.
 func (p *Pool) shrink() {
 	list := *p.list.Load()
-	for n := len(list) - 1; n > 0; n-- {
+	for n := len(list) - 1; n >= 0; n-- {
 		i := list[n]
 		if nowSeconds()-i.used.Load() < int64(idleAfter.Seconds()) || !i.mu.TryLock() {
 			continue
 		}
-		if i.holds.Load() == 0 && !i.dead.Load() {
+		last := n == 0 && (p.o.Idle == nil || i.startTime > dearStart || !p.o.Idle(i))
+		if !last && i.holds.Load() == 0 && !i.dead.Load() {
 			p.retire(i)
 		}
 		i.mu.Unlock()

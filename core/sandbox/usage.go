@@ -16,8 +16,8 @@ type Usage struct {
 	failures      map[string]telemetry.Counter
 }
 
-// Usage returns the counters of a filter.
-func (e *Engine) Usage(owner, filter string) *Usage {
+// usageOf returns the counters of a filter.
+func (e *Engine) usageOf(owner, filter string) *Usage {
 	u := &Usage{engine: e, owner: owner, filter: filter,
 		seconds: e.metrics.seconds.With(owner, filter), steps: e.metrics.steps.With(owner, filter), failures: map[string]telemetry.Counter{}}
 	for _, cause := range []string{CauseTrap, CauseCPU, CauseMemory, CauseStack, CauseExit, CauseStuck, CauseABI} {

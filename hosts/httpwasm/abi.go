@@ -79,7 +79,7 @@ var _ filter.Filter = (*Filter)(nil)
 // Start makes a filter of m with a first instance, whose _start and
 // _initialize it calls. It takes m over, also when it fails. Errors wrap
 // ErrConfigRefused, or say how the start ended.
-func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, _ []string) (*Filter, error) {
+func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, image config.Loaded) (*Filter, error) {
 	defer m.Close() // the pool keeps it
 	for _, imp := range m.Imports() {
 		if h, ok := hostFuncs[imp.Name]; imp.Module == hostModule && (!ok || !isType(imp.Type, h.params, h.result)) {
@@ -91,7 +91,7 @@ func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, _ 
 			return nil, fmt.Errorf("export %s has a type that is not http-wasm's", name)
 		}
 	}
-	f := &Filter{config: c, log: newGuestLog(a.log, c)}
+	f := &Filter{config: c, log: newGuestLog(a.log, c, image.Digest)}
 	f.streams.New = func() any { return &stream{f: f} }
 	var err error
 	f.pool, err = m.NewPool(ctx, sandbox.PoolOptions{
@@ -102,12 +102,17 @@ func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, _ 
 		Env:         c.Env,
 		Import:      f.imported,
 		Init:        f.start,
-		Line: func(stderr bool, line []byte) {
+		Idle:        func(*sandbox.Instance) bool { return true },
+		Line: func(i *sandbox.Instance, stderr bool, line []byte) {
 			level := levelInfo
 			if stderr {
 				level = levelError
 			}
-			f.log.write(level, line)
+			exchange := uint64(0)
+			if v, ok := i.Data.(*vm); ok {
+				exchange = v.exchange()
+			}
+			f.log.write(exchange, level, line)
 		},
 	})
 	switch {

@@ -275,7 +275,7 @@ func load(tb testing.TB, wasm []byte, change func(*config.Filter)) *bed {
 		change(c)
 	}
 	b := &bed{tb: tb, log: &lineLog{}}
-	b.f, b.err = New(infoLog(b.log), m).Start(tb.Context(), module, c, nil)
+	b.f, b.err = New(infoLog(b.log), m).Start(tb.Context(), module, c, config.Loaded{})
 	tb.Cleanup(func() {
 		if b.f != nil {
 			b.f.Close(context.Background())

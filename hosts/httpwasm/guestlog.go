@@ -37,8 +37,8 @@ type guestLog struct {
 	lost   int
 }
 
-func newGuestLog(log *zap.Logger, c *config.Filter) *guestLog {
-	return &guestLog{log: log.With(zap.Stringer("object", c.Owner), zap.String("plugin", c.ID()))}
+func newGuestLog(log *zap.Logger, c *config.Filter, digest string) *guestLog {
+	return &guestLog{log: log.With(zap.Stringer("object", c.Owner), zap.String("plugin", c.ID()), zap.String("digest", digest))}
 }
 
 // zapLevel says how a guest's level is logged; ok is false if it is not.
@@ -55,8 +55,9 @@ func (g *guestLog) enabled(level int32) bool {
 	return ok && g.log.Core().Enabled(l)
 }
 
-// write logs a guest's line.
-func (g *guestLog) write(level int32, line []byte) {
+// write logs a guest's line, with the number of the exchange that it is about; 0:
+// none.
+func (g *guestLog) write(exchange uint64, level int32, line []byte) {
 	l, ok := zapLevel(level)
 	if !ok {
 		return
@@ -69,7 +70,11 @@ func (g *guestLog) write(level int32, line []byte) {
 		line = line[:maxLogLine]
 	}
 	entry.Message = strings.ToValidUTF8(string(line), "\uFFFD")
-	entry.Write()
+	if exchange == 0 {
+		entry.Write()
+		return
+	}
+	entry.Write(zap.Uint64("exchange", exchange))
 }
 
 // admit counts a line and says when some were left out.

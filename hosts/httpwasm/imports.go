@@ -61,7 +61,7 @@ func enableFeatures(v *vm, p []uint64) uint64 {
 }
 
 func logLine(v *vm, p []uint64) uint64 {
-	v.f.log.write(int32(u(p[0])), v.read(p[1], p[2]))
+	v.f.log.write(v.exchange(), int32(u(p[0])), v.read(p[1], p[2]))
 	return 0
 }
 

@@ -43,6 +43,14 @@ type vm struct {
 	scratch           []byte
 }
 
+// exchange is the number of the exchange that the guest works for; 0: none.
+func (v *vm) exchange() uint64 {
+	if v.s == nil || v.s.x == nil {
+		return 0
+	}
+	return v.s.x.ID
+}
+
 // startFuncs are called in this order, those that there are.
 var startFuncs = [...]string{"_start", "_initialize"}
 

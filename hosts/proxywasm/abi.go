@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero/api"
@@ -41,9 +42,6 @@ const (
 	statusUnimplemented uint32 = 12
 )
 
-// rootID is the context of the plugin itself; streams count up from 2.
-const rootID = 1
-
 // Options of an ABI.
 type Options struct {
 	Log     *zap.Logger // gets what guests write
@@ -57,13 +55,19 @@ type Options struct {
 
 // ABI starts filters. Its methods may be called by several goroutines at once.
 type ABI struct {
-	o      Options
-	shared sharedStores
+	o        Options
+	stores   sharedStores
+	shares   shares
+	imports  func(sandbox.Import) sandbox.HostFunc
+	foreigns map[string]foreignFunc
 }
 
 // New returns an ABI.
 func New(o Options) *ABI {
-	return &ABI{o: o, shared: sharedStores{stores: map[string]*sharedStore{}}}
+	return &ABI{o: o,
+		stores: sharedStores{stores: map[string]*sharedStore{}}, shares: shares{by: map[string]*instances{}},
+		imports: imports(), foreigns: foreignFuncs(),
+	}
 }
 
 // Name returns the ABI's name in image manifests.
@@ -78,8 +82,9 @@ func (a *ABI) Detect(m *sandbox.Module) bool {
 type Filter struct {
 	abi        *ABI
 	config     *config.Filter
-	grant      []string
-	pool       *sandbox.Pool
+	image      config.Loaded
+	module     *sandbox.Module
+	usage      *sandbox.Usage
 	log        *guestLog
 	callbacks  filter.Callbacks
 	started    bool // the first instance has started; then callbacks and quiet stay
@@ -89,10 +94,16 @@ type Filter struct {
 	short      bool // header callbacks take no end of stream
 	headerStop config.HeaderStop
 	shared     *sharedStore
-	foreigns   map[string]foreignFunc
 	metrics    metricTable
 	streams    sync.Pool
 	group      sync.WaitGroup // goroutines of root contexts
+
+	on    atomic.Pointer[instances] // where new streams go
+	alone atomic.Bool               // it may not share instances any more
+	holds atomic.Int64              // streams and calls out
+
+	moving sync.Mutex
+	left   *instances // that it shared before
 
 	declared struct {
 		sync.Mutex
@@ -108,14 +119,44 @@ var (
 // Start makes a filter of m with a first instance, which it starts and
 // configures. It takes m over, also when it fails. Errors wrap
 // ErrConfigRefused, or say how the start ended.
-func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, grant []string) (*Filter, error) {
+func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, image config.Loaded) (*Filter, error) {
+	f, err := a.newFilter(m, c, image)
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	n, err := f.own(ctx, false)
+	if err != nil {
+		f.release()
+		return nil, err
+	}
+	f.started = true
+	f.on.Store(n)
+	if !image.MultiConfig {
+		return f, nil
+	}
+	// That was the trial: a configuration that ends its instance does so alone.
+	shared, err := a.join(ctx, f)
+	if err != nil {
+		a.leave(ctx, n)
+		f.release()
+		return nil, err
+	}
+	f.on.Store(shared)
+	a.leave(ctx, n)
+	if r, err := f.acquire(); err == nil { // what it does on its own, as ticks, begins
+		r.v.i.Unlock()
+	}
+	return f, nil
+}
+
+// newFilter checks what m exports.
+func (a *ABI) newFilter(m *sandbox.Module, c *config.Filter, image config.Loaded) (*Filter, error) {
 	_, ok := m.Export("proxy_on_memory_allocate")
 	if _, malloc := m.Export("malloc"); !ok && !malloc {
-		m.Close()
 		return nil, errNoAllocator
 	}
-	f := &Filter{abi: a, config: c, grant: grant, headerStop: c.HeaderStop}
-	f.foreigns = f.foreignFuncs()
+	f := &Filter{abi: a, config: c, image: image, module: m, headerStop: c.HeaderStop}
 	_, f.old = m.Export("proxy_abi_version_0_1_0")
 	_, f.raw = m.Export("proxy_abi_version_0_2_100")
 	if f.raw && f.headerStop == config.HeaderStopDefault {
@@ -128,36 +169,13 @@ func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, gr
 		f.short = len(t.Params) == 2
 	}
 	if err := checkTypes(m, f.short); err != nil {
-		m.Close()
 		return nil, err
 	}
-	f.log = newGuestLog(a.o.Log, c)
+	f.log = newGuestLog(a.o.Log, c, image.Digest)
 	f.streams.New = func() any { return &stream{f: f} }
-	f.shared = a.shared.open(storeID(c))
+	f.shared = a.stores.open(storeID(c))
 	f.metrics.set = a.o.Metrics.GuestSet(c.Owner.String(), c.ID())
-	var err error
-	f.pool, err = m.NewPool(ctx, sandbox.PoolOptions{
-		Owner: c.Owner.String(), Filter: c.ID(),
-		MemoryBytes: c.Limits.MemoryBytes,
-		StartSteps:  sandbox.Steps(c.Limits.CPUTimeStart),
-		Env:         c.Env,
-		Import:      f.imports(),
-		Init:        f.start,
-		Closing:     f.closing,
-		Died:        f.died,
-		Line: func(stderr bool, line []byte) {
-			level := levelInfo
-			if stderr {
-				level = levelError
-			}
-			f.log.write(level, line)
-		},
-	})
-	if err != nil {
-		f.release()
-		return nil, err
-	}
-	f.started = true
+	f.usage = m.Usage(c.Owner.String(), c.ID())
 	return f, nil
 }
 
@@ -225,40 +243,45 @@ const doneWait = 5 * time.Second
 // Close ends the filter once its streams are done, or when ctx is. A plugin
 // that is not done goes on for a moment, until it calls proxy_done.
 func (f *Filter) Close(ctx context.Context) {
+	until(ctx, time.Now().Add(doneWait), func() bool {
+		done := true
+		f.eachRoot(func(r *root) { done = r.askDone() && done })
+		return done
+	})
+	f.eachRoot(func(r *root) { // nobody waits for their answers any more
+		for _, c := range r.v.calls {
+			if c.r == r && (c.s == nil || r.v.streams[c.sid] != c.s) {
+				r.v.drop(c)
+			}
+		}
+	})
+	until(ctx, time.Time{}, func() bool { return f.holds.Load() == 0 })
+	f.eachRoot((*root).end)
+	for _, n := range f.places() {
+		f.abi.leave(ctx, n)
+	}
+	f.group.Wait()
+	f.release()
+}
+
+// until asks every few milliseconds until it is so, ctx is done, or end is
+// over; the zero end never is.
+func until(ctx context.Context, end time.Time, so func() bool) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(doneWait); ctx.Err() == nil && time.Now().Before(end); {
-		waiting := false
-		f.pool.Each(func(i *sandbox.Instance) {
-			if v, ok := i.Data.(*vm); ok && !v.askDone() {
-				waiting = true
-			}
-		})
-		if !waiting {
-			break
-		}
+	for !so() && ctx.Err() == nil && (end.IsZero() || time.Now().Before(end)) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 		}
 	}
-	f.pool.Each(func(i *sandbox.Instance) { // nobody waits for their answers any more
-		if v, ok := i.Data.(*vm); ok {
-			for _, c := range v.calls {
-				if c.s == nil || v.streams[c.sid] != c.s {
-					v.drop(c)
-				}
-			}
-		}
-	})
-	f.pool.Close(ctx)
-	f.group.Wait()
-	f.release()
 }
 
 func (f *Filter) release() {
 	f.metrics.set.Close()
-	f.abi.shared.close(f.shared)
+	f.abi.stores.close(f.shared)
+	f.usage.Close()
+	f.module.Close()
 }
 
-func (f *Filter) granted(capability string) bool { return slices.Contains(f.grant, capability) }
+func (f *Filter) granted(capability string) bool { return slices.Contains(f.image.Grant, capability) }

@@ -29,21 +29,21 @@ func (v *vm) buffer(kind uint32) (data []byte, body *filter.Buffer, status uint3
 		}
 		return s.ways[way].buffer.Data, s.ways[way].buffer, statusOK
 	case bufferVMConfig:
-		return v.f.config.VMConfig, nil, statusOK
+		return v.r.f.config.VMConfig, nil, statusOK
 	case bufferPluginConfig:
-		return v.f.config.Config, nil, statusOK
+		return v.r.f.config.Config, nil, statusOK
 	case bufferCallBody:
-		data = v.in.body
-		if v.in.headers == nil {
+		data = v.arrived.body
+		if v.arrived.headers == nil {
 			return nil, nil, statusNotFound
 		}
 		return data, nil, statusOK
 	case bufferGRPCMessage:
-		data = v.in.message
+		data = v.arrived.message
 	case bufferForeign:
-		data = v.in.foreign
+		data = v.arrived.foreign
 	case bufferRedis:
-		data = v.in.redis
+		data = v.arrived.redis
 	default:
 		return nil, nil, statusBadArgument
 	}
@@ -53,11 +53,11 @@ func (v *vm) buffer(kind uint32) (data []byte, body *filter.Buffer, status uint3
 	return data, nil, statusOK
 }
 
-func (f *Filter) bufferImports() map[string]hostFunc {
+func bufferImports() map[string]hostFunc {
 	return map[string]hostFunc{
 		"proxy_get_buffer_bytes":  {5, getBuffer},
 		"proxy_get_buffer_status": {3, bufferStatus},
-		"proxy_set_buffer_bytes":  {5, f.setBuffer},
+		"proxy_set_buffer_bytes":  {5, setBuffer},
 	}
 }
 
@@ -87,7 +87,7 @@ func bufferStatus(v *vm, p []uint64) uint32 {
 
 // setBuffer replaces length bytes from start on: at 0 with length 0 it
 // prepends, at or beyond the end it appends.
-func (f *Filter) setBuffer(v *vm, p []uint64) uint32 {
+func setBuffer(v *vm, p []uint64) uint32 {
 	data, body, status := v.buffer(u(p[0]))
 	if status != statusOK {
 		return status
@@ -102,7 +102,7 @@ func (f *Filter) setBuffer(v *vm, p []uint64) uint32 {
 	start := min(uint64(u(p[1])), uint64(len(data)))
 	end := min(start+uint64(u(p[2])), uint64(len(data)))
 	size := start + uint64(len(insert)) + uint64(len(data)) - end
-	if size > uint64(len(data)) && size > uint64(f.config.Limits.BodyBytes) {
+	if size > uint64(len(data)) && size > uint64(v.r.f.config.Limits.BodyBytes) {
 		return statusInternal
 	}
 	out := make([]byte, 0, size)

@@ -11,7 +11,7 @@ import (
 	"penstock.dev/penstock/hosts/capability"
 )
 
-// Bounds on calls out of one instance.
+// Bounds on calls out of one filter on one instance.
 const (
 	maxCalls    = 128
 	maxCallBody = 16 << 20
@@ -22,6 +22,7 @@ const (
 // call is a call out under way.
 type call struct {
 	id     uint32
+	r      *root
 	s      *stream // that made it, if it still has the number sid; nil: the root
 	sid    uint32
 	cancel func()
@@ -36,12 +37,13 @@ func (v *vm) opened() *call {
 			break
 		}
 	}
-	c := &call{id: v.lastCall}
+	c := &call{id: v.lastCall, r: v.r}
 	if s := v.effective; s != nil {
 		c.s, c.sid = s, s.id
 	}
 	v.calls[c.id] = c
-	v.i.Hold()
+	c.r.calls++
+	c.r.hold()
 	return c
 }
 
@@ -61,7 +63,8 @@ func (v *vm) drop(c *call) {
 
 func (v *vm) forget(c *call) {
 	delete(v.calls, c.id)
-	v.i.Drop()
+	c.r.calls--
+	c.r.drop()
 }
 
 // happened brings what came for a call to the guest; it is called on a
@@ -84,7 +87,7 @@ func (v *vm) happened(c *call, name string, last bool, event func(*vm) error) {
 		s.w.Post(filter.Deliver)
 		return
 	}
-	v.onRoot(name, event)
+	c.r.on(name, event)
 }
 
 // allowed says whether the filter holds a capability, and logs if it does not.
@@ -106,11 +109,11 @@ func callStatus(err error) uint32 {
 
 // httpCall begins an HTTP call: upstream, headers, body, trailers, each with
 // its size, then timeout and where its number goes.
-func (f *Filter) httpCall(v *vm, p []uint64) uint32 {
-	if !f.allowed(capability.HTTPCalls) {
+func httpCall(v *vm, p []uint64) uint32 {
+	if !v.r.f.allowed(capability.HTTPCalls) {
 		return statusInternal
 	}
-	if f.abi.o.HTTP == nil {
+	if v.r.f.abi.o.HTTP == nil {
 		return statusUnimplemented
 	}
 	upstream, ok := v.read(p[0], p[1])
@@ -120,20 +123,20 @@ func (f *Filter) httpCall(v *vm, p []uint64) uint32 {
 	if !ok || !ok2 || !ok3 || !ok4 || !v.writeU32(p[9], 0) {
 		return statusInvalidMemory
 	}
-	out := &capability.HTTPCall{Filter: f.config, Upstream: string(upstream), Body: bytes.Clone(body), Timeout: time.Duration(u(p[8])) * time.Millisecond}
+	out := &capability.HTTPCall{Filter: v.r.f.config, Upstream: string(upstream), Body: bytes.Clone(body), Timeout: time.Duration(u(p[8])) * time.Millisecond}
 	if int32(u(p[8])) < 0 || len(upstream) > maxPath || len(body) > maxCallBody || !fillHead(out, headers) || !fillFields(&out.Trailer, trailers) {
 		return statusBadArgument
 	}
-	if len(v.calls) >= maxCalls {
+	if v.r.calls >= maxCalls {
 		return statusInternal
 	}
 	c := v.opened()
-	cancel, err := f.abi.o.HTTP.HTTPCall(out, func(a *capability.HTTPAnswer, err error) {
+	cancel, err := v.r.f.abi.o.HTTP.HTTPCall(out, func(a *capability.HTTPAnswer, err error) {
 		v.happened(c, "proxy_on_http_call_response", true, func(v *vm) error { return v.answered(c.id, a, err) })
 	})
 	if err != nil {
 		v.forget(c)
-		f.log.refusedCall(out.Upstream, err)
+		v.r.f.log.refusedCall(out.Upstream, err)
 		return callStatus(err)
 	}
 	c.cancel = cancel
@@ -187,9 +190,9 @@ func fillFields(h *exchange.Header, text []byte) bool {
 
 // answered calls proxy_on_http_call_response; a call that failed has no headers.
 func (v *vm) answered(id uint32, a *capability.HTTPAnswer, failure error) error {
-	v.status.code, v.status.message = statusOK, ""
+	v.r.status.code, v.r.status.message = statusOK, ""
 	if failure != nil {
-		v.status.code, v.status.message = statusBroken, failure.Error()
+		v.r.status.code, v.r.status.message = statusBroken, failure.Error()
 		return v.callRoot(v.fn.httpCallResponse, uint64(id), 0, 0, 0)
 	}
 	head := &exchange.Header{}
@@ -197,14 +200,14 @@ func (v *vm) answered(id uint32, a *capability.HTTPAnswer, failure error) error 
 	for _, f := range a.Header.Fields() {
 		head.Add(f.Name, f.Value)
 	}
-	v.in.headers, v.in.trailers, v.in.body = head, &a.Trailer, a.Body
+	v.arrived.headers, v.arrived.trailers, v.arrived.body = head, &a.Trailer, a.Body
 	return v.callRoot(v.fn.httpCallResponse, uint64(id), uint64(head.Len()), uint64(len(a.Body)), uint64(a.Trailer.Len()))
 }
 
 // getStatus tells how the last call ended: code, message.
 func getStatus(v *vm, p []uint64) uint32 {
-	if !v.writeU32(p[0], v.status.code) {
+	if !v.writeU32(p[0], v.r.status.code) {
 		return statusInvalidMemory
 	}
-	return v.give([]byte(v.status.message), p[1], p[2])
+	return v.give([]byte(v.r.status.message), p[1], p[2])
 }

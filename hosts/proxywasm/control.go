@@ -24,7 +24,7 @@ const (
 
 // controlImports decide what becomes of an exchange. Their effects come after
 // the guest's callback has returned.
-func (f *Filter) controlImports() map[string]hostFunc {
+func controlImports() map[string]hostFunc {
 	resume := func(kind uint32) func(*vm, []uint64) uint32 {
 		return func(v *vm, _ []uint64) uint32 { return v.resume(kind) }
 	}
@@ -36,25 +36,25 @@ func (f *Filter) controlImports() map[string]hostFunc {
 		"proxy_close_stream":        {1, closeStream},
 		"proxy_clear_route_cache":   {0, func(*vm, []uint64) uint32 { return statusOK }},
 		"proxy_set_effective_context": {1, func(v *vm, p []uint64) uint32 {
-			if u(p[0]) == rootID {
+			if u(p[0]) == v.r.id {
 				v.effective = nil
 				return statusOK
 			}
 			s := v.streams[u(p[0])]
-			if s == nil {
+			if s == nil || s.r != v.r { // another filter's
 				return statusBadArgument
 			}
 			v.effective = s
 			return statusOK
 		}},
 		"proxy_done": {0, func(v *vm, _ []uint64) uint32 {
-			if !v.doneAsked || v.released {
+			if !v.r.doneAsked || v.r.released {
 				return statusNotFound
 			}
-			v.released = true
+			v.r.released = true
 			return statusOK
 		}},
-		"proxy_call_foreign_function": {6, f.foreign},
+		"proxy_call_foreign_function": {6, callForeign},
 	}
 }
 

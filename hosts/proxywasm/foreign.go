@@ -34,16 +34,16 @@ const (
 type foreignFunc func(v *vm, args []byte) (result []byte, status uint32)
 
 // foreignFuncs are those that this host has: Envoy's, Higress', our own.
-func (f *Filter) foreignFuncs() map[string]foreignFunc {
+func foreignFuncs() map[string]foreignFunc {
 	plain := func(do func(v *vm, args []byte) uint32) foreignFunc {
 		return func(v *vm, args []byte) ([]byte, uint32) { return nil, do(v, args) }
 	}
 	nothing := plain(func(*vm, []byte) uint32 { return statusOK })
 	return map[string]foreignFunc{
-		"penstock.set_consumer":  plain(f.setConsumer),
-		"penstock.set_callbacks": plain(f.setCallbacks),
-		"get_log_level": func(*vm, []byte) ([]byte, uint32) {
-			return binary.LittleEndian.AppendUint32(nil, f.log.level()), statusOK
+		"penstock.set_consumer":  plain(setConsumer),
+		"penstock.set_callbacks": plain(setCallbacks),
+		"get_log_level": func(v *vm, _ []byte) ([]byte, uint32) {
+			return binary.LittleEndian.AppendUint32(nil, v.r.f.log.level()), statusOK
 		},
 		"compress": func(v *vm, args []byte) ([]byte, uint32) {
 			v.i.Spend(stepsPerDeflatedByte * int64(len(args)))
@@ -65,7 +65,7 @@ func (f *Filter) foreignFuncs() map[string]foreignFunc {
 		"clear_route_cache":                             plain(func(v *vm, _ []byte) uint32 { return v.clearRoute() }),
 		"set_global_max_requests_per_io_cycle":          nothing,
 		"set_envoy_filter_state":                        plain(setFilterState),
-		"declare_property":                              plain(f.declareProperty),
+		"declare_property":                              plain(declareProperty),
 		"inject_encoded_data_to_filter_chain":           plain(injectMessage),
 		"inject_encoded_data_to_filter_chain_on_header": plain(injectMessage),
 	}
@@ -87,15 +87,15 @@ func message(result []byte, ok bool) ([]byte, uint32) {
 	return result, statusOK
 }
 
-// foreign calls a function by its name: name, arguments, each with its size,
+// callForeign calls a function by its name: name, arguments, each with its size,
 // then where the result goes.
-func (f *Filter) foreign(v *vm, p []uint64) uint32 {
+func callForeign(v *vm, p []uint64) uint32 {
 	name, ok := v.read(p[0], p[1])
 	args, ok2 := v.read(p[2], p[3])
 	if !ok || !ok2 {
 		return statusInvalidMemory
 	}
-	do := f.foreigns[string(name)]
+	do := v.r.f.abi.foreigns[string(name)]
 	if do == nil {
 		return statusNotFound
 	}
@@ -131,7 +131,8 @@ func setFilterState(v *vm, args []byte) uint32 {
 
 // declareProperty is Envoy's declare_property: {name = 1, ...}. What a plugin
 // keeps with set_property is bytes here, whatever type it declares.
-func (f *Filter) declareProperty(_ *vm, args []byte) uint32 {
+func declareProperty(v *vm, args []byte) uint32 {
+	f := v.r.f
 	fields, ok := stringFields(args)
 	if !ok || len(args) > maxPropBytes || len(fields[1]) == 0 {
 		return statusBadArgument
@@ -180,7 +181,7 @@ func (v *vm) inject(data []byte, end bool) uint32 {
 	if w.buffer == nil || w.stage != stageBody || w.buffer.Ended {
 		return statusBadArgument
 	}
-	if int64(len(w.buffer.Through)+len(data)) > v.f.config.Limits.BodyBytes {
+	if int64(len(w.buffer.Through)+len(data)) > v.r.f.config.Limits.BodyBytes {
 		return statusInternal
 	}
 	w.buffer.Through = append(w.buffer.Through, data...)
@@ -224,8 +225,9 @@ const callbackDone = 1 << 6
 // configuration, 32 bits little endian: the others are not made, so that a body
 // nobody looks at is not held up. Only while the plugin starts; it can take
 // callbacks away, never add one.
-func (f *Filter) setCallbacks(v *vm, args []byte) uint32 {
-	if !v.starting || len(args) != 4 {
+func setCallbacks(v *vm, args []byte) uint32 {
+	f := v.r.f
+	if !v.r.starting || len(args) != 4 {
 		return statusBadArgument
 	}
 	if !f.started {
@@ -237,7 +239,8 @@ func (f *Filter) setCallbacks(v *vm, args []byte) uint32 {
 }
 
 // setConsumer says who sent the request: JSON {name, groups}.
-func (f *Filter) setConsumer(v *vm, args []byte) uint32 {
+func setConsumer(v *vm, args []byte) uint32 {
+	f := v.r.f
 	if !f.granted("consumer") {
 		return statusInternal
 	}

@@ -15,7 +15,7 @@ const maxGRPCMessage = 4 << 20
 
 // grpcCall begins a unary call: service, service name, method, metadata,
 // message, each with its size, then timeout and where its number goes.
-func (f *Filter) grpcCall(v *vm, p []uint64) uint32 {
+func grpcCall(v *vm, p []uint64) uint32 {
 	message, ok := v.read(p[8], p[9])
 	if !ok {
 		return statusInvalidMemory
@@ -23,7 +23,7 @@ func (f *Filter) grpcCall(v *vm, p []uint64) uint32 {
 	if int32(u(p[10])) < 0 || len(message) > maxGRPCMessage {
 		return statusBadArgument
 	}
-	c, status := f.openGRPC(v, p[:8], p[11], time.Duration(u(p[10]))*time.Millisecond)
+	c, status := openGRPC(v, p[:8], p[11], time.Duration(u(p[10]))*time.Millisecond)
 	if status != statusOK {
 		return status
 	}
@@ -36,16 +36,16 @@ func (f *Filter) grpcCall(v *vm, p []uint64) uint32 {
 }
 
 // grpcStream begins a stream: as grpcCall without message and timeout.
-func (f *Filter) grpcStream(v *vm, p []uint64) uint32 {
-	_, status := f.openGRPC(v, p[:8], p[8], 0)
+func grpcStream(v *vm, p []uint64) uint32 {
+	_, status := openGRPC(v, p[:8], p[8], 0)
 	return status
 }
 
-func (f *Filter) openGRPC(v *vm, p []uint64, number uint64, timeout time.Duration) (*call, uint32) {
-	if !f.allowed(capability.HTTPCalls) {
+func openGRPC(v *vm, p []uint64, number uint64, timeout time.Duration) (*call, uint32) {
+	if !v.r.f.allowed(capability.HTTPCalls) {
 		return nil, statusInternal
 	}
-	if f.abi.o.GRPC == nil {
+	if v.r.f.abi.o.GRPC == nil {
 		return nil, statusUnimplemented
 	}
 	service, ok := v.read(p[0], p[1])
@@ -59,18 +59,18 @@ func (f *Filter) openGRPC(v *vm, p []uint64, number uint64, timeout time.Duratio
 	if !ok {
 		return nil, statusParseFailure
 	}
-	out := &capability.GRPCCall{Filter: f.config, Upstream: upstream, Service: string(name), Method: string(method), Timeout: timeout}
+	out := &capability.GRPCCall{Filter: v.r.f.config, Upstream: upstream, Service: string(name), Method: string(method), Timeout: timeout}
 	if !isToken(method) || !isServiceName(name) || !fillFields(&out.Metadata, metadata) {
 		return nil, statusBadArgument
 	}
-	if len(v.calls) >= maxCalls {
+	if v.r.calls >= maxCalls {
 		return nil, statusInternal
 	}
 	c := v.opened()
-	stream, err := f.abi.o.GRPC.GRPCCall(out, &grpcEvents{v, c})
+	stream, err := v.r.f.abi.o.GRPC.GRPCCall(out, &grpcEvents{v, c})
 	if err != nil {
 		v.forget(c)
-		f.log.refusedCall(upstream, err)
+		v.r.f.log.refusedCall(upstream, err)
 		return nil, callStatus(err)
 	}
 	c.grpc = stream
@@ -149,7 +149,7 @@ type grpcEvents struct {
 // InitialMetadata implements capability.GRPCEvents.
 func (e *grpcEvents) InitialMetadata(h *exchange.Header) {
 	e.v.happened(e.c, "proxy_on_grpc_receive_initial_metadata", false, func(v *vm) error {
-		v.in.initial = h
+		v.arrived.initial = h
 		return v.callRoot(v.fn.grpcInitial, uint64(e.c.id), uint64(h.Len()))
 	})
 }
@@ -157,7 +157,7 @@ func (e *grpcEvents) InitialMetadata(h *exchange.Header) {
 // Message implements capability.GRPCEvents.
 func (e *grpcEvents) Message(b []byte) {
 	e.v.happened(e.c, "proxy_on_grpc_receive", false, func(v *vm) error {
-		v.in.message = b
+		v.arrived.message = b
 		return v.callRoot(v.fn.grpcReceive, uint64(e.c.id), uint64(len(b)))
 	})
 }
@@ -165,7 +165,7 @@ func (e *grpcEvents) Message(b []byte) {
 // TrailingMetadata implements capability.GRPCEvents.
 func (e *grpcEvents) TrailingMetadata(h *exchange.Header) {
 	e.v.happened(e.c, "proxy_on_grpc_receive_trailing_metadata", false, func(v *vm) error {
-		v.in.trailing = h
+		v.arrived.trailing = h
 		return v.callRoot(v.fn.grpcTrailing, uint64(e.c.id), uint64(h.Len()))
 	})
 }
@@ -173,16 +173,24 @@ func (e *grpcEvents) TrailingMetadata(h *exchange.Header) {
 // Close implements capability.GRPCEvents.
 func (e *grpcEvents) Close(status uint32, message string) {
 	e.v.happened(e.c, "proxy_on_grpc_close", true, func(v *vm) error {
-		v.status.code, v.status.message = status, message
+		v.r.status.code, v.r.status.message = status, message
 		return v.callRoot(v.fn.grpcClose, uint64(e.c.id), uint64(status))
 	})
 }
 
 var _ capability.GRPCEvents = (*grpcEvents)(nil)
 
+// callOf returns a call of the filter whose guest code runs.
+func (v *vm) callOf(p uint64) *call {
+	if c := v.calls[u(p)]; c != nil && c.r == v.r {
+		return c
+	}
+	return nil
+}
+
 // grpcSend sends a message on a stream.
 func grpcSend(v *vm, p []uint64) uint32 {
-	c := v.calls[u(p[0])]
+	c := v.callOf(p[0])
 	if c == nil || c.grpc == nil {
 		return statusNotFound
 	}
@@ -200,7 +208,7 @@ func grpcSend(v *vm, p []uint64) uint32 {
 
 // grpcCancel ends a call: no callback follows.
 func grpcCancel(v *vm, p []uint64) uint32 {
-	c := v.calls[u(p[0])]
+	c := v.callOf(p[0])
 	if c == nil || c.grpc == nil {
 		return statusNotFound
 	}
@@ -210,7 +218,7 @@ func grpcCancel(v *vm, p []uint64) uint32 {
 
 // grpcClose ends the sending side of a stream; a unary call is cancelled.
 func grpcClose(v *vm, p []uint64) uint32 {
-	c := v.calls[u(p[0])]
+	c := v.callOf(p[0])
 	switch {
 	case c == nil || c.grpc == nil:
 		return statusNotFound

@@ -117,7 +117,7 @@ func start(tb testing.TB, wasm []byte, change func(*config.Filter), grant ...str
 		change(c)
 	}
 	b := &bed{abi: New(Options{Log: zap.NewNop(), Metrics: m, NodeID: "node-1"}), engine: e}
-	b.f, b.err = b.abi.Start(tb.Context(), module, c, grant)
+	b.f, b.err = b.abi.Start(tb.Context(), module, c, config.Loaded{Grant: grant})
 	tb.Cleanup(func() {
 		if b.f != nil {
 			b.f.Close(context.Background())

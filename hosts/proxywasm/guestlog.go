@@ -39,12 +39,13 @@ type guestLog struct {
 	said   map[string]bool // what is said once
 }
 
-func newGuestLog(log *zap.Logger, c *config.Filter) *guestLog {
-	return &guestLog{log: log.With(zap.Stringer("object", c.Owner), zap.String("plugin", c.ID()))}
+func newGuestLog(log *zap.Logger, c *config.Filter, digest string) *guestLog {
+	return &guestLog{log: log.With(zap.Stringer("object", c.Owner), zap.String("plugin", c.ID()), zap.String("digest", digest))}
 }
 
-// write logs a guest's line; a critical one is an error here.
-func (g *guestLog) write(level uint32, line []byte) {
+// write logs a guest's line, with the number of the exchange that it is about; 0:
+// none. A critical one is an error here.
+func (g *guestLog) write(exchange uint64, level uint32, line []byte) {
 	zapLevel := [...]zapcore.Level{zapcore.DebugLevel, zapcore.DebugLevel, zapcore.InfoLevel, zapcore.WarnLevel, zapcore.ErrorLevel, zapcore.ErrorLevel}[level]
 	entry := g.log.Check(zapLevel, "")
 	if entry == nil || !g.admit() {
@@ -54,7 +55,11 @@ func (g *guestLog) write(level uint32, line []byte) {
 		line = line[:maxLogLine]
 	}
 	entry.Message = strings.ToValidUTF8(string(line), "\uFFFD")
-	entry.Write()
+	if exchange == 0 {
+		entry.Write()
+		return
+	}
+	entry.Write(zap.Uint64("exchange", exchange))
 }
 
 // admit counts a line and says when some were left out.

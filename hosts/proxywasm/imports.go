@@ -7,7 +7,8 @@ import (
 	"penstock.dev/penstock/core/sandbox"
 )
 
-// hostFunc serves one import: p is its parameters, the result its status.
+// hostFunc serves one import: p is its parameters, the result its status. The
+// filter that it is for is v.r.f.
 type hostFunc struct {
 	params int
 	f      func(v *vm, p []uint64) uint32
@@ -22,12 +23,12 @@ var earlyFuncs = map[string]bool{
 // u truncates a parameter: the upper half of an i32 is undefined.
 func u(p uint64) uint32 { return uint32(p) }
 
-// imports returns the chooser of host functions for this filter's guests. A
-// name that is not known, or has other parameters than it should, is left to
-// the sandbox, whose stub answers UNIMPLEMENTED.
-func (f *Filter) imports() func(sandbox.Import) sandbox.HostFunc {
+// imports returns the chooser of host functions. A name that is not known, or
+// has other parameters than it should, is left to the sandbox, whose stub
+// answers UNIMPLEMENTED.
+func imports() func(sandbox.Import) sandbox.HostFunc {
 	table := map[string]hostFunc{}
-	for _, part := range []map[string]hostFunc{f.mapImports(), f.bufferImports(), f.controlImports(), f.stateImports(), f.callImports()} {
+	for _, part := range []map[string]hostFunc{mapImports(), bufferImports(), controlImports(), stateImports(), callImports()} {
 		for name, h := range part {
 			table[name] = h
 		}
@@ -67,20 +68,20 @@ func (f *Filter) imports() func(sandbox.Import) sandbox.HostFunc {
 }
 
 // callImports are calls out, queues, and what vendors add.
-func (f *Filter) callImports() map[string]hostFunc {
+func callImports() map[string]hostFunc {
 	unimplemented := func(*vm, []uint64) uint32 { return statusUnimplemented }
 	return map[string]hostFunc{
-		"proxy_http_call":                  {10, f.httpCall},
+		"proxy_http_call":                  {10, httpCall},
 		"proxy_get_status":                 {3, getStatus},
-		"proxy_grpc_call":                  {12, f.grpcCall},
-		"proxy_grpc_stream":                {9, f.grpcStream},
+		"proxy_grpc_call":                  {12, grpcCall},
+		"proxy_grpc_stream":                {9, grpcStream},
 		"proxy_grpc_send":                  {4, grpcSend},
 		"proxy_grpc_cancel":                {1, grpcCancel},
 		"proxy_grpc_close":                 {1, grpcClose},
-		"proxy_register_shared_queue":      {3, f.registerQueue},
-		"proxy_resolve_shared_queue":       {5, f.resolveQueue},
-		"proxy_enqueue_shared_queue":       {3, f.enqueue},
-		"proxy_dequeue_shared_queue":       {3, f.dequeue},
+		"proxy_register_shared_queue":      {3, registerQueue},
+		"proxy_resolve_shared_queue":       {5, resolveQueue},
+		"proxy_enqueue_shared_queue":       {3, enqueue},
+		"proxy_dequeue_shared_queue":       {3, dequeue},
 		"proxy_redis_init":                 {7, unimplemented},
 		"proxy_redis_call":                 {5, unimplemented},
 		"proxy_get_upstream_hosts":         {2, unimplemented},
@@ -132,7 +133,7 @@ func (v *vm) give(data []byte, ptr, size uint64) uint32 {
 }
 
 // stateImports are log, time, ticks, configuration.
-func (f *Filter) stateImports() map[string]hostFunc {
+func stateImports() map[string]hostFunc {
 	return map[string]hostFunc{
 		"proxy_log": {3, func(v *vm, p []uint64) uint32 {
 			if u(p[0]) > levelCritical {
@@ -142,11 +143,11 @@ func (f *Filter) stateImports() map[string]hostFunc {
 			if !ok {
 				return statusInvalidMemory
 			}
-			f.log.write(u(p[0]), line)
+			v.r.f.log.write(v.exchange(), u(p[0]), line)
 			return statusOK
 		}},
 		"proxy_get_log_level": {1, func(v *vm, p []uint64) uint32 {
-			if !v.writeU32(p[0], f.log.level()) {
+			if !v.writeU32(p[0], v.r.f.log.level()) {
 				return statusInvalidMemory
 			}
 			return statusOK
@@ -158,23 +159,23 @@ func (f *Filter) stateImports() map[string]hostFunc {
 			return statusOK
 		}},
 		"proxy_set_tick_period_milliseconds": {1, func(v *vm, p []uint64) uint32 {
-			v.setTick(time.Duration(u(p[0])) * time.Millisecond)
+			v.r.setTick(time.Duration(u(p[0])) * time.Millisecond)
 			return statusOK
 		}},
 		"proxy_get_configuration": {2, func(v *vm, p []uint64) uint32 {
 			if v.vmStart {
-				return v.give(f.config.VMConfig, p[0], p[1])
+				return v.give(v.r.f.config.VMConfig, p[0], p[1])
 			}
-			return v.give(f.config.Config, p[0], p[1])
+			return v.give(v.r.f.config.Config, p[0], p[1])
 		}},
-		"proxy_get_shared_data":  {5, f.getShared},
-		"proxy_set_shared_data":  {5, f.setShared},
-		"proxy_define_metric":    {4, f.defineMetric},
-		"proxy_increment_metric": {2, f.incrementMetric},
-		"proxy_record_metric":    {2, f.recordMetric},
-		"proxy_get_metric":       {2, f.getMetric},
-		"proxy_get_property":     {4, f.getProperty},
-		"proxy_set_property":     {4, f.setProperty},
+		"proxy_get_shared_data":  {5, getShared},
+		"proxy_set_shared_data":  {5, setShared},
+		"proxy_define_metric":    {4, defineMetric},
+		"proxy_increment_metric": {2, incrementMetric},
+		"proxy_record_metric":    {2, recordMetric},
+		"proxy_get_metric":       {2, getMetric},
+		"proxy_get_property":     {4, getProperty},
+		"proxy_set_property":     {4, setProperty},
 	}
 }
 

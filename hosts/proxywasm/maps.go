@@ -77,7 +77,7 @@ func (s *stream) open(way uint8) bool {
 // view finds a map; ok is false if it is not available now.
 func (v *vm) view(kind uint32) (w view, ok bool) {
 	if kind > mapResponseTrailers {
-		h := [...]*exchange.Header{v.in.initial, v.in.trailing, v.in.headers, v.in.trailers}
+		h := [...]*exchange.Header{v.arrived.initial, v.arrived.trailing, v.arrived.headers, v.arrived.trailers}
 		if kind > mapCallTrailers || h[kind-mapGRPCInitial] == nil {
 			return view{}, false
 		}
@@ -244,7 +244,7 @@ func isFraming(name []byte) bool {
 }
 
 // mapImports are the functions over header maps.
-func (f *Filter) mapImports() map[string]hostFunc {
+func mapImports() map[string]hostFunc {
 	change := func(apply func(w *view, name, value []byte)) func(*vm, []uint64) uint32 {
 		return func(v *vm, p []uint64) uint32 {
 			w, ok := v.view(u(p[0]))
@@ -267,7 +267,7 @@ func (f *Filter) mapImports() map[string]hostFunc {
 		"proxy_get_header_map_size":      {2, mapBytes},
 		"proxy_get_header_map_pairs":     {3, getPairs},
 		"proxy_set_header_map_pairs":     {3, setPairs},
-		"proxy_get_header_map_value":     {5, f.getValue},
+		"proxy_get_header_map_value":     {5, getValue},
 		"proxy_add_header_map_value":     {5, change(func(w *view, name, value []byte) { w.add(name, value) })},
 		"proxy_replace_header_map_value": {5, change(replace)},
 		"proxy_remove_header_map_value":  {3, removeValue},
@@ -334,7 +334,7 @@ func setPairs(v *vm, p []uint64) uint32 {
 	return statusOK
 }
 
-func (f *Filter) getValue(v *vm, p []uint64) uint32 {
+func getValue(v *vm, p []uint64) uint32 {
 	w, ok := v.view(u(p[0]))
 	if !ok {
 		return statusBadArgument
@@ -345,7 +345,7 @@ func (f *Filter) getValue(v *vm, p []uint64) uint32 {
 	}
 	var buf [4]byte
 	value, found := w.get(name, buf[:0])
-	if !found && !f.old { // 0.1.0 answers OK and nothing
+	if !found && !v.r.f.old { // 0.1.0 answers OK and nothing
 		return statusNotFound
 	}
 	return v.give(value, p[3], p[4])

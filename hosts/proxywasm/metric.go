@@ -46,7 +46,7 @@ func (t *metricTable) get(id uint32) *telemetry.GuestMetric {
 	return nil
 }
 
-func (f *Filter) defineMetric(v *vm, p []uint64) uint32 {
+func defineMetric(v *vm, p []uint64) uint32 {
 	name, ok := v.read(p[1], p[2])
 	if !ok {
 		return statusInvalidMemory
@@ -54,7 +54,7 @@ func (f *Filter) defineMetric(v *vm, p []uint64) uint32 {
 	if u(p[0]) > uint32(telemetry.GuestHistogram) || len(name) == 0 || len(name) > maxMetricName {
 		return statusBadArgument
 	}
-	id, ok := f.metrics.define(telemetry.Kind(u(p[0])), string(name))
+	id, ok := v.r.f.metrics.define(telemetry.Kind(u(p[0])), string(name))
 	if !ok {
 		return statusInternal
 	}
@@ -64,8 +64,8 @@ func (f *Filter) defineMetric(v *vm, p []uint64) uint32 {
 	return statusOK
 }
 
-func (f *Filter) incrementMetric(_ *vm, p []uint64) uint32 {
-	m, delta := f.metrics.get(u(p[0])), int64(p[1])
+func incrementMetric(v *vm, p []uint64) uint32 {
+	m, delta := v.r.f.metrics.get(u(p[0])), int64(p[1])
 	switch {
 	case m == nil:
 		return statusNotFound
@@ -76,8 +76,8 @@ func (f *Filter) incrementMetric(_ *vm, p []uint64) uint32 {
 	return statusOK
 }
 
-func (f *Filter) recordMetric(_ *vm, p []uint64) uint32 {
-	m, value := f.metrics.get(u(p[0])), int64(p[1])
+func recordMetric(v *vm, p []uint64) uint32 {
+	m, value := v.r.f.metrics.get(u(p[0])), int64(p[1])
 	switch {
 	case m == nil:
 		return statusNotFound
@@ -93,8 +93,8 @@ func (f *Filter) recordMetric(_ *vm, p []uint64) uint32 {
 	return statusOK
 }
 
-func (f *Filter) getMetric(v *vm, p []uint64) uint32 {
-	m := f.metrics.get(u(p[0]))
+func getMetric(v *vm, p []uint64) uint32 {
+	m := v.r.f.metrics.get(u(p[0]))
 	switch {
 	case m == nil:
 		return statusNotFound

@@ -15,7 +15,7 @@ const (
 	maxPath       = 1 << 10
 )
 
-func (f *Filter) getProperty(v *vm, p []uint64) uint32 {
+func getProperty(v *vm, p []uint64) uint32 {
 	raw, ok := v.read(p[0], p[1])
 	if !ok {
 		return statusInvalidMemory
@@ -25,7 +25,7 @@ func (f *Filter) getProperty(v *vm, p []uint64) uint32 {
 	}
 	path := strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
 	v.scratch = v.scratch[:0]
-	value, found := f.property(v, path)
+	value, found := v.r.f.property(v, path)
 	if !found {
 		return statusNotFound
 	}
@@ -38,7 +38,7 @@ func (f *Filter) property(v *vm, path []string) ([]byte, bool) {
 	if path[0] == "xds" && len(path) > 1 {
 		path = path[1:]
 	}
-	if value, ok := f.own(v, path); ok {
+	if value, ok := f.ownProperty(v, path); ok {
 		return value, true
 	}
 	s := v.reach(wayNone)
@@ -62,8 +62,8 @@ func (f *Filter) property(v *vm, path []string) ([]byte, bool) {
 	return f.ofExchange(v, s, path)
 }
 
-// own are the properties of the plugin and of the proxy, there in every context.
-func (f *Filter) own(v *vm, path []string) ([]byte, bool) {
+// ownProperty returns the properties of the plugin and of the proxy, there in every context.
+func (f *Filter) ownProperty(v *vm, path []string) ([]byte, bool) {
 	switch path[0] {
 	case "plugin_name":
 		return []byte(f.config.ID()), true
@@ -179,7 +179,7 @@ func upstreamProperty(v *vm, x *exchange.Exchange, path []string) ([]byte, bool)
 }
 
 // setProperty keeps a value for the exchange's other filters.
-func (f *Filter) setProperty(v *vm, p []uint64) uint32 {
+func setProperty(v *vm, p []uint64) uint32 {
 	path, ok := v.read(p[0], p[1])
 	value, ok2 := v.read(p[2], p[3])
 	if !ok || !ok2 {

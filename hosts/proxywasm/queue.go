@@ -18,8 +18,8 @@ type queue struct {
 	id    uint32
 	name  string
 	items [][]byte
-	// vms registered it; the last one that still lives is notified.
-	vms []*vm
+	// roots registered it; the last one that still lives is notified.
+	roots []*root
 }
 
 // queues are the shared queues of one store.
@@ -32,8 +32,8 @@ type queues struct {
 }
 
 // register returns the number of the queue of that name, made if there is
-// none, and makes v the one that is notified.
-func (q *queues) register(name string, v *vm) (uint32, bool) {
+// none, and makes r the one that is notified.
+func (q *queues) register(name string, r *root) (uint32, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	one := q.byName[name]
@@ -48,7 +48,7 @@ func (q *queues) register(name string, v *vm) (uint32, bool) {
 		one = &queue{id: q.last, name: name}
 		q.byName[name], q.byID[one.id] = one, one
 	}
-	one.vms = append(slices.DeleteFunc(one.vms, func(o *vm) bool { return o == v }), v)
+	one.roots = append(slices.DeleteFunc(one.roots, func(o *root) bool { return o == r }), r)
 	return one.id, true
 }
 
@@ -63,7 +63,7 @@ func (q *queues) resolve(name string) (uint32, bool) {
 }
 
 // put appends a value, and returns whom to notify.
-func (q *queues) put(id uint32, value []byte) (*vm, uint32) {
+func (q *queues) put(id uint32, value []byte) (*root, uint32) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	one := q.byID[id]
@@ -75,8 +75,8 @@ func (q *queues) put(id uint32, value []byte) (*vm, uint32) {
 	}
 	q.bytes += len(value)
 	one.items = append(one.items, bytes.Clone(value))
-	if n := len(one.vms); n > 0 {
-		return one.vms[n-1], statusOK
+	if n := len(one.roots); n > 0 {
+		return one.roots[n-1], statusOK
 	}
 	return nil, statusOK
 }
@@ -99,18 +99,18 @@ func (q *queues) take(id uint32) ([]byte, uint32) {
 	return value, statusOK
 }
 
-// leave takes an instance that is closed out of all queues; whoever registered
+// leave takes a root context that ends out of all queues; whoever registered
 // before it is notified from now on.
-func (s *sharedStore) leave(v *vm) {
+func (s *sharedStore) leave(r *root) {
 	q := &s.queues
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, one := range q.byID {
-		one.vms = slices.DeleteFunc(one.vms, func(o *vm) bool { return o == v })
+		one.roots = slices.DeleteFunc(one.roots, func(o *root) bool { return o == r })
 	}
 }
 
-func (f *Filter) registerQueue(v *vm, p []uint64) uint32 {
+func registerQueue(v *vm, p []uint64) uint32 {
 	name, ok := v.read(p[0], p[1])
 	if !ok {
 		return statusInvalidMemory
@@ -118,11 +118,11 @@ func (f *Filter) registerQueue(v *vm, p []uint64) uint32 {
 	if len(name) > maxPath {
 		return statusBadArgument
 	}
-	id, ok := f.shared.queues.register(string(name), v)
+	id, ok := v.r.f.shared.queues.register(string(name), v.r)
 	if !ok {
 		return statusInternal
 	}
-	v.run()
+	v.r.work()
 	if !v.writeU32(p[2], id) {
 		return statusInvalidMemory
 	}
@@ -130,16 +130,16 @@ func (f *Filter) registerQueue(v *vm, p []uint64) uint32 {
 }
 
 // resolveQueue finds a queue of this filter's own VM id; any other's is not found.
-func (f *Filter) resolveQueue(v *vm, p []uint64) uint32 {
+func resolveQueue(v *vm, p []uint64) uint32 {
 	vmID, ok := v.read(p[0], p[1])
 	name, ok2 := v.read(p[2], p[3])
 	if !ok || !ok2 {
 		return statusInvalidMemory
 	}
-	if len(vmID) > 0 && string(vmID) != f.config.VMID {
+	if len(vmID) > 0 && string(vmID) != v.r.f.config.VMID {
 		return statusNotFound
 	}
-	id, ok := f.shared.queues.resolve(string(name))
+	id, ok := v.r.f.shared.queues.resolve(string(name))
 	if !ok {
 		return statusNotFound
 	}
@@ -149,20 +149,20 @@ func (f *Filter) resolveQueue(v *vm, p []uint64) uint32 {
 	return statusOK
 }
 
-func (f *Filter) enqueue(v *vm, p []uint64) uint32 {
+func enqueue(v *vm, p []uint64) uint32 {
 	value, ok := v.read(p[1], p[2])
 	if !ok {
 		return statusInvalidMemory
 	}
-	target, status := f.shared.queues.put(u(p[0]), value)
+	target, status := v.r.f.shared.queues.put(u(p[0]), value)
 	if target != nil {
 		target.notify(u(p[0]))
 	}
 	return status
 }
 
-func (f *Filter) dequeue(v *vm, p []uint64) uint32 {
-	value, status := f.shared.queues.take(u(p[0]))
+func dequeue(v *vm, p []uint64) uint32 {
+	value, status := v.r.f.shared.queues.take(u(p[0]))
 	if status != statusOK {
 		return status
 	}

@@ -44,7 +44,7 @@ func bundledPlugin(tb testing.TB, name, conf string) *Filter {
 	f, err := New(Options{Log: zap.NewNop(), Metrics: m}).Start(tb.Context(), module, &config.Filter{
 		Part: "service", Name: name, Owner: config.Object{Kind: "Service", Namespace: "ns", Name: "svc"},
 		Config: []byte(conf), Limits: config.DefaultLimits(),
-	}, []string{"consumer"})
+	}, config.Loaded{Grant: []string{"consumer"}})
 	if err != nil {
 		tb.Fatal(err)
 	}

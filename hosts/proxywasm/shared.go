@@ -104,12 +104,12 @@ func (s *sharedStore) get(key []byte) (*sharedValue, bool) {
 	return e.Value.(*sharedValue), true
 }
 
-func (f *Filter) getShared(v *vm, p []uint64) uint32 {
+func getShared(v *vm, p []uint64) uint32 {
 	key, ok := v.read(p[0], p[1])
 	if !ok {
 		return statusInvalidMemory
 	}
-	value, found := f.shared.get(key)
+	value, found := v.r.f.shared.get(key)
 	if !found {
 		return statusNotFound
 	}
@@ -119,11 +119,11 @@ func (f *Filter) getShared(v *vm, p []uint64) uint32 {
 	return v.give(value.value, p[2], p[3])
 }
 
-func (f *Filter) setShared(v *vm, p []uint64) uint32 {
+func setShared(v *vm, p []uint64) uint32 {
 	key, ok := v.read(p[0], p[1])
 	value, ok2 := v.read(p[2], p[3])
 	if !ok || !ok2 {
 		return statusInvalidMemory
 	}
-	return f.shared.set(key, value, u(p[4]))
+	return v.r.f.shared.set(key, value, u(p[4]))
 }

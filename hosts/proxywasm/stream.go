@@ -51,6 +51,7 @@ type stream struct {
 	f    *Filter
 	i    *sandbox.Instance
 	v    *vm
+	r    *root
 	id   uint32
 	x    *exchange.Exchange
 	conn *exchange.Conn
@@ -95,39 +96,52 @@ func (f *Filter) Begin(x *exchange.Exchange, w *filter.Waker) (filter.Stream, er
 func (f *Filter) stream(x *exchange.Exchange, c *exchange.Conn, w *filter.Waker) *stream {
 	s := f.streams.Get().(*stream)
 	*s = stream{f: f, x: x, conn: c, w: w, now: wayNone, left: sandbox.Steps(f.config.Limits.CPUTimeExchange), deliveries: s.deliveries[:0]}
-	s.budget = sandbox.Budget{Call: sandbox.Steps(f.config.Limits.CPUTime), Exchange: &s.left}
+	s.budget = sandbox.Budget{Call: sandbox.Steps(f.config.Limits.CPUTime), Exchange: &s.left, Usage: f.usage}
 	return s
 }
 
 // enter takes the instance, and makes the context on it if this is the first call.
 func (s *stream) enter() error {
 	if s.i != nil {
-		if err := s.i.Lock(); err != nil {
-			s.failed = true
-			return &filter.Error{Cause: sandbox.CauseTrap, Err: err}
-		}
-		return nil
+		return s.lock()
 	}
-	i, err := s.f.pool.Acquire()
+	r, err := s.f.acquire()
 	if err != nil {
 		s.failed = true
 		return convert(err)
 	}
-	v := i.Data.(*vm)
-	s.i, s.v, s.id = i, v, v.newID()
-	i.Hold()
+	v, i := r.v, r.v.i
+	s.i, s.v, s.r, s.id = i, v, r, v.newID()
+	r.hold()
 	v.streams[s.id] = s
 	if v.fn.contextCreate == nil {
 		return nil
 	}
-	v.current, v.effective = s, s
-	v.stack[0], v.stack[1] = uint64(s.id), rootID
+	v.r, v.current, v.effective = r, s, s
+	v.stack[0], v.stack[1] = uint64(s.id), uint64(r.id)
 	if err := i.Call(v.fn.contextCreate, &s.budget, v.stack[:]); err != nil {
 		s.failed = true
 		i.Unlock()
 		return convert(err)
 	}
 	return nil
+}
+
+// lock takes the stream's instance.
+func (s *stream) lock() error {
+	err := s.i.Lock()
+	if err == nil && s.r.closed {
+		s.i.Unlock()
+		err = sandbox.ErrClosed
+	}
+	if err == nil {
+		return nil
+	}
+	s.failed = true
+	if s.v.killer == s.f {
+		return &filter.Error{Cause: sandbox.CauseTrap, Err: err}
+	}
+	return &filter.Error{Cause: sandbox.CauseUnavailable, Err: err} // the filter's own calls did no harm
 }
 
 // convert makes a sandbox's failure the chain's.
@@ -188,7 +202,7 @@ func (s *stream) begin(w *way, cb *callback) {
 // run calls the guest as this stream.
 func (s *stream) run(fn *sandbox.Func) error {
 	v := s.v
-	v.current, v.effective = s, s
+	v.r, v.current, v.effective = s.r, s, s
 	err := s.i.Call(fn, &s.budget, v.stack[:])
 	v.current, v.effective = nil, nil
 	if err != nil {
@@ -282,9 +296,8 @@ func (s *stream) endBody(way uint8) {
 // Deliver implements filter.Deliverer: answers to calls out, on the exchange's
 // goroutine, so that the guest can change what it holds.
 func (s *stream) Deliver() error {
-	if err := s.i.Lock(); err != nil {
-		s.failed = true
-		return &filter.Error{Cause: sandbox.CauseTrap, Err: err}
+	if err := s.lock(); err != nil {
+		return err
 	}
 	defer s.i.Unlock()
 	return s.deliver()
@@ -296,7 +309,7 @@ func (s *stream) deliver() error {
 		event := s.deliveries[n]
 		s.deliveries[n] = nil
 		s.delivering = true
-		err := s.v.root(&s.budget, event)
+		err := s.r.run(&s.budget, event)
 		s.delivering = false
 		if err != nil {
 			s.failed = true
@@ -330,13 +343,13 @@ func flag(b bool) uint64 {
 func (s *stream) Done() {
 	if s.i != nil {
 		if s.i.Lock() == nil {
-			if !s.failed {
+			if !s.failed && !s.r.closed {
 				s.finish()
 			}
 			delete(s.v.streams, s.id)
 			s.i.Unlock()
 		}
-		s.i.Drop()
+		s.r.drop()
 	}
 	f := s.f
 	clear(s.deliveries)
@@ -354,7 +367,7 @@ func (s *stream) finish() {
 		if fn == nil || s.f.quiet && fn != v.fn.remove || err != nil {
 			continue
 		}
-		v.current, v.effective = s, s
+		v.r, v.current, v.effective = s.r, s, s
 		v.stack[0] = uint64(s.id)
 		err = s.i.Call(fn, &s.budget, v.stack[:])
 	}

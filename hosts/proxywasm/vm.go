@@ -1,8 +1,6 @@
 package proxywasm
 
 import (
-	"fmt"
-	"sync"
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
@@ -12,7 +10,7 @@ import (
 
 // vm is the state of one instance; used under its lock.
 type vm struct {
-	f     *Filter
+	in    *instances
 	i     *sandbox.Instance
 	alloc *sandbox.Func
 	fn    functions
@@ -21,26 +19,21 @@ type vm struct {
 	allocStack [2]uint64
 	scratch    []byte
 	lastID     uint32
+	roots      map[*Filter]*root
+	r          *root // whose callback runs; else the last one's; never nil
 	streams    map[uint32]*stream
 	current    *stream                      // whose callback runs; nil: the root's
 	effective  *stream                      // nil: the root
-	starting   bool                         // until configured
 	early      bool                         // before proxy_on_vm_start: nothing but the log works
 	vmStart    bool                         // within proxy_on_vm_start
-	doneAsked  bool                         // proxy_on_done of the root returned false
-	released   bool                         // proxy_done was called since
 	consumers  map[string]exchange.Consumer // by the JSON that named them
 
 	calls    map[uint32]*call // under way, by their number
 	lastCall uint32
-	in       incoming
-	status   struct {
-		code    uint32
-		message string
-	}
+	arrived  incoming
 
-	loop   rootLoop
 	closed bool
+	killer *Filter // whose call ended the instance
 }
 
 // functions are the guest's callbacks; nil: not exported.
@@ -80,274 +73,139 @@ type incoming struct {
 	body, message, foreign, redis []byte
 }
 
-// start readies a new instance (Proxy-Wasm, life cycle).
-func (f *Filter) start(i *sandbox.Instance) error {
-	v := &vm{f: f, i: i, lastID: rootID, streams: map[uint32]*stream{}, calls: map[uint32]*call{}, consumers: map[string]exchange.Consumer{}, starting: true, early: true}
-	v.loop.init()
+// start readies a new instance (Proxy-Wasm, life cycle); one that is not shared
+// gets its filter's root context too.
+func (n *instances) start(i *sandbox.Instance) error {
+	v := &vm{in: n, i: i, lastID: firstRoot - 1, roots: map[*Filter]*root{}, streams: map[uint32]*stream{}, calls: map[uint32]*call{}, consumers: map[string]exchange.Consumer{}, early: true}
+	v.r = &root{f: n.first, v: v}
 	i.Data = v
 	if v.alloc = i.Func("proxy_on_memory_allocate"); v.alloc == nil {
 		v.alloc = i.Func("malloc")
 	}
 	v.fn.find(i)
-	err := v.life()
-	v.starting, v.early = false, false
+	left := sandbox.Steps(n.first.config.Limits.CPUTimeStart)
+	err := v.initialise(&left)
+	if err == nil && n.key == "" {
+		_, err = v.add(n.first, &left)
+	}
 	if err != nil {
 		v.close()
 	}
 	return err
 }
 
+// initialise calls what the module's toolchain wants called first.
+func (v *vm) initialise(left *int64) error {
+	for _, names := range [][]string{{"_initialize", "main"}, {"_initialize", "__main_void"}, {"_initialize"}, {"_start"}} {
+		if v.i.Func(names[0]) == nil || len(names) > 1 && v.i.Func(names[1]) == nil {
+			continue
+		}
+		for _, name := range names {
+			if _, err := v.startCall(left, name, 0, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return nil
+}
+
 // newID returns a context number that no other context of the instance has.
 func (v *vm) newID() uint32 {
 	for {
-		v.lastID++
-		if v.lastID <= rootID { // after four billion contexts
-			v.lastID = rootID + 1
+		if v.lastID++; v.lastID < firstRoot { // after four billion contexts
+			v.lastID = firstRoot
 		}
-		if v.streams[v.lastID] == nil {
+		if v.streams[v.lastID] == nil && !v.isRoot(v.lastID) {
 			return v.lastID
 		}
 	}
 }
 
-// life makes the calls of a start, all within one budget.
-func (v *vm) life() error {
-	left := sandbox.Steps(v.f.config.Limits.CPUTimeStart)
-	call := func(name string, args ...uint64) (uint32, error) {
-		f := v.i.Func(name)
-		if f == nil {
-			return 1, nil
-		}
-		copy(v.stack[:], args)
-		if err := v.i.Call(f, &sandbox.Budget{Call: left, Exchange: &left}, v.stack[:]); err != nil {
-			return 0, fmt.Errorf("%s: %w", name, err)
-		}
-		return uint32(v.stack[0]), nil
-	}
-	if v.i.Func("_initialize") != nil {
-		if _, err := call("_initialize"); err != nil {
-			return err
-		}
-		if v.i.Func("main") != nil {
-			if _, err := call("main", 0, 0); err != nil {
-				return err
-			}
-		} else if _, err := call("__main_void"); err != nil {
-			return err
-		}
-	} else if _, err := call("_start"); err != nil {
-		return err
-	}
-	v.early = false
-	if _, err := call("proxy_on_context_create", rootID, 0); err != nil {
-		return err
-	}
-	for _, step := range []struct {
-		name string
-		size int
-	}{{"proxy_on_vm_start", len(v.f.config.VMConfig)}, {"proxy_on_configure", len(v.f.config.Config)}} {
-		v.vmStart = step.name == "proxy_on_vm_start"
-		ok, err := call(step.name, rootID, uint64(step.size))
-		if err != nil {
-			return err
-		}
-		if ok == 0 {
-			return fmt.Errorf("%s returned false: %w", step.name, ErrConfigRefused)
+func (v *vm) isRoot(id uint32) bool {
+	for _, r := range v.roots {
+		if r.id == id {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
-// root runs a callback of the root context; b nil: within the limit of one call.
-func (v *vm) root(b *sandbox.Budget, event func(*vm) error) error {
-	if b == nil {
-		b = &sandbox.Budget{Call: sandbox.Steps(v.f.config.Limits.CPUTime)}
+// exchange is the number of the exchange that the guest works for; 0: none.
+func (v *vm) exchange() uint64 {
+	if s := v.effective; s != nil && s.x != nil {
+		return s.x.ID
 	}
-	v.current, v.effective = nil, nil
-	v.loop.budget = b
-	err := event(v)
-	v.in = incoming{}
-	v.effective = nil
-	return err
+	return 0
 }
 
-// callRoot calls a function of the root context within an event.
-func (v *vm) callRoot(fn *sandbox.Func, args ...uint64) error {
-	if fn == nil {
-		return nil
-	}
-	v.stack[0] = rootID
-	copy(v.stack[1:], args)
-	return v.i.Call(fn, v.loop.budget, v.stack[:])
-}
-
-// onRoot runs an event of the root context on a goroutine that is no exchange's; a
-// failure ends the instance, which its streams learn.
-func (v *vm) onRoot(name string, event func(*vm) error) {
-	if err := v.root(nil, event); err != nil {
-		v.f.log.failure(name, err)
-	}
-}
-
-// askDone tells the root context that its end is near; done is false while the
-// plugin wants to go on until it calls proxy_done.
-func (v *vm) askDone() (done bool) {
-	if v.fn.done == nil || v.doneAsked {
-		return !v.doneAsked || v.released
-	}
-	err := v.root(nil, func(v *vm) error { return v.callRoot(v.fn.done) })
-	v.doneAsked = true
-	v.released = v.released || err != nil || uint32(v.stack[0]) != 0
-	return v.released
-}
-
-// closing ends the root context before an orderly close.
-func (f *Filter) closing(i *sandbox.Instance) {
+// closing ends the root contexts before an orderly close.
+func closing(i *sandbox.Instance) {
 	v, ok := i.Data.(*vm)
 	if !ok {
 		return
 	}
-	v.askDone()
-	if i.Alive() && v.fn.remove != nil {
-		_ = v.root(nil, func(v *vm) error { return v.callRoot(v.fn.remove) }) // it is closed all the same
+	for _, r := range v.roots {
+		if i.Alive() {
+			r.end()
+		}
 	}
 	v.close()
 	v.wakeAll()
 }
 
-// died tells the streams of a dead instance.
-func (f *Filter) died(i *sandbox.Instance) {
-	if v, ok := i.Data.(*vm); ok {
-		v.close()
-		v.wakeAll()
+// died tells the streams of a dead instance. Where several filters share it, the
+// one whose call it was gets instances of its own.
+func (n *instances) died(i *sandbox.Instance) {
+	v, ok := i.Data.(*vm)
+	if !ok {
+		return
 	}
+	v.killer = v.r.f
+	if n.key != "" {
+		v.killer.alone.Store(true)
+	}
+	v.close()
+	v.wakeAll()
 }
 
 func (v *vm) wakeAll() {
 	for _, s := range v.streams {
-		if s.ways[0].waits() || s.ways[1].waits() {
-			s.w.Post(filter.Fail)
-		}
+		s.wakeUp()
 	}
 }
 
-// close stops the root's goroutine and gives up calls; the instance's lock is held.
+// wakeUp has a waiting exchange learn that its instance or root context is gone.
+func (s *stream) wakeUp() {
+	if s.ways[0].waits() || s.ways[1].waits() {
+		s.w.Post(filter.Fail)
+	}
+}
+
+// close stops the roots' goroutines and gives up calls; the instance's lock is held.
 func (v *vm) close() {
 	if v.closed {
 		return
 	}
 	v.closed = true
-	v.loop.stop()
-	v.f.shared.leave(v)
-	for _, c := range v.calls {
-		v.drop(c)
+	for _, r := range v.roots {
+		r.close()
 	}
 }
 
-// rootLoop makes the callbacks that time and other instances cause, one after
-// another: ticks, queues.
-type rootLoop struct {
-	once   sync.Once
-	period chan time.Duration // capacity 1
-	kick   chan struct{}      // capacity 1
-	done   chan struct{}
-	budget *sandbox.Budget // of the root callback that runs
-
-	mu    sync.Mutex
-	ready []uint32 // queues that something was put into
+// idle says that the instance does nothing on its own.
+func idle(i *sandbox.Instance) bool {
+	v, ok := i.Data.(*vm)
+	if !ok {
+		return true
+	}
+	for _, r := range v.roots {
+		if r.busy {
+			return false
+		}
+	}
+	return true
 }
-
-func (l *rootLoop) init() {
-	l.period, l.kick, l.done = make(chan time.Duration, 1), make(chan struct{}, 1), make(chan struct{})
-}
-
-func (l *rootLoop) stop() { close(l.done) }
 
 // minTick keeps a guest from ticking all the time.
 const minTick = 10 * time.Millisecond
-
-// setTick arms the ticker; 0 stops it.
-func (v *vm) setTick(d time.Duration) {
-	if v.closed || v.fn.tick == nil {
-		return
-	}
-	if d > 0 {
-		d = max(d, minTick)
-	}
-	select {
-	case <-v.loop.period:
-	default:
-	}
-	v.loop.period <- d
-	v.run()
-}
-
-// run starts the root's goroutine.
-func (v *vm) run() {
-	v.loop.once.Do(func() { v.f.group.Go(v.serve) })
-}
-
-// maxReady bounds the notifications that an instance has not looked at.
-const maxReady = 1024
-
-// notify has proxy_on_queue_ready called. Any goroutine may call it.
-func (v *vm) notify(queue uint32) {
-	l := &v.loop
-	l.mu.Lock()
-	if len(l.ready) < maxReady {
-		l.ready = append(l.ready, queue)
-	}
-	l.mu.Unlock()
-	select {
-	case l.kick <- struct{}{}:
-	default:
-	}
-}
-
-// serve runs until the instance is closed.
-func (v *vm) serve() {
-	l := &v.loop
-	var period time.Duration
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		select {
-		case <-l.done:
-			return
-		case period = <-l.period:
-			timer.Reset(max(period, minTick))
-			if period == 0 {
-				timer.Stop()
-			}
-		case <-timer.C:
-			if period == 0 {
-				continue
-			}
-			v.locked(func() {
-				v.onRoot("proxy_on_tick", func(v *vm) error { return v.callRoot(v.fn.tick) })
-			})
-			timer.Reset(period)
-		case <-l.kick:
-			l.mu.Lock()
-			ready := l.ready
-			l.ready = nil
-			l.mu.Unlock()
-			for _, queue := range ready {
-				v.locked(func() {
-					v.onRoot("proxy_on_queue_ready", func(v *vm) error { return v.callRoot(v.fn.queueReady, uint64(queue)) })
-				})
-			}
-		}
-	}
-}
-
-// locked runs f with the instance's lock, unless it is closed.
-func (v *vm) locked(f func()) {
-	if v.i.Lock() != nil {
-		return
-	}
-	defer v.i.Unlock()
-	if !v.closed {
-		f()
-	}
-}
