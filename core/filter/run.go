@@ -239,6 +239,8 @@ func (r *Run) signalled(s *slot, resume Signal) (Verdict, error) {
 	switch signals := s.waker.Take(resume | Answer | lasting); {
 	case signals&Fail != 0:
 		return Continue, &Error{Cause: "trap", Err: errors.New("the instance died while the exchange was paused")}
+	case signals&Gone != 0:
+		return Continue, &Error{Cause: "unavailable", Err: errors.New("the instance was taken away while the exchange was paused")}
 	case signals&Abort != 0:
 		return Reset, nil
 	case signals&Answer != 0:
