@@ -12,14 +12,14 @@ func compileCommand() *cobra.Command {
 	var memory int64
 	c := &cobra.Command{
 		Use:    "compile",
-		Short:  "Compile a module from standard input into the compile cache",
+		Short:  "Compile a module from standard input into a folder",
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return sandbox.Compile(dir, memory, cmd.InOrStdin())
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", "", "compile cache")
+	c.Flags().StringVar(&dir, "dir", "", "empty folder for the native code")
 	c.Flags().Int64Var(&memory, "memory", 0, "bytes that the process may use")
 	if err := c.MarkFlagRequired("dir"); err != nil {
 		panic("BUG: " + err.Error())

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
-	"strconv"
 	"sync"
 	"time"
 
@@ -22,8 +20,9 @@ import (
 
 // Options of an Engine.
 type Options struct {
-	// Dir is the compile cache. It holds native code: it is made with mode 0700
-	// and refused if others may write to it.
+	// Dir is the compile cache. It holds native code: it is made with mode 0700,
+	// refused if others may write to it, and each file is checked by a MAC before
+	// it is loaded. Its key is the file Dir.key.
 	Dir string
 	// Compiler is the command that compiles a module in a process of its own: it
 	// calls Compile with its standard input. Empty: compile in this process,
@@ -31,6 +30,9 @@ type Options struct {
 	Compiler       []string
 	CompileTimeout time.Duration // default 60 s
 	CompileMemory  int64         // bytes, default 1 GiB
+	// CacheBytes bounds the compile cache; what was used least goes first, and
+	// what runs stays. Default 2 GiB.
+	CacheBytes int64
 }
 
 // MaxModuleBytes is the size beyond which a module is refused.
@@ -43,6 +45,7 @@ type Engine struct {
 	log     *zap.Logger
 	metrics metrics
 	cache   wazero.CompilationCache
+	code    *codeCache
 	// compiling is held by the one compile that may run.
 	compiling chan struct{}
 	// slow holds a token for each guest that may run beyond slowSteps at one
@@ -87,7 +90,11 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 	if o.CompileMemory == 0 {
 		o.CompileMemory = 1 << 30
 	}
-	if err := privateDir(o.Dir); err != nil {
+	if o.CacheBytes == 0 {
+		o.CacheBytes = defaultCacheBytes
+	}
+	code, err := openCodeCache(o.Dir, o.CacheBytes, log)
+	if err != nil {
 		return nil, fmt.Errorf("compile cache: %w", err)
 	}
 	cache, err := wazero.NewCompilationCacheWithDir(o.Dir)
@@ -95,7 +102,7 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 		return nil, fmt.Errorf("compile cache: %w", err)
 	}
 	return &Engine{
-		o: o, log: log, cache: cache,
+		o: o, log: log, cache: cache, code: code,
 		compiling: make(chan struct{}, 1),
 		slow:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
 		pools:     map[*Pool]struct{}{},
@@ -110,21 +117,6 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 			compile:   m.Histograms("penstock_plugin_compile_seconds", "Time of cold compiles.", telemetry.Seconds()),
 		},
 	}, nil
-}
-
-// privateDir makes dir, or checks that only its owner may write to it.
-func privateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s may be written by others (mode %v): chmod 700 it", dir, info.Mode().Perm())
-	}
-	return os.MkdirAll(filepath.Join(dir, "done"), 0o700)
 }
 
 // Run shrinks idle pools until ctx is done.
@@ -209,38 +201,16 @@ func (e *Engine) load(ctx context.Context, m *Module, wasm []byte) error {
 	if err != nil {
 		return err
 	}
-	if len(e.o.Compiler) > 0 && !e.compiled(metered) {
-		if err := e.compile(ctx, wasm, metered); err != nil {
+	m.code.id = e.code.id(metered)
+	if len(e.o.Compiler) > 0 && !e.code.has(m.code.id) {
+		if err := e.compile(ctx, wasm, m.code.id); err != nil {
 			return err
 		}
-		if !e.compiled(metered) {
-			return &CompileError{Reason: "the compiler left nothing in the compile cache"}
+		if !e.code.has(m.code.id) {
+			return &CompileError{Reason: "the compile cache does not keep the module: is its disk full?"}
 		}
 	}
 	return m.inspect(ctx, metered)
-}
-
-// marker is the file that says that the child compiled this module; it lists
-// the files of the cache that hold the code.
-func marker(dir string, metered []byte) string {
-	sum := sha256.Sum256(metered)
-	return filepath.Join(dir, "done", hex.EncodeToString(sum[:])+"-"+strconv.Itoa(meter.Version)+"-"+runtime.GOARCH)
-}
-
-// compiled reports whether the cache holds the module, so that loading it
-// compiles nothing.
-func (e *Engine) compiled(metered []byte) bool {
-	list, err := os.ReadFile(marker(e.o.Dir, metered))
-	if err != nil {
-		return false
-	}
-	files := filepath.SplitList(string(list))
-	for _, name := range files {
-		if _, err := os.Stat(filepath.Join(e.o.Dir, filepath.FromSlash(name))); err != nil {
-			return false
-		}
-	}
-	return len(files) > 0
 }
 
 // CompileError is why a cold compile failed.
@@ -250,21 +220,38 @@ type CompileError struct{ Reason string }
 func (e *CompileError) Error() string { return "compile: " + e.Reason }
 
 // compile runs the compiler process. One runs at a time; the others wait.
-func (e *Engine) compile(ctx context.Context, wasm, metered []byte) error {
+func (e *Engine) compile(ctx context.Context, wasm []byte, id string) error {
 	select {
 	case e.compiling <- struct{}{}:
 		defer func() { <-e.compiling }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if e.compiled(metered) { // while we waited
-		return nil
-	}
 	start := time.Now()
-	err := e.runCompiler(ctx, wasm)
-	e.metrics.compile.With().Observe(time.Since(start).Seconds())
-	if err == nil {
-		e.log.Debug("module compiled", zap.Int("bytes", len(wasm)), zap.Duration("took", time.Since(start)))
+	dir, err := e.code.newFolder()
+	if err != nil {
+		return &CompileError{Reason: err.Error()}
 	}
-	return err
+	defer os.RemoveAll(dir)
+	err = e.runCompiler(ctx, wasm, dir)
+	e.metrics.compile.With().Observe(time.Since(start).Seconds())
+	if err != nil {
+		return err
+	}
+	if err := e.code.add(id, dir); err != nil {
+		return &CompileError{Reason: err.Error()}
+	}
+	e.log.Debug("module compiled", zap.Int("bytes", len(wasm)), zap.Duration("took", time.Since(start)))
+	used := map[string]bool{id: true}
+	e.mu.Lock()
+	for _, m := range e.modules {
+		select {
+		case <-m.loaded:
+			used[m.code.id] = true
+		default: // id, or one that is looked for just now and compiled again
+		}
+	}
+	e.mu.Unlock()
+	e.code.evict(used)
+	return nil
 }

@@ -135,7 +135,7 @@ func (p *Pool) make() (*Instance, error) {
 	defer func() { i.startTime = time.Since(begun) }()
 	i.begin(p.o.StartSteps)
 	i.left = p.o.StartSteps // a start function asks for its first steps
-	module, err := p.module.runtime.InstantiateModule(i, p.module.code, i.moduleConfig())
+	module, err := p.module.runtime.InstantiateModule(i, p.module.code.CompiledModule, i.moduleConfig())
 	i.end()
 	if err != nil {
 		i.dead.Store(true)
