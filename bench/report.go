@@ -25,6 +25,10 @@ func goals() []goal {
 		{"proxy 1 MiB, of nginx", "1m", "penstock", "nginx", 1.00, false},
 		{"key-auth and transform add, µs", "plugins", "penstock, 2 plugins", "penstock", 12, true},
 		{"1,000 routes, of 1", "routes", "penstock, 1,000 routes", "penstock", 1.05, false},
+		{"header plugin in C adds, µs", "guests", "penstock, C", "penstock", 2, true},
+		{"header plugin in Go adds, µs", "guests", "penstock, Go", "penstock", 4.5, true},
+		{"header plugin in AssemblyScript adds, µs", "guests", "penstock, AssemblyScript", "penstock", 12, true},
+		{"header plugin for http-wasm adds, µs", "guests", "penstock, http-wasm", "penstock", 3, true},
 	}
 }
 
