@@ -76,6 +76,7 @@ func (e *Engine) label(owner, filter string, add int) int {
 type metrics struct {
 	seconds   telemetry.Histograms
 	steps     telemetry.Counters
+	calls     telemetry.Counters
 	failures  telemetry.Counters
 	instances telemetry.Gauges
 	memory    telemetry.Gauges
@@ -109,8 +110,9 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 		modules:   map[string]*Module{},
 		labels:    map[[2]string]int{},
 		metrics: metrics{
-			seconds:   m.Histograms("penstock_plugin_duration_seconds", "Time in a plugin's guest code, for each phase of an exchange.", telemetry.GuestSeconds(), "owner", "filter"),
+			seconds:   m.Histograms("penstock_plugin_duration_seconds", "Time in a plugin's guest code, of all its calls in one exchange, or for one event of its own.", telemetry.GuestSeconds(), "owner", "filter"),
 			steps:     m.Counters("penstock_plugin_steps_total", "Weighted steps that a plugin's calls took; 1,000 are a microsecond of a limit.", "owner", "filter"),
+			calls:     m.Counters("penstock_plugin_calls_total", "Calls of a plugin's guest code.", "owner", "filter"),
 			failures:  m.Counters("penstock_plugin_failures_total", "Instances that died, by cause.", "owner", "filter", "cause"),
 			instances: m.Gauges("penstock_plugin_instances", "Live instances.", "owner", "filter"),
 			memory:    m.Gauges("penstock_plugin_memory_bytes", "Linear memory of the live instances.", "owner", "filter"),

@@ -125,6 +125,9 @@ func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
 	return p, nil
 }
 
+// Usage returns the counters of calls whose budget names none.
+func (p *Pool) Usage() *Usage { return p.usage }
+
 // make adds an instance; create is held.
 func (p *Pool) make() (*Instance, error) {
 	i := &Instance{pool: p, funcs: map[string]*Func{}}

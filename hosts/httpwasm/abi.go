@@ -133,7 +133,7 @@ func (f *Filter) Callbacks() filter.Callbacks {
 func (f *Filter) Begin(x *exchange.Exchange, _ *filter.Waker) (filter.Stream, error) {
 	s := f.streams.Get().(*stream)
 	s.x, s.left = x, sandbox.Steps(f.config.Limits.CPUTimeExchange)
-	s.budget = sandbox.Budget{Call: sandbox.Steps(f.config.Limits.CPUTime), Exchange: &s.left}
+	s.budget = sandbox.Budget{Call: sandbox.Steps(f.config.Limits.CPUTime), Exchange: &s.left, Usage: f.pool.Usage()}
 	return s, nil
 }
 

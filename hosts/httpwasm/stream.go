@@ -62,6 +62,7 @@ var _ filter.Stream = (*stream)(nil)
 // reset forgets the exchange and keeps memory.
 func (s *stream) reset() {
 	s.i, s.v, s.x = nil, nil, nil
+	s.budget.Settle()
 	s.budget, s.left = sandbox.Budget{}, 0
 	s.phase, s.features, s.context, s.copied, s.cut = phaseNone, 0, 0, 0, nil
 	s.request.reset()

@@ -87,7 +87,10 @@ func (v *vm) startCall(left *int64, name string, a, b uint64) (uint32, error) {
 		return 1, nil
 	}
 	v.stack[0], v.stack[1] = a, b
-	if err := v.i.Call(f, &sandbox.Budget{Call: *left, Exchange: left, Usage: v.r.f.usage}, v.stack[:]); err != nil {
+	budget := sandbox.Budget{Call: *left, Exchange: left, Usage: v.r.f.usage}
+	err := v.i.Call(f, &budget, v.stack[:])
+	budget.Settle()
+	if err != nil {
 		return 0, fmt.Errorf("%s: %w", name, err)
 	}
 	return uint32(v.stack[0]), nil
@@ -113,6 +116,9 @@ func (r *root) run(b *sandbox.Budget, event func(*vm) error) error {
 	v.r, v.current, v.effective = r, nil, nil
 	r.budget = b
 	err := event(v)
+	if b.Exchange == nil {
+		b.Settle()
+	}
 	v.arrived = incoming{}
 	v.effective = nil
 	return err

@@ -28,8 +28,8 @@ func init() { note("init") }
 var (
 	scripts = map[uint32]map[string][]string{} // by root context
 	parents = map[uint32]uint32{}              // of stream contexts
-	names  = map[string]uint64{}
-	keep   [][]byte // what the host looks at while a call runs
+	names   = map[string]uint64{}
+	keep    [][]byte // what the host looks at while a call runs
 )
 
 // load reads the script of a root context.
