@@ -17,6 +17,7 @@ type target struct {
 	// files are written into a fresh folder; @DIR@ is the folder.
 	files   map[string]string
 	command []string
+	cpus    string // default "0"
 }
 
 // workload is a load and who takes it.

@@ -128,7 +128,7 @@ func (m *Manager) quarantine(r *Runtime) {
 // rested ends the quarantines whose time is over.
 func (m *Manager) rested() {
 	now := time.Now().UnixNano()
-	for _, r := range m.Runtimes() {
+	for _, r := range m.those(func(r *Runtime) bool { return r.health.restUntil.Load() != 0 }) {
 		until := r.health.restUntil.Load()
 		if until == 0 || now < until {
 			continue

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -207,17 +206,21 @@ func (m *Manager) release(r *Runtime) {
 	}()
 }
 
-// Runtimes returns all runtimes, for reports.
+// Runtimes returns all runtimes, in no order.
 func (m *Manager) Runtimes() []*Runtime {
+	return m.those(func(*Runtime) bool { return true })
+}
+
+// those returns the runtimes that are so.
+func (m *Manager) those(so func(*Runtime) bool) []*Runtime {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []*Runtime
 	for _, r := range m.byID {
-		all = append(all, r)
+		if so(r) {
+			all = append(all, r)
+		}
 	}
-	slices.SortFunc(all, func(a, b *Runtime) int {
-		return strings.Compare(a.config.Owner.String()+a.config.ID(), b.config.Owner.String()+b.config.ID())
-	})
 	return all
 }
 

@@ -5,6 +5,7 @@ package telemetry
 import (
 	"errors"
 	"net/http"
+	"regexp"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,7 +23,7 @@ type Metrics struct {
 // New returns a set with the Go runtime's and the process's metrics in it.
 func New() *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), guests: newGuests()}
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.guests)
+	m.registry.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/sched/pauses/total/gc:seconds$`)})), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.guests)
 	return m
 }
 
