@@ -288,7 +288,7 @@ func (p *Pool) bury(i *Instance, f *Failure) {
 		p.mu.Lock()
 		p.died()
 		p.mu.Unlock()
-		i.usage().failures[f.Cause].Inc()
+		i.usage().died(f.Cause)
 	}
 	if p.o.Died != nil {
 		p.o.Died(i)
