@@ -54,8 +54,8 @@ bench: plugins ## Measure against nginx, HAProxy and Caddy; writes bench/results
 	bench/run.sh
 
 .PHONY: soak
-soak: plugins ## Ten minutes of load while the YAML is rewritten each second
-	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 30m -run '^TestSoak$$' -v ./soak
+soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new digest each 5 s
+	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 30m -run '^Test(Soak|Swap)$$' -v ./soak
 
 .PHONY: conformance
 conformance: plugins ## The full public suites
