@@ -34,7 +34,7 @@ func (m *module) rewriteCode() error {
 		out = append(appendU32(out, uint32(len(f.out))), f.out...)
 	}
 	m.sections[secCode] = out
-	return r.err
+	return r.end()
 }
 
 // frame is a block, loop or if that is open.
