@@ -24,7 +24,7 @@ guest() { # name, module
 	../bin/penstock image pack --layout out/plugins --name "penstock.dev/bench/$1:1" --manifest guests/manifest.json "$2" >/dev/null
 }
 cc="clang-22 --target=wasm32-unknown-unknown -nostdlib -O2 -Wl,--no-entry -Wl,--strip-all"
-for g in c/header http-wasm/header spin/spin; do $cc -o "out/${g%/*}.wasm" "guests/$g.c"; done
+for g in c/header http-wasm/header spin/spin compute/compute; do $cc -o "out/${g%/*}.wasm" "guests/$g.c"; done
 (cd guests/go && GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags='-s -w' -o ../../out/go.wasm .)
 (cd guests/assemblyscript && npm ci --silent --ignore-scripts --legacy-peer-deps --no-audit --no-fund &&
 	npx asc assembly/index.ts -b ../../out/assemblyscript.wasm --use abort=abort_proc_exit --optimize)

@@ -103,7 +103,7 @@ func (f *function) open(op byte) error {
 	f.frames = append(f.frames, frame{base: max(f.height-params, 0), params: params, results: results, loop: op == 0x03})
 	if op == 0x03 {
 		f.loops = true
-		f.code = f.appendFlush(f.code)
+		f.code = f.appendCheck(f.code)
 	}
 	if len(f.frames) > 10_000 {
 		return feature("blocks nested more than 10000 deep")
