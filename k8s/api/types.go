@@ -21,12 +21,18 @@ type PluginPolicySpec struct {
 	DeniedDigests []string    `json:"deniedDigests,omitempty"`
 	Capabilities  []string    `json:"capabilities,omitempty"`
 	// Egress is what image entries may call beside their namespace's Services.
-	Egress            []Egress     `json:"egress,omitempty"`
-	Limits            PolicyLimits `json:"limits,omitempty"`
-	AllowExternalName bool         `json:"allowExternalName,omitempty"`
+	Egress            []Egress       `json:"egress,omitempty"`
+	Limits            PolicyLimits   `json:"limits,omitempty"`
+	AllowExternalName bool           `json:"allowExternalName,omitempty"`
+	Defaults          PolicyDefaults `json:"defaults,omitempty"`
+}
 
-	// These come later: a policy that has one is refused (NotSupported).
-	Defaults map[string]any `json:"defaults,omitempty"`
+// PolicyDefaults is what objects get that say nothing themselves.
+type PolicyDefaults struct {
+	// Plugins is the list of Services without the annotation penstock.dev/plugins;
+	// "[]" there opts out. References resolve in the install namespace; of several
+	// policies all lists run, in the order of their names.
+	Plugins []Entry `json:"plugins,omitempty"`
 }
 
 // Overrides are mandatory filters around what others declare.

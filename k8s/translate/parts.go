@@ -101,6 +101,11 @@ func (r *run) chainParts(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, rule 
 		own := r.declared("service", object("Service", service), service, func(e *api.Entry) bool {
 			return len(e.Ports) == 0 || slices.Contains(e.Ports, port)
 		}, scope)
+		var defaults []*config.Part
+		if _, ok := service.Annotations[api.AnnotationPlugins]; !ok && own == nil {
+			defaults = r.defaults(service.Namespace)
+		}
+		parts = append(parts, defaults...)
 		parts = append(parts, r.required(service, own, slices.Concat(parts, after)))
 	}
 	return append(parts, after...)
@@ -133,6 +138,23 @@ func (r *run) overrides(done []*policy, namespaces ...string) (before, after []*
 	}
 	return before, after
 }
+
+// defaults are what the policies of a namespace give its Services that have no
+// list of their own; a broken policy is a broken part already.
+func (r *run) defaults(namespace string) []*config.Part {
+	var parts []*config.Part
+	for _, p := range r.of(namespace).policies {
+		if len(p.defaults) == 0 || p.fault != nil {
+			continue
+		}
+		at := place{part: "policy", object: config.Object{Kind: "PluginPolicy", Name: p.Name}, scope: scopeDefaults, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
+		parts = append(parts, r.part(&at, p.defaults, nil))
+	}
+	return parts
+}
+
+// scopeDefaults is the Scope of the part that a policy gives Services.
+const scopeDefaults = "defaults"
 
 // extensions are the PluginChains that a rule's filters name.
 func (r *run) extensions(route *gatewayv1.HTTPRoute, rule int) []*config.Part {
@@ -257,6 +279,9 @@ func (r *run) part(at *place, entries []api.Entry, fault *config.Fault) *config.
 func fieldOf(at *place) string {
 	switch at.part {
 	case "policy":
+		if at.scope == scopeDefaults {
+			return "spec.defaults.plugins"
+		}
 		return "spec.overrides"
 	case "rule":
 		return "spec.rules[" + at.scope + "].filters"

@@ -19,8 +19,9 @@ import (
 type policy struct {
 	*api.PluginPolicy
 	selector labels.Selector
-	// before and after are the overrides, with all names.
-	before, after []api.Entry
+	// before and after are the overrides, defaults the list of Services without
+	// one, with all names.
+	before, after, defaults []api.Entry
 	// fault closes the namespaces that a broken policy selects: what guards
 	// access never fails open.
 	fault *config.Fault
@@ -75,7 +76,7 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 	for _, later := range []struct {
 		field string
 		set   bool
-	}{{"spec.defaults", p.Spec.Defaults != nil}, {"spec.limits.totals", p.Spec.Limits.Totals != nil}} {
+	}{{"spec.limits.totals", p.Spec.Limits.Totals != nil}} {
 		if later.set {
 			broken(later.field, "NotSupported", "not supported yet: remove it; until then the namespaces that it selects are closed")
 		}
@@ -88,6 +89,7 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 		return checked
 	}
 	c.before, c.after = entries("spec.overrides.before", p.Spec.Overrides.Before), entries("spec.overrides.after", p.Spec.Overrides.After)
+	c.defaults = entries("spec.defaults.plugins", p.Spec.Defaults.Plugins)
 	for i, rule := range p.Spec.Images {
 		field := fmt.Sprintf("spec.images[%d]", i)
 		switch {
