@@ -158,7 +158,7 @@ func redact(c *config.Config) *config.Config {
 
 // mapChains copies c with every chain replaced.
 func mapChains(c *config.Config, chain func(*config.Chain) *config.Chain) *config.Config {
-	out := &config.Config{Upstreams: c.Upstreams, Endpoints: c.Endpoints}
+	out := &config.Config{Upstreams: c.Upstreams, Endpoints: c.Endpoints, Totals: c.Totals}
 	for _, g := range c.Gateways {
 		gateway := *g
 		gateway.Listeners = nil

@@ -71,6 +71,10 @@ type Filter struct {
 	Trust []Trust
 	// DeniedDigests of the policies that judge this filter: "sha256:...".
 	DeniedDigests []string
+	// ModuleBytes is how large its module may be, 0: as the sandbox says;
+	// ModuleSource who says so, for operators.
+	ModuleBytes  int64
+	ModuleSource string
 	// Config is what the plugin gets: JSON, or a string as it is.
 	Config []byte
 	Env    []EnvVar
@@ -122,6 +126,10 @@ type Egress struct {
 	Hostname string // "name" or "*.domain"
 	Ports    []uint16
 }
+
+// Tenant returns the namespace whose Totals the filter counts against; empty
+// for one that a cluster-scoped object declares.
+func (f *Filter) Tenant() string { return f.Owner.Namespace }
 
 // ID returns part/name, as reports say it.
 func (f *Filter) ID() string { return f.Part + "/" + f.Name }

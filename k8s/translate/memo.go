@@ -56,6 +56,7 @@ type memos struct {
 	parts     memo[config.Part]
 	upstreams memo[config.Upstream]
 	endpoints memo[config.EndpointSet]
+	totals    memo[config.Totals]
 }
 
 func (m *memos) turn() {
@@ -67,6 +68,7 @@ func (m *memos) turn() {
 	m.parts.turn()
 	m.upstreams.turn()
 	m.endpoints.turn()
+	m.totals.turn()
 }
 
 // digest returns a hash of v's JSON, which is the same for equal values.

@@ -267,6 +267,11 @@ func (r *run) part(at *place, entries []api.Entry, fault *config.Fault) *config.
 	if fault == nil {
 		filters, fault = r.resolve(at, entries)
 	}
+	if fault == nil {
+		if fault = r.crowded(at, filters); fault != nil {
+			filters = nil
+		}
+	}
 	hash := partHash(at, filters, fault)
 	fallback, until := r.lastGood(at, entries, hash, fault)
 	previous, previousUntil := r.previous(at, hash, fault)

@@ -72,15 +72,6 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 		broken("spec.namespaceSelector", "Invalid", "%v", err)
 		c.selector = labels.Everything()
 	}
-	// In a fixed order: the first fault is part of the config.
-	for _, later := range []struct {
-		field string
-		set   bool
-	}{{"spec.limits.totals", p.Spec.Limits.Totals != nil}} {
-		if later.set {
-			broken(later.field, "NotSupported", "not supported yet: remove it; until then the namespaces that it selects are closed")
-		}
-	}
 	entries := func(field string, list []api.Entry) []api.Entry {
 		checked, err := annotation.Check(list, "PluginPolicy")
 		if err != nil {
@@ -114,6 +105,9 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 	}
 	if _, err := annotation.Limits(p.Spec.Limits.Maxima, config.DefaultLimits()); err != nil {
 		broken("spec.limits.maxima", "Invalid", "%v", err)
+	}
+	if _, err := totalsOf(p.Spec.Limits.Totals, config.DefaultTotals(), p.Name); err != nil {
+		broken("spec.limits.totals", "Invalid", "%v", err)
 	}
 	return c
 }

@@ -127,6 +127,11 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 		f.Egress, f.Trust = policy.egress(), policy.trust(e.Image)
 	}
 	f.DeniedDigests = policy.deniedDigests()
+	totals := config.DefaultTotals()
+	if f.Tenant() != "" {
+		totals = r.total(f.Tenant())
+	}
+	f.ModuleBytes, f.ModuleSource = totals.ModuleBytes, totals.Source("moduleSize")
 	if onError == "skip" {
 		if f.OnError = config.Skip; f.Guard {
 			return nil, errors.New("onError: skip is refused for a guard: remove it")
@@ -155,7 +160,7 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	f.HeaderStop = map[string]config.HeaderStop{"all": config.HeaderStopAll, "headers": config.HeaderStopHeaders}[e.HeaderStop]
 	r.calls(f)
 	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard,
-		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress, f.Trust})
+		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress, f.Trust, f.ModuleBytes, f.ModuleSource})
 	return f, nil
 }
 

@@ -79,6 +79,7 @@ type Translator struct {
 	memo    memos
 	history map[string]*history // by part
 	texts   map[string]parsed   // annotation text -> entries
+	shares  map[string]*share   // by namespace
 }
 
 // New returns a Translator that remembers nothing.
@@ -86,17 +87,26 @@ func New(o Options) *Translator {
 	if o.Ran == nil {
 		o.Ran = func(string) bool { return false }
 	}
-	return &Translator{o: o, history: map[string]*history{}, texts: map[string]parsed{}}
+	return &Translator{o: o, history: map[string]*history{}, texts: map[string]parsed{}, shares: map[string]*share{}}
 }
 
 // Translate returns the config that the objects ask for, and what is wrong
 // with them. If nothing changed it returns the same pointer as before; values
 // that did not change keep theirs.
 func (t *Translator) Translate(o *Objects) (*config.Config, []Problem) {
+	c, problems, again := t.translate(o)
+	if again {
+		c, problems, _ = t.translate(o)
+	}
+	return c, problems
+}
+
+func (t *Translator) translate(o *Objects) (_ *config.Config, _ []Problem, again bool) {
 	r := newRun(t, o)
-	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}}
+	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}}
 	r.config = c
 	r.policies()
+	r.totals()
 	for _, g := range sorted(o.Gateways) {
 		if r.ours(g) {
 			c.Gateways = append(c.Gateways, r.gateway(g))
@@ -114,11 +124,11 @@ func (t *Translator) Translate(o *Objects) (*config.Config, []Problem) {
 	slices.SortStableFunc(r.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Object.String(), b.Object.String()), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
 	})
-	return c, slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b })
+	return c, slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b }), t.turnShares()
 }
 
 func same(a, b *config.Config) bool {
-	return a != nil && slices.Equal(a.Gateways, b.Gateways) && maps.Equal(a.Upstreams, b.Upstreams) && maps.Equal(a.Endpoints, b.Endpoints)
+	return a != nil && slices.Equal(a.Gateways, b.Gateways) && maps.Equal(a.Upstreams, b.Upstreams) && maps.Equal(a.Endpoints, b.Endpoints) && maps.Equal(a.Totals, b.Totals)
 }
 
 // sorted returns the objects by namespace and name.

@@ -1,0 +1,171 @@
+package translate
+
+import (
+	"fmt"
+	"strings"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/annotation"
+	"penstock.dev/penstock/k8s/api"
+)
+
+// The ranges of totals.
+const (
+	mostFilters, mostSeries     = 100_000, 100_000
+	mostShare, mostCompiles     = 10_000, 10_000
+	leastMemory, mostMemory     = 1 << 20, 1 << 40
+	leastModule, mostModuleSize = 1 << 10, 64 << 20
+)
+
+// totalsOf reads a policy's totals over base. The error names every field that
+// is out of range.
+func totalsOf(t *api.Totals, base *config.Totals, policy string) (*config.Totals, error) {
+	c := *base
+	c.Policies = map[string]string{}
+	if t == nil {
+		return &c, nil
+	}
+	var problems []string
+	number := func(field string, v *int32, to *int, low, high int) {
+		switch {
+		case v == nil:
+		case int(*v) < low || int(*v) > high:
+			problems = append(problems, fmt.Sprintf("%s: %d: want %d to %d", field, *v, low, high))
+		default:
+			*to, c.Policies[field] = int(*v), policy
+		}
+	}
+	size := func(field, text string, to *int64, low, high int64, want string) {
+		if text == "" {
+			return
+		}
+		n, ok := annotation.Bytes(text)
+		if !ok || n < low || n > high {
+			problems = append(problems, fmt.Sprintf("%s: %.40q: want a size from %s", field, text, want))
+			return
+		}
+		*to, c.Policies[field] = n, policy
+	}
+	number("filters", t.Filters, &c.Filters, 0, mostFilters)
+	size("memory", t.Memory, &c.MemoryBytes, leastMemory, mostMemory, "1Mi to 1024Gi")
+	number("cpuShare", t.CPUShare, &c.CPUPercent, 1, mostShare)
+	number("compilesPerHour", t.CompilesPerHour, &c.CompilesPerHour, 0, mostCompiles)
+	size("moduleSize", t.ModuleSize, &c.ModuleBytes, leastModule, mostModuleSize, "1Ki to 64Mi")
+	number("metricSeries", t.MetricSeries, &c.MetricSeries, 0, mostSeries)
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%s", strings.Join(problems, "; "))
+	}
+	return &c, nil
+}
+
+// totals returns what the policies of a namespace say together: the smallest
+// value of each that is named, else the default.
+func (n *namespacePolicy) totals() *config.Totals {
+	c := config.DefaultTotals()
+	c.Policies = map[string]string{}
+	for _, p := range n.policies {
+		t, err := totalsOf(p.Spec.Limits.Totals, c, p.Name)
+		if err != nil {
+			continue // a broken policy closes its namespaces
+		}
+		smaller(c, t, "filters", &c.Filters, t.Filters)
+		smaller(c, t, "memory", &c.MemoryBytes, t.MemoryBytes)
+		smaller(c, t, "cpuShare", &c.CPUPercent, t.CPUPercent)
+		smaller(c, t, "compilesPerHour", &c.CompilesPerHour, t.CompilesPerHour)
+		smaller(c, t, "moduleSize", &c.ModuleBytes, t.ModuleBytes)
+		smaller(c, t, "metricSeries", &c.MetricSeries, t.MetricSeries)
+	}
+	return c
+}
+
+// smaller takes t's value of a field that t names, if no policy before named a
+// smaller one.
+func smaller[N int | int64](c, t *config.Totals, field string, have *N, other N) {
+	if name, ok := t.Policies[field]; ok && (c.Policies[field] == "" || other < *have) {
+		*have, c.Policies[field] = other, name
+	}
+}
+
+// totals puts the totals of all namespaces into the config.
+func (r *run) totals() {
+	for name, n := range r.namespaces {
+		c := n.totals()
+		if len(c.Policies) == 0 {
+			continue // the defaults
+		}
+		r.config.Totals[name] = r.t.memo.totals.get(name, digest(c), func() *config.Totals { return c })
+	}
+}
+
+// total returns the totals of a namespace.
+func (r *run) total(namespace string) *config.Totals {
+	if t := r.config.Totals[namespace]; t != nil {
+		return t
+	}
+	return config.DefaultTotals()
+}
+
+// share is a namespace's filters: of the parts that were admitted last time, and
+// of those that this translation has come to.
+type share struct {
+	last, now map[string]int // number of filters by part
+	used      int            // sum of now
+	owed      int            // of last that are not in now
+	refused   map[string]*config.Fault // parts that this translation refused
+}
+
+func newShare(last map[string]int, owed int) *share {
+	return &share{last: last, now: map[string]int{}, owed: owed, refused: map[string]*config.Fault{}}
+}
+
+// crowded refuses a part whose filters are too many for its namespace. Parts
+// that were admitted before keep their place: a new one has what they leave.
+func (r *run) crowded(at *place, filters []*config.Filter) *config.Fault {
+	if at.object.Namespace == "" || len(filters) == 0 {
+		return nil
+	}
+	s := r.t.shares[at.object.Namespace]
+	if s == nil {
+		s = newShare(nil, 0)
+		r.t.shares[at.object.Namespace] = s
+	}
+	id, n, t := at.id(), len(filters), r.total(at.object.Namespace)
+	if s.now[id] == n || s.refused[id] != nil { // another route leads to it
+		return s.refused[id]
+	}
+	others := s.used - s.now[id]
+	need := others + n
+	if n > s.last[id] { // what is new waits behind what is not
+		need += s.owed
+		if _, seen := s.now[id]; !seen {
+			need -= s.last[id]
+		}
+	}
+	if need > t.Filters {
+		s.refused[id] = &config.Fault{Reason: "RefusedByPolicy", Message: fmt.Sprintf(
+			"%s: it has %d filters, and namespace %s may have %d in all by %s: the others have %d; remove filters, or raise it",
+			at.object, n, at.object.Namespace, t.Filters, t.Source("filters"), need-n)}
+		return s.refused[id]
+	}
+	if _, seen := s.now[id]; !seen {
+		s.owed -= s.last[id]
+	}
+	s.used += n - s.now[id]
+	s.now[id] = n
+	return nil
+}
+
+// turnShares makes this translation the last one. again is true if a part was
+// refused for others that turned out to be gone: then translating once more
+// finds the room.
+func (t *Translator) turnShares() (again bool) {
+	for name, s := range t.shares {
+		again = again || len(s.refused) > 0 && s.owed > 0
+		if len(s.now) == 0 {
+			delete(t.shares, name)
+			continue
+		}
+		t.shares[name] = newShare(s.now, s.used)
+	}
+	return again
+}
