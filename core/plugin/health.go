@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -81,18 +82,24 @@ func (h *health) quarantine(now time.Time) time.Duration {
 	return h.rest
 }
 
-// gate is a runtime's filter as chains see it: it counts, and is closed in quarantine.
+// gate is a runtime's filter as chains see it: it counts, is closed in
+// quarantine, and keeps its namespace to its CPU share.
 type gate struct {
 	filter.Filter
 	health *health
+	tenant *sandbox.Tenant
+	ctx    context.Context // the runtime's
 }
 
 // Begin implements filter.Filter.
 func (g *gate) Begin(x *exchange.Exchange, w *filter.Waker) (filter.Stream, error) {
+	g.health.calls.Add(1)
 	if until := g.health.restUntil.Load(); until != 0 && time.Now().UnixNano() < until {
 		return nil, &filter.Error{Cause: sandbox.CauseUnavailable, Err: errQuarantined}
 	}
-	g.health.calls.Add(1)
+	if err := g.tenant.Pace(g.ctx, maxPace); err != nil {
+		return nil, &filter.Error{Cause: sandbox.CauseUnavailable, Err: err, Busy: true}
+	}
 	return g.Filter.Begin(x, w)
 }
 

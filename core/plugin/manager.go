@@ -101,6 +101,9 @@ type Manager struct {
 	mu   sync.Mutex
 	byID map[string]*Runtime
 	pins map[string]*pin // by the hash of the filter whose tag has moved
+
+	totals   map[string]*config.Totals // by namespace
+	compiles map[string][]time.Time    // cold ones of the last hour, by namespace
 }
 
 // entryParts is what every Entry of a runtime shares.
@@ -122,6 +125,7 @@ func New(o Options) *Manager {
 		rollbacks:   o.Metrics.Counters("penstock_filter_rollbacks_total", "Times a filter went back to what ran before.", "owner", "filter"),
 		byID:        map[string]*Runtime{},
 		pins:        map[string]*pin{},
+		compiles:    map[string][]time.Time{},
 	}
 }
 
@@ -288,7 +292,7 @@ func (m *Manager) attempt(ctx context.Context, r *Runtime) error {
 		return err
 	}
 	r.running = running
-	r.gate = gate{running, &r.health}
+	r.gate = gate{running, &r.health, m.o.Engine.Tenant(f.Tenant()), ctx}
 	r.ready.Store(true)
 	m.set(r, State{Phase: Ready, Digest: img.Digest, Guard: guard})
 	m.o.Log.Info("filter ready", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()), zap.String("digest", img.Digest))
@@ -329,9 +333,12 @@ func requestOf(f *config.Filter) oci.Request {
 	return oci.Request{Reference: f.Image, Namespace: f.Namespace, Credentials: f.PullSecrets, Trust: f.Trust}
 }
 
-// admit checks what is only known once the image is: its digest and whether it
-// is a guard.
+// admit checks what is only known once the image is: its size, its digest and
+// whether it is a guard.
 func admit(f *config.Filter, img *oci.Image, guard bool) error {
+	if n := int64(len(img.Module)); f.ModuleBytes > 0 && n > f.ModuleBytes {
+		return &Fault{"RefusedByPolicy", fmt.Errorf("the module has %d bytes, at most %d by %s: make it smaller, or raise it", n, f.ModuleBytes, f.ModuleSource)}
+	}
 	if slices.Contains(f.DeniedDigests, img.Digest) {
 		return &Fault{"RefusedByPolicy", fmt.Errorf("digest %s is denied by policy", img.Digest)}
 	}
@@ -359,7 +366,7 @@ func grant(f *config.Filter, img *oci.Image) []string {
 }
 
 func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (Running, error) {
-	module, err := m.o.Engine.Load(ctx, img.Module)
+	module, err := m.o.Engine.LoadIf(ctx, img.Module, func() error { return m.permit(f.Tenant()) })
 	if err != nil {
 		return nil, err
 	}
@@ -374,6 +381,11 @@ func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (
 
 // fail records why an attempt failed; passes says that trying again may help.
 func (m *Manager) fail(r *Runtime, err error) (passes bool) {
+	var wait *delayed
+	if errors.As(err, &wait) || errors.Is(err, sandbox.ErrTotal) {
+		m.delay(r, err)
+		return true
+	}
 	reason := "InvalidModule"
 	var fault *Fault
 	switch {

@@ -14,6 +14,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"go.uber.org/zap"
 
+	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/sandbox/meter"
 	"penstock.dev/penstock/core/telemetry"
 )
@@ -58,6 +59,9 @@ type Engine struct {
 	// labels counts the pools that share a filter's metrics: an old one may
 	// drain while its successor runs.
 	labels map[[2]string]int
+	// tenants and their totals by namespace.
+	tenants map[string]*Tenant
+	totals  map[string]*config.Totals
 }
 
 // label adds to the count of a filter's pools and returns it.
@@ -81,6 +85,9 @@ type metrics struct {
 	instances telemetry.Gauges
 	memory    telemetry.Gauges
 	compile   telemetry.Histograms
+
+	tenantMemory telemetry.Gauges
+	refused      telemetry.Counters
 }
 
 // New opens the compile cache. Close the engine after its last pool.
@@ -109,6 +116,7 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 		pools:     map[*Pool]struct{}{},
 		modules:   map[string]*Module{},
 		labels:    map[[2]string]int{},
+		tenants:   map[string]*Tenant{},
 		metrics: metrics{
 			seconds:   m.Histograms("penstock_plugin_duration_seconds", "Time in a plugin's guest code, of all its calls in one exchange, or for one event of its own.", telemetry.GuestSeconds(), "owner", "filter"),
 			steps:     m.Counters("penstock_plugin_steps_total", "Weighted steps that a plugin's calls took; 1,000 are a microsecond of a limit.", "owner", "filter"),
@@ -117,6 +125,9 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 			instances: m.Gauges("penstock_plugin_instances", "Live instances.", "owner", "filter"),
 			memory:    m.Gauges("penstock_plugin_memory_bytes", "Linear memory of the live instances.", "owner", "filter"),
 			compile:   m.Histograms("penstock_plugin_compile_seconds", "Time of cold compiles.", telemetry.Seconds()),
+
+			tenantMemory: m.Gauges("penstock_namespace_memory_bytes", "Linear memory of the live instances of a namespace.", "namespace"),
+			refused:      m.Counters("penstock_namespace_refusals_total", "What a namespace's filters were refused because of a total.", "namespace", "total"),
 		},
 	}, nil
 }
@@ -150,6 +161,12 @@ func (e *Engine) Close() error { return e.cache.Close(context.Background()) }
 // cache on disk, or by the compiler process first. Close it. Errors wrap
 // meter.ErrModule, meter.ErrFeature or *CompileError.
 func (e *Engine) Load(ctx context.Context, wasm []byte) (*Module, error) {
+	return e.LoadIf(ctx, wasm, nil)
+}
+
+// LoadIf is Load; permit, unless nil, is asked before a cold compile, and its
+// error is returned.
+func (e *Engine) LoadIf(ctx context.Context, wasm []byte, permit func() error) (*Module, error) {
 	if len(wasm) > MaxModuleBytes {
 		return nil, fmt.Errorf("%w: %w: %d bytes, at most %d", meter.ErrModule, errTooLarge, len(wasm), MaxModuleBytes)
 	}
@@ -162,7 +179,7 @@ func (e *Engine) Load(ctx context.Context, wasm []byte) (*Module, error) {
 			m = &Module{engine: e, digest: digest, refs: 1, loaded: make(chan struct{})}
 			e.modules[digest] = m
 			e.mu.Unlock()
-			return e.loadFirst(ctx, m, wasm)
+			return e.loadFirst(ctx, m, wasm, permit)
 		}
 		m.refs++
 		e.mu.Unlock()
@@ -176,15 +193,23 @@ func (e *Engine) Load(ctx context.Context, wasm []byte) (*Module, error) {
 			return m, nil
 		}
 		m.release()
-		if !errors.Is(m.err, context.Canceled) { // else whoever loaded it gave up, which says nothing of the module
+		// Whoever loaded it may have given up, or was not permitted to, which says
+		// nothing of the module.
+		if refused := (*notPermitted)(nil); !errors.Is(m.err, context.Canceled) && !errors.As(m.err, &refused) {
 			return nil, m.err
 		}
 	}
 }
 
+// notPermitted is an error of the caller's permit.
+type notPermitted struct{ error }
+
+// Unwrap returns the permit's own error.
+func (e *notPermitted) Unwrap() error { return e.error }
+
 // loadFirst loads m, which others already wait for.
-func (e *Engine) loadFirst(ctx context.Context, m *Module, wasm []byte) (*Module, error) {
-	m.err = e.load(ctx, m, wasm)
+func (e *Engine) loadFirst(ctx context.Context, m *Module, wasm []byte, permit func() error) (*Module, error) {
+	m.err = e.load(ctx, m, wasm, permit)
 	if m.err != nil {
 		e.mu.Lock()
 		delete(e.modules, m.digest)
@@ -198,13 +223,19 @@ func (e *Engine) loadFirst(ctx context.Context, m *Module, wasm []byte) (*Module
 	return m, nil
 }
 
-func (e *Engine) load(ctx context.Context, m *Module, wasm []byte) error {
+func (e *Engine) load(ctx context.Context, m *Module, wasm []byte, permit func() error) error {
 	metered, err := meter.Instrument(wasm, meter.Options{})
 	if err != nil {
 		return err
 	}
 	m.code.id = e.code.id(metered)
-	if len(e.o.Compiler) > 0 && !e.code.has(m.code.id) {
+	cold := !e.code.has(m.code.id)
+	if cold && permit != nil {
+		if err := permit(); err != nil {
+			return &notPermitted{err}
+		}
+	}
+	if cold && len(e.o.Compiler) > 0 {
 		if err := e.compile(ctx, wasm, m.code.id); err != nil {
 			return err
 		}

@@ -152,6 +152,7 @@ func (i *Instance) Call(f *Func, b *Budget, stack []uint64) error {
 	i.begin(total)
 	err := f.call(i, stack)
 	spent := i.end()
+	i.pool.tenant.spend(spent)
 	b.calls++
 	b.steps += spent
 	b.took += clock() - start - i.idle

@@ -11,21 +11,27 @@ import (
 // collector neither scans nor doubles it. All of a guest's limit is reserved;
 // a page becomes resident when it is touched.
 type allocator struct {
-	limit uint64        // bytes
-	used  *atomic.Int64 // bytes of the pool's live memories
+	limit  uint64        // bytes
+	used   *atomic.Int64 // bytes of the pool's live memories
+	tenant *Tenant
+	// reserved is what was taken from the tenant for the memory's first size.
+	reserved *uint64
+	starved  *atomic.Bool // set when the tenant refuses a growth
 }
 
 // Allocate implements experimental.MemoryAllocator.
 func (a allocator) Allocate(_, most uint64) experimental.LinearMemory {
+	m := &memory{used: a.used, tenant: a.tenant, taken: *a.reserved, starved: a.starved}
+	*a.reserved = 0
 	size := min(most, a.limit)
 	if size == 0 {
-		return &memory{used: a.used}
+		return m
 	}
 	b, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
-	if err != nil {
-		return &memory{used: a.used}
+	if err == nil {
+		m.mapped = b
 	}
-	return &memory{mapped: b, used: a.used}
+	return m
 }
 
 // memory is one guest's linear memory.
@@ -33,6 +39,10 @@ type memory struct {
 	mapped []byte
 	size   uint64
 	used   *atomic.Int64
+	tenant *Tenant
+	taken  uint64 // of the tenant's memory
+
+	starved *atomic.Bool
 }
 
 // Reallocate implements experimental.LinearMemory; nil means that the guest's
@@ -40,6 +50,13 @@ type memory struct {
 func (m *memory) Reallocate(size uint64) []byte {
 	if size > uint64(len(m.mapped)) {
 		return nil
+	}
+	if size > m.taken {
+		if !m.tenant.take(int64(size - m.taken)) {
+			m.starved.Store(true)
+			return nil
+		}
+		m.taken = size
 	}
 	m.used.Add(int64(size) - int64(m.size))
 	m.size = size
@@ -49,6 +66,8 @@ func (m *memory) Reallocate(size uint64) []byte {
 // Free implements experimental.LinearMemory. Nobody may touch the guest's
 // memory afterwards: it is no longer mapped.
 func (m *memory) Free() {
+	m.tenant.give(int64(m.taken))
+	m.taken = 0
 	if m.mapped == nil {
 		return
 	}

@@ -33,6 +33,7 @@ const (
 // PoolOptions say how a filter runtime's instances are made.
 type PoolOptions struct {
 	Owner, Filter string // of metrics and log
+	Tenant        string // namespace whose totals count; empty: none
 	MemoryBytes   int64  // linear memory of one instance
 	StartSteps    int64  // budget of instantiation, and of Init
 	Most          int    // instances of a pool that is used with Take
@@ -64,6 +65,7 @@ type Pool struct {
 	o       PoolOptions
 	imports []HostFunc // in the order of the module's
 	memory  atomic.Int64
+	tenant  *Tenant
 
 	usage     *Usage // of calls whose budget names no other
 	instances telemetry.Gauge
@@ -94,12 +96,13 @@ func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
 		return nil, fmt.Errorf("%w: it starts with %d KiB of memory, and its limit is %d KiB: raise limits.memory", meter.ErrModule, least>>10, o.MemoryBytes>>10)
 	}
 	e := m.engine
-	p := &Pool{engine: e, module: m, o: o,
+	p := &Pool{engine: e, module: m, o: o, tenant: e.Tenant(o.Tenant),
 		usage:     e.usageOf(o.Owner, o.Filter),
 		instances: e.metrics.instances.With(o.Owner, o.Filter),
 		bytes:     e.metrics.memory.With(o.Owner, o.Filter),
 	}
 	p.list.Store(&[]*Instance{})
+	p.tenant.hold(1)
 	e.mu.Lock()
 	m.refs++
 	e.mu.Unlock()
@@ -131,7 +134,11 @@ func (p *Pool) Usage() *Usage { return p.usage }
 // make adds an instance; create is held.
 func (p *Pool) make() (*Instance, error) {
 	i := &Instance{pool: p, funcs: map[string]*Func{}}
-	i.Context = experimental.WithMemoryAllocator(context.Background(), allocator{limit: uint64(p.o.MemoryBytes) &^ 0xffff, used: &p.memory})
+	reserved, starved := p.module.least, new(atomic.Bool)
+	if !p.tenant.take(int64(reserved)) {
+		return nil, p.tenant.memoryError(reserved)
+	}
+	i.Context = experimental.WithMemoryAllocator(context.Background(), allocator{limit: uint64(p.o.MemoryBytes) &^ 0xffff, used: &p.memory, tenant: p.tenant, reserved: &reserved, starved: starved})
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	begun := time.Now()
@@ -139,13 +146,14 @@ func (p *Pool) make() (*Instance, error) {
 	i.begin(p.o.StartSteps)
 	i.left = p.o.StartSteps // a start function asks for its first steps
 	module, err := p.module.runtime.InstantiateModule(i, p.module.code.CompiledModule, i.moduleConfig())
-	i.end()
+	p.tenant.spend(i.end())
+	p.tenant.give(int64(reserved)) // no memory was made
 	if err != nil {
 		i.dead.Store(true)
 		if i.failure != nil {
 			err = i.failure
 		}
-		return nil, fmt.Errorf("instantiate: %w", err)
+		return nil, p.starved(starved, fmt.Errorf("instantiate: %w", err))
 	}
 	i.module, i.memory = module, module.Memory()
 	i.steps = module.ExportedGlobal(meter.GlobalSteps).(api.MutableGlobal)
@@ -162,7 +170,7 @@ func (p *Pool) make() (*Instance, error) {
 				i.dead.Store(true)
 				p.closeModule(i)
 			}
-			return nil, err
+			return nil, p.starved(starved, err)
 		}
 	}
 	p.mu.Lock()
@@ -176,6 +184,14 @@ func (p *Pool) make() (*Instance, error) {
 	p.list.Store(&list)
 	p.gauges()
 	return i, nil
+}
+
+// starved says of a failed start that the tenant's memory ran out, if it did.
+func (p *Pool) starved(yes *atomic.Bool, err error) error {
+	if !yes.Load() {
+		return err
+	}
+	return fmt.Errorf("%w: %w", p.tenant.memoryError(p.module.least), err)
 }
 
 var errNoMemory = errors.New("the module exports no memory")
@@ -391,4 +407,5 @@ func (p *Pool) Close(ctx context.Context) {
 func (p *Pool) free() {
 	p.module.release()
 	p.usage.Close()
+	p.tenant.hold(-1)
 }

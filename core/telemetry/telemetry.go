@@ -142,4 +142,8 @@ const MaxGuestSeries = 1000
 type guests struct {
 	mu   sync.Mutex
 	sets map[*GuestSet]struct{}
+
+	seriesMu sync.Mutex // taken last
+	series   map[string]int
+	most     map[string]int // both by namespace
 }

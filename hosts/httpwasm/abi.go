@@ -95,7 +95,7 @@ func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, im
 	f.streams.New = func() any { return &stream{f: f} }
 	var err error
 	f.pool, err = m.NewPool(ctx, sandbox.PoolOptions{
-		Owner: c.Owner.String(), Filter: c.ID(),
+		Owner: c.Owner.String(), Filter: c.ID(), Tenant: c.Tenant(),
 		MemoryBytes: c.Limits.MemoryBytes,
 		StartSteps:  sandbox.Steps(c.Limits.CPUTimeStart),
 		Most:        mostInstances,

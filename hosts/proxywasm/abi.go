@@ -174,7 +174,7 @@ func (a *ABI) newFilter(m *sandbox.Module, c *config.Filter, image config.Loaded
 	f.log = newGuestLog(a.o.Log, c, image.Digest)
 	f.streams.New = func() any { return &stream{f: f} }
 	f.shared = a.stores.open(storeID(c))
-	f.metrics.set = a.o.Metrics.GuestSet(c.Owner.String(), c.ID())
+	f.metrics.set = a.o.Metrics.GuestSet(c.Tenant(), c.Owner.String(), c.ID())
 	f.usage = m.Usage(c.Owner.String(), c.ID())
 	return f, nil
 }

@@ -265,6 +265,7 @@ func (r *root) serve() {
 			if period == 0 {
 				continue
 			}
+			r.v.i.Pace(l.done)
 			r.locked(func() {
 				r.on("proxy_on_tick", func(v *vm) error { return v.callRoot(v.fn.tick) })
 			})
@@ -275,6 +276,7 @@ func (r *root) serve() {
 			l.ready = nil
 			l.mu.Unlock()
 			for _, queue := range ready {
+				r.v.i.Pace(l.done)
 				r.locked(func() {
 					r.on("proxy_on_queue_ready", func(v *vm) error { return v.callRoot(v.fn.queueReady, uint64(queue)) })
 				})

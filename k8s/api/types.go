@@ -83,7 +83,7 @@ type Totals struct {
 	// ModuleSize is the size of one module, 1Ki to 64Mi, the default.
 	ModuleSize string `json:"moduleSize,omitempty"`
 	// MetricSeries is the number of series that guests define, 0 to 100000;
-	// default 10000. A histogram counts as 18. Beyond: defining one fails.
+	// default 10000. A histogram counts as 19. Beyond: defining one fails.
 	MetricSeries *int32 `json:"metricSeries,omitempty"`
 }
 
