@@ -125,12 +125,7 @@ func redact(c *config.Config) *config.Config {
 	filters := func(in []*config.Filter) []*config.Filter {
 		var out []*config.Filter
 		for _, f := range in {
-			shown := *f
-			shown.Config, shown.VMConfig, shown.Env, shown.PullSecrets = nil, nil, nil, nil
-			for _, e := range f.Env {
-				shown.Env = append(shown.Env, config.EnvVar{Name: e.Name, Value: redacted})
-			}
-			out = append(out, &shown)
+			out = append(out, redactFilter(f))
 		}
 		return out
 	}
@@ -154,6 +149,22 @@ func redact(c *config.Config) *config.Config {
 		return &out
 	}
 	return mapChains(c, chain)
+}
+
+func redactFilter(f *config.Filter) *config.Filter {
+	shown := *f
+	shown.Config, shown.VMConfig, shown.Env, shown.PullSecrets = nil, nil, nil, nil
+	for _, e := range f.Env {
+		shown.Env = append(shown.Env, config.EnvVar{Name: e.Name, Value: redacted})
+	}
+	if f.Canary != nil {
+		canary := *f.Canary
+		if canary.Filter != nil {
+			canary.Filter = redactFilter(canary.Filter)
+		}
+		shown.Canary = &canary
+	}
+	return &shown
 }
 
 // mapChains copies c with every chain replaced.

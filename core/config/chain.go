@@ -95,7 +95,27 @@ type Filter struct {
 	HeaderStop   HeaderStop
 	// Egress lists what calls out may reach beside the namespace's own Services.
 	Egress []Egress
+	// Canary is another version of the filter; nil: none. It is no part of Hash.
+	Canary *Canary
+	// Shadow says that the filter is a Canary that nothing depends on: it shares
+	// no state with others.
+	Shadow bool
 }
+
+// Canary is another version of a filter, to which a share of the exchanges goes.
+type Canary struct {
+	// Filter's Name is the filter's own with CanarySuffix. nil: Fault says why
+	// there is none; the filter itself runs all the same.
+	Filter        *Filter
+	Fault         *Fault
+	WeightPercent int // of exchanges, 0..100
+	// Shadow: it is shown copies of these exchanges and decides nothing; else it
+	// runs in the filter's place.
+	Shadow bool
+}
+
+// CanarySuffix follows a filter's name in that of its Canary; no other name has it.
+const CanarySuffix = ":canary"
 
 // PullCredential is what a registry is shown; never logged, nor part of a hash.
 type PullCredential struct {

@@ -137,6 +137,10 @@ func (r *run) has(p *config.Part, name string) bool {
 		if p.Name == "policy" && f.Name == name {
 			return true
 		}
-		return slices.Contains(r.guards()[name], repository(f.Image))
+		known := r.guards()[name]
+		if c := f.Canary; c != nil && c.Filter != nil && !c.Shadow && !slices.Contains(known, repository(c.Filter.Image)) {
+			return false // some exchanges would pass something else
+		}
+		return slices.Contains(known, repository(f.Image))
 	})
 }

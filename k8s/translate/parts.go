@@ -272,6 +272,11 @@ func (r *run) part(at *place, entries []api.Entry, fault *config.Fault) *config.
 			filters = nil
 		}
 	}
+	for _, f := range filters {
+		if f.Canary != nil && f.Canary.Fault != nil {
+			r.problem(at.object, fieldOf(at), f.Canary.Fault.Reason, "%s", f.Canary.Fault.Message)
+		}
+	}
 	hash := partHash(at, filters, fault)
 	fallback, until := r.lastGood(at, entries, hash, fault)
 	previous, previousUntil := r.previous(at, hash, fault)
@@ -298,6 +303,12 @@ func partHash(at *place, filters []*config.Filter, fault *config.Fault) string {
 	key := []string{at.id()}
 	for _, f := range filters {
 		key = append(key, f.Hash, f.Name, digest(f.Except), fmt.Sprint(f.OnError), digest(f.PullSecrets))
+		if c := f.Canary; c != nil {
+			key = append(key, digest([]any{c.WeightPercent, c.Shadow, c.Fault}))
+			if c.Filter != nil {
+				key = append(key, c.Filter.Hash, digest(c.Filter.PullSecrets))
+			}
+		}
 	}
 	if fault != nil {
 		key = append(key, fault.Reason, fault.Message)

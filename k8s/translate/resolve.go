@@ -35,12 +35,7 @@ func refuse(reason, format string, args ...any) error {
 // Secrets as they are now. The fault is the first one.
 func (r *run) resolve(at *place, entries []api.Entry) ([]*config.Filter, *config.Fault) {
 	fault := func(i int, e *api.Entry, err error) *config.Fault {
-		reason := "InvalidConfig"
-		var known *refusal
-		if errors.As(err, &known) {
-			reason = known.reason
-		}
-		return &config.Fault{Reason: reason, Message: fmt.Sprintf("%s: [%d] (%s): %v", at.object, i, e.Name, err)}
+		return &config.Fault{Reason: reasonOf(err), Message: fmt.Sprintf("%s: [%d] (%s): %v", at.object, i, e.Name, err)}
 	}
 	if !at.trusted {
 		if f := r.of(at.namespace).fault(); f != nil {
@@ -161,7 +156,38 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	r.calls(f)
 	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard,
 		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress, f.Trust, f.ModuleBytes, f.ModuleSource})
+	f.Canary = r.canary(at, owner, e)
 	return f, nil
+}
+
+// canary resolves an entry's other version: the entry with another image, judged
+// as any. What is wrong with it is no fault of the entry.
+func (r *run) canary(at *place, owner config.Object, e *api.Entry) *config.Canary {
+	if e.Canary == nil {
+		return nil
+	}
+	c := &config.Canary{WeightPercent: int(e.Canary.Weight), Shadow: e.Canary.Mode == "shadow"}
+	other := *e
+	other.Use, other.Image, other.Canary = e.Canary.Use, e.Canary.Image, nil
+	other.Name += config.CanarySuffix
+	f, err := r.filter(at, owner, &other)
+	if err != nil {
+		c.Fault = &config.Fault{Reason: reasonOf(err), Message: fmt.Sprintf("(%s): canary: %v; the filter itself runs for all exchanges", e.Name, err)}
+		return c
+	}
+	f.Shadow = c.Shadow
+	f.Hash = digest([]any{f.Hash, f.Shadow})
+	c.Filter = f
+	return c
+}
+
+// reasonOf returns the reason that is told for what is wrong with an entry.
+func reasonOf(err error) string {
+	var known *refusal
+	if errors.As(err, &known) {
+		return known.reason
+	}
+	return "InvalidConfig"
 }
 
 // judge returns the policy that judges a place's entries: overrides are judged

@@ -108,9 +108,9 @@ func (r *run) total(namespace string) *config.Totals {
 // share is a namespace's filters: of the parts that were admitted last time, and
 // of those that this translation has come to.
 type share struct {
-	last, now map[string]int // number of filters by part
-	used      int            // sum of now
-	owed      int            // of last that are not in now
+	last, now map[string]int           // number of filters by part
+	used      int                      // sum of now
+	owed      int                      // of last that are not in now
 	refused   map[string]*config.Fault // parts that this translation refused
 }
 
@@ -129,7 +129,7 @@ func (r *run) crowded(at *place, filters []*config.Filter) *config.Fault {
 		s = newShare(nil, 0)
 		r.t.shares[at.object.Namespace] = s
 	}
-	id, n, t := at.id(), len(filters), r.total(at.object.Namespace)
+	id, n, t := at.id(), countFilters(filters), r.total(at.object.Namespace)
 	if s.now[id] == n || s.refused[id] != nil { // another route leads to it
 		return s.refused[id]
 	}
@@ -153,6 +153,17 @@ func (r *run) crowded(at *place, filters []*config.Filter) *config.Fault {
 	s.used += n - s.now[id]
 	s.now[id] = n
 	return nil
+}
+
+// countFilters counts canaries too.
+func countFilters(filters []*config.Filter) int {
+	n := len(filters)
+	for _, f := range filters {
+		if f.Canary != nil && f.Canary.Filter != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // turnShares makes this translation the last one. again is true if a part was
