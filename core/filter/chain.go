@@ -20,6 +20,8 @@ type Entry struct {
 	Failures telemetry.Counter
 	// Failed is told each failure, for a log line with back-off; may be nil.
 	Failed func(*Error)
+	// Canary is another version of the filter; nil: none.
+	Canary *Canary
 }
 
 // Chain is an ordered list of filters; immutable, shared by every exchange that pins it.
@@ -34,6 +36,9 @@ func New(entries []Entry) *Chain {
 	c := &Chain{entries: entries}
 	for _, e := range entries {
 		c.callbacks |= e.Filter.Callbacks()
+		if e.Canary != nil {
+			e.Canary.chain = &Chain{entries: []Entry{e.Canary.Entry}}
+		}
 	}
 	return c
 }

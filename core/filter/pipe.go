@@ -334,12 +334,7 @@ func (p *pipe) concluded(s *slot, v Verdict, err error) bool {
 	return true
 }
 
-func (p *pipe) trailers() *exchange.Header {
-	if p.side.request {
-		return &p.run.x.Request.Trailer
-	}
-	return &p.run.x.Response.Trailer
-}
+func (p *pipe) trailers() *exchange.Header { return p.side.trailers() }
 
 // pass runs one part through the body callbacks from a position on, and the
 // trailers after the last part.
@@ -348,6 +343,9 @@ func (p *pipe) pass(from int, part []byte, eof bool) {
 		s := p.side.slot(k)
 		if s.off || s.failed {
 			continue
+		}
+		if s.shadow != nil {
+			s.shadow.part(p.side.request, part, eof, p.trailers())
 		}
 		var more bool
 		if part, more = p.one(k, s, part, eof); !more || len(part) == 0 && !eof {

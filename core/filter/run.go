@@ -60,6 +60,10 @@ type slot struct {
 	callback Callbacks
 	request  half
 	response half
+
+	said   [2]said // in each direction
+	live   *Canary // entry is this one's; nil: none
+	shadow *record // for the shadow that is shown a copy; nil: none
 }
 
 // half is one direction of a filter in this exchange.
@@ -127,6 +131,9 @@ func (r *Run) Request(c *Chain, path []byte) Outcome {
 	for i := first; i < len(r.slots); i++ {
 		r.reached = i + 1
 		s := r.slots[i]
+		if s.shadow != nil {
+			s.shadow.open(r.x, path)
+		}
 		if s.off || s.callback&OnRequestHeaders == 0 {
 			continue
 		}
@@ -144,6 +151,9 @@ func (r *Run) slot(e *Entry, path []byte) *slot {
 		s, r.spare = r.spare[n-1], r.spare[:n-1]
 	}
 	*s = slot{entry: e, callback: e.Filter.Callbacks(), off: e.excepted(r.x, path)}
+	if e.Canary != nil && !s.off {
+		e.Canary.choose(s)
+	}
 	return s
 }
 
@@ -188,6 +198,9 @@ func (r *Run) begin(s *slot) error {
 		return nil
 	}
 	s.waker = &Waker{bell: &r.bell}
+	if s.live != nil {
+		s.live.Count(CanaryRan)
+	}
 	stream, err := s.entry.Filter.Begin(r.x, s.waker)
 	s.stream = stream
 	return err
@@ -263,6 +276,7 @@ func (r *Run) clientGone() {
 
 // conclude turns a verdict or an error into the pass's outcome.
 func (r *Run) conclude(s *slot, v Verdict, err error, phase exchange.Phase) Outcome {
+	s.note(v, err, phase, &r.x.Local)
 	if err != nil {
 		return r.fail(s, err, phase)
 	}
@@ -324,6 +338,9 @@ func (r *Run) failure(s *slot, err error, phase exchange.Phase) Outcome {
 	s.entry.Failures.Inc()
 	if s.entry.Failed != nil {
 		s.entry.Failed(failure)
+	}
+	if s.live != nil {
+		s.live.Count(CanaryFailed)
 	}
 	if s.entry.OnError == config.Skip {
 		s.off = true
@@ -404,6 +421,9 @@ func (r *Run) Response() Outcome {
 	for i := r.reached - 1; i >= 0; i-- {
 		r.passTurns(i + 1)
 		s := r.slots[i]
+		if s.shadow != nil && !s.off && !s.failed {
+			s.shadow.respond(r.x)
+		}
 		if s.off || s.failed || s.callback&OnResponseHeaders == 0 {
 			continue
 		}
@@ -427,6 +447,9 @@ func (r *Run) Done() {
 		s := r.slots[i]
 		if s.stream != nil {
 			s.stream.Done()
+		}
+		if s.shadow != nil {
+			s.shadow.finish(s)
 		}
 		*s = slot{}
 	}

@@ -96,6 +96,7 @@ type Manager struct {
 	group    sync.WaitGroup
 
 	quarantines, rollbacks telemetry.Counters
+	canaries               telemetry.Counters
 	turning                sync.Mutex // held while a runtime that ran changes its state
 
 	mu   sync.Mutex
@@ -123,6 +124,7 @@ func New(o Options) *Manager {
 		failures:    o.Metrics.Counters("penstock_filter_failures_total", "Exchanges in which a filter failed, whatever onError then did.", "owner", "filter"),
 		quarantines: o.Metrics.Counters("penstock_filter_quarantines_total", "Times a filter was put into quarantine.", "owner", "filter"),
 		rollbacks:   o.Metrics.Counters("penstock_filter_rollbacks_total", "Times a filter went back to what ran before.", "owner", "filter"),
+		canaries:    o.Metrics.Counters("penstock_filter_canary_total", "Exchanges chosen for another version of a filter, by what became of them.", "owner", "filter", "result"),
 		byID:        map[string]*Runtime{},
 		pins:        map[string]*pin{},
 		compiles:    map[string][]time.Time{},
@@ -166,6 +168,9 @@ func (m *Manager) acquire(f, base *config.Filter) *Runtime {
 		r.latest.Store(f)
 		r.state.Store(&State{Phase: Pulling, Guard: f.Guard, Since: time.Now()})
 		r.entry = entryParts{failures: m.failures.With(f.Owner.String(), f.ID()), log: m.failureLog(f)}
+		if strings.HasSuffix(f.Name, config.CanarySuffix) {
+			r.canary = m.canary(f)
+		}
 		m.byID[f.Hash] = r
 		m.group.Add(1)
 		go func() {
@@ -186,7 +191,7 @@ func (m *Manager) acquire(f, base *config.Filter) *Runtime {
 func (m *Manager) release(r *Runtime) {
 	m.mu.Lock()
 	r.refs--
-	last := r.refs == 0
+	last := r.refs == 0 && m.byID[r.config.Hash] == r // else Close has ended it
 	if last {
 		delete(m.byID, r.config.Hash)
 		if r.base != nil && m.pins[r.base.Hash] != nil && m.pins[r.base.Hash].now.hash == r.config.Hash {

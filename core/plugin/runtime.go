@@ -50,6 +50,7 @@ type Runtime struct {
 	ready   atomic.Bool // it has been Ready once
 	health  health
 	entry   entryParts
+	canary  *canary // nil: it is none
 	cancel  func()
 	done    chan struct{} // closed when the loader has ended
 }
