@@ -250,3 +250,42 @@ func TestTooManyCopiesAreSkipped(t *testing.T) {
 		t.Errorf("got %v, %v", o.results, o.traces)
 	}
 }
+
+// TestAShadowBesideAFilterThatTakesBodies: whoever reads the body, the shadow
+// gets what the filter at its place got.
+func TestAShadowBesideAFilterThatTakesBodies(t *testing.T) {
+	for name, read := range map[string]int{"the filter reads it": 100, "the filter leaves it alone": 0, "the filter reads a part": 2} {
+		t.Run(name, func(t *testing.T) {
+			seen := ""
+			k := &taker{script: script{name: "k"}, read: read}
+			o := newOther(true, 100, k.entry(), &script{name: "c", onBody: func(_ *call, b *Buffer, end bool) (Verdict, error) {
+				seen += string(b.Data)
+				return Continue, nil
+			}})
+			k.trace = &o.trace
+			before := &script{name: "a", onBody: upper, trace: &o.trace}
+			entries := []Entry{{Filter: before, ID: "service/a", BodyBytes: 64 << 10, Failures: o.chain.entries[0].Failures}, o.chain.entries[0]}
+			entries[1].Filter = k
+			o.chain = New(entries)
+			sent, _, out := o.exchange(t, "ab,c", "z")
+			if want := map[int]string{100: "", 0: "ABC", 2: "C"}[read]; out != Passed || sent != want {
+				t.Errorf("got %q, %d; want %q", sent, out, want)
+			}
+			if seen != "ABC" || len(o.results) != 1 || o.results[0] != CanaryAgrees {
+				t.Errorf("it saw %q, %v; want ABC", seen, o.results)
+			}
+			// And a shadow that takes bodies itself.
+			taking := &taker{script: script{name: "c"}, read: 100}
+			o = newOther(true, 100, &script{name: "b"}, taking.entry())
+			taking.trace = &o.traces
+			o.canary.Entry.Filter = taking
+			o.chain = New(o.chain.entries)
+			if sent, _, _ := o.exchange(t, "ab,c", "z"); sent != "abc" {
+				t.Errorf("got %q", sent)
+			}
+			if len(o.traces) == 0 || o.traces[0] != "c took abc" || o.results[0] != CanaryAgrees {
+				t.Errorf("got %v, %v", o.traces, o.results)
+			}
+		})
+	}
+}
