@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -121,6 +122,7 @@ type record struct {
 	closed   bool
 	bodies   [2]recorded
 	response bool // the response came so far
+	held     held // what bodies are counted for
 }
 
 // recorded is the copy of a body.
@@ -161,6 +163,9 @@ func (r *record) open(x *exchange.Exchange, path []byte) {
 		}
 	}
 	r.x, r.path = c, a.Copy(path)
+	if r.held.namespace = r.canary.Entry.Tenant; r.held.namespace == "" {
+		r.held.namespace, _, _ = strings.Cut(x.Service, "/")
+	}
 	r.bodies[0] = recorded{there: q.Body != nil, wanted: q.Body != nil && r.looks(OnRequestBody|OnRequestTrailers)}
 }
 
@@ -203,6 +208,10 @@ func (r *record) part(request bool, part []byte, end bool, trailers *exchange.He
 	if int64(len(b.data)+len(part)) > r.canary.Entry.BodyBytes {
 		b.over, part = true, part[:max(r.canary.Entry.BodyBytes-int64(len(b.data)), 0)]
 	}
+	if !r.canary.Entry.Bodies.change(r.held.namespace, int64(len(part))) {
+		b.over, part = true, nil
+	}
+	r.held.bytes += int64(len(part))
 	b.data = append(b.data, part...)
 	if end && !b.over {
 		b.whole = true
@@ -225,10 +234,19 @@ func (r *record) finish(s *slot) {
 	r.seen = s.said
 	if r.x == nil || r.seen[0].kind == saidNothing {
 		r.canary.Count(CanarySkipped)
+		r.free()
 		r.canary.Replay(nil)
 		return
 	}
-	r.canary.Replay(func() { r.canary.Count(r.replay()) })
+	r.canary.Replay(func() {
+		defer r.free()
+		r.canary.Count(r.replay())
+	})
+}
+
+func (r *record) free() {
+	r.canary.Entry.Bodies.change(r.held.namespace, -r.held.bytes)
+	r.held.bytes = 0
 }
 
 // replay runs the shadow over the copy and compares what it decides.

@@ -16,6 +16,10 @@ type Entry struct {
 	OnError   config.OnError
 	BodyBytes int64          // what it may hold back of one body
 	Except    []config.Match // path and method; requests that skip it
+	// Tenant is the namespace that declares it; empty for a cluster-scoped object.
+	Tenant string
+	// Bodies is what all filters may hold back together; nil: no bound.
+	Bodies *Budget
 	// Skipped and Rejected count exchanges in which the filter failed.
 	Failures telemetry.Counter
 	// Failed is told each failure, for a log line with back-off; may be nil.

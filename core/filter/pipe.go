@@ -278,6 +278,7 @@ func (p *pipe) signals(why error) {
 			return
 		}
 		part, last := h.let(), p.whole && h.paused
+		_ = p.run.charge(s, &h.counted, 0) // giving back cannot fail
 		h.headers, h.paused = false, false
 		if len(part) > 0 || last {
 			p.rest(k, part, last)
@@ -396,12 +397,16 @@ func (p *pipe) one(k int, s *slot, part []byte, eof bool) (through []byte, more 
 				return nil, false
 			}
 			p.through(h, k)
+			if err := p.run.charge(s, &h.counted, len(h.held.Data)); err != nil {
+				p.concluded(s, Continue, err)
+			}
 			return nil, false
 		}
 		h.headers = false
 		if p.concluded(s, v, err) {
 			return nil, false
 		}
+		_ = p.run.charge(s, &h.counted, 0)
 		if part = h.let(); h.held.Ended {
 			p.end()
 			h.held.Ended = false

@@ -61,6 +61,7 @@ type slot struct {
 	request  half
 	response half
 
+	own    held    // what the stream itself holds back
 	said   [2]said // in each direction
 	live   *Canary // entry is this one's; nil: none
 	shadow *record // for the shadow that is shown a copy; nil: none
@@ -71,6 +72,7 @@ type half struct {
 	held    Buffer // what it holds back of the body
 	headers bool   // it holds the headers back while parts come
 	paused  bool   // it holds the body back
+	counted held   // what of held is counted
 }
 
 func (s *slot) unpark(request bool) {
@@ -197,7 +199,7 @@ func (r *Run) begin(s *slot) error {
 	if s.stream != nil {
 		return nil
 	}
-	s.waker = &Waker{bell: &r.bell}
+	s.waker = &Waker{bell: &r.bell, run: r, slot: s}
 	if s.live != nil {
 		s.live.Count(CanaryRan)
 	}
@@ -324,6 +326,9 @@ func (r *Run) failure(s *slot, err error, phase exchange.Phase) Outcome {
 		}
 		r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: status, Reason: "body-limit", Err: err}
 		return Failed
+	case errors.Is(err, ErrBodyBudget):
+		r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: 503, Reason: "body-budget", Err: err}
+		return Failed
 	}
 	var failure *Error
 	if !errors.As(err, &failure) {
@@ -401,6 +406,7 @@ func (r *Run) Replace(l *exchange.Local) {
 	p.Trailer.Reset()
 	r.sides[1].used, r.sides[1].next = 0, 0
 	for _, s := range r.slots {
+		s.entry.Bodies.change(s.response.counted.namespace, -s.response.counted.bytes)
 		s.response = half{}
 	}
 	for _, f := range l.Header.Fields() {
@@ -451,6 +457,7 @@ func (r *Run) Done() {
 		if s.shadow != nil {
 			s.shadow.finish(s)
 		}
+		s.free()
 		*s = slot{}
 	}
 	r.spare = append(r.spare, r.slots...)

@@ -61,6 +61,8 @@ func (b *bell) ring() {
 type Waker struct {
 	pending atomic.Uint32
 	bell    *bell // shared by the exchange's filters
+	run     *Run
+	slot    *slot
 }
 
 // Post leaves a signal and wakes the exchange if it waits. It never blocks and is not to be

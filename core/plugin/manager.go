@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,6 +80,8 @@ type Options struct {
 	ABIs    []ABI
 	Log     *zap.Logger
 	Metrics *telemetry.Metrics
+	// Bodies is what filters may hold back of bodies; nil: no bound.
+	Bodies *filter.Budget
 	// TagInterval is how often registries are asked where tags point; 0: never.
 	TagInterval time.Duration
 }

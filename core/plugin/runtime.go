@@ -75,6 +75,8 @@ func (r *Runtime) Entry(f *config.Filter) filter.Entry {
 		ID:        f.ID(),
 		OnError:   f.OnError,
 		BodyBytes: f.Limits.BodyBytes,
+		Tenant:    f.Tenant(),
+		Bodies:    r.manager.o.Bodies,
 		Failures:  r.entry.failures,
 		Failed:    r.failed,
 	}

@@ -130,9 +130,9 @@ func (f *Filter) Callbacks() filter.Callbacks {
 }
 
 // Begin implements filter.Filter. The instance is taken at the first callback.
-func (f *Filter) Begin(x *exchange.Exchange, _ *filter.Waker) (filter.Stream, error) {
+func (f *Filter) Begin(x *exchange.Exchange, w *filter.Waker) (filter.Stream, error) {
 	s := f.streams.Get().(*stream)
-	s.x, s.left = x, sandbox.Steps(f.config.Limits.CPUTimeExchange)
+	s.x, s.w, s.left = x, w, sandbox.Steps(f.config.Limits.CPUTimeExchange)
 	s.budget = sandbox.Budget{Call: sandbox.Steps(f.config.Limits.CPUTime), Exchange: &s.left, Usage: f.pool.Usage()}
 	return s, nil
 }
