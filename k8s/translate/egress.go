@@ -12,8 +12,12 @@ import (
 	"penstock.dev/penstock/k8s/api"
 )
 
-// capabilityHTTPCall is the capability to call out (annotations.md, section 3).
-const capabilityHTTPCall = "http-call"
+// The capabilities to call out, and to say who sends a request (annotations.md,
+// section 3).
+const (
+	capabilityHTTPCall = "http-call"
+	capabilityConsumer = "consumer"
+)
 
 // hostnameForm is a DNS name, or all names below one.
 var hostnameForm = regexp.MustCompile(`^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)

@@ -28,7 +28,7 @@ func (r *run) guards() map[string][]string {
 		}
 	}
 	for name, p := range r.plugins {
-		if !p.Spec.Guard && !slices.Contains(p.Spec.Capabilities, "consumer") {
+		if !p.Spec.Guard && !slices.Contains(p.Spec.Capabilities, capabilityConsumer) {
 			continue
 		}
 		r.known[name] = []string{}

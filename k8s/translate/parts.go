@@ -106,7 +106,8 @@ func (r *run) chainParts(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, rule 
 			defaults = r.defaults(service.Namespace)
 		}
 		parts = append(parts, defaults...)
-		parts = append(parts, r.required(service, own, slices.Concat(parts, after)))
+		first, last := r.overrides(nil, g.Namespace) // of the Gateway's part
+		parts = append(parts, r.required(service, own, slices.Concat(parts, after, first, last)))
 	}
 	return append(parts, after...)
 }

@@ -207,7 +207,7 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 		want := cmpOr(major, s.DefaultVersion)
 		i := slices.IndexFunc(s.Versions, func(v api.PluginVersion) bool { return v.Name == want || want == "" })
 		if i < 0 {
-			return nil, refuse("UnknownPlugin", "Plugin %s has no version %q", name, want)
+			return nil, refuse("UnknownPlugin", "Plugin %s has no version %q: it has %s", name, want, versionNames(s.Versions))
 		}
 		if f.Image = s.Versions[i].Image; !annotation.Image(f.Image) {
 			return nil, refuse("UnknownPlugin", "Plugin %s: spec.versions[%d].image: no image reference", name, i)
@@ -218,7 +218,13 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 		if f.Egress, err = egress(s.Egress); err != nil {
 			return nil, refuse("UnknownPlugin", "Plugin %s: spec.%v", name, err)
 		}
-		if slices.Contains(s.Capabilities, "consumer") {
+		if err := checkCapabilities(s.Capabilities); err != nil {
+			return nil, refuse("UnknownPlugin", "Plugin %s: spec.%v", name, err)
+		}
+		if s.OnError != "" && s.OnError != "reject" && s.OnError != "skip" {
+			return nil, refuse("UnknownPlugin", "Plugin %s: spec.onError: %.40q is neither reject nor skip", name, s.OnError)
+		}
+		if slices.Contains(s.Capabilities, capabilityConsumer) {
 			f.Guard = true
 		}
 		if f.Config == nil && s.Config != nil {
@@ -237,6 +243,17 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 		}
 	}
 	return nil, refuse("UnknownPlugin", "the catalogue has no %q: it has %s", use, strings.Join(r.catalogueNames(), ", "))
+}
+
+func versionNames(versions []api.PluginVersion) string {
+	var all []string
+	for _, v := range versions {
+		all = append(all, v.Name)
+	}
+	if len(all) == 0 {
+		return "none"
+	}
+	return strings.Join(all, ", ")
 }
 
 func (r *run) catalogueNames() []string {
