@@ -14,6 +14,7 @@ type PluginPolicy struct {
 type PluginPolicySpec struct {
 	NamespaceSelector metav1.LabelSelector `json:"namespaceSelector"`
 	Overrides         Overrides            `json:"overrides,omitempty"`
+	Defaults          PolicyDefaults       `json:"defaults,omitempty"`
 	// Require names guards without which a Service is refused.
 	Require []string `json:"require,omitempty"`
 	// Images that match a prefix must satisfy every rule that matches.
@@ -21,10 +22,12 @@ type PluginPolicySpec struct {
 	DeniedDigests []string    `json:"deniedDigests,omitempty"`
 	Capabilities  []string    `json:"capabilities,omitempty"`
 	// Egress is what image entries may call beside their namespace's Services.
-	Egress            []Egress       `json:"egress,omitempty"`
-	Limits            PolicyLimits   `json:"limits,omitempty"`
-	AllowExternalName bool           `json:"allowExternalName,omitempty"`
-	Defaults          PolicyDefaults `json:"defaults,omitempty"`
+	Egress []Egress     `json:"egress,omitempty"`
+	Limits PolicyLimits `json:"limits,omitempty"`
+	// AllowExternalName admits EndpointSlices that name what is no Pod of their
+	// namespace; every policy that selects it has to say so. A Service of type
+	// ExternalName is not supported yet. No matter for a folder of files.
+	AllowExternalName bool `json:"allowExternalName,omitempty"`
 }
 
 // PolicyDefaults is what objects get that say nothing themselves.

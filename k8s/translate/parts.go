@@ -125,19 +125,26 @@ func (r *run) overrides(done []*policy, namespaces ...string) (before, after []*
 	}
 	slices.SortFunc(policies, func(a, b *policy) int { return strings.Compare(a.Name, b.Name) })
 	for _, p := range policies {
-		o := config.Object{Kind: "PluginPolicy", Name: p.Name}
-		at := place{part: "policy", object: o, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
-		if p.fault != nil {
-			at.scope = config.ScopeBefore
-			before = append(before, r.part(&at, nil, p.fault))
-			continue
+		parts, done := r.policyParts[p]
+		if !done {
+			parts = r.overridesOf(p)
+			r.policyParts[p] = parts
 		}
-		at.scope = config.ScopeBefore
-		before = append(before, r.partOf(&at, p.before))
-		at.scope = "after"
-		after = append(after, r.partOf(&at, p.after))
+		before, after = append(before, parts[0]), append(after, parts[1])
 	}
 	return before, after
+}
+
+// overridesOf returns what a policy runs before all others, and after them.
+func (r *run) overridesOf(p *policy) [2]*config.Part {
+	o := config.Object{Kind: "PluginPolicy", Name: p.Name}
+	at := place{part: "policy", object: o, scope: config.ScopeBefore, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
+	if p.fault != nil {
+		return [2]*config.Part{r.part(&at, nil, p.fault)}
+	}
+	behind := at
+	behind.scope = "after"
+	return [2]*config.Part{r.partOf(&at, p.before), r.partOf(&behind, p.after)}
 }
 
 // defaults are what the policies of a namespace give its Services that have no

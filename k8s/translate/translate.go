@@ -67,6 +67,10 @@ type Options struct {
 	InstallNamespace string // where references of PluginPolicies and Plugins resolve
 	Bundled          []Bundled
 	Parameters       *config.ProxyParameters
+	// CheckEndpoints: an EndpointSlice may name only Pods of its namespace, unless
+	// policy says allowExternalName. Not for a folder of files, which the operator
+	// wrote (annotations.md, section 7.5).
+	CheckEndpoints bool
 	// Ran reports whether the part with this hash has been warm; nil: none has.
 	Ran func(hash string) bool
 	Now func() time.Time
@@ -154,12 +158,14 @@ type run struct {
 	chains     map[string]*api.PluginChain
 	plugins    map[string]*api.Plugin
 	namespaces map[string]*namespacePolicy
-	attached   map[*gatewayv1.HTTPRoute]bool
-	parts      map[string]bool // ids seen in this run
-	routes     map[string]*config.Route
-	known      map[string][]string // guards; nil: not gathered yet
-	callers    map[string]bool     // namespaces with plugins that may call out
-	called     map[string]bool     // namespace/name of other Services that they may call
+	// policyParts is what a policy's overrides are, before and after; nil: nothing.
+	policyParts map[*policy][2]*config.Part
+	attached    map[*gatewayv1.HTTPRoute]bool
+	parts       map[string]bool // ids seen in this run
+	routes      map[string]*config.Route
+	known       map[string][]string // guards; nil: not gathered yet
+	callers     map[string]bool     // namespaces with plugins that may call out
+	called      map[string]bool     // namespace/name of other Services that they may call
 }
 
 func newRun(t *Translator, o *Objects) *run {
@@ -173,12 +179,12 @@ func newRun(t *Translator, o *Objects) *run {
 		plugins:    map[string]*api.Plugin{},
 		slices:     map[string][]*discoveryv1.EndpointSlice{},
 		labels:     map[string]map[string]string{},
-		namespaces: map[string]*namespacePolicy{},
-		attached:   map[*gatewayv1.HTTPRoute]bool{},
-		parts:      map[string]bool{},
-		routes:     map[string]*config.Route{},
-		callers:    map[string]bool{},
-		called:     map[string]bool{},
+		namespaces: map[string]*namespacePolicy{}, policyParts: map[*policy][2]*config.Part{},
+		attached: map[*gatewayv1.HTTPRoute]bool{},
+		parts:    map[string]bool{},
+		routes:   map[string]*config.Route{},
+		callers:  map[string]bool{},
+		called:   map[string]bool{},
 	}
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName && r.parameters(c) {
