@@ -42,8 +42,8 @@ func (c *choice) equal(o *choice) bool {
 		(c.fault == o.fault || c.fault != nil && o.fault != nil && *c.fault == *o.fault)
 }
 
-func (c canary) equal(o canary) bool {
-	return c.config == o.config && c.runtime == o.runtime && c.runs == o.runs && c.unsafe == o.unsafe
+func (o canary) equal(p canary) bool {
+	return o.config == p.config && o.runtime == p.runtime && o.runs == p.runs && o.unsafe == p.unsafe
 }
 
 func (c *choice) release() {
