@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -88,7 +87,7 @@ type gate struct {
 	filter.Filter
 	health *health
 	tenant *sandbox.Tenant
-	ctx    context.Context // the runtime's
+	done   <-chan struct{} // closed when nobody uses the runtime any more
 }
 
 // Begin implements filter.Filter.
@@ -97,7 +96,7 @@ func (g *gate) Begin(x *exchange.Exchange, w *filter.Waker) (filter.Stream, erro
 	if until := g.health.restUntil.Load(); until != 0 && time.Now().UnixNano() < until {
 		return nil, &filter.Error{Cause: sandbox.CauseUnavailable, Err: errQuarantined}
 	}
-	if err := g.tenant.Pace(g.ctx, maxPace); err != nil {
+	if err := g.tenant.Pace(g.done, maxPace); err != nil {
 		return nil, &filter.Error{Cause: sandbox.CauseUnavailable, Err: err, Busy: true}
 	}
 	return g.Filter.Begin(x, w)

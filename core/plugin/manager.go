@@ -300,7 +300,7 @@ func (m *Manager) attempt(ctx context.Context, r *Runtime) error {
 		return err
 	}
 	r.running = running
-	r.gate = gate{running, &r.health, m.o.Engine.Tenant(f.Tenant()), ctx}
+	r.gate = gate{running, &r.health, m.o.Engine.Tenant(f.Tenant()), ctx.Done()}
 	r.ready.Store(true)
 	m.set(r, State{Phase: Ready, Digest: img.Digest, Guard: guard})
 	m.o.Log.Info("filter ready", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()), zap.String("digest", img.Digest))

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -153,8 +152,8 @@ func (t *Tenant) left(now time.Time) int64 {
 }
 
 // Pace waits until the tenant has steps to spend. The error wraps ErrTotal: it
-// would take longer than most, too many wait already, or ctx is done.
-func (t *Tenant) Pace(ctx context.Context, most time.Duration) error {
+// would take longer than most, too many wait already, or done is closed.
+func (t *Tenant) Pace(done <-chan struct{}, most time.Duration) error {
 	if t == nil || t.left(time.Now()) > 0 {
 		return nil
 	}
@@ -175,7 +174,7 @@ func (t *Tenant) Pace(ctx context.Context, most time.Duration) error {
 		}
 		select {
 		case <-time.After(wait):
-		case <-ctx.Done():
+		case <-done:
 			return t.paceError()
 		}
 	}

@@ -82,23 +82,23 @@ func TestCPUOfANamespaceIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	tenant := e.Tenant("ns")
-	if err := tenant.Pace(t.Context(), 0); err != nil {
+	if err := tenant.Pace(nil, 0); err != nil {
 		t.Fatalf("at the start: %v", err)
 	}
 	if err := call(t, p, Budget{Call: Steps(150 * time.Millisecond)}); err == nil {
 		t.Fatal("the loop ended")
 	}
-	err = tenant.Pace(t.Context(), time.Second)
+	err = tenant.Pace(nil, time.Second)
 	want := "the namespace has reached a total: cpuShare: the filters of namespace ns have spent their 1 % of a core by PluginPolicy small (spec.limits.totals.cpuShare): make them cheaper, or raise it"
 	if !errors.Is(err, ErrTotal) || err.Error() != want {
 		t.Errorf("got %v; want %s", err, want)
 	}
-	if err := e.Tenant("other").Pace(t.Context(), 0); err != nil {
+	if err := e.Tenant("other").Pace(nil, 0); err != nil {
 		t.Errorf("another namespace: %v", err)
 	}
 	// Raised, it waits for what is still owed and goes on.
 	tenants(e, func(c *config.Totals) { c.CPUPercent = 100 })
-	if err := tenant.Pace(t.Context(), 2*time.Second); err != nil {
+	if err := tenant.Pace(nil, 2*time.Second); err != nil {
 		t.Errorf("got %v; want it to wait for its share", err)
 	}
 	(&Instance{pool: p}).Pace(nil)
