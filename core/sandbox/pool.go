@@ -92,6 +92,9 @@ type Pool struct {
 // NewPool makes a pool with one instance, whose error is returned: the trial.
 // With Lazy it makes none.
 func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
+	if !m.memory { // nor is it known how large it is
+		return nil, errNoMemory
+	}
 	if least := m.least; least > uint64(max(o.MemoryBytes, 0)) {
 		return nil, fmt.Errorf("%w: it starts with %d KiB of memory, and its limit is %d KiB: raise limits.memory", meter.ErrModule, least>>10, o.MemoryBytes>>10)
 	}
@@ -134,11 +137,12 @@ func (p *Pool) Usage() *Usage { return p.usage }
 // make adds an instance; create is held.
 func (p *Pool) make() (*Instance, error) {
 	i := &Instance{pool: p, funcs: map[string]*Func{}}
-	reserved, starved := p.module.least, new(atomic.Bool)
-	if !p.tenant.take(int64(reserved)) {
-		return nil, p.tenant.memoryError(reserved)
+	a, err := p.allocate(p.module.least)
+	if err != nil {
+		return nil, err
 	}
-	i.Context = experimental.WithMemoryAllocator(context.Background(), allocator{limit: uint64(p.o.MemoryBytes) &^ 0xffff, used: &p.memory, tenant: p.tenant, reserved: &reserved, starved: starved})
+	memory := a.m
+	i.Context = experimental.WithMemoryAllocator(context.Background(), a)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	begun := time.Now()
@@ -147,22 +151,18 @@ func (p *Pool) make() (*Instance, error) {
 	i.left = p.o.StartSteps // a start function asks for its first steps
 	module, err := p.module.runtime.InstantiateModule(i, p.module.code.CompiledModule, i.moduleConfig())
 	p.tenant.spend(i.end())
-	p.tenant.give(int64(reserved)) // no memory was made
+	a.release()
 	if err != nil {
 		i.dead.Store(true)
 		if i.failure != nil {
 			err = i.failure
 		}
-		return nil, p.starved(starved, fmt.Errorf("instantiate: %w", err))
+		return nil, p.starved(memory, fmt.Errorf("instantiate: %w", err))
 	}
 	i.module, i.memory = module, module.Memory()
 	i.steps = module.ExportedGlobal(meter.GlobalSteps).(api.MutableGlobal)
 	i.Context = context.Background() // the allocator is needed only above
 	i.used.Store(time.Now().Unix())
-	if !p.module.memory { // then Memory is no nil either
-		p.bury(i, &Failure{CauseABI, errNoMemory})
-		return nil, errNoMemory
-	}
 	if p.o.Init != nil {
 		if err := p.o.Init(i); err != nil {
 			if !i.dead.Load() {
@@ -170,7 +170,7 @@ func (p *Pool) make() (*Instance, error) {
 				i.dead.Store(true)
 				p.closeModule(i)
 			}
-			return nil, p.starved(starved, err)
+			return nil, p.starved(memory, err)
 		}
 	}
 	p.mu.Lock()
@@ -187,8 +187,8 @@ func (p *Pool) make() (*Instance, error) {
 }
 
 // starved says of a failed start that the tenant's memory ran out, if it did.
-func (p *Pool) starved(yes *atomic.Bool, err error) error {
-	if !yes.Load() {
+func (p *Pool) starved(m *memory, err error) error {
+	if !m.starved.Load() {
 		return err
 	}
 	return fmt.Errorf("%w: %w", p.tenant.memoryError(p.module.least), err)

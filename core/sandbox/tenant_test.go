@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -102,4 +103,24 @@ func TestCPUOfANamespaceIsBounded(t *testing.T) {
 		t.Errorf("got %v; want it to wait for its share", err)
 	}
 	(&Instance{pool: p}).Pace(nil)
+}
+
+// TestAMemoryThatCannotBeHad: it is an error, and no end of the process.
+func TestAMemoryThatCannotBeHad(t *testing.T) {
+	hidden := bytes.Replace(idle, section(5, 1, 0, 1), section(5, append([]byte{1, 0}, u(60000)...)...), 1)
+	exports := append(append([]byte{2}, name("f")...), 0, 2)
+	exports = append(append(exports, name("memory")...), 2, 0)
+	hidden = bytes.Replace(hidden, section(7, exports...), section(7, append(append([]byte{1}, name("f")...), 0, 2)...), 1)
+	e := engine(t, nil)
+	if _, err := pool(t, e, hidden, inTenant("ns")); !errors.Is(err, errNoMemory) {
+		t.Errorf("a memory that is not exported: got %v", err)
+	}
+	// The machine has no room: so much cannot be mapped.
+	_, err := pool(t, e, idle, func(o *PoolOptions) { o.Tenant, o.MemoryBytes = "ns", 1<<60 })
+	if !errors.Is(err, ErrMapping) {
+		t.Errorf("got %v; want ErrMapping", err)
+	}
+	if n := e.Tenant("ns").memory.Load(); n != 0 {
+		t.Errorf("%d bytes are still taken", n)
+	}
 }
