@@ -156,7 +156,7 @@ func TestAStreamSaysWhatItHolds(t *testing.T) {
 
 // TestCopiesForShadowsAreCounted: without room a copy is cut, the exchange goes on.
 func TestCopiesForShadowsAreCounted(t *testing.T) {
-	for room, want := range map[int64]CanaryResult{100: CanaryAgrees, 8: CanarySkipped} {
+	for room, want := range map[int64]CanaryResult{100: CanaryAgrees, 20: CanarySkipped, 8: CanarySkipped} {
 		budget := NewBudget(room, telemetry.New())
 		o := newOther(true, 100, &script{name: "b"}, &script{name: "c", onBody: func(*call, *Buffer, bool) (Verdict, error) { return Continue, nil }})
 		o.canary.Entry.Bodies, o.canary.Entry.Tenant = budget, "ns"

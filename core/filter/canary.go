@@ -145,6 +145,17 @@ var _ exchange.Client = nobody{}
 
 // open copies the request's head as the filter is about to see it.
 func (r *record) open(x *exchange.Exchange, path []byte) {
+	if r.held.namespace = r.canary.Entry.Tenant; r.held.namespace == "" {
+		r.held.namespace, _, _ = strings.Cut(x.Service, "/")
+	}
+	size := int64(len(x.Request.Path))
+	for _, f := range x.Request.Header.Fields() {
+		size += int64(len(f.Name) + len(f.Value))
+	}
+	if !r.canary.Entry.Bodies.change(r.held.namespace, size) {
+		return
+	}
+	r.held.bytes = size
 	c := &exchange.Exchange{
 		Conn: x.Conn, Client: nobody{}, Phase: x.Phase, Start: x.Start,
 		Consumer: exchange.Consumer{Name: x.Consumer.Name, Groups: slices.Clone(x.Consumer.Groups)},
@@ -163,9 +174,6 @@ func (r *record) open(x *exchange.Exchange, path []byte) {
 		}
 	}
 	r.x, r.path = c, a.Copy(path)
-	if r.held.namespace = r.canary.Entry.Tenant; r.held.namespace == "" {
-		r.held.namespace, _, _ = strings.Cut(x.Service, "/")
-	}
 	r.bodies[0] = recorded{there: q.Body != nil, wanted: q.Body != nil && r.looks(OnRequestBody|OnRequestTrailers)}
 }
 

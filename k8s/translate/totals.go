@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"penstock.dev/penstock/core/config"
@@ -105,21 +106,22 @@ func (r *run) total(namespace string) *config.Totals {
 	return config.DefaultTotals()
 }
 
-// share is a namespace's filters: of the parts that were admitted last time, and
-// of those that this translation has come to.
+// share is a namespace's filters by object and kind of part: how many were
+// admitted last time, and which ones this translation has admitted.
 type share struct {
-	last, now map[string]int           // number of filters by part
-	used      int                      // sum of now
-	owed      int                      // of last that are not in now
-	refused   map[string]*config.Fault // parts that this translation refused
+	last    map[string]int
+	now     map[string]map[string]bool // by filter hash: ports and rules share filters
+	used    int                        // sum of now
+	owed    int                        // of last that are not in now
+	refused map[string]*config.Fault   // parts that this translation refused
 }
 
 func newShare(last map[string]int, owed int) *share {
-	return &share{last: last, now: map[string]int{}, owed: owed, refused: map[string]*config.Fault{}}
+	return &share{last: last, now: map[string]map[string]bool{}, owed: owed, refused: map[string]*config.Fault{}}
 }
 
-// crowded refuses a part whose filters are too many for its namespace. Parts
-// that were admitted before keep their place: a new one has what they leave.
+// crowded refuses a part whose filters are too many for its namespace. What was
+// admitted before keeps its place: what is new has what that leaves.
 func (r *run) crowded(at *place, filters []*config.Filter) *config.Fault {
 	if at.object.Namespace == "" || len(filters) == 0 {
 		return nil
@@ -129,41 +131,47 @@ func (r *run) crowded(at *place, filters []*config.Filter) *config.Fault {
 		s = newShare(nil, 0)
 		r.t.shares[at.object.Namespace] = s
 	}
-	id, n, t := at.id(), countFilters(filters), r.total(at.object.Namespace)
-	if s.now[id] == n || s.refused[id] != nil { // another route leads to it
-		return s.refused[id]
+	if fault := s.refused[at.id()]; fault != nil {
+		return fault // another route leads to it
 	}
-	others := s.used - s.now[id]
-	need := others + n
-	if n > s.last[id] { // what is new waits behind what is not
+	key := at.part + " " + at.object.String()
+	before, seen := s.now[key]
+	all := hashes(before, filters)
+	n, t := len(all), r.total(at.object.Namespace)
+	need := s.used - len(before) + n
+	if n > s.last[key] {
 		need += s.owed
-		if _, seen := s.now[id]; !seen {
-			need -= s.last[id]
+		if !seen {
+			need -= s.last[key]
 		}
 	}
-	if need > t.Filters {
-		s.refused[id] = &config.Fault{Reason: "RefusedByPolicy", Message: fmt.Sprintf(
+	if need > t.Filters && n > len(before) {
+		s.refused[at.id()] = &config.Fault{Reason: "RefusedByPolicy", Message: fmt.Sprintf(
 			"%s: it has %d filters, and namespace %s may have %d in all by %s: the others have %d; remove filters, or raise it",
 			at.object, n, at.object.Namespace, t.Filters, t.Source("filters"), need-n)}
-		return s.refused[id]
+		return s.refused[at.id()]
 	}
-	if _, seen := s.now[id]; !seen {
-		s.owed -= s.last[id]
+	if !seen {
+		s.owed -= s.last[key]
 	}
-	s.used += n - s.now[id]
-	s.now[id] = n
+	s.used += n - len(before)
+	s.now[key] = all
 	return nil
 }
 
-// countFilters counts canaries too.
-func countFilters(filters []*config.Filter) int {
-	n := len(filters)
+// hashes returns the filters of a set, these, and their canaries.
+func hashes(set map[string]bool, filters []*config.Filter) map[string]bool {
+	all := maps.Clone(set)
+	if all == nil {
+		all = map[string]bool{}
+	}
 	for _, f := range filters {
+		all[f.Hash] = true
 		if f.Canary != nil && f.Canary.Filter != nil {
-			n++
+			all[f.Canary.Filter.Hash] = true
 		}
 	}
-	return n
+	return all
 }
 
 // turnShares makes this translation the last one. again is true if a part was
@@ -176,7 +184,11 @@ func (t *Translator) turnShares() (again bool) {
 			delete(t.shares, name)
 			continue
 		}
-		t.shares[name] = newShare(s.now, s.used)
+		last := map[string]int{}
+		for key, set := range s.now {
+			last[key] = len(set)
+		}
+		t.shares[name] = newShare(last, s.used)
 	}
 	return again
 }

@@ -72,6 +72,23 @@ func TestFiltersOfANamespaceAreCounted(t *testing.T) {
 	}
 }
 
+// TestWhatCountsAsAFilter: a Service's filters count once, for however many
+// ports and routes; a canary is one more; a policy's own do not count.
+func TestWhatCountsAsAFilter(t *testing.T) {
+	f := newFolder(t)
+	f.write("policy.yaml", strings.Replace(totalsPolicy, "filters: 3", "filters: 2", 1))
+	two := strings.Replace(service("s", "[transform, {use: transform, name: b}]", ""), "ports: [{name: http, port: 80}]", "ports: [{name: http, port: 80}, {name: other, port: 81}]", 1)
+	two = strings.Replace(two, "rules: [", "rules: [{matches: [{path: {value: /other}}], backendRefs: [{name: s, port: 81}]}, ", 1)
+	f.write("s.yaml", two)
+	if got := faults(f.load()); len(got) != 1 || got["s"] != "" {
+		t.Errorf("two ports: got %v", got)
+	}
+	f.write("s.yaml", service("s", "[transform, {use: transform, name: b, canary: {use: transform, weight: 1, mode: shadow}}]", ""))
+	if got := faults(f.load()); !strings.Contains(got["s"], "it has 3 filters") {
+		t.Errorf("a canary: got %v", got)
+	}
+}
+
 func TestTotalsAreTheSmallestOfAllPolicies(t *testing.T) {
 	f := newFolder(t)
 	f.write("s.yaml", service("s", "[transform]", ""))
