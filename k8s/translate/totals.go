@@ -114,14 +114,38 @@ type share struct {
 	used    int                        // sum of now
 	owed    int                        // of last that are not in now
 	refused map[string]*config.Fault   // parts that this translation refused
+	bare    map[string]bool            // parts whose canaries it refused
 }
 
 func newShare(last map[string]int, owed int) *share {
-	return &share{last: last, now: map[string]map[string]bool{}, owed: owed, refused: map[string]*config.Fault{}}
+	return &share{last: last, now: map[string]map[string]bool{}, owed: owed, refused: map[string]*config.Fault{}, bare: map[string]bool{}}
 }
 
-// crowded refuses a part whose filters are too many for its namespace. What was
+// need returns how many filters the namespace has if a part has these. What was
 // admitted before keeps its place: what is new has what that leaves.
+func (s *share) need(key string, set map[string]bool) int {
+	before, seen := s.now[key]
+	n := s.used - len(before) + len(set)
+	if len(set) > s.last[key] {
+		n += s.owed
+		if !seen {
+			n -= s.last[key]
+		}
+	}
+	return n
+}
+
+func (s *share) take(key string, set map[string]bool) {
+	before, seen := s.now[key]
+	if !seen {
+		s.owed -= s.last[key]
+	}
+	s.used += len(set) - len(before)
+	s.now[key] = set
+}
+
+// crowded refuses a part whose filters are too many for its namespace. A canary
+// that is one too many is left out.
 func (r *run) crowded(at *place, filters []*config.Filter) *config.Fault {
 	if at.object.Namespace == "" || len(filters) == 0 {
 		return nil
@@ -131,43 +155,44 @@ func (r *run) crowded(at *place, filters []*config.Filter) *config.Fault {
 		s = newShare(nil, 0)
 		r.t.shares[at.object.Namespace] = s
 	}
-	if fault := s.refused[at.id()]; fault != nil {
+	id, key, t := at.id(), at.part+" "+at.object.String(), r.total(at.object.Namespace)
+	if fault := s.refused[id]; fault != nil {
 		return fault // another route leads to it
 	}
-	key := at.part + " " + at.object.String()
-	before, seen := s.now[key]
-	all := hashes(before, filters)
-	n, t := len(all), r.total(at.object.Namespace)
-	need := s.used - len(before) + n
-	if n > s.last[key] {
-		need += s.owed
-		if !seen {
-			need -= s.last[key]
+	before := s.now[key]
+	if all := hashes(before, filters, true); !s.bare[id] && (s.need(key, all) <= t.Filters || len(all) == len(before)) {
+		s.take(key, all)
+		return nil
+	}
+	set := hashes(before, filters, false)
+	need := s.need(key, set)
+	if need > t.Filters && len(set) > len(before) {
+		s.refused[id] = &config.Fault{Reason: "RefusedByPolicy", Message: fmt.Sprintf(
+			"%s: it has %d filters, and namespace %s may have %d in all by %s: the others have %d; remove filters, or raise it",
+			at.object, len(set), at.object.Namespace, t.Filters, t.Source("filters"), need-len(set))}
+		return s.refused[id]
+	}
+	s.bare[id] = true
+	for _, f := range filters {
+		if c := f.Canary; c != nil && c.Filter != nil {
+			f.Canary = &config.Canary{WeightPercent: c.WeightPercent, Shadow: c.Shadow, Fault: &config.Fault{Reason: "RefusedByPolicy", Message: fmt.Sprintf(
+				"(%s): canary: it is one filter more, and namespace %s may have %d in all by %s; the filter itself runs for all exchanges",
+				f.Name, at.object.Namespace, t.Filters, t.Source("filters"))}}
 		}
 	}
-	if need > t.Filters && n > len(before) {
-		s.refused[at.id()] = &config.Fault{Reason: "RefusedByPolicy", Message: fmt.Sprintf(
-			"%s: it has %d filters, and namespace %s may have %d in all by %s: the others have %d; remove filters, or raise it",
-			at.object, n, at.object.Namespace, t.Filters, t.Source("filters"), need-n)}
-		return s.refused[at.id()]
-	}
-	if !seen {
-		s.owed -= s.last[key]
-	}
-	s.used += n - len(before)
-	s.now[key] = all
+	s.take(key, set)
 	return nil
 }
 
-// hashes returns the filters of a set, these, and their canaries.
-func hashes(set map[string]bool, filters []*config.Filter) map[string]bool {
+// hashes returns the filters of a set and these, with their canaries or without.
+func hashes(set map[string]bool, filters []*config.Filter, canaries bool) map[string]bool {
 	all := maps.Clone(set)
 	if all == nil {
 		all = map[string]bool{}
 	}
 	for _, f := range filters {
 		all[f.Hash] = true
-		if f.Canary != nil && f.Canary.Filter != nil {
+		if canaries && f.Canary != nil && f.Canary.Filter != nil {
 			all[f.Canary.Filter.Hash] = true
 		}
 	}
@@ -179,7 +204,7 @@ func hashes(set map[string]bool, filters []*config.Filter) map[string]bool {
 // finds the room.
 func (t *Translator) turnShares() (again bool) {
 	for name, s := range t.shares {
-		again = again || len(s.refused) > 0 && s.owed > 0
+		again = again || len(s.refused)+len(s.bare) > 0 && s.owed > 0
 		if len(s.now) == 0 {
 			delete(t.shares, name)
 			continue

@@ -73,7 +73,7 @@ func TestFiltersOfANamespaceAreCounted(t *testing.T) {
 }
 
 // TestWhatCountsAsAFilter: a Service's filters count once, for however many
-// ports and routes; a canary is one more; a policy's own do not count.
+// ports and routes; a canary is one more, and gives way; a policy's own do not count.
 func TestWhatCountsAsAFilter(t *testing.T) {
 	f := newFolder(t)
 	f.write("policy.yaml", strings.Replace(totalsPolicy, "filters: 3", "filters: 2", 1))
@@ -84,8 +84,14 @@ func TestWhatCountsAsAFilter(t *testing.T) {
 		t.Errorf("two ports: got %v", got)
 	}
 	f.write("s.yaml", service("s", "[transform, {use: transform, name: b, canary: {use: transform, weight: 1, mode: shadow}}]", ""))
-	if got := faults(f.load()); !strings.Contains(got["s"], "it has 3 filters") {
-		t.Errorf("a canary: got %v", got)
+	p := part(t, f.load())
+	want := "(b): canary: it is one filter more, and namespace default may have 2 in all by PluginPolicy small (spec.limits.totals.filters); the filter itself runs for all exchanges"
+	if p.Fault != nil || len(p.Filters) != 2 || p.Filters[1].Canary.Filter != nil || p.Filters[1].Canary.Fault.Message != want {
+		t.Errorf("a canary: got %+v, %+v; want %s", p.Fault, p.Filters, want)
+	}
+	f.write("policy.yaml", totalsPolicy)
+	if p := part(t, f.load()); p.Fault != nil || p.Filters[1].Canary.Filter == nil {
+		t.Errorf("with room for it: got %+v, %+v", p.Fault, p.Filters[1].Canary)
 	}
 }
 
