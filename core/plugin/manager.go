@@ -380,7 +380,11 @@ func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (
 	}
 	for _, abi := range m.o.ABIs {
 		if (img.Manifest.ABI == "" || img.Manifest.ABI == abi.Name()) && abi.Detect(module) {
-			return abi.Start(ctx, module, f, config.Loaded{Digest: img.Digest, Grant: grant(f, img), MultiConfig: img.Manifest.MultiConfig})
+			return abi.Start(ctx, module, f, config.Loaded{
+				Digest: img.Digest, Grant: grant(f, img),
+				// A canary's trap must not reach those who do not try it.
+				MultiConfig: img.Manifest.MultiConfig && !strings.HasSuffix(f.Name, config.CanarySuffix),
+			})
 		}
 	}
 	module.Close()

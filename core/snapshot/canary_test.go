@@ -43,7 +43,7 @@ func (*answers) Recheck(context.Context, oci.Request, string) error       { retu
 func (*answers) Resolve(_ context.Context, q oci.Request) (string, error) { return "", nil }
 func (*answers) Name() string                                             { return "proxy-wasm" }
 func (*answers) Detect(*sandbox.Module) bool                              { return true }
-func (a *answers) Start(_ context.Context, m *sandbox.Module, f *config.Filter, _ []string) (plugin.Running, error) {
+func (a *answers) Start(_ context.Context, m *sandbox.Module, f *config.Filter, _ config.Loaded) (plugin.Running, error) {
 	m.Close()
 	return &answering{a: a, image: f.Image}, nil
 }
