@@ -23,6 +23,7 @@ func bundled() []translate.Bundled {
 	return []translate.Bundled{
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
 		{Name: "transform", Major: "1", Image: "penstock.dev/plugins/transform:1"},
+		{Name: "waf", Major: "1", Image: "penstock.dev/plugins/waf:1", Guard: true},
 	}
 }
 
