@@ -11,12 +11,14 @@ import (
 
 	"github.com/corazawaf/coraza-coreruleset/v4"
 	"github.com/corazawaf/coraza/v3"
+	"github.com/corazawaf/coraza/v3/experimental/plugins"
 	"github.com/corazawaf/coraza/v3/types"
 )
 
 // newWAF compiles the rules. report gets a line for each rule that matches and
 // that is to be logged; it holds no part of the request.
 func newWAF(c *config, report func(line string)) (coraza.WAF, error) {
+	plugins.RegisterOperator("rx", rxFactory()) // before the rules are read; each WAF has automata of its own
 	waf, err := coraza.NewWAF(coraza.NewWAFConfig().
 		WithRootFS(coreruleset.FS).
 		WithDirectives(c.directives()).
