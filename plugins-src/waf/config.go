@@ -27,8 +27,8 @@ type config struct {
 	RulesAfter string `json:"rulesAfter"`
 	// InspectResponse is false by default.
 	InspectResponse bool `json:"inspectResponse"`
-	// BodyLimit is how many bytes of a body are inspected, 1 KiB to 8 MiB;
-	// default 128 KiB.
+	// BodyLimit is how many bytes of a body are inspected, 1 KiB to 128 KiB;
+	// default 64 KiB.
 	BodyLimit int `json:"bodyLimit"`
 	// OverLimit says what a longer request body gets: "reject" (default), or
 	// "partial": what is over the limit passes unseen.
@@ -37,8 +37,11 @@ type config struct {
 
 const (
 	minBodyLimit = 1 << 10
-	maxBodyLimit = 8 << 20
+	maxBodyLimit = 128 << 10 // what the transformations of one long value leave of a call
 	maxThreshold = 10_000
+	// argumentsLimit is Coraza's bound for each of query and body. Every rule
+	// looks at every value; more would not fit into a call.
+	argumentsLimit = 300
 )
 
 // parse reads the configuration strictly; none at all is the defaults.
@@ -46,7 +49,7 @@ func parse(text []byte) (*config, error) {
 	c := &config{
 		Mode: "block", ParanoiaLevel: 1, InboundThreshold: 5, OutboundThreshold: 4,
 		AllowedMethods: []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"},
-		BodyLimit:      128 << 10, OverLimit: "reject",
+		BodyLimit:      64 << 10, OverLimit: "reject",
 	}
 	if len(bytes.TrimSpace(text)) > 0 {
 		d := json.NewDecoder(bytes.NewReader(text))
@@ -97,11 +100,17 @@ func (c *config) directives() string {
 	line("SecAuditEngine Off")
 	line("SecRequestBodyAccess On")
 	// main counts the bytes itself: Coraza refuses at the limit, not over it.
-	line("SecRequestBodyLimit %d", c.BodyLimit+1)
-	line("SecRequestBodyInMemoryLimit %d", c.BodyLimit+1)
+	line("SecRequestBodyLimit %d", 2*c.BodyLimit)
+	line("SecRequestBodyInMemoryLimit %d", 2*c.BodyLimit)
 	line("SecResponseBodyAccess %s", onOff(c.InspectResponse))
 	line("SecResponseBodyMimeType text/plain text/html text/xml application/json application/xml")
-	line("SecResponseBodyLimit %d", c.BodyLimit+1)
+	line("SecResponseBodyLimit %d", 2*c.BodyLimit)
+	line("SecArgumentsLimit %d", argumentsLimit)
+	// The Core Rule Set's package has an older form of Coraza's own rules,
+	// without these: values over the limit would pass unseen.
+	line(`SecRule ARGUMENTS_LIMIT_REACHED "@eq 1" "id:2,phase:1,t:none,log,deny,status:413,msg:'Too many values'"`)
+	line(`SecRule ARGUMENTS_LIMIT_REACHED "@eq 1" "id:3,phase:2,t:none,log,deny,status:413,msg:'Too many values'"`)
+	line(`SecRule URI_PARSE_ERROR "@eq 1" "id:4,phase:1,t:none,log,deny,status:400,msg:'The URI cannot be parsed'"`)
 	line(`SecAction "id:1,phase:1,pass,nolog,t:none,`+
 		`setvar:tx.blocking_paranoia_level=%d,setvar:tx.inbound_anomaly_score_threshold=%d,setvar:tx.outbound_anomaly_score_threshold=%d,`+
 		`setvar:tx.early_blocking=1,setvar:'tx.allowed_methods=%s'"`,

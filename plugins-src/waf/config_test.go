@@ -1,11 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
-
-	"encoding/json"
 )
 
 func TestParse(t *testing.T) {
@@ -19,7 +18,7 @@ func TestParse(t *testing.T) {
 		"a threshold of 0":           {`{"inboundThreshold":0}`, "config.inboundThreshold"},
 		"an outbound threshold of 0": {`{"outboundThreshold":0}`, "config.outboundThreshold"},
 		"a tiny body limit":          {`{"bodyLimit":1}`, "config.bodyLimit"},
-		"a huge body limit":          {`{"bodyLimit":8388609}`, "config.bodyLimit"},
+		"a huge body limit":          {`{"bodyLimit":131073}`, "config.bodyLimit"},
 		"an unknown way":             {`{"overLimit":"pass"}`, "config.overLimit"},
 		"a method that is text":      {`{"allowedMethods":["GET'\""]}`, "config.allowedMethods[0]"},
 		"no method":                  {`{"allowedMethods":[]}`, "config.allowedMethods"},

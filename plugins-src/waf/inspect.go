@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/corazawaf/coraza-coreruleset/v4"
@@ -15,10 +16,19 @@ import (
 	"github.com/corazawaf/coraza/v3/types"
 )
 
-// newWAF compiles the rules. report gets a line for each rule that matches and
-// that is to be logged; it holds no part of the request.
-func newWAF(c *config, report func(line string)) (coraza.WAF, error) {
-	plugins.RegisterOperator("rx", rxFactory()) // before the rules are read; each WAF has automata of its own
+// firewall is a configuration with its compiled rules. It is for one goroutine.
+type firewall struct {
+	config *config
+	waf    coraza.WAF
+	effort *effort
+	report func(line string)
+}
+
+// newFirewall compiles the rules. report gets a line for each rule that matches
+// and that is to be logged; it holds no part of the request.
+func newFirewall(c *config, report func(line string)) (*firewall, error) {
+	f := &firewall{config: c, effort: &effort{}, report: report}
+	plugins.RegisterOperator("rx", rxFactory(f.effort)) // before the rules are read
 	waf, err := coraza.NewWAF(coraza.NewWAFConfig().
 		WithRootFS(coreruleset.FS).
 		WithDirectives(c.directives()).
@@ -30,15 +40,17 @@ func newWAF(c *config, report func(line string)) (coraza.WAF, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	return waf, nil
+	f.waf = waf
+	return f, nil
 }
 
 // inspection is the WAF's view of one exchange.
 type inspection struct {
-	config *config
-	tx     types.Transaction
-	media  string // of the request, lower case, without parameters
-	held   int    // bytes of the current body
+	*firewall
+	tx types.Transaction
+	// media is the type of the request, lower case; boundary is multipart's.
+	media, boundary string
+	held            int // bytes of the current body
 	// request and response are true once their last phase has run.
 	request, response bool
 }
@@ -53,15 +65,25 @@ const (
 	failed  verdict = 500
 )
 
-func newInspection(waf coraza.WAF, c *config) *inspection {
-	return &inspection{config: c, tx: waf.NewTransaction()}
+func (f *firewall) newInspection() *inspection {
+	return &inspection{firewall: f, tx: f.waf.NewTransaction()}
 }
 
 // blocks reports whether anything is refused.
 func (i *inspection) blocks() bool { return i.config.Mode == "block" }
 
+// begin is called before rules are run.
+func (i *inspection) begin() { i.effort.steps = effortSteps }
+
 // of makes a verdict of Coraza's interruption.
 func (i *inspection) of(it *types.Interruption) verdict {
+	if i.effort.steps <= 0 {
+		i.effort.steps = effortSteps
+		i.report("too many values, or too long ones, to inspect all")
+		if it == nil && i.blocks() {
+			return tooLong
+		}
+	}
 	switch {
 	case it == nil || !i.blocks() || it.Action == "allow":
 		return pass
@@ -95,12 +117,13 @@ func (i *inspection) requestHeaders(source, destination, protocol string, header
 		case ":scheme", ":protocol":
 		default:
 			if strings.EqualFold(h[0], "content-type") {
-				i.media = mediaType(h[1])
+				i.media, i.boundary = mediaType(h[1])
 			}
 			i.tx.AddRequestHeader(h[0], h[1])
 		}
 	}
 	i.tx.ProcessURI(path, method, protocol)
+	i.begin()
 	if v := i.of(i.tx.ProcessRequestHeaders()); v != pass || !end {
 		return v
 	}
@@ -157,12 +180,15 @@ func (i *inspection) write(body []byte) verdict {
 }
 
 // cut takes the beginning of a body that is over the limit. A cut form can be
-// parsed; of a cut JSON body the strings are taken, of all else the whole text,
-// as arguments: their parsers would refuse it.
+// parsed, a multipart one is closed; of a cut JSON body the strings are taken,
+// of all else the text, as arguments: their parsers would refuse it.
 func (i *inspection) cut(body []byte) verdict {
 	switch {
 	case i.media == "application/x-www-form-urlencoded":
 		return i.write(body)
+	case i.boundary != "":
+		// Not appended: the bytes are the host's.
+		return i.write(slices.Concat(body, []byte("\r\n--"+i.boundary+"--\r\n")))
 	case strings.HasSuffix(i.media, "json"):
 		rest := strings.NewReader(string(body))
 		for d := json.NewDecoder(rest); ; {
@@ -177,7 +203,7 @@ func (i *inspection) cut(body []byte) verdict {
 			}
 		}
 	}
-	i.tx.AddPostRequestArgument("body", string(body))
+	i.tx.AddPostRequestArgument("body", string(body[:min(len(body), maxBodyLimit/4)]))
 	return pass
 }
 
@@ -187,6 +213,7 @@ func (i *inspection) requestEnd() verdict {
 		return pass
 	}
 	i.request = true
+	i.begin()
 	it, err := i.tx.ProcessRequestBody()
 	if err != nil {
 		return failed
@@ -202,6 +229,7 @@ func (i *inspection) responseHeaders(status int, protocol string, header [][2]st
 		}
 	}
 	i.held = 0
+	i.begin()
 	if v := i.of(i.tx.ProcessResponseHeaders(status, protocol)); v != pass {
 		return v
 	}
@@ -240,6 +268,7 @@ func (i *inspection) responseEnd() verdict {
 		return pass
 	}
 	i.response = true
+	i.begin()
 	it, err := i.tx.ProcessResponseBody()
 	if err != nil {
 		return failed
@@ -249,6 +278,7 @@ func (i *inspection) responseEnd() verdict {
 
 // done runs the rules for logging and frees the transaction.
 func (i *inspection) done() error {
+	i.begin()
 	i.tx.ProcessLogging()
 	return i.tx.Close()
 }
@@ -269,10 +299,11 @@ func hostname(authority string) string {
 	return authority
 }
 
-func mediaType(field string) string {
-	if t, _, err := mime.ParseMediaType(field); err == nil {
-		return t
+// mediaType returns a Content-Type without its parameters, and the boundary.
+func mediaType(field string) (media, boundary string) {
+	if t, parameters, err := mime.ParseMediaType(field); err == nil {
+		return t, parameters["boundary"]
 	}
 	t, _, _ := strings.Cut(field, ";")
-	return strings.ToLower(strings.TrimSpace(t))
+	return strings.ToLower(strings.TrimSpace(t)), ""
 }

@@ -4,28 +4,23 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
-
-	"github.com/corazawaf/coraza/v3"
 )
 
-// compile makes each test's WAF; lines are what it reports.
+// compiled is a test's firewall and what it reports.
 type compiled struct {
-	config *config
-	waf    coraza.WAF
-	mu     sync.Mutex
-	lines  []string
+	*firewall
+	lines []string
 }
 
 func compile(t *testing.T, text string) *compiled {
 	t.Helper()
 	c := &compiled{}
-	var err error
-	if c.config, err = parse([]byte(text)); err != nil {
+	parsed, err := parse([]byte(text))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if c.waf, err = newWAF(c.config, func(line string) { c.lines = append(c.lines, line) }); err != nil {
+	if c.firewall, err = newFirewall(parsed, func(line string) { c.lines = append(c.lines, line) }); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -34,7 +29,7 @@ func compile(t *testing.T, text string) *compiled {
 // ask runs one exchange; body comes in two parts.
 func (c *compiled) ask(t *testing.T, method, path, media, body string) verdict {
 	t.Helper()
-	i := newInspection(c.waf, c.config)
+	i := c.newInspection()
 	defer func() {
 		if err := i.done(); err != nil {
 			t.Error(err)
@@ -91,6 +86,11 @@ func TestDefaults(t *testing.T) {
 		"a path out of the root":         {"GET", "/files?name=../../../../etc/passwd", "", "", denied},
 		"no JSON at all":                 {"POST", "/", jsonMedia, `{"a":`, 400},
 		"an unknown type":                {"POST", "/", "application/x-unheard-of", "abc", denied},
+		"many values":                    {"POST", "/", jsonMedia, "[" + strings.Repeat(`"ab",`, 280) + "1]", pass},
+		"too many values":                {"POST", "/", jsonMedia, "[" + strings.Repeat(`"ab",`, 400) + "1]", tooLong},
+		"too many parameters":            {"GET", "/?" + strings.Repeat("a=b&", 400), "", "", tooLong},
+		"too much text for the rules":    {"POST", "/", form, "a=" + strings.Repeat("b", 60_000), tooLong},
+		"a file":                         {"POST", "/", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\n\r\n" + strings.Repeat("file ", 12_000) + "\r\n--x--\r\n", pass},
 		"a body over the limit":          {"POST", "/", form, "a=" + strings.Repeat("b", longFiller), tooLong},
 	}
 	for name, test := range tests {
@@ -145,7 +145,7 @@ func TestChosen(t *testing.T) {
 		})
 	}
 	t.Run("a rule before the Core Rule Set, and its status", func(t *testing.T) {
-		i := newInspection(c.waf, c.config)
+		i := c.newInspection()
 		defer i.done()
 		header := [][2]string{{":method", "GET"}, {":path", "/"}, {":authority", "shop.example"}, {"user-agent", "bot"}}
 		if got := i.requestHeaders("", "", "HTTP/1.1", header, true); got != 429 {
@@ -160,7 +160,7 @@ func TestChosen(t *testing.T) {
 		"a page with an error of the SQL": {"<html>You have an error in your SQL syntax; check the manual that corresponds to your MySQL server version</html>", denied},
 	} {
 		t.Run(name, func(t *testing.T) {
-			i := newInspection(c.waf, c.config)
+			i := c.newInspection()
 			defer i.done()
 			header := [][2]string{{":method", "GET"}, {":path", "/"}, {":authority", "shop.example"}, {"user-agent", "test"}, {"accept", "*/*"}}
 			if got := i.requestHeaders("192.0.2.1:1", "192.0.2.2:1", "HTTP/1.1", header, true); got != pass {
@@ -194,7 +194,7 @@ func TestBadRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newWAF(c, func(string) {}); err == nil || !strings.Contains(strings.ToLower(err.Error()), "secnonsense") {
+	if _, err := newFirewall(c, func(string) {}); err == nil || !strings.Contains(strings.ToLower(err.Error()), "secnonsense") {
 		t.Errorf("got %v; want the directive named", err)
 	}
 }

@@ -5,9 +5,10 @@ package main
 import (
 	"encoding/binary"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 
-	"github.com/corazawaf/coraza/v3"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 )
@@ -23,8 +24,7 @@ func (*vm) NewPluginContext(uint32) types.PluginContext { return &plugin{} }
 
 type plugin struct {
 	types.DefaultPluginContext
-	config *config
-	waf    coraza.WAF
+	firewall *firewall
 }
 
 // Callbacks that penstock.set_callbacks knows.
@@ -43,20 +43,21 @@ func (p *plugin) OnPluginStart(size int) types.OnPluginStartStatus {
 			return refuse(err)
 		}
 	}
-	var err error
-	if p.config, err = parse(text); err != nil {
+	c, err := parse(text)
+	if err != nil {
 		return refuse(err)
 	}
-	if p.waf, err = newWAF(p.config, proxywasm.LogWarn); err != nil {
+	if p.firewall, err = newFirewall(c, proxywasm.LogWarn); err != nil {
 		return refuse(err)
 	}
 	callbacks := uint32(requestCallbacks | doneCallback)
-	if p.config.InspectResponse {
+	if c.InspectResponse {
 		callbacks |= responseCallbacks
 	}
 	// Elsewhere than in Penstock all callbacks are made.
 	_, _ = proxywasm.CallForeignFunction("penstock.set_callbacks", binary.LittleEndian.AppendUint32(nil, callbacks))
-	runtime.GC() // what the compilation left is not counted to a request
+	debug.SetGCPercent(gcPercent)
+	collect()
 	return types.OnPluginStartStatusOK
 }
 
@@ -67,7 +68,7 @@ func refuse(err error) types.OnPluginStartStatus {
 
 // NewHttpContext implements types.PluginContext.
 func (p *plugin) NewHttpContext(uint32) types.HttpContext {
-	return &stream{inspection: newInspection(p.waf, p.config)}
+	return &stream{inspection: p.firewall.newInspection()}
 }
 
 type stream struct {
@@ -149,6 +150,30 @@ func (s *stream) OnHttpStreamDone() {
 	if err := s.done(); err != nil {
 		proxywasm.LogError(err.Error())
 	}
+	if allocated() > collected+collectBytes {
+		collect()
+	}
+}
+
+// A garbage collection takes as many steps as ten requests. It is made when an
+// exchange is over, so that no request's budget pays for it.
+// Up to gcPercent of what stays, 20 MiB, none is made earlier.
+const (
+	collectBytes = 16 << 20
+	gcPercent    = 300
+)
+
+var collected uint64 // what allocated was at the last one
+
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+func collect() {
+	runtime.GC()
+	collected = allocated()
 }
 
 func (s *stream) body(v verdict, done bool) types.Action {

@@ -16,13 +16,13 @@ const roomBytes = 16 << 20
 // matches newlines, ^ and $ match at lines, up to nine captures. Most values
 // match no rule, which an automaton tells fast; package regexp is asked for the
 // captures of the others.
-func rxFactory() plugintypes.OperatorFactory {
+func rxFactory(left *effort) plugintypes.OperatorFactory {
 	room := newRoom(roomBytes)
 	known := map[string]*rx{}
 	return func(o plugintypes.OperatorOptions) (plugintypes.Operator, error) {
 		if arbitraryBytes(o.Arguments) {
 			re, err := binaryregexp.Compile(o.Arguments)
-			return &binaryRX{re: re}, err
+			return &binaryRX{re: re, effort: left}, err
 		}
 		expr := "(?sm)" + o.Arguments
 		if r := known[expr]; r != nil {
@@ -32,22 +32,52 @@ func rxFactory() plugintypes.OperatorFactory {
 		if err != nil {
 			return nil, err
 		}
-		known[expr] = &rx{automaton: a, expr: expr}
+		known[expr] = &rx{automaton: a, expr: expr, effort: left}
 		return known[expr], nil
 	}
+}
+
+// effort is how many of the guest's steps one callback may still spend on
+// rules, by estimate. A callback that spends more than its limit ends the
+// instance, for everybody; when the effort is spent, no expression matches any
+// more, and the exchange is refused.
+type effort struct{ steps int }
+
+// effortSteps is half of what the longest cpuTime permits, because only
+// expressions are counted: what they are applied to costs as much.
+const effortSteps = 500_000_000
+
+// Estimates, measured in the guest.
+const (
+	stepsOfRule        = 4_000 // for each value
+	stepsOfByte        = 100
+	stepsOfCaptureByte = 1_000 // package regexp
+)
+
+// spend reports whether that much was left.
+func (e *effort) spend(steps int) bool {
+	e.steps -= steps
+	return e.steps > 0
 }
 
 type rx struct {
 	automaton *automaton
 	expr      string
 	re        *regexp.Regexp // made when first needed
+	effort    *effort
 }
 
 // Evaluate implements plugintypes.Operator.
 func (r *rx) Evaluate(tx plugintypes.TransactionState, value string) bool {
+	if !r.effort.spend(stepsOfRule + stepsOfByte*len(value)) {
+		return false
+	}
 	matched, ok := r.automaton.match(value)
 	if ok && (!matched || !tx.Capturing()) {
 		return matched
+	}
+	if !r.effort.spend(stepsOfCaptureByte * len(value)) {
+		return false
 	}
 	if r.re == nil {
 		r.re = regexp.MustCompile(r.expr) // newAutomaton has parsed it
@@ -59,10 +89,16 @@ func (r *rx) Evaluate(tx plugintypes.TransactionState, value string) bool {
 }
 
 // binaryRX is for expressions that name bytes which are no UTF-8.
-type binaryRX struct{ re *binaryregexp.Regexp }
+type binaryRX struct {
+	re     *binaryregexp.Regexp
+	effort *effort
+}
 
 // Evaluate implements plugintypes.Operator.
 func (r *binaryRX) Evaluate(tx plugintypes.TransactionState, value string) bool {
+	if !r.effort.spend(stepsOfRule + stepsOfCaptureByte*len(value)) {
+		return false
+	}
 	if !tx.Capturing() {
 		return r.re.MatchString(value)
 	}
