@@ -68,9 +68,9 @@ func (t *tailWriter) String() string {
 
 // Compile is the compiler process: it reads a module from in and compiles it
 // into the empty folder dir. It knows nothing of the compile cache, and has no
-// key to it: the module is hostile. memory bounds what the process
-// may use, in bytes; 0 for no bound. It lowers the priority of the whole
-// process, so that it is for a process that does nothing else.
+// key to it: the module is hostile. memory bounds what the process may use, in
+// bytes; 0 for no bound. It lowers the priority of its whole process group, so
+// that it is for a process that does nothing else.
 func Compile(dir string, memory int64, in io.Reader) error {
 	if memory > 0 {
 		limit := &unix.Rlimit{Cur: uint64(memory), Max: uint64(memory)}
@@ -79,7 +79,9 @@ func Compile(dir string, memory int64, in io.Reader) error {
 		}
 		debug.SetMemoryLimit(memory * 3 / 4)
 	}
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 10); err != nil {
+	// The group, which is this process (runCompiler): PRIO_PROCESS would be this
+	// thread, and the compiler runs on another one.
+	if err := unix.Setpriority(unix.PRIO_PGRP, 0, 10); err != nil {
 		return fmt.Errorf("lower priority: %w", err)
 	}
 	wasm, err := io.ReadAll(io.LimitReader(in, MaxModuleBytes+1))
