@@ -35,7 +35,7 @@ run: plugins ## Serve examples/quickstart on 127.0.0.1:8080 until Ctrl-C
 	@exec bin/quickstart
 
 .PHONY: test
-test: cc plugins check ## All checks, tests with the race detector, and short conformance runs
+test: cc toolchains plugins check ## All checks, tests with the race detector, and short conformance runs
 	@for m in $(MODULES); do echo "test $$m"; (cd $$m && go test $(TAGS) -race -shuffle=on -timeout 20m ./...) || exit 1; done
 
 .PHONY: check
@@ -60,7 +60,7 @@ soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new
 	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 30m -run '^Test(Soak|Swap)$$' -v ./soak
 
 .PHONY: conformance
-conformance: plugins ## The full public suites
+conformance: toolchains plugins ## The full public suites
 	cd conformance && PENSTOCK_LONG=1 go test -count=1 -timeout 60m -v ./...
 
 .PHONY: cc
@@ -68,3 +68,10 @@ cc: # the race detector needs a C compiler
 	@command -v gcc >/dev/null || command -v clang >/dev/null || \
 		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev; } || \
 		{ echo "make test needs a C compiler (gcc or clang) for the race detector: install one"; exit 1; }
+
+.PHONY: toolchains
+toolchains: # of the guests in conformance/proxywasm that are not in Go
+	@{ command -v clang-22 && command -v wasm-ld-22 && command -v npm; } >/dev/null || \
+		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends clang-22 lld-22 npm; } || \
+		test -n "$$PENSTOCK_SKIP_TOOLCHAINS" || \
+		{ echo "make test needs clang-22, lld-22 and npm for guests in C and AssemblyScript: install them, or set PENSTOCK_SKIP_TOOLCHAINS=1"; exit 1; }
