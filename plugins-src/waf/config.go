@@ -41,7 +41,7 @@ const (
 	maxThreshold = 10_000
 	// argumentsLimit is Coraza's bound for each of query and body. Every rule
 	// looks at every value; more would not fit into a call.
-	argumentsLimit = 300
+	argumentsLimit = 250
 )
 
 // parse reads the configuration strictly; none at all is the defaults.
@@ -110,6 +110,7 @@ func (c *config) directives() string {
 	// without these: values over the limit would pass unseen.
 	line(`SecRule ARGUMENTS_LIMIT_REACHED "@eq 1" "id:2,phase:1,t:none,log,deny,status:413,msg:'Too many values'"`)
 	line(`SecRule ARGUMENTS_LIMIT_REACHED "@eq 1" "id:3,phase:2,t:none,log,deny,status:413,msg:'Too many values'"`)
+	line(`SecRule &ARGS_POST "@gt %d" "id:5,phase:2,t:none,log,deny,status:413,msg:'Too many values'"`, argumentsLimit) // multipart has no limit
 	line(`SecRule URI_PARSE_ERROR "@eq 1" "id:4,phase:1,t:none,log,deny,status:400,msg:'The URI cannot be parsed'"`)
 	line(`SecAction "id:1,phase:1,pass,nolog,t:none,`+
 		`setvar:tx.blocking_paranoia_level=%d,setvar:tx.inbound_anomaly_score_threshold=%d,setvar:tx.outbound_anomaly_score_threshold=%d,`+

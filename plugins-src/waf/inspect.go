@@ -72,18 +72,28 @@ func (f *firewall) newInspection() *inspection {
 // blocks reports whether anything is refused.
 func (i *inspection) blocks() bool { return i.config.Mode == "block" }
 
-// begin is called before rules are run.
-func (i *inspection) begin() { i.effort.steps = effortSteps }
+// run lets rules run with new effort. If that does not do, the exchange is
+// refused, or no longer looked at.
+func (i *inspection) run(rules func() verdict) (v verdict) {
+	i.effort.steps = effortSteps
+	defer func() {
+		switch r := recover(); r {
+		case nil:
+		case exhausted{}:
+			i.report("too many values, or too long ones, to inspect all")
+			i.request, i.response = true, true
+			if v = pass; i.blocks() {
+				v = tooLong
+			}
+		default:
+			panic(r)
+		}
+	}()
+	return rules()
+}
 
 // of makes a verdict of Coraza's interruption.
 func (i *inspection) of(it *types.Interruption) verdict {
-	if i.effort.steps <= 0 {
-		i.effort.steps = effortSteps
-		i.report("too many values, or too long ones, to inspect all")
-		if it == nil && i.blocks() {
-			return tooLong
-		}
-	}
 	switch {
 	case it == nil || !i.blocks() || it.Action == "allow":
 		return pass
@@ -91,6 +101,14 @@ func (i *inspection) of(it *types.Interruption) verdict {
 		return verdict(it.Status)
 	}
 	return denied
+}
+
+// result is of, with an error.
+func (i *inspection) result(it *types.Interruption, err error) verdict {
+	if err != nil {
+		return failed
+	}
+	return i.of(it)
 }
 
 // requestHeaders takes the request's head, pseudo header fields included; end
@@ -123,8 +141,8 @@ func (i *inspection) requestHeaders(source, destination, protocol string, header
 		}
 	}
 	i.tx.ProcessURI(path, method, protocol)
-	i.begin()
-	if v := i.of(i.tx.ProcessRequestHeaders()); v != pass || !end {
+	v := i.run(func() verdict { return i.of(i.tx.ProcessRequestHeaders()) })
+	if v != pass || !end {
 		return v
 	}
 	return i.requestEnd()
@@ -173,10 +191,7 @@ func read(size int, get func(start, size int) ([]byte, error)) ([]byte, error) {
 
 func (i *inspection) write(body []byte) verdict {
 	it, _, err := i.tx.WriteRequestBody(body)
-	if err != nil {
-		return failed
-	}
-	return i.of(it)
+	return i.result(it, err)
 }
 
 // cut takes the beginning of a body that is over the limit. A cut form can be
@@ -213,12 +228,7 @@ func (i *inspection) requestEnd() verdict {
 		return pass
 	}
 	i.request = true
-	i.begin()
-	it, err := i.tx.ProcessRequestBody()
-	if err != nil {
-		return failed
-	}
-	return i.of(it)
+	return i.run(func() verdict { return i.result(i.tx.ProcessRequestBody()) })
 }
 
 // responseHeaders takes the response's head.
@@ -229,8 +239,7 @@ func (i *inspection) responseHeaders(status int, protocol string, header [][2]st
 		}
 	}
 	i.held = 0
-	i.begin()
-	if v := i.of(i.tx.ProcessResponseHeaders(status, protocol)); v != pass {
+	if v := i.run(func() verdict { return i.of(i.tx.ProcessResponseHeaders(status, protocol)) }); v != pass {
 		return v
 	}
 	if end || !i.tx.IsResponseBodyProcessable() {
@@ -253,10 +262,7 @@ func (i *inspection) responseBody(size int, end bool, get func(start, size int) 
 		return failed, true
 	}
 	it, _, err := i.tx.WriteResponseBody(body)
-	if err != nil {
-		return failed, true
-	}
-	if v := i.of(it); v != pass {
+	if v := i.result(it, err); v != pass {
 		return v, true
 	}
 	return i.responseEnd(), true
@@ -268,18 +274,15 @@ func (i *inspection) responseEnd() verdict {
 		return pass
 	}
 	i.response = true
-	i.begin()
-	it, err := i.tx.ProcessResponseBody()
-	if err != nil {
-		return failed
-	}
-	return i.of(it)
+	return i.run(func() verdict { return i.result(i.tx.ProcessResponseBody()) })
 }
 
 // done runs the rules for logging and frees the transaction.
 func (i *inspection) done() error {
-	i.begin()
-	i.tx.ProcessLogging()
+	i.run(func() verdict {
+		i.tx.ProcessLogging()
+		return pass
+	})
 	return i.tx.Close()
 }
 

@@ -38,26 +38,29 @@ func rxFactory(left *effort) plugintypes.OperatorFactory {
 }
 
 // effort is how many of the guest's steps one callback may still spend on
-// rules, by estimate. A callback that spends more than its limit ends the
-// instance, for everybody; when the effort is spent, no expression matches any
-// more, and the exchange is refused.
+// rules, by estimate. A callback that spends more than its cpuTime ends the
+// instance, for everybody; one that has spent its effort is given up.
 type effort struct{ steps int }
 
-// effortSteps is half of what the longest cpuTime permits, because only
-// expressions are counted: what they are applied to costs as much.
-const effortSteps = 500_000_000
+// effortSteps leaves room in the longest cpuTime, a second, for what is not
+// counted.
+const effortSteps = 700_000_000
 
-// Estimates, measured in the guest.
+// Estimates for one rule and one value, transformations included, measured in
+// the guest.
 const (
-	stepsOfRule        = 4_000 // for each value
-	stepsOfByte        = 100
+	stepsOfRule        = 8_000
+	stepsOfByte        = 110
 	stepsOfCaptureByte = 1_000 // package regexp
 )
 
-// spend reports whether that much was left.
-func (e *effort) spend(steps int) bool {
-	e.steps -= steps
-	return e.steps > 0
+// exhausted is what spend panics with, because an operator cannot return it.
+type exhausted struct{}
+
+func (e *effort) spend(steps int) {
+	if e.steps -= steps; e.steps < 0 {
+		panic(exhausted{})
+	}
 }
 
 type rx struct {
@@ -69,16 +72,12 @@ type rx struct {
 
 // Evaluate implements plugintypes.Operator.
 func (r *rx) Evaluate(tx plugintypes.TransactionState, value string) bool {
-	if !r.effort.spend(stepsOfRule + stepsOfByte*len(value)) {
-		return false
-	}
+	r.effort.spend(stepsOfRule + stepsOfByte*len(value))
 	matched, ok := r.automaton.match(value)
 	if ok && (!matched || !tx.Capturing()) {
 		return matched
 	}
-	if !r.effort.spend(stepsOfCaptureByte * len(value)) {
-		return false
-	}
+	r.effort.spend(stepsOfCaptureByte * len(value))
 	if r.re == nil {
 		r.re = regexp.MustCompile(r.expr) // newAutomaton has parsed it
 	}
@@ -96,9 +95,7 @@ type binaryRX struct {
 
 // Evaluate implements plugintypes.Operator.
 func (r *binaryRX) Evaluate(tx plugintypes.TransactionState, value string) bool {
-	if !r.effort.spend(stepsOfRule + stepsOfCaptureByte*len(value)) {
-		return false
-	}
+	r.effort.spend(stepsOfRule + stepsOfCaptureByte*len(value))
 	if !tx.Capturing() {
 		return r.re.MatchString(value)
 	}
