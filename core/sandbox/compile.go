@@ -81,7 +81,7 @@ func Compile(dir string, memory int64, in io.Reader) error {
 	}
 	// The group, which is this process (runCompiler): PRIO_PROCESS would be this
 	// thread, and the compiler runs on another one.
-	if err := unix.Setpriority(unix.PRIO_PGRP, 0, 10); err != nil {
+	if err := unix.Setpriority(unix.PRIO_PGRP, 0, 5); err != nil {
 		return fmt.Errorf("lower priority: %w", err)
 	}
 	wasm, err := io.ReadAll(io.LimitReader(in, MaxModuleBytes+1))
