@@ -78,14 +78,23 @@ type stream struct {
 	refused  bool
 }
 
-// answer tells the proxy. If even that fails the trap refuses.
+//go:wasmimport env proxy_close_stream
+func closeStream(kind uint32) uint32
+
+const responseStream = 1
+
+// answer tells the proxy. A response whose head has left is cut off. If even
+// that fails the trap refuses.
 func (s *stream) answer(v verdict) types.Action {
 	if v == pass {
 		return types.ActionContinue
 	}
 	s.refused = true
 	text := strconv.Itoa(int(v)) + " refused\n"
-	must(proxywasm.SendHttpResponse(uint32(v), [][2]string{{"content-type", "text/plain; charset=utf-8"}}, []byte(text), -1))
+	err := proxywasm.SendHttpResponse(uint32(v), [][2]string{{"content-type", "text/plain; charset=utf-8"}}, []byte(text), -1)
+	if err != nil && closeStream(responseStream) != 0 {
+		panic(err)
+	}
 	return types.ActionPause
 }
 
