@@ -25,7 +25,7 @@ type firewall struct {
 }
 
 // newFirewall compiles the rules. report gets a line for each rule that matches
-// and that is to be logged; it holds no part of the request.
+// and that is to be logged; it holds no value of the request.
 func newFirewall(c *config, report func(line string)) (*firewall, error) {
 	f := &firewall{config: c, effort: &effort{}, report: report}
 	plugins.RegisterOperator("rx", rxFactory(f.effort)) // before the rules are read
