@@ -23,9 +23,9 @@ import (
 
 // runCompiler runs the child process within its limits; it fills dir.
 func (e *Engine) runCompiler(ctx context.Context, wasm []byte, dir string) error {
-	ctx, cancel := context.WithTimeout(ctx, e.o.CompileTimeout)
+	ctx, cancel := context.WithTimeout(ctx, wallFactor*e.o.CompileTimeout)
 	defer cancel()
-	args := append(e.o.Compiler[1:len(e.o.Compiler):len(e.o.Compiler)], "--dir", dir, "--memory", strconv.FormatInt(e.o.CompileMemory, 10))
+	args := append(e.o.Compiler[1:len(e.o.Compiler):len(e.o.Compiler)], "--dir", dir, "--memory", strconv.FormatInt(e.o.CompileMemory, 10), "--cpu", e.o.CompileTimeout.String())
 	c := exec.CommandContext(ctx, e.o.Compiler[0], args...)
 	c.Env = append(os.Environ(), "GOMAXPROCS=1", "GOTRACEBACK=none")
 	c.Stdin = bytes.NewReader(wasm)
@@ -38,7 +38,7 @@ func (e *Engine) runCompiler(ctx context.Context, wasm []byte, dir string) error
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), killedBy(err, syscall.SIGXCPU):
 		return &CompileError{Reason: fmt.Sprintf("not done after %v", e.o.CompileTimeout)}
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -46,6 +46,19 @@ func (e *Engine) runCompiler(ctx context.Context, wasm []byte, dir string) error
 		return &CompileError{Reason: fmt.Sprintf("needs more than %d MiB", e.o.CompileMemory>>20)}
 	}
 	return &CompileError{Reason: fmt.Sprintf("%v: %s", err, tail.String())}
+}
+
+// wallFactor times its limit in CPU time is how long a compile may take by the
+// clock: it runs behind everything else.
+const wallFactor = 5
+
+func killedBy(err error, signal syscall.Signal) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == signal
 }
 
 // tailWriter keeps the first KiB, where the cause is.
@@ -69,9 +82,16 @@ func (t *tailWriter) String() string {
 // Compile is the compiler process: it reads a module from in and compiles it
 // into the empty folder dir. It knows nothing of the compile cache, and has no
 // key to it: the module is hostile. memory bounds what the process may use, in
-// bytes; 0 for no bound. It lowers the priority of its whole process group, so
-// that it is for a process that does nothing else.
-func Compile(dir string, memory int64, in io.Reader) error {
+// bytes, and cpu its CPU time, in whole seconds; 0 for no bound. It lowers the
+// priority of its whole process group, so that it is for a process that does
+// nothing else.
+func Compile(dir string, memory int64, cpu time.Duration, in io.Reader) error {
+	if cpu > 0 {
+		seconds := uint64((cpu + time.Second - 1) / time.Second)
+		if err := unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: seconds, Max: seconds + 1}); err != nil {
+			return fmt.Errorf("limit CPU time: %w", err)
+		}
+	}
 	if memory > 0 {
 		limit := &unix.Rlimit{Cur: uint64(memory), Max: uint64(memory)}
 		if err := unix.Setrlimit(unix.RLIMIT_DATA, limit); err != nil {
@@ -81,7 +101,7 @@ func Compile(dir string, memory int64, in io.Reader) error {
 	}
 	// The group, which is this process (runCompiler): PRIO_PROCESS would be this
 	// thread, and the compiler runs on another one.
-	if err := unix.Setpriority(unix.PRIO_PGRP, 0, 5); err != nil {
+	if err := unix.Setpriority(unix.PRIO_PGRP, 0, 10); err != nil {
 		return fmt.Errorf("lower priority: %w", err)
 	}
 	wasm, err := io.ReadAll(io.LimitReader(in, MaxModuleBytes+1))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ type Options struct {
 	// calls Compile with its standard input. Empty: compile in this process,
 	// for tests.
 	Compiler       []string
-	CompileTimeout time.Duration // default 60 s
+	CompileTimeout time.Duration // of CPU; by the clock wallFactor times that; default 60 s
 	CompileMemory  int64         // bytes, default 1 GiB
 	// CacheBytes bounds the compile cache; what was used least goes first, and
 	// what runs stays. Default 2 GiB.
@@ -148,8 +149,12 @@ func (e *Engine) Run(ctx context.Context) {
 			pools = append(pools, p)
 		}
 		e.mu.Unlock()
+		closed := 0
 		for _, p := range pools {
-			p.shrink()
+			closed += p.shrink()
+		}
+		if closed > 0 { // the load is over: the heap that it took need not wait for its next collection
+			debug.FreeOSMemory()
 		}
 	}
 }

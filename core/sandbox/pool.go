@@ -343,8 +343,9 @@ func (p *Pool) retire(i *Instance) {
 const dearStart = 100 * time.Millisecond
 
 // shrink closes instances that have been idle for a minute; the last one only
-// if it does nothing on its own, and another is made quickly.
-func (p *Pool) shrink() {
+// if it does nothing on its own, and another is made quickly. It returns how
+// many it closed.
+func (p *Pool) shrink() (closed int) {
 	list := *p.list.Load()
 	for n := len(list) - 1; n >= 0; n-- {
 		i := list[n]
@@ -354,9 +355,11 @@ func (p *Pool) shrink() {
 		last := n == 0 && (p.o.Idle == nil || i.startTime > dearStart || !p.o.Idle(i))
 		if !last && i.holds.Load() == 0 && !i.dead.Load() {
 			p.retire(i)
+			closed++
 		}
 		i.mu.Unlock()
 	}
+	return closed
 }
 
 // Each calls f with every live instance, locked.

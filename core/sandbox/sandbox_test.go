@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 		if path := os.Getenv("PENSTOCK_TEST_RAN"); path != "" {
 			_ = os.WriteFile(path, nil, 0o600)
 		}
-		dir, memory := os.Args[len(os.Args)-3], int64(1<<30)
-		if err := Compile(dir, memory, os.Stdin); err != nil {
+		dir, memory := os.Args[len(os.Args)-5], int64(1<<30)
+		if err := Compile(dir, memory, time.Second, os.Stdin); err != nil {
 			os.Stderr.WriteString(err.Error())
 			os.Exit(1)
 		}

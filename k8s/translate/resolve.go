@@ -239,7 +239,7 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 	for _, b := range r.t.o.Bundled {
 		if b.Name == name && (major == "" || major == b.Major) {
 			f.Image, f.Grant, f.Guard = b.Image, config.GrantManifest, b.Guard
-			return nil, nil
+			return &api.PluginSpec{Limits: b.Limits}, nil
 		}
 	}
 	return nil, refuse("UnknownPlugin", "the catalogue has no %q: it has %s", use, strings.Join(r.catalogueNames(), ", "))

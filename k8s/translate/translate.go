@@ -59,6 +59,8 @@ type Bundled struct {
 	Major string // "1"
 	Image string
 	Guard bool
+	// Limits of an entry that names none; nil: those of any plugin.
+	Limits *api.Limits
 }
 
 // Options of a Translator.
