@@ -2,14 +2,14 @@ package sandbox
 
 import (
 	"bytes"
-	"crypto/hmac"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,13 +36,14 @@ const (
 	leftOver = 10 * time.Minute
 )
 
-// codeCache is the folder of native code. An entry is the engine's files for
-// one module, and a listing of them with a MAC: what others have written into
-// the folder, or what is torn, is never run. The key lies beside the folder.
+// codeCache is the folder of native code. An entry is the rewritten module, the
+// engine's files for it, and a listing of them. All are sealed: what others have
+// written into the folder, or what is torn, is never run. The key lies beside
+// the folder.
 type codeCache struct {
 	dir  string
 	most int64 // bytes
-	key  []byte
+	seal cipher.AEAD
 	host string // what native code depends on beside the module
 	log  *zap.Logger
 
@@ -51,14 +52,14 @@ type codeCache struct {
 
 // listing is an entry's file in the folder done.
 type listing struct {
-	Files []listedFile `json:"files"`
-	MAC   []byte       `json:"mac"` // over the entry's id and files
+	Files []listedFile `json:"files"` // the first is the rewritten module
+	Seal  []byte       `json:"seal"`  // of the entry's id and files
 }
 
 type listedFile struct {
 	Name string `json:"name"` // in the folder, with slashes
 	Size int64  `json:"size"`
-	MAC  []byte `json:"mac"`
+	Seal []byte `json:"seal"`
 }
 
 // openCodeCache makes the folder and its key, or checks that only its owner may
@@ -71,7 +72,15 @@ func openCodeCache(dir string, most int64, log *zap.Logger) (*codeCache, error) 
 	if err != nil {
 		return nil, err
 	}
-	c := &codeCache{dir: dir, most: most, key: key, host: hostOfCode(), log: log}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	seal, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, err
+	}
+	c := &codeCache{dir: dir, most: most, seal: seal, host: hostOfCode(), log: log}
 	c.sweep()
 	return c, nil
 }
@@ -149,46 +158,55 @@ func hostOfCode() string {
 	return fmt.Sprint(engine, meter.Version, runtime.GOOS, runtime.GOARCH, cpu.X86, cpu.ARM64)
 }
 
-// id names the entry of a module.
-func (c *codeCache) id(metered []byte) string {
-	h := sha256.New()
-	_, _ = io.WriteString(h, c.host) // a hash never fails
-	_, _ = h.Write(metered)
-	return hex.EncodeToString(h.Sum(nil))
+// id names the entry of a module of that digest.
+func (c *codeCache) id(digest string) string {
+	sum := sha256.Sum256([]byte(c.host + " " + digest))
+	return hex.EncodeToString(sum[:])
 }
 
 func (c *codeCache) listingPath(id string) string { return filepath.Join(c.dir, "done", id) }
 
-func (c *codeCache) mac(parts ...[]byte) []byte {
-	h := hmac.New(sha256.New, c.key)
-	for _, p := range parts {
-		_, _ = h.Write(p) // a hash never fails
-	}
-	return h.Sum(nil)
+// sealed returns what proves that data belongs to name: the name encrypted, with
+// the data authenticated beside it (AES-GCM; a SHA-256 takes several times as
+// long for code of many megabytes).
+func (c *codeCache) sealed(name string, data []byte) []byte {
+	return c.seal.Seal(nil, nil, []byte(name), data)
 }
 
-// has reports whether the entry is there as it was added. One that is not is dropped.
-func (c *codeCache) has(id string) bool {
+var errSeal = errors.New("it is not what was written")
+
+func (c *codeCache) unseal(name string, data, proof []byte) error {
+	if got, err := c.seal.Open(nil, nil, proof, data); err != nil || string(got) != name {
+		return fmt.Errorf("%s: %w", name, errSeal)
+	}
+	return nil
+}
+
+// get returns the rewritten module if the entry is there as it was added; nil:
+// it is not. An entry that is not as it was is dropped.
+func (c *codeCache) get(id string) (metered []byte) {
 	l, err := c.list(id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false
+		return nil
 	}
-	for _, f := range l.Files {
+	for i, f := range l.Files {
+		var data []byte
 		if err == nil {
-			err = c.check(id, f)
+			data, err = c.file(id, f)
+		}
+		if i == 0 {
+			metered = data
 		}
 	}
 	if err != nil {
 		c.log.Warn("an entry of the compile cache is not as it was written: it is compiled again", zap.String("entry", id), zap.Error(err))
 		c.drop(id, l)
-		return false
+		return nil
 	}
 	now := time.Now()
 	_ = os.Chtimes(c.listingPath(id), now, now) // only how long it stays depends on it
-	return true
+	return metered
 }
-
-var errMAC = errors.New("wrong MAC")
 
 // list reads an entry's listing.
 func (c *codeCache) list(id string) (listing, error) {
@@ -200,54 +218,65 @@ func (c *codeCache) list(id string) (listing, error) {
 	if err := json.Unmarshal(text, &l); err != nil {
 		return listing{}, err
 	}
-	if !hmac.Equal(l.MAC, c.listMAC(id, l.Files)) {
-		return listing{}, errMAC // its names are not to be trusted either
+	if err := c.unseal("listing "+id, listed(l.Files), l.Seal); err != nil {
+		return listing{}, err // its names are not to be trusted either
 	}
 	return l, nil
 }
 
-func (c *codeCache) listMAC(id string, files []listedFile) []byte {
+// listed is what a listing's seal is of.
+func listed(files []listedFile) []byte {
 	text, err := json.Marshal(files)
 	if err != nil {
 		panic("BUG: " + err.Error()) // names, numbers and bytes
 	}
-	return c.mac([]byte("listing "), []byte(id), text)
+	return text
 }
 
-func (c *codeCache) check(id string, f listedFile) error {
-	file, err := os.Open(filepath.Join(c.dir, filepath.FromSlash(f.Name)))
+// file reads a file of an entry.
+func (c *codeCache) file(id string, f listedFile) ([]byte, error) {
+	path := filepath.Join(c.dir, filepath.FromSlash(f.Name))
+	info, err := os.Lstat(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer file.Close()
-	mac, size, err := c.fileMAC(id, f.Name, file)
+	if info.Size() != f.Size || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w", f.Name, errSeal)
+	}
+	data, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if size != f.Size || !hmac.Equal(mac, f.MAC) {
-		return fmt.Errorf("%s: %w", f.Name, errMAC)
-	}
-	return nil
+	return data, c.unseal(sealName(id, f.Name), data, f.Seal)
 }
 
-func (c *codeCache) fileMAC(id, name string, from io.Reader) (mac []byte, size int64, err error) {
-	h := hmac.New(sha256.New, c.key)
-	_, _ = io.WriteString(h, "file "+id+" "+name+"\x00") // a hash never fails
-	size, err = io.Copy(h, io.LimitReader(from, maxCodeBytes+1))
-	return h.Sum(nil), size, err
-}
+func sealName(id, name string) string { return "file " + id + " " + name }
 
-// add takes over what a compiler process left in the folder from.
-func (c *codeCache) add(id, from string) error {
+// add makes an entry of the rewritten module and what a compiler process left
+// in the folder from.
+func (c *codeCache) add(id string, metered []byte, from string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var l listing
+	module := "metered/" + id
+	if err := os.MkdirAll(filepath.Join(c.dir, "metered"), 0o700); err != nil {
+		return err
+	}
+	if err := writeNew(filepath.Join(c.dir, filepath.FromSlash(module)), metered); err != nil {
+		return err
+	}
+	l := listing{Files: []listedFile{{module, int64(len(metered)), c.sealed(sealName(id, module), metered)}}}
 	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		if !entry.Type().IsRegular() {
+		info, err := entry.Info()
+		switch {
+		case err != nil:
+			return err
+		case !entry.Type().IsRegular():
 			return fmt.Errorf("the compiler left %s, which is no file", entry.Name())
+		case info.Size() > maxCodeBytes:
+			return fmt.Errorf("its native code has more than %d MiB", int64(maxCodeBytes)>>20)
 		}
 		name, err := filepath.Rel(from, path)
 		if err != nil {
@@ -257,13 +286,13 @@ func (c *codeCache) add(id, from string) error {
 		l.Files = append(l.Files, f)
 		return err
 	})
+	if err == nil && len(l.Files) == 1 {
+		err = errors.New("the compiler left nothing")
+	}
 	if err != nil {
 		return err
 	}
-	if len(l.Files) == 0 {
-		return errors.New("the compiler left nothing")
-	}
-	l.MAC = c.listMAC(id, l.Files)
+	l.Seal = c.sealed("listing "+id, listed(l.Files))
 	text, err := json.Marshal(l)
 	if err != nil {
 		return err
@@ -273,23 +302,15 @@ func (c *codeCache) add(id, from string) error {
 
 // move puts a file into the cache.
 func (c *codeCache) move(id, name, path string) (listedFile, error) {
-	file, err := os.Open(path)
+	data, err := os.ReadFile(path)
 	if err != nil {
-		return listedFile{}, err
-	}
-	defer file.Close()
-	mac, size, err := c.fileMAC(id, name, file)
-	if err == nil && size > maxCodeBytes {
-		err = fmt.Errorf("its native code has more than %d MiB", int64(maxCodeBytes)>>20)
-	}
-	if err = errors.Join(err, file.Sync()); err != nil {
 		return listedFile{}, err
 	}
 	to := filepath.Join(c.dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return listedFile{}, err
 	}
-	return listedFile{name, size, mac}, os.Rename(path, to)
+	return listedFile{name, int64(len(data)), c.sealed(sealName(id, name), data)}, os.Rename(path, to)
 }
 
 // drop removes an entry.
@@ -372,8 +393,9 @@ func (c *codeCache) sweep() {
 			listed[f.Name] = true
 		}
 	}
-	files, _ := filepath.Glob(filepath.Join(c.dir, "wazero-*", "*"))
-	for _, path := range files {
+	code, _ := filepath.Glob(filepath.Join(c.dir, "wazero-*", "*"))
+	modules, _ := filepath.Glob(filepath.Join(c.dir, "metered", "*"))
+	for _, path := range append(code, modules...) {
 		name, err := filepath.Rel(c.dir, path)
 		info, err2 := os.Lstat(path)
 		if err == nil && err2 == nil && !listed[filepath.ToSlash(name)] && time.Since(info.ModTime()) > leftOver {

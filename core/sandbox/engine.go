@@ -23,8 +23,8 @@ import (
 // Options of an Engine.
 type Options struct {
 	// Dir is the compile cache. It holds native code: it is made with mode 0700,
-	// refused if others may write to it, and each file is checked by a MAC before
-	// it is loaded. Its key is the file Dir.key.
+	// refused if others may write to it, and each file is sealed with a key, the
+	// file Dir.key, and checked before it is loaded.
 	Dir string
 	// Compiler is the command that compiles a module in a process of its own: it
 	// calls Compile with its standard input. Empty: compile in this process,
@@ -229,23 +229,23 @@ func (e *Engine) loadFirst(ctx context.Context, m *Module, wasm []byte, permit f
 }
 
 func (e *Engine) load(ctx context.Context, m *Module, wasm []byte, permit func() error) error {
+	m.code.id = e.code.id(m.digest)
+	metered := e.code.get(m.code.id)
+	if metered != nil {
+		return m.inspect(ctx, metered)
+	}
 	metered, err := meter.Instrument(wasm, meter.Options{})
 	if err != nil {
 		return err
 	}
-	m.code.id = e.code.id(metered)
-	cold := !e.code.has(m.code.id)
-	if cold && permit != nil {
+	if permit != nil {
 		if err := permit(); err != nil {
 			return &notPermitted{err}
 		}
 	}
-	if cold && len(e.o.Compiler) > 0 {
-		if err := e.compile(ctx, wasm, m.code.id); err != nil {
+	if len(e.o.Compiler) > 0 {
+		if err := e.compile(ctx, wasm, metered, m.code.id); err != nil {
 			return err
-		}
-		if !e.code.has(m.code.id) {
-			return &CompileError{Reason: "the compile cache does not keep the module: is its disk full?"}
 		}
 	}
 	return m.inspect(ctx, metered)
@@ -258,7 +258,7 @@ type CompileError struct{ Reason string }
 func (e *CompileError) Error() string { return "compile: " + e.Reason }
 
 // compile runs the compiler process. One runs at a time; the others wait.
-func (e *Engine) compile(ctx context.Context, wasm []byte, id string) error {
+func (e *Engine) compile(ctx context.Context, wasm, metered []byte, id string) error {
 	select {
 	case e.compiling <- struct{}{}:
 		defer func() { <-e.compiling }()
@@ -276,7 +276,7 @@ func (e *Engine) compile(ctx context.Context, wasm []byte, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.code.add(id, dir); err != nil {
+	if err := e.code.add(id, metered, dir); err != nil {
 		return &CompileError{Reason: err.Error()}
 	}
 	e.log.Debug("module compiled", zap.Int("bytes", len(wasm)), zap.Duration("took", time.Since(start)))

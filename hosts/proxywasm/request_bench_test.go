@@ -91,3 +91,31 @@ func BenchmarkKeyAuth(b *testing.B) {
 func BenchmarkTransform(b *testing.B) {
 	benchmarkRequest(b, bundledPlugin(b, "transform", `{"request":{"headers":{"set":{"X-Edge":"1"}}},"response":{"headers":{"set":{"X-Served-By":"penstock"}}}}`))
 }
+
+// BenchmarkHostCall is one call of a host function with five arguments.
+func BenchmarkHostCall(b *testing.B) {
+	const calls = 1000
+	g := minimal()
+	g.asks("proxy_get_buffer_bytes", "iiiii")
+	g.has("proxy_on_request_headers", "iii", 1, // for n times: get_buffer_bytes(99, 0, 0, 0, 0)
+		0x03, 0x40, 0x41, 0xe3, 0, 0x41, 0, 0x41, 0, 0x41, 0, 0x41, 0, 0x10, 0, 0x1a,
+		0x20, 1, 0x41, 1, 0x6b, 0x22, 1, 0x0d, 0, 0x0b, 0x41, 0)
+	bed := start(b, g.complete(), nil)
+	if bed.err != nil {
+		b.Fatal(bed.err)
+	}
+	r, err := bed.f.acquire()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.v.i.Unlock()
+	stack, budget := make([]uint64, 3), &sandbox.Budget{Call: 1 << 40}
+	b.ReportAllocs()
+	for b.Loop() {
+		stack[0], stack[1], stack[2] = 2, calls, 0
+		if err := r.v.i.Call(r.v.fn.requestHeaders, budget, stack); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/calls, "ns/call")
+}
