@@ -148,11 +148,14 @@ func (r *Run) Request(c *Chain, path []byte) Outcome {
 
 // slot returns a filter's place in this exchange.
 func (r *Run) slot(e *Entry, path []byte) *slot {
-	s := &slot{}
+	var s *slot
 	if n := len(r.spare); n > 0 {
 		s, r.spare = r.spare[n-1], r.spare[:n-1]
+	} else {
+		s = &slot{waker: &Waker{}}
 	}
-	*s = slot{entry: e, callback: e.Filter.Callbacks(), off: e.excepted(r.x, path)}
+	s.waker.pending.Store(0)
+	*s = slot{waker: s.waker, entry: e, callback: e.Filter.Callbacks(), off: e.excepted(r.x, path)}
 	if e.Canary != nil && !s.off {
 		e.Canary.choose(s)
 	}
@@ -199,7 +202,7 @@ func (r *Run) begin(s *slot) error {
 	if s.stream != nil {
 		return nil
 	}
-	s.waker = &Waker{bell: &r.bell, run: r, slot: s}
+	s.waker.bell, s.waker.run, s.waker.slot = &r.bell, r, s
 	if s.live != nil {
 		s.live.Count(CanaryRan)
 	}
@@ -458,7 +461,7 @@ func (r *Run) Done() {
 			s.shadow.finish(s)
 		}
 		s.free()
-		*s = slot{}
+		*s = slot{waker: s.waker} // nobody posts to it any more
 	}
 	r.spare = append(r.spare, r.slots...)
 	clear(r.slots)

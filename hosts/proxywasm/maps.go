@@ -286,8 +286,7 @@ func mapBytes(v *vm, p []uint64) uint32 {
 		return statusBadArgument
 	}
 	var pairs [requestPseudo]pair
-	var buf [4]byte
-	if !v.writeU32(p[1], uint32(mapSize(w.pseudo(&pairs, buf[:0]), w.h))) {
+	if !v.writeU32(p[1], uint32(mapSize(w.pseudo(&pairs, v.digits[:0]), w.h))) {
 		return statusInvalidMemory
 	}
 	return statusOK
@@ -299,8 +298,7 @@ func getPairs(v *vm, p []uint64) uint32 {
 		return statusBadArgument
 	}
 	var pairs [requestPseudo]pair
-	var buf [4]byte
-	v.scratch = appendPairs(v.scratch[:0], w.pseudo(&pairs, buf[:0]), w.h)
+	v.scratch = appendPairs(v.scratch[:0], w.pseudo(&pairs, v.digits[:0]), w.h)
 	return v.give(v.scratch, p[1], p[2])
 }
 
@@ -343,8 +341,7 @@ func getValue(v *vm, p []uint64) uint32 {
 	if !ok {
 		return statusInvalidMemory
 	}
-	var buf [4]byte
-	value, found := w.get(name, buf[:0])
+	value, found := w.get(name, v.digits[:0])
 	if !found && !v.r.f.old { // 0.1.0 answers OK and nothing
 		return statusNotFound
 	}

@@ -18,6 +18,7 @@ type vm struct {
 	stack      [8]uint64
 	allocStack [2]uint64
 	scratch    []byte
+	digits     [4]byte // of a status
 	lastID     uint32
 	roots      map[*Filter]*root
 	r          *root // whose callback runs; else the last one's; never nil
