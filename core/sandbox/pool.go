@@ -52,6 +52,9 @@ type PoolOptions struct {
 	// Idle says that an instance does nothing on its own, so that the last one may
 	// go too once nobody has used it for a while; nil: the last one stays.
 	Idle func(*Instance) bool
+	// Patient: instances that died are replaced at once, for whoever ends one does
+	// not come back. A start that fails is tried again with back-off all the same.
+	Patient bool
 	// Lazy: the first instance is made when it is first needed.
 	Lazy bool
 	// Line gets each line that a guest writes, without its end; not kept.
@@ -301,9 +304,11 @@ func (p *Pool) bury(i *Instance, f *Failure) {
 		return
 	}
 	if f.Cause != CauseCut {
-		p.mu.Lock()
-		p.died()
-		p.mu.Unlock()
+		if !p.o.Patient {
+			p.mu.Lock()
+			p.died()
+			p.mu.Unlock()
+		}
 		i.usage().died(f.Cause)
 	}
 	if p.o.Died != nil {

@@ -55,6 +55,7 @@ func (n *instances) open(ctx context.Context, owner, name string, lazy bool) err
 		Died:        n.died,
 		Idle:        idle,
 		Lazy:        lazy,
+		Patient:     n.key != "",
 		Line: func(i *sandbox.Instance, stderr bool, line []byte) {
 			level := levelInfo
 			if stderr {

@@ -144,9 +144,9 @@ func (f *function) assemble(locals uint64) {
 	f.out = append(f.out, 0x0b)
 }
 
-// flushAt is how many steps a loop adds up before it flushes them: comparing a
-// register is cheaper than going to memory at each turn. A frame has no more
-// than that, and one turn, unpaid.
+// flushAt is how many steps are added up before a loop's head or a call flushes
+// them: comparing a register is cheaper than going to memory each time. A frame
+// that waits for a call has no more than that unpaid.
 const flushAt = 256
 
 // appendCheck flushes if acc has reached flushAt.

@@ -121,7 +121,7 @@ func (f *function) call(op byte) error {
 			return fmt.Errorf("%w: call of unknown function %d", ErrModule, index)
 		}
 		t = f.m.types[f.m.functions[shifted]]
-		f.pending += weightCall
+		f.payBefore(weightCall)
 		f.code = appendU32(append(f.code, op), shifted)
 	} else {
 		table := f.r.u32()
@@ -129,13 +129,21 @@ func (f *function) call(op byte) error {
 			return fmt.Errorf("%w: call of unknown type %d", ErrModule, index)
 		}
 		t = f.m.types[index]
-		f.pending += weightIndirect
+		f.payBefore(weightIndirect)
 		f.height = max(f.height-1, 0)
 		f.code = appendU32(appendU32(append(f.code, op), index), table)
 	}
 	f.height = max(f.height-len(t.params), 0) + len(t.results)
 	f.highest = max(f.highest, f.height)
 	return nil
+}
+
+// payBefore charges a call, and flushes if much is due: what a function has done
+// must not wait until it returns, since the one that it calls may be itself.
+func (f *function) payBefore(weight int) {
+	f.pending += weight
+	f.charge()
+	f.code = f.appendCheck(f.code)
 }
 
 // bulkCharge pays for an operation by the operand on top of the stack, before

@@ -8,7 +8,7 @@
 //
 // Each block of straight-line code adds its weight to a local of its function,
 // which is subtracted from penstock.steps when the function is entered and left,
-// and by loops before it gets large; when the counter falls below zero the guest
+// and before it gets large, by loops and before calls; when the counter falls below zero the guest
 // calls refuel, which sets the counter anew or traps. Each call subtracts the weight
 // of the frame from penstock.stack and gives it back afterwards; below zero
 // the guest calls overflow, which must not return.

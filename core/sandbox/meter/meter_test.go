@@ -164,3 +164,16 @@ func BenchmarkInstrument(b *testing.B) {
 		}
 	}
 }
+
+// TestRecursionPays: what a function does before it calls itself is paid for
+// before the call, not when it returns.
+func TestRecursionPays(t *testing.T) {
+	var code []byte
+	for range 5_000 { // x = x / 3
+		code = append(code, 0x20, 0, 0x41, 3, 0x6e, 0x21, 0)
+	}
+	n, err := spend(t, wasm(append(code, 0x20, 0, 0x10, 0)...), 5, 1_000_000)
+	if err == nil || !strings.Contains(err.Error(), "out of steps") || n > 1_200_000 {
+		t.Errorf("got %v after %d steps; want out of steps after 1,000,000 and a frame's", err, n)
+	}
+}
