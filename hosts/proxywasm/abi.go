@@ -17,6 +17,7 @@ import (
 	"penstock.dev/penstock/core/sandbox"
 	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/hosts/capability"
+	"penstock.dev/penstock/hosts/capability/cel"
 )
 
 // ErrConfigRefused means that the plugin itself refused to start with its
@@ -60,13 +61,14 @@ type ABI struct {
 	shares   shares
 	imports  func(sandbox.Import) sandbox.HostFunc
 	foreigns map[string]foreignFunc
+	cel      func() (*cel.Engine, error) // made at its first use
 }
 
 // New returns an ABI.
 func New(o Options) *ABI {
 	return &ABI{o: o,
 		stores: sharedStores{stores: map[string]*sharedStore{}}, shares: shares{by: map[string]*instances{}},
-		imports: imports(), foreigns: foreignFuncs(),
+		imports: imports(), foreigns: foreignFuncs(), cel: sync.OnceValues(cel.New),
 	}
 }
 
