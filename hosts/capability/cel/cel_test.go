@@ -130,6 +130,8 @@ func FuzzCompile(f *testing.F) {
 	}
 	e := testEngine(f)
 	f.Fuzz(func(t *testing.T, text string) {
+		late := time.AfterFunc(5*time.Second, func() { panic("takes too long: " + text) })
+		defer late.Stop()
 		x, err := e.Compile(text)
 		if err != nil {
 			if !errors.Is(err, ErrText) {
