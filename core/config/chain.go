@@ -91,6 +91,8 @@ type Filter struct {
 	HeaderStop   HeaderStop
 	// Egress lists what calls out may reach beside the namespace's own Services.
 	Egress []Egress
+	// Redis is that of the Gateway's parameters; nil: none.
+	Redis *Redis
 }
 
 // PullCredential is what a registry is shown; never logged, nor part of a hash.

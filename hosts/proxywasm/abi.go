@@ -50,6 +50,8 @@ type Options struct {
 	// HTTP and GRPC make guests' calls out; nil: UNIMPLEMENTED.
 	HTTP capability.HTTPCaller
 	GRPC capability.GRPCCaller
+	// Redis sends guests' commands; nil: UNIMPLEMENTED.
+	Redis capability.RedisCaller
 	// NodeID is property node.id; Version is xds.node.metadata's version.
 	NodeID, Version string
 }

@@ -30,8 +30,9 @@ type root struct {
 	}
 	budget *sandbox.Budget // of the callback that runs
 
-	expressions expressions
-	loop        rootLoop
+	expressions  expressions
+	redisTimeout time.Duration // 0: that of the parameters
+	loop         rootLoop
 }
 
 // add makes the root context of a filter and configures it, within the steps left.
