@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
+	"strconv"
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/plugin"
@@ -50,6 +53,34 @@ func (h httpCaller) HTTPCall(c *capability.HTTPCall, done func(*capability.HTTPA
 }
 
 var _ capability.HTTPCaller = httpCaller{}
+
+// dialRedis opens a connection to "hostname:port", an operator's word, with the
+// resolver and the dialler of all calls out.
+func dialRedis(ctx context.Context, address string) (net.Conn, error) {
+	hostname, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	addresses := []netip.Addr{}
+	if a, err := netip.ParseAddr(hostname); err == nil {
+		addresses = append(addresses, a)
+	} else if addresses, err = upstream.ResolveDNS(ctx, hostname); err != nil {
+		return nil, err
+	}
+	err = fmt.Errorf("%s has no address", hostname)
+	for _, a := range addresses {
+		var nc net.Conn
+		endpoint := config.Endpoint{Address: netip.AddrPortFrom(a.Unmap(), uint16(number))}
+		if nc, err = (upstream.NetDialer{}).Dial(ctx, endpoint, config.DefaultProxyParameters().ConnectTimeout); err == nil {
+			return nc, nil
+		}
+	}
+	return nil, err
+}
 
 // proxyWasm makes hosts/proxywasm a plugin.ABI and gives its errors reasons.
 type proxyWasm struct{ *proxywasm.ABI }

@@ -12,8 +12,11 @@ import (
 	"penstock.dev/penstock/k8s/api"
 )
 
-// capabilityHTTPCall is the capability to call out (annotations.md, section 3).
-const capabilityHTTPCall = "http-call"
+// Capabilities that a config depends on (annotations.md, section 3).
+const (
+	capabilityHTTPCall = "http-call"
+	capabilityRedis    = "redis"
+)
 
 // hostnameForm is a DNS name, or all names below one.
 var hostnameForm = regexp.MustCompile(`^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)

@@ -56,6 +56,8 @@ type memos struct {
 	parts     memo[config.Part]
 	upstreams memo[config.Upstream]
 	endpoints memo[config.EndpointSet]
+
+	parameters memo[config.ProxyParameters]
 }
 
 func (m *memos) turn() {
@@ -67,6 +69,7 @@ func (m *memos) turn() {
 	m.parts.turn()
 	m.upstreams.turn()
 	m.endpoints.turn()
+	m.parameters.turn()
 }
 
 // digest returns a hash of v's JSON, which is the same for equal values.

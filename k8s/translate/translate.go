@@ -32,6 +32,7 @@ type Objects struct {
 	Policies        []*api.PluginPolicy
 	Plugins         []*api.Plugin
 	Chains          []*api.PluginChain
+	Parameters      []*api.ProxyParameters
 }
 
 // Problem is one thing wrong with an object.
@@ -78,7 +79,9 @@ type Translator struct {
 	last    *config.Config
 	memo    memos
 	history map[string]*history // by part
-	texts   map[string]parsed   // annotation text -> entries
+	// parameters are the last good ones of each Gateway.
+	parameters map[string]*config.ProxyParameters
+	texts      map[string]parsed // annotation text -> entries
 }
 
 // New returns a Translator that remembers nothing.
@@ -86,7 +89,7 @@ func New(o Options) *Translator {
 	if o.Ran == nil {
 		o.Ran = func(string) bool { return false }
 	}
-	return &Translator{o: o, history: map[string]*history{}, texts: map[string]parsed{}}
+	return &Translator{o: o, history: map[string]*history{}, parameters: map[string]*config.ProxyParameters{}, texts: map[string]parsed{}}
 }
 
 // Translate returns the config that the objects ask for, and what is wrong
@@ -99,9 +102,11 @@ func (t *Translator) Translate(o *Objects) (*config.Config, []Problem) {
 	r.policies()
 	for _, g := range sorted(o.Gateways) {
 		if r.ours(g) {
+			r.current = r.found[g]
 			c.Gateways = append(c.Gateways, r.gateway(g))
 		}
 	}
+	r.current = t.o.Parameters
 	r.callable()
 	r.unattached()
 	r.survey()
@@ -135,44 +140,53 @@ type run struct {
 	config   *config.Config
 	problems []Problem
 
-	classes    map[string]bool
-	services   map[string]*corev1.Service // by namespace/name
-	slices     map[string][]*discoveryv1.EndpointSlice
-	secrets    map[string]*corev1.Secret
-	configMaps map[string]*corev1.ConfigMap
-	labels     map[string]map[string]string // of namespaces
-	chains     map[string]*api.PluginChain
-	plugins    map[string]*api.Plugin
-	namespaces map[string]*namespacePolicy
-	attached   map[*gatewayv1.HTTPRoute]bool
-	parts      map[string]bool // ids seen in this run
-	routes     map[string]*config.Route
-	known      map[string][]string // guards; nil: not gathered yet
-	callers    map[string]bool     // namespaces with plugins that may call out
-	called     map[string]bool     // namespace/name of other Services that they may call
+	classes map[string]*gatewayv1.GatewayClass // ours
+	// current is the parameters of the Gateway at hand, found those of all.
+	current         *config.ProxyParameters
+	found           map[*gatewayv1.Gateway]*config.ProxyParameters
+	proxyParameters map[string]*api.ProxyParameters // by namespace/name
+	redis           map[string]*config.Redis        // by the object at which filters are declared
+	services        map[string]*corev1.Service      // by namespace/name
+	slices          map[string][]*discoveryv1.EndpointSlice
+	secrets         map[string]*corev1.Secret
+	configMaps      map[string]*corev1.ConfigMap
+	labels          map[string]map[string]string // of namespaces
+	chains          map[string]*api.PluginChain
+	plugins         map[string]*api.Plugin
+	namespaces      map[string]*namespacePolicy
+	attached        map[*gatewayv1.HTTPRoute]bool
+	parts           map[string]bool // ids seen in this run
+	routes          map[string]*config.Route
+	known           map[string][]string // guards; nil: not gathered yet
+	callers         map[string]bool     // namespaces with plugins that may call out
+	called          map[string]bool     // namespace/name of other Services that they may call
 }
 
 func newRun(t *Translator, o *Objects) *run {
 	r := &run{
 		t: t, o: o,
-		classes:    map[string]bool{},
-		services:   index(o.Services),
-		secrets:    index(o.Secrets),
-		configMaps: index(o.ConfigMaps),
-		chains:     index(o.Chains),
-		plugins:    map[string]*api.Plugin{},
-		slices:     map[string][]*discoveryv1.EndpointSlice{},
-		labels:     map[string]map[string]string{},
-		namespaces: map[string]*namespacePolicy{},
-		attached:   map[*gatewayv1.HTTPRoute]bool{},
-		parts:      map[string]bool{},
-		routes:     map[string]*config.Route{},
-		callers:    map[string]bool{},
-		called:     map[string]bool{},
+		classes: map[string]*gatewayv1.GatewayClass{},
+		found:   map[*gatewayv1.Gateway]*config.ProxyParameters{},
+		redis:   map[string]*config.Redis{},
+
+		proxyParameters: index(o.Parameters),
+		services:        index(o.Services),
+		secrets:         index(o.Secrets),
+		configMaps:      index(o.ConfigMaps),
+		chains:          index(o.Chains),
+		plugins:         map[string]*api.Plugin{},
+		slices:          map[string][]*discoveryv1.EndpointSlice{},
+		labels:          map[string]map[string]string{},
+		namespaces:      map[string]*namespacePolicy{},
+		attached:        map[*gatewayv1.HTTPRoute]bool{},
+		parts:           map[string]bool{},
+		routes:          map[string]*config.Route{},
+		callers:         map[string]bool{},
+		called:          map[string]bool{},
 	}
 	for _, c := range o.GatewayClasses {
-		if string(c.Spec.ControllerName) == t.o.ControllerName && r.parameters(c) {
-			r.classes[c.Name] = true
+		if string(c.Spec.ControllerName) == t.o.ControllerName {
+			r.classes[c.Name] = c
 		}
 	}
 	for _, s := range sorted(o.EndpointSlices) {
