@@ -42,17 +42,31 @@ func (h httpCaller) HTTPCall(c *capability.HTTPCall, done func(*capability.HTTPA
 		}
 		done(&capability.HTTPAnswer{Status: a.Status, Header: a.Header, Trailer: a.Trailer, Body: a.Body}, nil)
 	})
+	return cancel, callError(err)
+}
+
+// Resolve implements capability.Resolver.
+func (h httpCaller) Resolve(f *config.Filter, hostname string, done func(netip.Addr, error)) (func(), error) {
+	cancel, err := h.Caller.Resolve(f.Egress, hostname, done)
+	return cancel, callError(err)
+}
+
+// callError says in the words of package capability why a call was refused.
+func callError(err error) error {
 	for from, to := range map[error]error{
 		upstream.ErrUnknown: capability.ErrUnknownUpstream, upstream.ErrForbidden: capability.ErrNotAllowed, upstream.ErrTooMany: capability.ErrBusy,
 	} {
 		if errors.Is(err, from) {
-			return nil, fmt.Errorf("%w: %w", to, err)
+			return fmt.Errorf("%w: %w", to, err)
 		}
 	}
-	return cancel, err
+	return err
 }
 
-var _ capability.HTTPCaller = httpCaller{}
+var (
+	_ capability.HTTPCaller = httpCaller{}
+	_ capability.Resolver   = httpCaller{}
+)
 
 // dialRedis opens a connection to "hostname:port", an operator's word, with the
 // resolver and the dialler of all calls out.

@@ -108,7 +108,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
-				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, Redis: p.redis, NodeID: nodeID(),
+				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, NodeID: nodeID(),
 			})},
 			httpWasm{httpwasm.New(log.Named("guest"), p.metrics)},
 		},

@@ -2,6 +2,7 @@ package capability
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 
 	"penstock.dev/penstock/core/config"
@@ -85,6 +86,15 @@ type GRPCStream interface {
 type GRPCCaller interface {
 	// GRPCCall begins a call; errors as HTTPCaller's.
 	GRPCCall(c *GRPCCall, events GRPCEvents) (GRPCStream, error)
+}
+
+// Resolver looks hostnames up for plugins.
+type Resolver interface {
+	// Resolve begins to look up one that f may call. done is called exactly
+	// once, on another goroutine and never before Resolve returned, with an
+	// address or an error; not at all if Resolve fails, or after cancel. Errors
+	// wrap ErrUnknownUpstream or ErrBusy.
+	Resolve(f *config.Filter, hostname string, done func(netip.Addr, error)) (cancel func(), err error)
 }
 
 // RedisCall is a command that a plugin sends to the Redis of its parameters.

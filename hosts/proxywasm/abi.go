@@ -50,6 +50,8 @@ type Options struct {
 	// HTTP and GRPC make guests' calls out; nil: UNIMPLEMENTED.
 	HTTP capability.HTTPCaller
 	GRPC capability.GRPCCaller
+	// Names looks hostnames up for guests; nil: NOT_FOUND.
+	Names capability.Resolver
 	// Redis sends guests' commands; nil: UNIMPLEMENTED.
 	Redis capability.RedisCaller
 	// NodeID is property node.id; Version is xds.node.metadata's version.

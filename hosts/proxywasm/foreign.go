@@ -62,6 +62,7 @@ func foreignFuncs() map[string]foreignFunc {
 			v.i.Spend(stepsOfSign + int64(len(args)))
 			return message(crypto.Sign(args))
 		},
+		"resolve_lua":                                   resolveName,
 		"expr_create":                                   createExpression,
 		"expr_evaluate":                                 evaluateExpression,
 		"expr_delete":                                   plain(deleteExpression),
