@@ -147,6 +147,7 @@ type sceneOptions struct {
 	edit   func(wasm []byte) []byte
 	grant  []string
 	with   *scene // shares its ABI, and its trace
+	names  capability.Resolver
 }
 
 func newScene(tb testing.TB, o sceneOptions) *scene {
@@ -181,7 +182,7 @@ func tryScene(tb testing.TB, o sceneOptions) (*scene, error) {
 		o.change(c)
 	}
 	s := &scene{trace: newTrace(), tb: tb, calls: &calls{begun: make(chan *begunCall, 100)}, grpc: &grpcCalls{begun: make(chan *grpcBegun, 100)}, redis: &redisCalls{begun: make(chan *redisBegun, 200)}}
-	s.abi = New(Options{Log: zap.New(s.trace), Metrics: telemetry.New(), HTTP: s.calls, GRPC: s.grpc, Redis: s.redis, NodeID: "node-1"})
+	s.abi = New(Options{Log: zap.New(s.trace), Metrics: telemetry.New(), HTTP: s.calls, GRPC: s.grpc, Redis: s.redis, Names: o.names, NodeID: "node-1"})
 	if o.with != nil {
 		s.trace, s.abi = o.with.trace, o.with.abi
 	}
