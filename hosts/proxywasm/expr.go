@@ -66,8 +66,9 @@ func evaluateExpression(v *vm, args []byte) ([]byte, uint32) {
 		return nil, statusNotFound
 	}
 	v.i.Spend(stepsOfEvaluation)
-	value, cost, err := x.Evaluate(attributes{v})
-	v.i.Spend(stepsPerExpressCost * int64(cost))
+	a := &attributes{v: v}
+	value, cost, err := x.Evaluate(a)
+	v.i.Spend(stepsPerExpressCost*int64(cost) + int64(a.bytes)/bytesOfAStep)
 	switch {
 	case errors.Is(err, cel.ErrValue):
 		return nil, statusSerialization
@@ -88,9 +89,12 @@ func deleteExpression(v *vm, args []byte) uint32 {
 }
 
 // attributes are the properties of Proxy-Wasm as values with types.
-type attributes struct{ v *vm }
+type attributes struct {
+	v     *vm
+	bytes int // looked up so far; charged afterwards, since cel-go recovers panics
+}
 
-var _ cel.Attributes = attributes{}
+var _ cel.Attributes = (*attributes)(nil)
 
 // groups are the paths that have attributes below them.
 var groups = map[string]bool{
@@ -119,7 +123,7 @@ var words = map[string]bool{
 }
 
 // Attribute implements cel.Attributes.
-func (a attributes) Attribute(path []string) any {
+func (a *attributes) Attribute(path []string) any {
 	v := a.v
 	name := strings.Join(path, ".")
 	if groups[name] {
@@ -130,7 +134,7 @@ func (a attributes) Attribute(path []string) any {
 	if !ok {
 		return nil
 	}
-	v.i.Spend(int64(len(value)) / bytesOfAStep)
+	a.bytes += len(value)
 	name = strings.TrimPrefix(name, "xds.")
 	if convert := kinds[name]; convert != nil {
 		return convert(value)

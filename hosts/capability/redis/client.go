@@ -19,8 +19,9 @@ import (
 
 // Bounds on one server's commands.
 const (
-	maxQueue    = 1024 // that wait for one connection
-	maxInFlight = 256  // of one connection
+	maxQueue    = 1024     // that wait for one connection
+	maxInFlight = 256      // of one connection
+	maxHeld     = 64 << 20 // bytes of queries that are not answered
 	firstWait   = 20 * time.Millisecond
 	longestWait = 5 * time.Second
 	leastDial   = time.Second
@@ -89,6 +90,12 @@ func (c *Clients) RedisCall(k *capability.RedisCall, done func([]byte, error)) (
 	cl, err := c.client(r)
 	if err != nil {
 		return nil, err
+	}
+	size := int64(len(query))
+	if cl.held.Add(size) > maxHeld {
+		cl.held.Add(-size)
+		cl.busy.Inc()
+		return nil, fmt.Errorf("%w: %d bytes wait for Redis", capability.ErrBusy, maxHeld)
 	}
 	begun := make(chan struct{}) // done is never called before we return
 	defer close(begun)
@@ -203,7 +210,7 @@ func (c *call) finish(reply []byte, err error) {
 	if c.told.Swap(true) {
 		return
 	}
-	c.timer.Stop()
+	c.forget()
 	switch {
 	case err == nil:
 		c.cl.answered.Inc()
@@ -216,6 +223,12 @@ func (c *call) finish(reply []byte, err error) {
 }
 
 func (c *call) cancel() {
-	c.told.Store(true)
+	if !c.told.Swap(true) {
+		c.forget()
+	}
+}
+
+func (c *call) forget() {
 	c.timer.Stop()
+	c.cl.held.Add(-int64(len(c.query)))
 }

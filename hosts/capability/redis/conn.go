@@ -11,6 +11,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +30,8 @@ type client struct {
 	stop                         context.CancelFunc
 	used                         time.Time // guarded by Clients.mu
 	answered, broken, late, busy telemetry.Counter
+
+	held atomic.Int64 // bytes of queries that are not answered
 
 	mu    sync.Mutex
 	wait  time.Duration // after the next failure to connect
@@ -250,7 +253,10 @@ func (c *conn) replies(r *bufio.Reader) error {
 			return err
 		}
 		select {
-		case k := <-c.inFlight:
+		case k, open := <-c.inFlight:
+			if !open { // the worker has ended the connection just now
+				return errClosed
+			}
 			k.end(reply, err)
 		default:
 			return errors.New("a reply that nobody asked for")

@@ -406,3 +406,28 @@ func TestCancel(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// TestCloseWhileRepliesCome: each call ends once, whatever comes first.
+func TestCloseWhileRepliesCome(t *testing.T) {
+	for range 100 {
+		s := &server{answer: echo}
+		b := newBed(t, s, nil)
+		const n = 50
+		ch := make(chan error, 2*n)
+		for range n {
+			if _, err := b.RedisCall(&capability.RedisCall{Filter: b.f, Query: appendQuery(nil, "GET", "k")}, func(_ []byte, err error) { ch <- err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-ch // replies have begun to come
+		b.Clients.Close()
+		if got := len(ch) + 1; got != n {
+			t.Fatalf("%d ends of %d calls", got, n)
+		}
+		for _, cl := range b.by {
+			if held := cl.held.Load(); held != 0 {
+				t.Errorf("%d bytes are still counted", held)
+			}
+		}
+	}
+}
