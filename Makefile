@@ -7,6 +7,8 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 PLUGINS  := $(notdir $(patsubst %/,%,$(wildcard plugins-src/*/)))
 MODULES  := . wasm-sdk/go conformance $(addprefix plugins-src/,$(PLUGINS))
 FUZZTIME ?= 10s
+# Build tags of a module that needs some are in its file "tags".
+TAGS     := $$(sed 's/^/-tags=/' tags 2>/dev/null)
 GUEST    := GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags='-s -w'
 
 .PHONY: help
@@ -21,7 +23,7 @@ build: ## Build bin/penstock
 plugins: build ## Build the bundled plugins into the OCI layout build/plugins
 	@for p in $(PLUGINS); do \
 		echo "plugin $$p"; \
-		(cd plugins-src/$$p && $(GUEST) -o ../../build/$$p.wasm .) && \
+		(cd plugins-src/$$p && $(GUEST) $(TAGS) -o ../../build/$$p.wasm .) && \
 		bin/penstock image pack --layout build/plugins --name penstock.dev/plugins/$$p:1 \
 			--manifest plugins-src/$$p/plugin.json --schema plugins-src/$$p/schema.json build/$$p.wasm || exit 1; \
 	done
@@ -33,20 +35,20 @@ run: plugins ## Serve examples/quickstart on 127.0.0.1:8080 until Ctrl-C
 	@exec bin/quickstart
 
 .PHONY: test
-test: cc redis plugins check ## All checks, tests with the race detector, and short conformance runs
-	@for m in $(MODULES); do echo "test $$m"; (cd $$m && go test -race -shuffle=on -timeout 20m ./...) || exit 1; done
+test: cc redis toolchains plugins check ## All checks, tests with the race detector, and short conformance runs
+	@for m in $(MODULES); do echo "test $$m"; (cd $$m && go test $(TAGS) -race -shuffle=on -timeout 20m ./...) || exit 1; done
 
 .PHONY: check
 check: ## Format, tidy, vet and lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
-	@for m in $(MODULES); do echo "check $$m"; (cd $$m && go mod tidy -diff && go vet ./...) || exit 1; done
+	@for m in $(MODULES); do echo "check $$m"; (cd $$m && go mod tidy -diff && go vet $(TAGS) ./...) || exit 1; done
 	go tool -modfile=tools/go.mod golangci-lint run ./...
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME each
-	@for m in $(MODULES); do (cd $$m && for p in $$(go list ./...); do \
-		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-			echo "fuzz $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	@for m in $(MODULES); do (cd $$m && for p in $$(go list $(TAGS) ./...); do \
+		for f in $$(go test $(TAGS) -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "fuzz $$p $$f"; go test $(TAGS) -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
 		done; done) || exit 1; done
 
 .PHONY: bench
@@ -54,11 +56,11 @@ bench: plugins ## Measure against nginx, HAProxy and Caddy; writes bench/results
 	bench/run.sh
 
 .PHONY: soak
-soak: plugins ## Ten minutes of load while the YAML is rewritten each second
-	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 30m -run '^TestSoak$$' -v ./soak
+soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new digest each 5 s
+	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 30m -run '^Test(Soak|Swap)$$' -v ./soak
 
 .PHONY: conformance
-conformance: redis plugins ## The full public suites
+conformance: redis toolchains plugins ## The full public suites
 	cd conformance && PENSTOCK_LONG=1 go test -count=1 -timeout 60m -v ./...
 
 .PHONY: cc
@@ -74,3 +76,10 @@ redis: # conformance/redis runs one; the package must not start it
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server; status=$$?; \
 		test -z "$$made" || rm -f $$policy; exit $$status; }; } || \
 		{ echo "make test needs redis-server: install it"; exit 1; }
+
+.PHONY: toolchains
+toolchains: # of the guests in conformance/proxywasm that are not in Go
+	@{ command -v clang-22 && command -v wasm-ld-22 && command -v npm; } >/dev/null || \
+		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends clang-22 lld-22 npm; } || \
+		test -n "$$PENSTOCK_SKIP_TOOLCHAINS" || \
+		{ echo "make test needs clang-22, lld-22 and npm for guests in C and AssemblyScript: install them, or set PENSTOCK_SKIP_TOOLCHAINS=1"; exit 1; }

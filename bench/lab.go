@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -76,7 +77,7 @@ func (l *lab) start(t target) (*exec.Cmd, func(), error) {
 			return nil, nil, err
 		}
 	}
-	args := []string{"-c", "0"}
+	args := []string{"-c", cmp.Or(t.cpus, "0")}
 	for _, a := range t.command {
 		args = append(args, place.Replace(a))
 	}
@@ -259,35 +260,40 @@ func status(pid int, field string) (int, error) {
 
 // memory returns the resident memory of penstock with two plugins: idle, and
 // with 1,000 idle connections that have carried a request each.
-func (l *lab) memory() ([2]int, error) {
+func (l *lab) memory() ([]row, error) {
 	var got [2]int
 	c, stop, err := l.start(penstock("penstock, memory", 1, chain))
 	if err != nil {
-		return got, err
+		return nil, err
 	}
 	defer stop()
 	time.Sleep(time.Second)
 	if got[0], err = status(c.Process.Pid, "VmRSS:"); err != nil {
-		return got, err
+		return nil, err
 	}
 	request := []byte("GET /1k HTTP/1.1\r\nHost: a\r\nX-API-Key: benchmark-key\r\n\r\n")
 	answer := make([]byte, 64<<10)
 	for range 1000 {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
 		if err != nil {
-			return got, err
+			return nil, err
 		}
 		defer conn.Close()
 		if _, err := conn.Write(request); err != nil {
-			return got, err
+			return nil, err
 		}
 		if _, err := conn.Read(answer); err != nil {
-			return got, err
+			return nil, err
 		}
 	}
 	time.Sleep(2 * time.Second)
-	got[1], err = status(c.Process.Pid, "VmRSS:")
-	return got, err
+	if got[1], err = status(c.Process.Pid, "VmRSS:"); err != nil {
+		return nil, err
+	}
+	return []row{
+		{"resident memory, two plugins, idle, MiB", float64(got[0]), 120},
+		{"the same with 1,000 idle connections, MiB", float64(got[1]), 140},
+	}, nil
 }
 
 func waitPort(port int) error {

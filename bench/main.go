@@ -17,7 +17,7 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 5, "rounds; the median counts")
 	seconds := flag.Int("seconds", 4, "seconds of load in a round")
-	only := flag.String("only", "", "one workload")
+	only := flag.String("only", "", "one workload, or memory, spin, tenants")
 	write := flag.String("o", "results.md", "file for the table")
 	flag.Parse()
 	if err := bench(*rounds, time.Duration(*seconds)*time.Second, *only, *write); err != nil {
@@ -49,9 +49,35 @@ func bench(rounds int, length time.Duration, only, write string) error {
 			}
 		}
 	}
-	memory, err := lab.memory()
+	rows, err := lab.figures(only, length)
 	if err != nil {
 		return err
 	}
-	return report(results, memory, rounds, length, write)
+	return report(results, rows, rounds, length, write)
+}
+
+// figures are what is no load of a workload: memory, and neighbours.
+func (l *lab) figures(only string, length time.Duration) ([]row, error) {
+	var rows []row
+	for _, f := range []struct {
+		name    string
+		measure func() ([]row, error)
+	}{
+		{"memory", l.memory},
+		{"spin", func() ([]row, error) { return l.beside(2 * length) }},
+		{"tenants", l.tenancy},
+	} {
+		if only != "" && only != f.name {
+			continue
+		}
+		more, err := f.measure()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+		for _, r := range more {
+			fmt.Printf("%-12s %s: %.2f\n", f.name, r.text, r.got)
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
 }

@@ -2,15 +2,33 @@
 # Builds what the benchmark needs and runs it: make bench. Arguments go to bench.
 set -euo pipefail
 cd "$(dirname "$0")"
-missing=()
-for tool in nginx haproxy wrk gcc taskset; do command -v "$tool" >/dev/null || missing+=("$tool"); done
-if [ ${#missing[@]} -gt 0 ]; then
-	echo "installing what is missing: ${missing[*]}"
+packages=()
+need() { command -v "$1" >/dev/null || packages+=("${@:2}"); }
+need nginx nginx-light
+need haproxy haproxy
+need wrk wrk
+need gcc gcc libc6-dev
+need taskset util-linux
+need clang-22 clang-22
+need wasm-ld-22 lld-22
+need npm npm
+if [ ${#packages[@]} -gt 0 ]; then
+	echo "installing what is missing: ${packages[*]}"
 	[ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; }
-	apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light haproxy wrk gcc libc6-dev util-linux
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}"
 fi
 mkdir -p out
 gcc -O2 -o out/origin origin/origin.c
 (cd caddy && CGO_ENABLED=0 go build -o ../out/caddy github.com/caddyserver/caddy/v2/cmd/caddy)
+guest() { # name, module
+	../bin/penstock image pack --layout out/plugins --name "penstock.dev/bench/$1:1" --manifest guests/manifest.json "$2" >/dev/null
+}
+cc="clang-22 --target=wasm32-unknown-unknown -nostdlib -O2 -Wl,--no-entry -Wl,--strip-all"
+for g in c/header http-wasm/header spin/spin compute/compute; do $cc -o "out/${g%/*}.wasm" "guests/$g.c"; done
+(cd guests/go && GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags='-s -w' -o ../../out/go.wasm .)
+(cd guests/assemblyscript && npm ci --silent --ignore-scripts --legacy-peer-deps --no-audit --no-fund &&
+	npx asc assembly/index.ts -b ../../out/assemblyscript.wasm --use abort=abort_proc_exit --optimize)
+rm -rf out/plugins
+for g in c go assemblyscript http-wasm spin; do guest "$g" "out/$g.wasm"; done
 go build -o out/bench .
 exec out/bench "$@"

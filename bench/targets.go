@@ -17,6 +17,7 @@ type target struct {
 	// files are written into a fresh folder; @DIR@ is the folder.
 	files   map[string]string
 	command []string
+	cpus    string // default "0"
 }
 
 // workload is a load and who takes it.
@@ -34,7 +35,18 @@ func workloads() []workload {
 		{"1m", "/1m", 16, []target{plain, nginx(), haproxy(65536), caddy()}},
 		{"plugins", "/1k", 64, []target{plain, plugins}},
 		{"routes", "/1k", 64, []target{plain, many}},
+		{"guests", "/1k", 64, []target{plain, guests("C", "c"), guests("Go", "go"), guests("AssemblyScript", "assemblyscript"), guests("http-wasm", "http-wasm"),
+			guests("5 of C", "c", "c", "c", "c", "c")}},
 	}
+}
+
+// guests is penstock with header plugins that make four host calls each.
+func guests(name string, images ...string) target {
+	var b strings.Builder
+	for i, image := range images {
+		fmt.Fprintf(&b, "\n      - {name: g%d, image: penstock.dev/bench/%s:1}", i, image)
+	}
+	return penstock("penstock, "+name, 1, b.String())
 }
 
 // chain is the Service annotation of the workload with two plugins.
@@ -63,7 +75,7 @@ kind: PluginPolicy
 metadata: {name: bench}
 spec:
   namespaceSelector: {}
-  images: [{prefix: penstock.dev/plugins, unsigned: true, allowTags: true}]
+  images: [{prefix: penstock.dev/plugins, unsigned: true, allowTags: true}, {prefix: penstock.dev/bench, unsigned: true, allowTags: true}]
   capabilities: [consumer]
 ---
 apiVersion: v1
@@ -100,7 +112,7 @@ endpoints: [{addresses: [127.0.0.1]}]
 	return target{
 		name:  name,
 		files: map[string]string{"config/all.yaml": b.String()},
-		command: []string{"@BIN@/penstock", "run", "--config", "@DIR@/config", "--state", "@DIR@/state", "--images", "@PLUGINS@",
+		command: []string{"@BIN@/penstock", "run", "--config", "@DIR@/config", "--state", "@DIR@/state", "--images", "@PLUGINS@", "--images", "@OUT@/plugins",
 			"--bind", "127.0.0.1", "--admin", fmt.Sprintf("127.0.0.1:%d", adminPort), "--access-log", "off", "--log-level", "warn"},
 	}
 }

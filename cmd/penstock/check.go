@@ -8,6 +8,7 @@ import (
 
 	"penstock.dev/penstock/core/admin"
 	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/api"
 	"penstock.dev/penstock/k8s/files"
 	"penstock.dev/penstock/k8s/translate"
 )
@@ -23,6 +24,10 @@ func bundled() []translate.Bundled {
 	return []translate.Bundled{
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
 		{Name: "transform", Major: "1", Image: "penstock.dev/plugins/transform:1"},
+		{
+			Name: "waf", Major: "1", Image: "penstock.dev/plugins/waf:1", Guard: true,
+			Limits: &api.Limits{CPUTime: "1s", CPUTimeExchange: "3s", CPUTimeStart: "30s", Memory: "128Mi"},
+		},
 	}
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"penstock.dev/penstock/core/sandbox"
@@ -10,17 +12,19 @@ import (
 func compileCommand() *cobra.Command {
 	var dir string
 	var memory int64
+	var cpu time.Duration
 	c := &cobra.Command{
 		Use:    "compile",
-		Short:  "Compile a module from standard input into the compile cache",
+		Short:  "Compile a module from standard input into a folder",
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return sandbox.Compile(dir, memory, cmd.InOrStdin())
+			return sandbox.Compile(dir, memory, cpu, cmd.InOrStdin())
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", "", "compile cache")
+	c.Flags().StringVar(&dir, "dir", "", "empty folder for the native code")
 	c.Flags().Int64Var(&memory, "memory", 0, "bytes that the process may use")
+	c.Flags().DurationVar(&cpu, "cpu", 0, "CPU time that the process may use")
 	if err := c.MarkFlagRequired("dir"); err != nil {
 		panic("BUG: " + err.Error())
 	}

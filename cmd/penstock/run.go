@@ -26,7 +26,7 @@ import (
 type options struct {
 	config, bind, admin, health, state, accessLog, logLevel string
 	images, localRegistries, mirrors, authorities           []string
-	imageQuota                                              string
+	imageQuota, memoryLimit                                 string
 	drain, tagInterval                                      time.Duration
 }
 
@@ -53,6 +53,7 @@ func runCommand() *cobra.Command {
 	f.StringArrayVar(&o.mirrors, "registry-mirror", nil, "PREFIX=PREFIX: where images under the first (registry[:port][/path]) are asked for first; may be repeated")
 	f.StringArrayVar(&o.authorities, "registry-ca", nil, "HOST[:PORT]=FILE: certificate authorities (PEM) that vouch for a registry; may be repeated")
 	f.StringVar(&o.imageQuota, "image-quota", "4Gi", "disk space for pulled images; what runs is never dropped")
+	f.StringVar(&o.memoryLimit, "memory-limit", "", "memory of the process, of which a quarter is for bodies that filters hold back; default GOMEMLIMIT, its control group's or the machine's")
 	f.DurationVar(&o.tagInterval, "tag-interval", plugin.DefaultTagInterval, "how often registries are asked where tags point; 0: never")
 	f.DurationVar(&o.drain, "drain", 30*time.Second, "how long exchanges in flight may take after SIGTERM")
 	f.StringVar(&o.accessLog, "access-log", "stdout", "stdout, off, or a file to append to")

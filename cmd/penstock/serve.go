@@ -17,6 +17,7 @@ import (
 	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/listener"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/proxy"
@@ -89,6 +90,10 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	if err != nil {
 		return nil, err
 	}
+	memory, err := memoryLimit(o.memoryLimit)
+	if err != nil {
+		return nil, err
+	}
 	images, err := p.images(o)
 	if err != nil {
 		return nil, err
@@ -106,6 +111,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	p.redis = redis.New(redis.Options{Log: log.Named("redis"), Metrics: p.metrics, Dial: dialRedis})
 	p.plugins = plugin.New(plugin.Options{
 		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
+		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
 				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, NodeID: nodeID(),

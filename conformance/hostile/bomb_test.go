@@ -11,16 +11,6 @@ import (
 	"penstock.dev/penstock/conformance/harness"
 )
 
-// leb encodes an unsigned LEB128.
-func leb(n int) []byte {
-	var b []byte
-	for n >= 0x80 {
-		b = append(b, byte(n)|0x80)
-		n >>= 7
-	}
-	return append(b, byte(n))
-}
-
 // bomb is a small module whose one function takes a compiler long: many locals
 // that stay alive across many branches.
 func bomb(locals, blocks int) []byte {

@@ -14,19 +14,10 @@ import (
 	"penstock.dev/penstock/conformance/harness"
 )
 
-// module is a Wasm module in the making: sections by number.
-type module map[byte][]byte
+// Short names for what modules are made of.
+type module = harness.Module
 
-func name(s string) []byte { return append(leb(len(s)), s...) }
-
-func vector(items ...[]byte) []byte { return append(leb(len(items)), bytes.Join(items, nil)...) }
-
-func body(code ...byte) []byte {
-	b := append(append([]byte{0}, code...), 0x0b)
-	return append(leb(len(b)), b...)
-}
-
-func export(s string, kind, index byte) []byte { return append(name(s), kind, index) }
+var leb, name, vector, body, export = harness.LEB, harness.Name, harness.Vector, harness.Body, harness.Export
 
 // plain is a Proxy-Wasm module that does nothing: function 0 is the marker,
 // function 1 the allocator.
@@ -40,29 +31,17 @@ func plain() module {
 	}
 }
 
-func (m module) with(id byte, content []byte) module { m[id] = content; return m }
-
-func (m module) bytes() []byte {
-	out := []byte("\x00asm\x01\x00\x00\x00")
-	for _, id := range []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0} {
-		if content, ok := m[id]; ok {
-			out = append(append(append(out, id), leb(len(content))...), content...)
-		}
-	}
-	return out
-}
-
 // TestModules: what cannot run is refused, with a reason, before it sees a
 // request; what merely looks odd runs. The neighbour serves throughout.
 func TestModules(t *testing.T) {
 	spin := body(0x03, 0x40, 0x0c, 0, 0x0b)
 	started := func(code []byte) module { // function 0 is the start function
-		return plain().with(10, vector(code, body(0x41, 0x80, 0x08))).with(8, []byte{0})
+		return plain().With(10, vector(code, body(0x41, 0x80, 0x08))).With(8, []byte{0})
 	}
 	deep := bytes.Repeat([]byte{0x02, 0x40}, 200_000)
 	deep = append(deep, bytes.Repeat([]byte{0x0b}, 200_000)...)
 	locals := append(append([]byte{1}, leb(1_000_000)...), 0x7f, 0x0b)
-	whole := plain().bytes()
+	whole := plain().Bytes()
 	tests := map[string]struct {
 		module []byte
 		reason string // empty: it runs
@@ -73,42 +52,42 @@ func TestModules(t *testing.T) {
 		"empty":                        {nil, "InvalidModule", ""},
 		"cut-short":                    {whole[:len(whole)-3], "InvalidModule", ""},
 		"component":                    {[]byte("\x00asm\x0d\x00\x01\x00"), "InvalidModule", ""},
-		"no-marker":                    {plain().with(7, vector(export("malloc", 0, 1), export("memory", 2, 0))).bytes(), "UnknownABI", "proxy_abi_version"},
-		"no-allocator":                 {plain().with(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("memory", 2, 0))).bytes(), "InvalidModule", "malloc"},
-		"no-memory":                    {plain().with(5, []byte{0}).with(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("malloc", 0, 1))).bytes(), "InvalidModule", "memory"},
-		"allocator-of-another-type":    {plain().with(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("malloc", 0, 0), export("memory", 2, 0))).bytes(), "InvalidModule", "malloc"},
-		"memory-of-4-gib":              {plain().with(5, append([]byte{1, 0}, leb(65536)...)).bytes(), "InvalidModule", ""},
-		"memory-above-its-limit":       {plain().with(5, append([]byte{1, 0}, leb(4096)...)).bytes(), "InvalidModule", ""},
-		"shared-memory":                {plain().with(5, []byte{1, 3, 1, 1}).bytes(), "InvalidModule", ""},
-		"table-of-4-billion":           {plain().with(4, append([]byte{1, 0x70, 0}, leb(1<<32-1)...)).bytes(), "InvalidModule", "table"},
-		"start-spins":                  {started(spin).bytes(), "InvalidModule", "CPU"},
-		"start-traps":                  {started(body(0)).bytes(), "InvalidModule", "unreachable"},
-		"start-recurses":               {started(body(0x10, 0)).bytes(), "InvalidModule", "stack"},
-		"start-grows-memory":           {started(body(0x03, 0x40, 0x41, 1, 0x40, 0, 0x1a, 0x0c, 0, 0x0b)).bytes(), "InvalidModule", "CPU"},
-		"initialize-spins":             {plain().with(10, vector(spin, body(0x41, 0x80, 0x08))).with(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("_initialize", 0, 0), export("malloc", 0, 1), export("memory", 2, 0))).bytes(), "InvalidModule", "CPU"},
-		"allocator-outside-of-memory":  {plain().with(10, vector(body(), body(0x41, 0x7f))).bytes(), "", ""},
-		"a-call-to-nobody":             {plain().with(10, vector(body(0x10, 99), body(0x41, 0x80, 0x08))).bytes(), "InvalidModule", ""},
-		"a-body-of-another-type":       {plain().with(10, vector(body(0x41, 1), body(0x41, 0x80, 0x08))).bytes(), "InvalidModule", ""},
-		"an-unknown-instruction":       {plain().with(10, vector(body(0xff), body(0x41, 0x80, 0x08))).bytes(), "InvalidModule", ""},
-		"more-bodies-than-functions":   {plain().with(10, vector(body(), body(0x41, 0x80, 0x08), body())).bytes(), "InvalidModule", ""},
-		"a-lying-function-count":       {plain().with(3, append(leb(1<<31), 0, 1)).bytes(), "InvalidModule", ""},
+		"no-marker":                    {plain().With(7, vector(export("malloc", 0, 1), export("memory", 2, 0))).Bytes(), "UnknownABI", "proxy_abi_version"},
+		"no-allocator":                 {plain().With(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("memory", 2, 0))).Bytes(), "InvalidModule", "malloc"},
+		"no-memory":                    {plain().With(5, []byte{0}).With(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("malloc", 0, 1))).Bytes(), "InvalidModule", "memory"},
+		"allocator-of-another-type":    {plain().With(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("malloc", 0, 0), export("memory", 2, 0))).Bytes(), "InvalidModule", "malloc"},
+		"memory-of-4-gib":              {plain().With(5, append([]byte{1, 0}, leb(65536)...)).Bytes(), "InvalidModule", ""},
+		"memory-above-its-limit":       {plain().With(5, append([]byte{1, 0}, leb(4096)...)).Bytes(), "InvalidModule", ""},
+		"shared-memory":                {plain().With(5, []byte{1, 3, 1, 1}).Bytes(), "InvalidModule", ""},
+		"table-of-4-billion":           {plain().With(4, append([]byte{1, 0x70, 0}, leb(1<<32-1)...)).Bytes(), "InvalidModule", "table"},
+		"start-spins":                  {started(spin).Bytes(), "InvalidModule", "CPU"},
+		"start-traps":                  {started(body(0)).Bytes(), "InvalidModule", "unreachable"},
+		"start-recurses":               {started(body(0x10, 0)).Bytes(), "InvalidModule", "stack"},
+		"start-grows-memory":           {started(body(0x03, 0x40, 0x41, 1, 0x40, 0, 0x1a, 0x0c, 0, 0x0b)).Bytes(), "InvalidModule", "CPU"},
+		"initialize-spins":             {plain().With(10, vector(spin, body(0x41, 0x80, 0x08))).With(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("_initialize", 0, 0), export("malloc", 0, 1), export("memory", 2, 0))).Bytes(), "InvalidModule", "CPU"},
+		"allocator-outside-of-memory":  {plain().With(10, vector(body(), body(0x41, 0x7f))).Bytes(), "", ""},
+		"a-call-to-nobody":             {plain().With(10, vector(body(0x10, 99), body(0x41, 0x80, 0x08))).Bytes(), "InvalidModule", ""},
+		"a-body-of-another-type":       {plain().With(10, vector(body(0x41, 1), body(0x41, 0x80, 0x08))).Bytes(), "InvalidModule", ""},
+		"an-unknown-instruction":       {plain().With(10, vector(body(0xff), body(0x41, 0x80, 0x08))).Bytes(), "InvalidModule", ""},
+		"more-bodies-than-functions":   {plain().With(10, vector(body(), body(0x41, 0x80, 0x08), body())).Bytes(), "InvalidModule", ""},
+		"a-lying-function-count":       {plain().With(3, append(leb(1<<31), 0, 1)).Bytes(), "InvalidModule", ""},
 		"a-lying-section-size":         {append([]byte("\x00asm\x01\x00\x00\x00\x01"), leb(1<<31)...), "InvalidModule", ""},
-		"a-million-locals":             {plain().with(10, vector(append(leb(len(locals)), locals...), body(0x41, 0x80, 0x08))).bytes(), "InvalidModule", ""},
-		"blocks-200-000-deep":          {plain().with(10, vector(body(deep...), body(0x41, 0x80, 0x08))).bytes(), "any", ""},
-		"data-outside-of-memory":       {plain().with(11, append([]byte{1, 0, 0x41, 0xff, 0xff, 0xff, 0xff, 0x07, 0x0b}, name("data")...)).bytes(), "InvalidModule", ""},
-		"an-unknown-import":            {plain().with(2, vector(append(append(name("env"), name("nobody_knows")...), 0, 0))).with(7, vector(export("proxy_abi_version_0_2_1", 0, 1), export("malloc", 0, 2), export("memory", 2, 0))).bytes(), "", ""},
-		"an-imported-memory":           {plain().with(2, vector(append(append(name("env"), name("memory")...), 2, 0, 1))).with(5, []byte{0}).bytes(), "InvalidModule", ""},
-		"an-imported-table":            {plain().with(2, vector(append(append(name("env"), name("t")...), 1, 0x70, 0, 1))).bytes(), "InvalidModule", ""},
-		"an-import-of-the-meter":       {plain().with(2, vector(append(append(name("penstock"), name("refuel")...), 0, 0))).with(7, vector(export("proxy_abi_version_0_2_1", 0, 1), export("malloc", 0, 2), export("memory", 2, 0))).bytes(), "any", ""},
-		"an-export-twice":              {plain().with(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("malloc", 0, 1), export("malloc", 0, 1), export("memory", 2, 0))).bytes(), "InvalidModule", ""},
-		"sixty-megabytes-of-padding":   {plain().with(0, append(name("pad"), make([]byte, 60<<20)...)).bytes(), "", ""},
-		"more-than-a-module-may-have":  {plain().with(0, append(name("pad"), make([]byte, 65<<20)...)).bytes(), "InvalidModule", ""},
-		"a-name-that-is-no-utf-8":      {plain().with(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("malloc", 0, 1), export("memory", 2, 0), export("\xff\xfe", 0, 0))).bytes(), "InvalidModule", ""},
-		"thirty-thousand-exports":      {plain().with(7, many(30_000)).bytes(), "", ""},
-		"a-configure-that-says-no":     {refuses().bytes(), "InvalidConfig", "proxy_on_configure"},
-		"both-markers-and-http-wasm":   {plain().with(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("proxy_abi_version_0_1_0", 0, 0), export("handle_request", 0, 0), export("malloc", 0, 1), export("memory", 2, 0))).bytes(), "", ""},
-		"a-callback-of-another-type":   {plain().with(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("proxy_on_request_headers", 0, 0), export("malloc", 0, 1), export("memory", 2, 0))).bytes(), "InvalidModule", "proxy_on_request_headers"},
-		"a-marker-that-is-no-function": {plain().with(7, vector(export("proxy_abi_version_0_2_1", 2, 0), export("malloc", 0, 1), export("memory", 2, 0))).bytes(), "UnknownABI", ""},
+		"a-million-locals":             {plain().With(10, vector(append(leb(len(locals)), locals...), body(0x41, 0x80, 0x08))).Bytes(), "InvalidModule", ""},
+		"blocks-200-000-deep":          {plain().With(10, vector(body(deep...), body(0x41, 0x80, 0x08))).Bytes(), "any", ""},
+		"data-outside-of-memory":       {plain().With(11, append([]byte{1, 0, 0x41, 0xff, 0xff, 0xff, 0xff, 0x07, 0x0b}, name("data")...)).Bytes(), "InvalidModule", ""},
+		"an-unknown-import":            {plain().With(2, vector(append(append(name("env"), name("nobody_knows")...), 0, 0))).With(7, vector(export("proxy_abi_version_0_2_1", 0, 1), export("malloc", 0, 2), export("memory", 2, 0))).Bytes(), "", ""},
+		"an-imported-memory":           {plain().With(2, vector(append(append(name("env"), name("memory")...), 2, 0, 1))).With(5, []byte{0}).Bytes(), "InvalidModule", ""},
+		"an-imported-table":            {plain().With(2, vector(append(append(name("env"), name("t")...), 1, 0x70, 0, 1))).Bytes(), "InvalidModule", ""},
+		"an-import-of-the-meter":       {plain().With(2, vector(append(append(name("penstock"), name("refuel")...), 0, 0))).With(7, vector(export("proxy_abi_version_0_2_1", 0, 1), export("malloc", 0, 2), export("memory", 2, 0))).Bytes(), "any", ""},
+		"an-export-twice":              {plain().With(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("malloc", 0, 1), export("malloc", 0, 1), export("memory", 2, 0))).Bytes(), "InvalidModule", ""},
+		"sixty-megabytes-of-padding":   {plain().With(0, append(name("pad"), make([]byte, 60<<20)...)).Bytes(), "", ""},
+		"more-than-a-module-may-have":  {plain().With(0, append(name("pad"), make([]byte, 65<<20)...)).Bytes(), "InvalidModule", ""},
+		"a-name-that-is-no-utf-8":      {plain().With(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("malloc", 0, 1), export("memory", 2, 0), export("\xff\xfe", 0, 0))).Bytes(), "InvalidModule", ""},
+		"thirty-thousand-exports":      {plain().With(7, many(30_000)).Bytes(), "", ""},
+		"a-configure-that-says-no":     {refuses().Bytes(), "InvalidConfig", "proxy_on_configure"},
+		"both-markers-and-http-wasm":   {plain().With(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("proxy_abi_version_0_1_0", 0, 0), export("handle_request", 0, 0), export("malloc", 0, 1), export("memory", 2, 0))).Bytes(), "", ""},
+		"a-callback-of-another-type":   {plain().With(7, vector(export("proxy_abi_version_0_2_1", 0, 0), export("proxy_on_request_headers", 0, 0), export("malloc", 0, 1), export("memory", 2, 0))).Bytes(), "InvalidModule", "proxy_on_request_headers"},
+		"a-marker-that-is-no-function": {plain().With(7, vector(export("proxy_abi_version_0_2_1", 2, 0), export("malloc", 0, 1), export("memory", 2, 0))).Bytes(), "UnknownABI", ""},
 	}
 	layout, dir := t.TempDir(), t.TempDir()
 	upstream := harness.Upstream(t, harness.Echo)

@@ -19,7 +19,10 @@ func start(t *testing.T) *harness.Proxy {
 	layout := t.TempDir()
 	port := harness.Upstream(t, harness.Echo)
 	files := map[string]string{"gateway.yaml": harness.GatewayFor(1)}
-	dirs, err := filepath.Glob("guests/*")
+	dirs, err := filepath.Glob("guests/*/main.go")
+	for i := range dirs {
+		dirs[i] = filepath.Dir(dirs[i])
+	}
 	if err != nil || len(dirs) < 4 {
 		t.Fatalf("got %v, %v; want at least 4 plugins", dirs, err)
 	}

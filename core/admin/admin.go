@@ -125,12 +125,7 @@ func redact(c *config.Config) *config.Config {
 	filters := func(in []*config.Filter) []*config.Filter {
 		var out []*config.Filter
 		for _, f := range in {
-			shown := *f
-			shown.Config, shown.VMConfig, shown.Env, shown.PullSecrets = nil, nil, nil, nil
-			for _, e := range f.Env {
-				shown.Env = append(shown.Env, config.EnvVar{Name: e.Name, Value: redacted})
-			}
-			out = append(out, &shown)
+			out = append(out, redactFilter(f))
 		}
 		return out
 	}
@@ -156,9 +151,25 @@ func redact(c *config.Config) *config.Config {
 	return mapChains(c, chain)
 }
 
+func redactFilter(f *config.Filter) *config.Filter {
+	shown := *f
+	shown.Config, shown.VMConfig, shown.Env, shown.PullSecrets = nil, nil, nil, nil
+	for _, e := range f.Env {
+		shown.Env = append(shown.Env, config.EnvVar{Name: e.Name, Value: redacted})
+	}
+	if f.Canary != nil {
+		canary := *f.Canary
+		if canary.Filter != nil {
+			canary.Filter = redactFilter(canary.Filter)
+		}
+		shown.Canary = &canary
+	}
+	return &shown
+}
+
 // mapChains copies c with every chain replaced.
 func mapChains(c *config.Config, chain func(*config.Chain) *config.Chain) *config.Config {
-	out := &config.Config{Upstreams: c.Upstreams, Endpoints: c.Endpoints}
+	out := &config.Config{Upstreams: c.Upstreams, Endpoints: c.Endpoints, Totals: c.Totals}
 	for _, g := range c.Gateways {
 		gateway := *g
 		gateway.Listeners = nil

@@ -75,6 +75,9 @@ func TestHealthShowsNoMore(t *testing.T) {
 func TestConfigHidesSecrets(t *testing.T) {
 	s, store := newServer(t)
 	f := &config.Filter{Name: "x", Config: []byte(`{"key":"hush-hush"}`), Env: []config.EnvVar{{Name: "TOKEN", Value: "hush-hush"}}, Hash: "h"}
+	canary := *f
+	canary.PullSecrets = []config.PullCredential{{Registry: "r.example", Password: "hush-hush"}}
+	f.Canary = &config.Canary{Filter: &canary, WeightPercent: 5}
 	part := &config.Part{Name: "service", Fault: &config.Fault{Reason: "InvalidAnnotation"}, Hash: "p", Fallback: &config.Part{Name: "service", Filters: []*config.Filter{f}}}
 	chain := &config.Chain{Parts: []*config.Part{part}}
 	rule := &config.Rule{Matches: []config.Match{{PathType: config.PathPrefix, Path: "/"}}, Status: 500, Chain: chain, Backends: []config.Backend{{Chain: chain}}}

@@ -71,6 +71,10 @@ type Filter struct {
 	Trust []Trust
 	// DeniedDigests of the policies that judge this filter: "sha256:...".
 	DeniedDigests []string
+	// ModuleBytes is how large its module may be, 0: as the sandbox says;
+	// ModuleSource who says so, for operators.
+	ModuleBytes  int64
+	ModuleSource string
 	// Config is what the plugin gets: JSON, or a string as it is.
 	Config []byte
 	Env    []EnvVar
@@ -93,7 +97,27 @@ type Filter struct {
 	Egress []Egress
 	// Redis is that of the Gateway's parameters; nil: none.
 	Redis *Redis
+	// Canary is another version of the filter; nil: none. It is no part of Hash.
+	Canary *Canary
+	// Shadow says that the filter is a Canary that nothing depends on: it shares
+	// no state with others.
+	Shadow bool
 }
+
+// Canary is another version of a filter, to which a share of the exchanges goes.
+type Canary struct {
+	// Filter's Name is the filter's own with CanarySuffix. nil: Fault says why
+	// there is none; the filter itself runs all the same.
+	Filter        *Filter
+	Fault         *Fault
+	WeightPercent int // of exchanges, 0..100
+	// Shadow: it is shown copies of these exchanges and decides nothing; else it
+	// runs in the filter's place.
+	Shadow bool
+}
+
+// CanarySuffix follows a filter's name in that of its Canary; no other name has it.
+const CanarySuffix = ":canary"
 
 // PullCredential is what a registry is shown; never logged, nor part of a hash.
 type PullCredential struct {
@@ -124,6 +148,10 @@ type Egress struct {
 	Hostname string // "name" or "*.domain"
 	Ports    []uint16
 }
+
+// Tenant returns the namespace whose Totals the filter counts against; empty
+// for one that a cluster-scoped object declares.
+func (f *Filter) Tenant() string { return f.Owner.Namespace }
 
 // ID returns part/name, as reports say it.
 func (f *Filter) ID() string { return f.Part + "/" + f.Name }

@@ -17,6 +17,8 @@ type Config struct {
 	// Endpoints by Upstream.Name. An upstream without an entry has none. They
 	// change often; nothing is recompiled for it.
 	Endpoints map[string]*EndpointSet
+	// Totals by namespace; one without an entry has the defaults.
+	Totals map[string]*Totals
 }
 
 // Object names a Kubernetes object.

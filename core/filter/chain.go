@@ -16,10 +16,16 @@ type Entry struct {
 	OnError   config.OnError
 	BodyBytes int64          // what it may hold back of one body
 	Except    []config.Match // path and method; requests that skip it
+	// Tenant is the namespace that declares it; empty for a cluster-scoped object.
+	Tenant string
+	// Bodies is what all filters may hold back together; nil: no bound.
+	Bodies *Budget
 	// Skipped and Rejected count exchanges in which the filter failed.
 	Failures telemetry.Counter
 	// Failed is told each failure, for a log line with back-off; may be nil.
 	Failed func(*Error)
+	// Canary is another version of the filter; nil: none.
+	Canary *Canary
 }
 
 // Chain is an ordered list of filters; immutable, shared by every exchange that pins it.
@@ -34,6 +40,9 @@ func New(entries []Entry) *Chain {
 	c := &Chain{entries: entries}
 	for _, e := range entries {
 		c.callbacks |= e.Filter.Callbacks()
+		if e.Canary != nil {
+			e.Canary.chain = &Chain{entries: []Entry{e.Canary.Entry}}
+		}
 	}
 	return c
 }

@@ -278,6 +278,7 @@ func (p *pipe) signals(why error) {
 			return
 		}
 		part, last := h.let(), p.whole && h.paused
+		_ = p.run.charge(s, &h.counted, 0) // giving back cannot fail
 		h.headers, h.paused = false, false
 		if len(part) > 0 || last {
 			p.rest(k, part, last)
@@ -334,12 +335,7 @@ func (p *pipe) concluded(s *slot, v Verdict, err error) bool {
 	return true
 }
 
-func (p *pipe) trailers() *exchange.Header {
-	if p.side.request {
-		return &p.run.x.Request.Trailer
-	}
-	return &p.run.x.Response.Trailer
-}
+func (p *pipe) trailers() *exchange.Header { return p.side.trailers() }
 
 // pass runs one part through the body callbacks from a position on, and the
 // trailers after the last part.
@@ -348,6 +344,9 @@ func (p *pipe) pass(from int, part []byte, eof bool) {
 		s := p.side.slot(k)
 		if s.off || s.failed {
 			continue
+		}
+		if s.shadow != nil {
+			s.shadow.part(p.side.request, part, eof, p.trailers())
 		}
 		var more bool
 		if part, more = p.one(k, s, part, eof); !more || len(part) == 0 && !eof {
@@ -398,12 +397,16 @@ func (p *pipe) one(k int, s *slot, part []byte, eof bool) (through []byte, more 
 				return nil, false
 			}
 			p.through(h, k)
+			if err := p.run.charge(s, &h.counted, len(h.held.Data)); err != nil {
+				p.concluded(s, Continue, err)
+			}
 			return nil, false
 		}
 		h.headers = false
 		if p.concluded(s, v, err) {
 			return nil, false
 		}
+		_ = p.run.charge(s, &h.counted, 0)
 		if part = h.let(); h.held.Ended {
 			p.end()
 			h.held.Ended = false

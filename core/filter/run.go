@@ -60,6 +60,11 @@ type slot struct {
 	callback Callbacks
 	request  half
 	response half
+
+	own    held    // what the stream itself holds back
+	said   [2]said // in each direction
+	live   *Canary // entry is this one's; nil: none
+	shadow *record // for the shadow that is shown a copy; nil: none
 }
 
 // half is one direction of a filter in this exchange.
@@ -67,6 +72,7 @@ type half struct {
 	held    Buffer // what it holds back of the body
 	headers bool   // it holds the headers back while parts come
 	paused  bool   // it holds the body back
+	counted held   // what of held is counted
 }
 
 func (s *slot) unpark(request bool) {
@@ -127,6 +133,9 @@ func (r *Run) Request(c *Chain, path []byte) Outcome {
 	for i := first; i < len(r.slots); i++ {
 		r.reached = i + 1
 		s := r.slots[i]
+		if s.shadow != nil {
+			s.shadow.open(r.x, path)
+		}
 		if s.off || s.callback&OnRequestHeaders == 0 {
 			continue
 		}
@@ -144,6 +153,9 @@ func (r *Run) slot(e *Entry, path []byte) *slot {
 		s, r.spare = r.spare[n-1], r.spare[:n-1]
 	}
 	*s = slot{entry: e, callback: e.Filter.Callbacks(), off: e.excepted(r.x, path)}
+	if e.Canary != nil && !s.off {
+		e.Canary.choose(s)
+	}
 	return s
 }
 
@@ -187,7 +199,10 @@ func (r *Run) begin(s *slot) error {
 	if s.stream != nil {
 		return nil
 	}
-	s.waker = &Waker{bell: &r.bell}
+	s.waker = &Waker{bell: &r.bell, run: r, slot: s}
+	if s.live != nil {
+		s.live.Count(CanaryRan)
+	}
 	stream, err := s.entry.Filter.Begin(r.x, s.waker)
 	s.stream = stream
 	return err
@@ -239,6 +254,8 @@ func (r *Run) signalled(s *slot, resume Signal) (Verdict, error) {
 	switch signals := s.waker.Take(resume | Answer | lasting); {
 	case signals&Fail != 0:
 		return Continue, &Error{Cause: "trap", Err: errors.New("the instance died while the exchange was paused")}
+	case signals&Gone != 0:
+		return Continue, &Error{Cause: "unavailable", Err: errors.New("the instance was taken away while the exchange was paused")}
 	case signals&Abort != 0:
 		return Reset, nil
 	case signals&Answer != 0:
@@ -261,6 +278,7 @@ func (r *Run) clientGone() {
 
 // conclude turns a verdict or an error into the pass's outcome.
 func (r *Run) conclude(s *slot, v Verdict, err error, phase exchange.Phase) Outcome {
+	s.note(v, err, phase, &r.x.Local)
 	if err != nil {
 		return r.fail(s, err, phase)
 	}
@@ -308,6 +326,9 @@ func (r *Run) failure(s *slot, err error, phase exchange.Phase) Outcome {
 		}
 		r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: status, Reason: "body-limit", Err: err}
 		return Failed
+	case errors.Is(err, ErrBodyBudget):
+		r.err = &exchange.Error{Phase: phase, Side: exchange.SidePlugin, Status: 503, Reason: "body-budget", Err: err}
+		return Failed
 	}
 	var failure *Error
 	if !errors.As(err, &failure) {
@@ -322,6 +343,9 @@ func (r *Run) failure(s *slot, err error, phase exchange.Phase) Outcome {
 	s.entry.Failures.Inc()
 	if s.entry.Failed != nil {
 		s.entry.Failed(failure)
+	}
+	if s.live != nil {
+		s.live.Count(CanaryFailed)
 	}
 	if s.entry.OnError == config.Skip {
 		s.off = true
@@ -382,6 +406,7 @@ func (r *Run) Replace(l *exchange.Local) {
 	p.Trailer.Reset()
 	r.sides[1].used, r.sides[1].next = 0, 0
 	for _, s := range r.slots {
+		s.entry.Bodies.change(s.response.counted.namespace, -s.response.counted.bytes)
 		s.response = half{}
 	}
 	for _, f := range l.Header.Fields() {
@@ -402,6 +427,9 @@ func (r *Run) Response() Outcome {
 	for i := r.reached - 1; i >= 0; i-- {
 		r.passTurns(i + 1)
 		s := r.slots[i]
+		if s.shadow != nil && !s.off && !s.failed {
+			s.shadow.respond(r.x)
+		}
 		if s.off || s.failed || s.callback&OnResponseHeaders == 0 {
 			continue
 		}
@@ -426,6 +454,10 @@ func (r *Run) Done() {
 		if s.stream != nil {
 			s.stream.Done()
 		}
+		if s.shadow != nil {
+			s.shadow.finish(s)
+		}
+		s.free()
 		*s = slot{}
 	}
 	r.spare = append(r.spare, r.slots...)

@@ -82,7 +82,16 @@ func (d *side) wrap(to int) (*pipe, Outcome) {
 			return p, p.prefill(length)
 		}
 	}
+	d.watch(body, from, to)
 	return nil, Passed
+}
+
+// trailers returns those of the direction's message.
+func (d *side) trailers() *exchange.Header {
+	if d.request {
+		return &d.run.x.Request.Trailer
+	}
+	return &d.run.x.Response.Trailer
 }
 
 // pipe puts the filters at these positions around the body.
@@ -117,16 +126,18 @@ func (d *side) lend(position int, s *slot, end bool) (v Verdict, out Outcome, er
 		v, err = d.headers(s, end)
 		return v, Passed, err
 	}
-	inner, known := *body, *length
 	p, out := d.wrap(position)
 	if out != Passed {
 		return Continue, out, nil
 	}
+	inner, known := *body, *length
 	untouched := p == nil
 	if untouched { // it only gives the run's lock away while the filter waits for the body
 		p = d.pipe(position, position)
 	}
 	d.next = position + 1
+	d.watch(body, position, position+1)
+	lent := *body
 	p.nested = true
 	v, err = d.headers(s, end)
 	p.nested = false
@@ -135,8 +146,13 @@ func (d *side) lend(position int, s *slot, end bool) (v Verdict, out Outcome, er
 		return v, Answered, err
 	case p.err != nil && p.err != io.EOF && err != nil:
 		return v, p.failed(), err
-	case untouched && *body == exchange.Body(p) && p.in == nil:
-		*body, *length = inner, known
+	case untouched && *body == lent && p.in == nil:
+		if t, ok := lent.(*tee); ok {
+			t.Body = inner
+		} else {
+			*body = inner
+		}
+		*length = known
 		d.used--
 	}
 	return v, Passed, err

@@ -22,10 +22,12 @@ const (
 	Fail
 	// Deliver says that callbacks wait for the exchange's goroutine: Deliverer.
 	Deliver
+	// Gone is Fail where no call of the filter was to blame.
+	Gone
 )
 
 // lasting are the signals that stay: whoever waits next sees them too.
-const lasting = Abort | Fail
+const lasting = Abort | Fail | Gone
 
 // bell wakes every goroutine of an exchange that waits: its own, and the one
 // that sends the request's body.
@@ -59,6 +61,8 @@ func (b *bell) ring() {
 type Waker struct {
 	pending atomic.Uint32
 	bell    *bell // shared by the exchange's filters
+	run     *Run
+	slot    *slot
 }
 
 // Post leaves a signal and wakes the exchange if it waits. It never blocks and is not to be
@@ -71,7 +75,7 @@ func (w *Waker) Post(s Signal) {
 }
 
 // Take returns the pending signals of those in mask. It clears them, but
-// Abort and Fail. Called by the exchange's goroutines only.
+// Abort, Fail and Gone. Called by the exchange's goroutines only.
 func (w *Waker) Take(mask Signal) Signal {
 	return Signal(w.pending.And(^uint32(mask&^lasting))) & mask
 }

@@ -81,18 +81,24 @@ func (h *health) quarantine(now time.Time) time.Duration {
 	return h.rest
 }
 
-// gate is a runtime's filter as chains see it: it counts, and is closed in quarantine.
+// gate is a runtime's filter as chains see it: it counts, is closed in
+// quarantine, and keeps its namespace to its CPU share.
 type gate struct {
 	filter.Filter
 	health *health
+	tenant *sandbox.Tenant
+	done   <-chan struct{} // closed when nobody uses the runtime any more
 }
 
 // Begin implements filter.Filter.
 func (g *gate) Begin(x *exchange.Exchange, w *filter.Waker) (filter.Stream, error) {
+	g.health.calls.Add(1)
 	if until := g.health.restUntil.Load(); until != 0 && time.Now().UnixNano() < until {
 		return nil, &filter.Error{Cause: sandbox.CauseUnavailable, Err: errQuarantined}
 	}
-	g.health.calls.Add(1)
+	if err := g.tenant.Pace(g.done, maxPace); err != nil {
+		return nil, &filter.Error{Cause: sandbox.CauseUnavailable, Err: err, Busy: true}
+	}
 	return g.Filter.Begin(x, w)
 }
 
@@ -128,7 +134,7 @@ func (m *Manager) quarantine(r *Runtime) {
 // rested ends the quarantines whose time is over.
 func (m *Manager) rested() {
 	now := time.Now().UnixNano()
-	for _, r := range m.Runtimes() {
+	for _, r := range m.those(func(r *Runtime) bool { return r.health.restUntil.Load() != 0 }) {
 		until := r.health.restUntil.Load()
 		if until == 0 || now < until {
 			continue

@@ -80,6 +80,8 @@ type Options struct {
 	ABIs    []ABI
 	Log     *zap.Logger
 	Metrics *telemetry.Metrics
+	// Bodies is what filters may hold back of bodies; nil: no bound.
+	Bodies *filter.Budget
 	// TagInterval is how often registries are asked where tags point; 0: never.
 	TagInterval time.Duration
 }
@@ -97,11 +99,15 @@ type Manager struct {
 	group    sync.WaitGroup
 
 	quarantines, rollbacks telemetry.Counters
+	canaries               telemetry.Counters
 	turning                sync.Mutex // held while a runtime that ran changes its state
 
 	mu   sync.Mutex
 	byID map[string]*Runtime
 	pins map[string]*pin // by the hash of the filter whose tag has moved
+
+	totals   map[string]*config.Totals // by namespace
+	compiles map[string][]time.Time    // cold ones of the last hour, by namespace
 }
 
 // entryParts is what every Entry of a runtime shares.
@@ -121,8 +127,10 @@ func New(o Options) *Manager {
 		failures:    o.Metrics.Counters("penstock_filter_failures_total", "Exchanges in which a filter failed, whatever onError then did.", "owner", "filter"),
 		quarantines: o.Metrics.Counters("penstock_filter_quarantines_total", "Times a filter was put into quarantine.", "owner", "filter"),
 		rollbacks:   o.Metrics.Counters("penstock_filter_rollbacks_total", "Times a filter went back to what ran before.", "owner", "filter"),
+		canaries:    o.Metrics.Counters("penstock_filter_canary_total", "Exchanges chosen for another version of a filter, by what became of them.", "owner", "filter", "result"),
 		byID:        map[string]*Runtime{},
 		pins:        map[string]*pin{},
+		compiles:    map[string][]time.Time{},
 	}
 }
 
@@ -163,6 +171,9 @@ func (m *Manager) acquire(f, base *config.Filter) *Runtime {
 		r.latest.Store(f)
 		r.state.Store(&State{Phase: Pulling, Guard: f.Guard, Since: time.Now()})
 		r.entry = entryParts{failures: m.failures.With(f.Owner.String(), f.ID()), log: m.failureLog(f)}
+		if strings.HasSuffix(f.Name, config.CanarySuffix) {
+			r.canary = m.canary(f)
+		}
 		m.byID[f.Hash] = r
 		m.group.Add(1)
 		go func() {
@@ -183,7 +194,7 @@ func (m *Manager) acquire(f, base *config.Filter) *Runtime {
 func (m *Manager) release(r *Runtime) {
 	m.mu.Lock()
 	r.refs--
-	last := r.refs == 0
+	last := r.refs == 0 && m.byID[r.config.Hash] == r // else Close has ended it
 	if last {
 		delete(m.byID, r.config.Hash)
 		if r.base != nil && m.pins[r.base.Hash] != nil && m.pins[r.base.Hash].now.hash == r.config.Hash {
@@ -207,17 +218,21 @@ func (m *Manager) release(r *Runtime) {
 	}()
 }
 
-// Runtimes returns all runtimes, for reports.
+// Runtimes returns all runtimes, in no order.
 func (m *Manager) Runtimes() []*Runtime {
+	return m.those(func(*Runtime) bool { return true })
+}
+
+// those returns the runtimes that are so.
+func (m *Manager) those(so func(*Runtime) bool) []*Runtime {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []*Runtime
 	for _, r := range m.byID {
-		all = append(all, r)
+		if so(r) {
+			all = append(all, r)
+		}
 	}
-	slices.SortFunc(all, func(a, b *Runtime) int {
-		return strings.Compare(a.config.Owner.String()+a.config.ID(), b.config.Owner.String()+b.config.ID())
-	})
 	return all
 }
 
@@ -285,7 +300,7 @@ func (m *Manager) attempt(ctx context.Context, r *Runtime) error {
 		return err
 	}
 	r.running = running
-	r.gate = gate{running, &r.health}
+	r.gate = gate{running, &r.health, m.o.Engine.Tenant(f.Tenant()), ctx.Done()}
 	r.ready.Store(true)
 	m.set(r, State{Phase: Ready, Digest: img.Digest, Guard: guard})
 	m.o.Log.Info("filter ready", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()), zap.String("digest", img.Digest))
@@ -326,9 +341,12 @@ func requestOf(f *config.Filter) oci.Request {
 	return oci.Request{Reference: f.Image, Namespace: f.Namespace, Credentials: f.PullSecrets, Trust: f.Trust}
 }
 
-// admit checks what is only known once the image is: its digest and whether it
-// is a guard.
+// admit checks what is only known once the image is: its size, its digest and
+// whether it is a guard.
 func admit(f *config.Filter, img *oci.Image, guard bool) error {
+	if n := int64(len(img.Module)); f.ModuleBytes > 0 && n > f.ModuleBytes {
+		return &Fault{"RefusedByPolicy", fmt.Errorf("the module has %d bytes, at most %d by %s: make it smaller, or raise it", n, f.ModuleBytes, f.ModuleSource)}
+	}
 	if slices.Contains(f.DeniedDigests, img.Digest) {
 		return &Fault{"RefusedByPolicy", fmt.Errorf("digest %s is denied by policy", img.Digest)}
 	}
@@ -356,13 +374,17 @@ func grant(f *config.Filter, img *oci.Image) []string {
 }
 
 func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (Running, error) {
-	module, err := m.o.Engine.Load(ctx, img.Module)
+	module, err := m.o.Engine.LoadIf(ctx, img.Module, func() error { return m.permit(f.Tenant()) })
 	if err != nil {
 		return nil, err
 	}
 	for _, abi := range m.o.ABIs {
 		if (img.Manifest.ABI == "" || img.Manifest.ABI == abi.Name()) && abi.Detect(module) {
-			return abi.Start(ctx, module, f, config.Loaded{Digest: img.Digest, Grant: grant(f, img), MultiConfig: img.Manifest.MultiConfig})
+			return abi.Start(ctx, module, f, config.Loaded{
+				Digest: img.Digest, Grant: grant(f, img),
+				// A canary's trap must not reach those who do not try it.
+				MultiConfig: img.Manifest.MultiConfig && !strings.HasSuffix(f.Name, config.CanarySuffix),
+			})
 		}
 	}
 	module.Close()
@@ -371,6 +393,11 @@ func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (
 
 // fail records why an attempt failed; passes says that trying again may help.
 func (m *Manager) fail(r *Runtime, err error) (passes bool) {
+	var wait *delayed
+	if errors.As(err, &wait) || errors.Is(err, sandbox.ErrTotal) {
+		m.delay(r, err)
+		return true
+	}
 	reason := "InvalidModule"
 	var fault *Fault
 	switch {

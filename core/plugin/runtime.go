@@ -50,6 +50,7 @@ type Runtime struct {
 	ready   atomic.Bool // it has been Ready once
 	health  health
 	entry   entryParts
+	canary  *canary // nil: it is none
 	cancel  func()
 	done    chan struct{} // closed when the loader has ended
 }
@@ -74,6 +75,8 @@ func (r *Runtime) Entry(f *config.Filter) filter.Entry {
 		ID:        f.ID(),
 		OnError:   f.OnError,
 		BodyBytes: f.Limits.BodyBytes,
+		Tenant:    f.Tenant(),
+		Bodies:    r.manager.o.Bodies,
 		Failures:  r.entry.failures,
 		Failed:    r.failed,
 	}

@@ -156,7 +156,7 @@ func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter
 func (r *Runtime) loaded(ctx context.Context) bool {
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
-	for r.State().Phase == Pulling || r.State().Phase == Compiling {
+	for s := r.State(); s.Phase == Pulling || s.Phase == Compiling && s.Reason == ""; s = r.State() { // a Reason: it waits for a total
 		select {
 		case <-ctx.Done():
 			return false

@@ -25,7 +25,8 @@ func (h *HTTP) answerError(s *state, err *exchange.Error) {
 	l.Header.Reset()
 	l.Status, l.Details, l.GRPCStatus = err.Status, "", -1
 	l.Header.Add(contentType, plainText)
-	if err.Reason == "chain-pending" || err.Reason == "overflow" || err.Reason == "plugin-busy" {
+	switch err.Reason {
+	case "chain-pending", "overflow", "plugin-busy", "body-budget":
 		l.Header.Add(retryAfter, oneSecond)
 	}
 	text := StatusText(err.Status)

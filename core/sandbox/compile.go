@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -23,11 +21,11 @@ import (
 	"penstock.dev/penstock/core/sandbox/meter"
 )
 
-// runCompiler runs the child process within its limits.
-func (e *Engine) runCompiler(ctx context.Context, wasm []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, e.o.CompileTimeout)
+// runCompiler runs the child process within its limits; it fills dir.
+func (e *Engine) runCompiler(ctx context.Context, wasm []byte, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, wallFactor*e.o.CompileTimeout)
 	defer cancel()
-	args := append(e.o.Compiler[1:len(e.o.Compiler):len(e.o.Compiler)], "--dir", e.o.Dir, "--memory", strconv.FormatInt(e.o.CompileMemory, 10))
+	args := append(e.o.Compiler[1:len(e.o.Compiler):len(e.o.Compiler)], "--dir", dir, "--memory", strconv.FormatInt(e.o.CompileMemory, 10), "--cpu", e.o.CompileTimeout.String())
 	c := exec.CommandContext(ctx, e.o.Compiler[0], args...)
 	c.Env = append(os.Environ(), "GOMAXPROCS=1", "GOTRACEBACK=none")
 	c.Stdin = bytes.NewReader(wasm)
@@ -40,7 +38,7 @@ func (e *Engine) runCompiler(ctx context.Context, wasm []byte) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), killedBy(err, syscall.SIGXCPU):
 		return &CompileError{Reason: fmt.Sprintf("not done after %v", e.o.CompileTimeout)}
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -48,6 +46,19 @@ func (e *Engine) runCompiler(ctx context.Context, wasm []byte) error {
 		return &CompileError{Reason: fmt.Sprintf("needs more than %d MiB", e.o.CompileMemory>>20)}
 	}
 	return &CompileError{Reason: fmt.Sprintf("%v: %s", err, tail.String())}
+}
+
+// wallFactor times its limit in CPU time is how long a compile may take by the
+// clock: it runs behind everything else.
+const wallFactor = 5
+
+func killedBy(err error, signal syscall.Signal) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == signal
 }
 
 // tailWriter keeps the first KiB, where the cause is.
@@ -68,11 +79,19 @@ func (t *tailWriter) String() string {
 	return line
 }
 
-// Compile is the compiler process: it reads a module from in, compiles it into
-// the compile cache dir, and marks it as done. memory bounds what the process
-// may use, in bytes; 0 for no bound. It lowers the priority of the whole
-// process, so that it is for a process that does nothing else.
-func Compile(dir string, memory int64, in io.Reader) error {
+// Compile is the compiler process: it reads a module from in and compiles it
+// into the empty folder dir. It knows nothing of the compile cache, and has no
+// key to it: the module is hostile. memory bounds what the process may use, in
+// bytes, and cpu its CPU time, in whole seconds; 0 for no bound. It lowers the
+// priority of its whole process group, so that it is for a process that does
+// nothing else.
+func Compile(dir string, memory int64, cpu time.Duration, in io.Reader) error {
+	if cpu > 0 {
+		seconds := uint64((cpu + time.Second - 1) / time.Second)
+		if err := unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: seconds, Max: seconds + 1}); err != nil {
+			return fmt.Errorf("limit CPU time: %w", err)
+		}
+	}
 	if memory > 0 {
 		limit := &unix.Rlimit{Cur: uint64(memory), Max: uint64(memory)}
 		if err := unix.Setrlimit(unix.RLIMIT_DATA, limit); err != nil {
@@ -80,7 +99,9 @@ func Compile(dir string, memory int64, in io.Reader) error {
 		}
 		debug.SetMemoryLimit(memory * 3 / 4)
 	}
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 10); err != nil {
+	// The group, which is this process (runCompiler): PRIO_PROCESS would be this
+	// thread, and the compiler runs on another one.
+	if err := unix.Setpriority(unix.PRIO_PGRP, 0, 10); err != nil {
 		return fmt.Errorf("lower priority: %w", err)
 	}
 	wasm, err := io.ReadAll(io.LimitReader(in, MaxModuleBytes+1))
@@ -94,16 +115,9 @@ func Compile(dir string, memory int64, in io.Reader) error {
 	return compileInto(dir, metered)
 }
 
-// compileInto compiles in a folder beside the cache and moves the result, so
-// that a compile that is killed leaves nothing that looks whole.
 func compileInto(dir string, metered []byte) error {
-	tmp, err := os.MkdirTemp(dir, "new-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
 	ctx := context.Background()
-	cache, err := wazero.NewCompilationCacheWithDir(tmp)
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
 	if err != nil {
 		return err
 	}
@@ -112,30 +126,7 @@ func compileInto(dir string, metered []byte) error {
 	if _, err := r.CompileModule(ctx, metered); err != nil {
 		return fmt.Errorf("%w: %w", meter.ErrModule, err)
 	}
-	var files []string
-	err = filepath.WalkDir(tmp, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(tmp, path)
-		if err != nil {
-			return err
-		}
-		files = append(files, filepath.ToSlash(name))
-		to := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-			return err
-		}
-		return os.Rename(path, to)
-	})
-	if err != nil {
-		return err
-	}
-	done := marker(dir, metered)
-	if err := os.WriteFile(done+".new", []byte(strings.Join(files, string(filepath.ListSeparator))), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(done+".new", done)
+	return nil
 }
 
 // runtimeConfig is what both processes compile with: what differs would miss

@@ -7,30 +7,34 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
-	"strconv"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
 	"go.uber.org/zap"
 
+	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/sandbox/meter"
 	"penstock.dev/penstock/core/telemetry"
 )
 
 // Options of an Engine.
 type Options struct {
-	// Dir is the compile cache. It holds native code: it is made with mode 0700
-	// and refused if others may write to it.
+	// Dir is the compile cache. It holds native code: it is made with mode 0700,
+	// refused if others may write to it, and each file is checked by a MAC before
+	// it is loaded. Its key is the file Dir.key.
 	Dir string
 	// Compiler is the command that compiles a module in a process of its own: it
 	// calls Compile with its standard input. Empty: compile in this process,
 	// for tests.
 	Compiler       []string
-	CompileTimeout time.Duration // default 60 s
+	CompileTimeout time.Duration // of CPU; by the clock wallFactor times that; default 60 s
 	CompileMemory  int64         // bytes, default 1 GiB
+	// CacheBytes bounds the compile cache; what was used least goes first, and
+	// what runs stays. Default 2 GiB.
+	CacheBytes int64
 }
 
 // MaxModuleBytes is the size beyond which a module is refused.
@@ -43,6 +47,7 @@ type Engine struct {
 	log     *zap.Logger
 	metrics metrics
 	cache   wazero.CompilationCache
+	code    *codeCache
 	// compiling is held by the one compile that may run.
 	compiling chan struct{}
 	// slow holds a token for each guest that may run beyond slowSteps at one
@@ -55,6 +60,9 @@ type Engine struct {
 	// labels counts the pools that share a filter's metrics: an old one may
 	// drain while its successor runs.
 	labels map[[2]string]int
+	// tenants and their totals by namespace.
+	tenants map[string]*Tenant
+	totals  map[string]*config.Totals
 }
 
 // label adds to the count of a filter's pools and returns it.
@@ -73,10 +81,14 @@ func (e *Engine) label(owner, filter string, add int) int {
 type metrics struct {
 	seconds   telemetry.Histograms
 	steps     telemetry.Counters
+	calls     telemetry.Counters
 	failures  telemetry.Counters
 	instances telemetry.Gauges
 	memory    telemetry.Gauges
 	compile   telemetry.Histograms
+
+	tenantMemory telemetry.Gauges
+	refused      telemetry.Counters
 }
 
 // New opens the compile cache. Close the engine after its last pool.
@@ -87,7 +99,11 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 	if o.CompileMemory == 0 {
 		o.CompileMemory = 1 << 30
 	}
-	if err := privateDir(o.Dir); err != nil {
+	if o.CacheBytes == 0 {
+		o.CacheBytes = defaultCacheBytes
+	}
+	code, err := openCodeCache(o.Dir, o.CacheBytes, log)
+	if err != nil {
 		return nil, fmt.Errorf("compile cache: %w", err)
 	}
 	cache, err := wazero.NewCompilationCacheWithDir(o.Dir)
@@ -95,36 +111,26 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 		return nil, fmt.Errorf("compile cache: %w", err)
 	}
 	return &Engine{
-		o: o, log: log, cache: cache,
+		o: o, log: log, cache: cache, code: code,
 		compiling: make(chan struct{}, 1),
 		slow:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
 		pools:     map[*Pool]struct{}{},
 		modules:   map[string]*Module{},
 		labels:    map[[2]string]int{},
+		tenants:   map[string]*Tenant{},
 		metrics: metrics{
-			seconds:   m.Histograms("penstock_plugin_duration_seconds", "Time in a plugin's guest code, for each phase of an exchange.", telemetry.GuestSeconds(), "owner", "filter"),
+			seconds:   m.Histograms("penstock_plugin_duration_seconds", "Time in a plugin's guest code, of all its calls in one exchange, or for one event of its own.", telemetry.GuestSeconds(), "owner", "filter"),
 			steps:     m.Counters("penstock_plugin_steps_total", "Weighted steps that a plugin's calls took; 1,000 are a microsecond of a limit.", "owner", "filter"),
+			calls:     m.Counters("penstock_plugin_calls_total", "Calls of a plugin's guest code.", "owner", "filter"),
 			failures:  m.Counters("penstock_plugin_failures_total", "Instances that died, by cause.", "owner", "filter", "cause"),
 			instances: m.Gauges("penstock_plugin_instances", "Live instances.", "owner", "filter"),
 			memory:    m.Gauges("penstock_plugin_memory_bytes", "Linear memory of the live instances.", "owner", "filter"),
 			compile:   m.Histograms("penstock_plugin_compile_seconds", "Time of cold compiles.", telemetry.Seconds()),
+
+			tenantMemory: m.Gauges("penstock_namespace_memory_bytes", "Linear memory of the live instances of a namespace.", "namespace"),
+			refused:      m.Counters("penstock_namespace_refusals_total", "What a namespace's filters were refused because of a total.", "namespace", "total"),
 		},
 	}, nil
-}
-
-// privateDir makes dir, or checks that only its owner may write to it.
-func privateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s may be written by others (mode %v): chmod 700 it", dir, info.Mode().Perm())
-	}
-	return os.MkdirAll(filepath.Join(dir, "done"), 0o700)
 }
 
 // Run shrinks idle pools until ctx is done.
@@ -143,8 +149,12 @@ func (e *Engine) Run(ctx context.Context) {
 			pools = append(pools, p)
 		}
 		e.mu.Unlock()
+		closed := 0
 		for _, p := range pools {
-			p.shrink()
+			closed += p.shrink()
+		}
+		if closed > 0 { // the load is over: the heap that it took need not wait for its next collection
+			debug.FreeOSMemory()
 		}
 	}
 }
@@ -156,6 +166,12 @@ func (e *Engine) Close() error { return e.cache.Close(context.Background()) }
 // cache on disk, or by the compiler process first. Close it. Errors wrap
 // meter.ErrModule, meter.ErrFeature or *CompileError.
 func (e *Engine) Load(ctx context.Context, wasm []byte) (*Module, error) {
+	return e.LoadIf(ctx, wasm, nil)
+}
+
+// LoadIf is Load; permit, unless nil, is asked before a cold compile, and its
+// error is returned.
+func (e *Engine) LoadIf(ctx context.Context, wasm []byte, permit func() error) (*Module, error) {
 	if len(wasm) > MaxModuleBytes {
 		return nil, fmt.Errorf("%w: %w: %d bytes, at most %d", meter.ErrModule, errTooLarge, len(wasm), MaxModuleBytes)
 	}
@@ -168,7 +184,7 @@ func (e *Engine) Load(ctx context.Context, wasm []byte) (*Module, error) {
 			m = &Module{engine: e, digest: digest, refs: 1, loaded: make(chan struct{})}
 			e.modules[digest] = m
 			e.mu.Unlock()
-			return e.loadFirst(ctx, m, wasm)
+			return e.loadFirst(ctx, m, wasm, permit)
 		}
 		m.refs++
 		e.mu.Unlock()
@@ -182,15 +198,23 @@ func (e *Engine) Load(ctx context.Context, wasm []byte) (*Module, error) {
 			return m, nil
 		}
 		m.release()
-		if !errors.Is(m.err, context.Canceled) { // else whoever loaded it gave up, which says nothing of the module
+		// Whoever loaded it may have given up, or was not permitted to, which says
+		// nothing of the module.
+		if refused := (*notPermitted)(nil); !errors.Is(m.err, context.Canceled) && !errors.As(m.err, &refused) {
 			return nil, m.err
 		}
 	}
 }
 
+// notPermitted is an error of the caller's permit.
+type notPermitted struct{ error }
+
+// Unwrap returns the permit's own error.
+func (e *notPermitted) Unwrap() error { return e.error }
+
 // loadFirst loads m, which others already wait for.
-func (e *Engine) loadFirst(ctx context.Context, m *Module, wasm []byte) (*Module, error) {
-	m.err = e.load(ctx, m, wasm)
+func (e *Engine) loadFirst(ctx context.Context, m *Module, wasm []byte, permit func() error) (*Module, error) {
+	m.err = e.load(ctx, m, wasm, permit)
 	if m.err != nil {
 		e.mu.Lock()
 		delete(e.modules, m.digest)
@@ -204,43 +228,27 @@ func (e *Engine) loadFirst(ctx context.Context, m *Module, wasm []byte) (*Module
 	return m, nil
 }
 
-func (e *Engine) load(ctx context.Context, m *Module, wasm []byte) error {
+func (e *Engine) load(ctx context.Context, m *Module, wasm []byte, permit func() error) error {
 	metered, err := meter.Instrument(wasm, meter.Options{})
 	if err != nil {
 		return err
 	}
-	if len(e.o.Compiler) > 0 && !e.compiled(metered) {
-		if err := e.compile(ctx, wasm, metered); err != nil {
+	m.code.id = e.code.id(metered)
+	cold := !e.code.has(m.code.id)
+	if cold && permit != nil {
+		if err := permit(); err != nil {
+			return &notPermitted{err}
+		}
+	}
+	if cold && len(e.o.Compiler) > 0 {
+		if err := e.compile(ctx, wasm, m.code.id); err != nil {
 			return err
 		}
-		if !e.compiled(metered) {
-			return &CompileError{Reason: "the compiler left nothing in the compile cache"}
+		if !e.code.has(m.code.id) {
+			return &CompileError{Reason: "the compile cache does not keep the module: is its disk full?"}
 		}
 	}
 	return m.inspect(ctx, metered)
-}
-
-// marker is the file that says that the child compiled this module; it lists
-// the files of the cache that hold the code.
-func marker(dir string, metered []byte) string {
-	sum := sha256.Sum256(metered)
-	return filepath.Join(dir, "done", hex.EncodeToString(sum[:])+"-"+strconv.Itoa(meter.Version)+"-"+runtime.GOARCH)
-}
-
-// compiled reports whether the cache holds the module, so that loading it
-// compiles nothing.
-func (e *Engine) compiled(metered []byte) bool {
-	list, err := os.ReadFile(marker(e.o.Dir, metered))
-	if err != nil {
-		return false
-	}
-	files := filepath.SplitList(string(list))
-	for _, name := range files {
-		if _, err := os.Stat(filepath.Join(e.o.Dir, filepath.FromSlash(name))); err != nil {
-			return false
-		}
-	}
-	return len(files) > 0
 }
 
 // CompileError is why a cold compile failed.
@@ -250,21 +258,38 @@ type CompileError struct{ Reason string }
 func (e *CompileError) Error() string { return "compile: " + e.Reason }
 
 // compile runs the compiler process. One runs at a time; the others wait.
-func (e *Engine) compile(ctx context.Context, wasm, metered []byte) error {
+func (e *Engine) compile(ctx context.Context, wasm []byte, id string) error {
 	select {
 	case e.compiling <- struct{}{}:
 		defer func() { <-e.compiling }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if e.compiled(metered) { // while we waited
-		return nil
-	}
 	start := time.Now()
-	err := e.runCompiler(ctx, wasm)
-	e.metrics.compile.With().Observe(time.Since(start).Seconds())
-	if err == nil {
-		e.log.Debug("module compiled", zap.Int("bytes", len(wasm)), zap.Duration("took", time.Since(start)))
+	dir, err := e.code.newFolder()
+	if err != nil {
+		return &CompileError{Reason: err.Error()}
 	}
-	return err
+	defer os.RemoveAll(dir)
+	err = e.runCompiler(ctx, wasm, dir)
+	e.metrics.compile.With().Observe(time.Since(start).Seconds())
+	if err != nil {
+		return err
+	}
+	if err := e.code.add(id, dir); err != nil {
+		return &CompileError{Reason: err.Error()}
+	}
+	e.log.Debug("module compiled", zap.Int("bytes", len(wasm)), zap.Duration("took", time.Since(start)))
+	used := map[string]bool{id: true}
+	e.mu.Lock()
+	for _, m := range e.modules {
+		select {
+		case <-m.loaded:
+			used[m.code.id] = true
+		default: // id, or one that is looked for just now and compiled again
+		}
+	}
+	e.mu.Unlock()
+	e.code.evict(used)
+	return nil
 }

@@ -44,6 +44,7 @@ var (
 	ErrDead     = errors.New("the instance is dead")
 	ErrBackOff  = errors.New("the plugin keeps failing: no instance until the back-off is over")
 	ErrClosed   = errors.New("the filter runtime is closed")
+	ErrMapping  = errors.New("the machine has no address space for a guest's memory")
 	errAbort    = errors.New("aborted by the host")
 	errTooLarge = errors.New("module too large")
 )

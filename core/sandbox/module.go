@@ -33,7 +33,10 @@ type Module struct {
 	least   uint64          // bytes of memory that it starts with
 
 	runtime wazero.Runtime
-	code    wazero.CompiledModule
+	code    struct {
+		wazero.CompiledModule
+		id string // of its entry in the compile cache
+	}
 
 	link   sync.Once
 	linked error
@@ -57,7 +60,7 @@ func (m *Module) inspect(ctx context.Context, metered []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", meter.ErrModule, err)
 	}
-	m.code = c
+	m.code.CompiledModule = c
 	for _, memory := range c.ExportedMemories() {
 		m.memory, m.least = true, uint64(memory.Min())<<16
 	}
@@ -116,7 +119,7 @@ func (m *Module) release() {
 		return
 	}
 	ctx := context.Background()
-	if m.code != nil {
+	if m.code.CompiledModule != nil {
 		_ = m.code.Close(ctx) // cannot fail: it only drops a reference
 	}
 	if m.runtime != nil {

@@ -33,6 +33,7 @@ const (
 // PoolOptions say how a filter runtime's instances are made.
 type PoolOptions struct {
 	Owner, Filter string // of metrics and log
+	Tenant        string // namespace whose totals count; empty: none
 	MemoryBytes   int64  // linear memory of one instance
 	StartSteps    int64  // budget of instantiation, and of Init
 	Most          int    // instances of a pool that is used with Take
@@ -64,6 +65,7 @@ type Pool struct {
 	o       PoolOptions
 	imports []HostFunc // in the order of the module's
 	memory  atomic.Int64
+	tenant  *Tenant
 
 	usage     *Usage // of calls whose budget names no other
 	instances telemetry.Gauge
@@ -90,16 +92,20 @@ type Pool struct {
 // NewPool makes a pool with one instance, whose error is returned: the trial.
 // With Lazy it makes none.
 func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
+	if !m.memory { // nor is it known how large it is
+		return nil, errNoMemory
+	}
 	if least := m.least; least > uint64(max(o.MemoryBytes, 0)) {
 		return nil, fmt.Errorf("%w: it starts with %d KiB of memory, and its limit is %d KiB: raise limits.memory", meter.ErrModule, least>>10, o.MemoryBytes>>10)
 	}
 	e := m.engine
-	p := &Pool{engine: e, module: m, o: o,
+	p := &Pool{engine: e, module: m, o: o, tenant: e.Tenant(o.Tenant),
 		usage:     e.usageOf(o.Owner, o.Filter),
 		instances: e.metrics.instances.With(o.Owner, o.Filter),
 		bytes:     e.metrics.memory.With(o.Owner, o.Filter),
 	}
 	p.list.Store(&[]*Instance{})
+	p.tenant.hold(1)
 	e.mu.Lock()
 	m.refs++
 	e.mu.Unlock()
@@ -125,33 +131,38 @@ func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
 	return p, nil
 }
 
+// Usage returns the counters of calls whose budget names none.
+func (p *Pool) Usage() *Usage { return p.usage }
+
 // make adds an instance; create is held.
 func (p *Pool) make() (*Instance, error) {
 	i := &Instance{pool: p, funcs: map[string]*Func{}}
-	i.Context = experimental.WithMemoryAllocator(context.Background(), allocator{limit: uint64(p.o.MemoryBytes) &^ 0xffff, used: &p.memory})
+	a, err := p.allocate(p.module.least)
+	if err != nil {
+		return nil, err
+	}
+	memory := a.m
+	i.Context = experimental.WithMemoryAllocator(context.Background(), a)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	begun := time.Now()
 	defer func() { i.startTime = time.Since(begun) }()
 	i.begin(p.o.StartSteps)
 	i.left = p.o.StartSteps // a start function asks for its first steps
-	module, err := p.module.runtime.InstantiateModule(i, p.module.code, i.moduleConfig())
-	i.end()
+	module, err := p.module.runtime.InstantiateModule(i, p.module.code.CompiledModule, i.moduleConfig())
+	p.tenant.spend(i.end())
+	a.release()
 	if err != nil {
 		i.dead.Store(true)
 		if i.failure != nil {
 			err = i.failure
 		}
-		return nil, fmt.Errorf("instantiate: %w", err)
+		return nil, p.starved(memory, fmt.Errorf("instantiate: %w", err))
 	}
 	i.module, i.memory = module, module.Memory()
 	i.steps = module.ExportedGlobal(meter.GlobalSteps).(api.MutableGlobal)
 	i.Context = context.Background() // the allocator is needed only above
 	i.used.Store(time.Now().Unix())
-	if !p.module.memory { // then Memory is no nil either
-		p.bury(i, &Failure{CauseABI, errNoMemory})
-		return nil, errNoMemory
-	}
 	if p.o.Init != nil {
 		if err := p.o.Init(i); err != nil {
 			if !i.dead.Load() {
@@ -159,7 +170,7 @@ func (p *Pool) make() (*Instance, error) {
 				i.dead.Store(true)
 				p.closeModule(i)
 			}
-			return nil, err
+			return nil, p.starved(memory, err)
 		}
 	}
 	p.mu.Lock()
@@ -173,6 +184,14 @@ func (p *Pool) make() (*Instance, error) {
 	p.list.Store(&list)
 	p.gauges()
 	return i, nil
+}
+
+// starved says of a failed start that the tenant's memory ran out, if it did.
+func (p *Pool) starved(m *memory, err error) error {
+	if !m.starved.Load() {
+		return err
+	}
+	return fmt.Errorf("%w: %w", p.tenant.memoryError(p.module.least), err)
 }
 
 var errNoMemory = errors.New("the module exports no memory")
@@ -285,7 +304,7 @@ func (p *Pool) bury(i *Instance, f *Failure) {
 		p.mu.Lock()
 		p.died()
 		p.mu.Unlock()
-		i.usage().failures[f.Cause].Inc()
+		i.usage().died(f.Cause)
 	}
 	if p.o.Died != nil {
 		p.o.Died(i)
@@ -324,8 +343,9 @@ func (p *Pool) retire(i *Instance) {
 const dearStart = 100 * time.Millisecond
 
 // shrink closes instances that have been idle for a minute; the last one only
-// if it does nothing on its own, and another is made quickly.
-func (p *Pool) shrink() {
+// if it does nothing on its own, and another is made quickly. It returns how
+// many it closed.
+func (p *Pool) shrink() (closed int) {
 	list := *p.list.Load()
 	for n := len(list) - 1; n >= 0; n-- {
 		i := list[n]
@@ -335,9 +355,11 @@ func (p *Pool) shrink() {
 		last := n == 0 && (p.o.Idle == nil || i.startTime > dearStart || !p.o.Idle(i))
 		if !last && i.holds.Load() == 0 && !i.dead.Load() {
 			p.retire(i)
+			closed++
 		}
 		i.mu.Unlock()
 	}
+	return closed
 }
 
 // Each calls f with every live instance, locked.
@@ -388,4 +410,5 @@ func (p *Pool) Close(ctx context.Context) {
 func (p *Pool) free() {
 	p.module.release()
 	p.usage.Close()
+	p.tenant.hold(-1)
 }

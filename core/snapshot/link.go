@@ -16,6 +16,15 @@ type linker struct {
 	now     func() time.Time
 }
 
+// canary is another version beside a filter; the zero value is none.
+type canary struct {
+	config  *config.Canary
+	runtime *plugin.Runtime // nil: config.Fault
+	form    *config.Filter  // what runtime runs
+	runs    bool            // exchanges may be chosen for it
+	unsafe  bool            // it does not run because it is no guard
+}
+
 // choice is what runs in the place of one part of a chain.
 type choice struct {
 	part     *config.Part      // the part itself, or its last good form
@@ -23,16 +32,26 @@ type choice struct {
 	runtimes []*plugin.Runtime // one for each of filters
 	warming  []*plugin.Runtime // of the part itself while its last good form runs
 	retired  []*plugin.Runtime // of filters that were rolled back
+	canaries []canary          // one for each of filters
 	fault    *config.Fault
 	pending  bool
 }
 
 func (c *choice) equal(o *choice) bool {
-	return c.part == o.part && c.pending == o.pending && slices.Equal(c.runtimes, o.runtimes) && slices.Equal(c.warming, o.warming) && slices.Equal(c.retired, o.retired) &&
+	return c.part == o.part && c.pending == o.pending && slices.Equal(c.runtimes, o.runtimes) && slices.Equal(c.warming, o.warming) && slices.Equal(c.retired, o.retired) && slices.EqualFunc(c.canaries, o.canaries, canary.equal) &&
 		(c.fault == o.fault || c.fault != nil && o.fault != nil && *c.fault == *o.fault)
 }
 
+func (o canary) equal(p canary) bool {
+	return o.config == p.config && o.runtime == p.runtime && o.runs == p.runs && o.unsafe == p.unsafe
+}
+
 func (c *choice) release() {
+	for _, o := range c.canaries {
+		if o.runtime != nil {
+			o.runtime.Release()
+		}
+	}
 	for _, r := range c.runtimes {
 		r.Release()
 	}
@@ -74,7 +93,11 @@ func (l *Link) join() {
 	for _, c := range l.parts {
 		before := c.part.Name == "route" || c.part.Name == "rule" || c.part.Scope == config.ScopeBefore
 		for n, f := range c.filters {
-			if e := c.runtimes[n].Entry(f); before {
+			e := c.runtimes[n].Entry(f)
+			if o := c.canaries[n]; o.runs {
+				e.Canary = o.runtime.Canary(o.config, o.form)
+			}
+			if before {
 				outer = append(outer, e)
 			} else {
 				inner = append(inner, e)
@@ -103,6 +126,11 @@ func (k *linker) choose(part *config.Part) choice {
 		return c
 	}
 	old.warming = append(append(c.runtimes, c.warming...), c.retired...)
+	for _, o := range c.canaries {
+		if o.runtime != nil {
+			old.warming = append(old.warming, o.runtime)
+		}
+	}
 	return old
 }
 
@@ -131,13 +159,14 @@ func (k *linker) acquire(part *config.Part) choice {
 	for _, f := range part.Filters {
 		f, before := k.plugins.Form(f)
 		r := k.plugins.Acquire(f)
+		other := k.canary(f.Canary, r)
 		if back, old, ready := k.rollBack(part, f, before, r); ready {
 			c.retired = append(c.retired, r)
 			f, r = old, back
 		} else if back != nil {
 			c.warming = append(c.warming, back)
 		}
-		c.filters, c.runtimes = append(c.filters, f), append(c.runtimes, r)
+		c.filters, c.runtimes, c.canaries = append(c.filters, f), append(c.runtimes, r), append(c.canaries, other)
 		switch s := r.State(); {
 		case s.Phase == plugin.Failed:
 			if c.fault == nil {
@@ -149,6 +178,21 @@ func (k *linker) acquire(part *config.Part) choice {
 	}
 	c.pending = c.pending && c.fault == nil
 	return c
+}
+
+// canary pins another version of the filter that r runs. It has no part in
+// whether the chain runs. In a guard's place only a guard may run.
+func (k *linker) canary(c *config.Canary, r *plugin.Runtime) canary {
+	if c == nil || c.Filter == nil {
+		return canary{config: c}
+	}
+	o := canary{config: c}
+	o.form, _ = k.plugins.Form(c.Filter)
+	o.runtime = k.plugins.Acquire(o.form)
+	s := o.runtime.State()
+	o.unsafe = !c.Shadow && s.Phase == plugin.Ready && r.State().Guard && !s.Guard
+	o.runs = s.Phase == plugin.Ready && !o.unsafe && c.WeightPercent > 0
+	return o
 }
 
 // rollBack returns what runs in the place of a filter that fails: its previous

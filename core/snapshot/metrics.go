@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"sync/atomic"
 	"time"
 
 	"penstock.dev/penstock/core/telemetry"
@@ -17,8 +18,9 @@ type Metrics struct {
 
 // Counters is the handles of one rule and backend.
 type Counters struct {
+	parent   *Metrics
 	key      [2]string // route, Service
-	classes  [6]telemetry.Counter
+	classes  [6]atomic.Pointer[telemetry.Counter]
 	duration telemetry.Histogram
 }
 
@@ -35,16 +37,19 @@ func NewMetrics(m *telemetry.Metrics) *Metrics {
 }
 
 func (t *Metrics) of(route, service string) *Counters {
-	c := &Counters{key: [2]string{route, service}, duration: t.duration.With(route, service)}
-	for i, class := range classes {
-		c.classes[i] = t.requests.With(route, service, class)
-	}
-	return c
+	return &Counters{parent: t, key: [2]string{route, service}, duration: t.duration.With(route, service)}
 }
 
 // Finished counts an exchange; status 0 means that no response was sent.
 func (c *Counters) Finished(status int, took time.Duration) {
-	c.classes[min(max(status/100, 0), 5)].Inc()
+	n := min(max(status/100, 0), 5)
+	class := c.classes[n].Load()
+	if class == nil { // most routes never see most classes
+		made := c.parent.requests.With(c.key[0], c.key[1], classes[n])
+		class = &made
+		c.classes[n].Store(class)
+	}
+	class.Inc()
 	c.duration.Observe(took.Seconds())
 }
 

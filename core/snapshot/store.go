@@ -73,6 +73,7 @@ func (s *Store) Apply(cfg *config.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.groups.Apply(cfg.Upstreams, cfg.Endpoints)
+	s.linker.plugins.SetTotals(cfg.Totals)
 	old := s.current.Load()
 	c := &compiler{old: old, groups: s.groups, metrics: s.metrics, socket: func(port uint16) config.Socket {
 		return config.Socket{Address: netip.AddrPortFrom(s.bind, port)}
@@ -193,6 +194,16 @@ type FilterReport struct {
 	Message string    `json:"message,omitempty"`
 	Guard   bool      `json:"guard,omitempty"`
 	Since   time.Time `json:"since"`
+	// Canary is the filter's other version; nil: none.
+	Canary *CanaryReport `json:"canary,omitempty"`
+}
+
+// CanaryReport is what /chains says of another version of a filter.
+type CanaryReport struct {
+	Mode   string `json:"mode"`          // "live", "shadow"
+	Weight int    `json:"weightPercent"` // of the exchanges, while State is Ready
+	FilterReport
+	plugin.CanaryCounts
 }
 
 // Reports lists every part that the running chains are made of, each once.
@@ -234,12 +245,40 @@ func report(part *config.Part, c *choice) Report {
 	if fault != nil {
 		r.Reason, r.Message = fault.Reason, fault.Message
 	}
-	for _, rt := range slices.Concat(runtimes, c.retired) {
-		state, f := rt.State(), rt.Config()
-		r.Filters = append(r.Filters, FilterReport{
-			Name: f.ID(), Image: f.Image, Digest: state.Digest, State: string(state.Phase),
-			Reason: state.Reason, Message: state.Message, Guard: state.Guard, Since: state.Since,
-		})
+	for i, rt := range slices.Concat(runtimes, c.retired) {
+		f := filterReport(rt)
+		if c.part == part && i < len(c.canaries) {
+			f.Canary = c.canaries[i].report()
+		}
+		r.Filters = append(r.Filters, f)
+	}
+	return r
+}
+
+func filterReport(rt *plugin.Runtime) FilterReport {
+	state, f := rt.State(), rt.Config()
+	return FilterReport{
+		Name: f.ID(), Image: f.Image, Digest: state.Digest, State: string(state.Phase),
+		Reason: state.Reason, Message: state.Message, Guard: state.Guard, Since: state.Since,
+	}
+}
+
+func (o *canary) report() *CanaryReport {
+	if o.config == nil {
+		return nil
+	}
+	r := &CanaryReport{Mode: "live", Weight: o.config.WeightPercent}
+	if o.config.Shadow {
+		r.Mode = "shadow"
+	}
+	if o.runtime == nil {
+		r.FilterReport = FilterReport{State: string(plugin.Failed), Reason: o.config.Fault.Reason, Message: o.config.Fault.Message}
+		return r
+	}
+	r.FilterReport, r.CanaryCounts = filterReport(o.runtime), o.runtime.CanaryCounts()
+	if o.unsafe {
+		r.State, r.Reason = string(plugin.Failed), "GuardMissing"
+		r.Message = "the filter is a guard and this version is none: no exchange is sent to it; use mode: shadow, or a version whose manifest or Plugin says guard"
 	}
 	return r
 }

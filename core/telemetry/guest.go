@@ -10,18 +10,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// ErrTooManySeries is returned when a filter defines more than MaxGuestSeries metrics.
-var ErrTooManySeries = errors.New("too many metrics defined by one filter")
+// What Define returns when a filter defines more than MaxGuestSeries metrics,
+// and when the filters of a namespace define more series than they may.
+var (
+	ErrTooManySeries   = errors.New("too many metrics defined by one filter")
+	ErrNamespaceSeries = errors.New("too many series defined by the filters of one namespace (a PluginPolicy's spec.limits.totals.metricSeries)")
+)
+
+// defaultSeries is how many series the guests of a namespace may define.
+const defaultSeries = 10_000
 
 // GuestSet is the metrics that the guests of one filter define. They are
 // served as penstock_guest_counter, penstock_guest_gauge and
 // penstock_guest_histogram_* with labels owner, filter and name, so that no
 // name a guest chooses can clash with ours or break the exposition format.
 type GuestSet struct {
-	owner, filter string
-	parent        *guests
+	namespace, owner, filter string
+	parent                   *guests
 
 	mu     sync.Mutex
+	series int
 	byName map[string]*GuestMetric
 }
 
@@ -38,11 +46,22 @@ type GuestMetric struct {
 	buckets map[float64]uint64
 }
 
-func newGuests() *guests { return &guests{sets: map[*GuestSet]struct{}{}} }
+func newGuests() *guests {
+	return &guests{sets: map[*GuestSet]struct{}{}, series: map[string]int{}}
+}
 
-// GuestSet returns an empty set for one filter; Close ends it.
-func (m *Metrics) GuestSet(owner, filter string) *GuestSet {
-	s := &GuestSet{owner: owner, filter: filter, parent: m.guests, byName: map[string]*GuestMetric{}}
+// SetGuestSeries says how many series the guests of each namespace may define;
+// one that is not named has the default of 10,000. What is there stays.
+func (m *Metrics) SetGuestSeries(most map[string]int) {
+	m.guests.seriesMu.Lock()
+	defer m.guests.seriesMu.Unlock()
+	m.guests.most = most
+}
+
+// GuestSet returns an empty set for one filter; Close ends it. Its series count
+// for namespace, unless that is empty.
+func (m *Metrics) GuestSet(namespace, owner, filter string) *GuestSet {
+	s := &GuestSet{namespace: namespace, owner: owner, filter: filter, parent: m.guests, byName: map[string]*GuestMetric{}}
 	m.guests.mu.Lock()
 	m.guests.sets[s] = struct{}{}
 	m.guests.mu.Unlock()
@@ -51,9 +70,37 @@ func (m *Metrics) GuestSet(owner, filter string) *GuestSet {
 
 // Close removes the set from what is served.
 func (s *GuestSet) Close() {
-	s.parent.mu.Lock()
-	delete(s.parent.sets, s)
-	s.parent.mu.Unlock()
+	s.mu.Lock()
+	series := s.series
+	s.series = 0
+	s.mu.Unlock()
+	g := s.parent
+	g.mu.Lock()
+	delete(g.sets, s)
+	g.mu.Unlock()
+	g.seriesMu.Lock()
+	defer g.seriesMu.Unlock()
+	if g.series[s.namespace] -= series; g.series[s.namespace] <= 0 {
+		delete(g.series, s.namespace)
+	}
+}
+
+// take counts series of a namespace; false: there are too many.
+func (g *guests) take(namespace string, series int) bool {
+	if namespace == "" {
+		return true
+	}
+	g.seriesMu.Lock()
+	defer g.seriesMu.Unlock()
+	most, ok := g.most[namespace]
+	if !ok {
+		most = defaultSeries
+	}
+	if g.series[namespace]+series > most {
+		return false
+	}
+	g.series[namespace] += series
+	return true
 }
 
 // Define returns the metric of that name and kind, made if it is new. Two
@@ -68,12 +115,19 @@ func (s *GuestSet) Define(kind Kind, name string) (*GuestMetric, error) {
 	if len(s.byName) >= MaxGuestSeries {
 		return nil, ErrTooManySeries
 	}
-	g := &GuestMetric{Kind: kind, name: name}
+	g, series := &GuestMetric{Kind: kind, name: name}, 1
 	if kind == GuestHistogram {
 		g.buckets = map[float64]uint64{}
 		for _, b := range guestBuckets {
 			g.buckets[b] = 0
 		}
+		series = len(guestBuckets) + 3 // beyond the last, sum and count
+	}
+	if !s.parent.take(s.namespace, series) {
+		return nil, ErrNamespaceSeries
+	}
+	if s.namespace != "" {
+		s.series += series
 	}
 	s.byName[key] = g
 	return g, nil

@@ -5,6 +5,7 @@ package telemetry
 import (
 	"errors"
 	"net/http"
+	"regexp"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,7 +23,7 @@ type Metrics struct {
 // New returns a set with the Go runtime's and the process's metrics in it.
 func New() *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), guests: newGuests()}
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.guests)
+	m.registry.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/sched/pauses/total/gc:seconds$`)})), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.guests)
 	return m
 }
 
@@ -120,9 +121,10 @@ func Seconds() []float64 {
 	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 }
 
-// GuestSeconds are bucket bounds for guest calls: 1 µs to 1 s.
+// GuestSeconds are bucket bounds for guest calls: 1 µs to 1 s. They are few: there
+// may be thousands of filters.
 func GuestSeconds() []float64 {
-	return []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 2e-2, 1e-1, 1}
+	return []float64{1e-6, 5e-6, 2e-5, 1e-4, 1e-3, 2e-2, 1e-1, 1}
 }
 
 // Kind is the type of a guest's metric, with Proxy-Wasm's numbers.
@@ -141,4 +143,8 @@ const MaxGuestSeries = 1000
 type guests struct {
 	mu   sync.Mutex
 	sets map[*GuestSet]struct{}
+
+	seriesMu sync.Mutex // taken last
+	series   map[string]int
+	most     map[string]int // both by namespace
 }

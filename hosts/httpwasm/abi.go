@@ -95,7 +95,7 @@ func (a *ABI) Start(ctx context.Context, m *sandbox.Module, c *config.Filter, im
 	f.streams.New = func() any { return &stream{f: f} }
 	var err error
 	f.pool, err = m.NewPool(ctx, sandbox.PoolOptions{
-		Owner: c.Owner.String(), Filter: c.ID(),
+		Owner: c.Owner.String(), Filter: c.ID(), Tenant: c.Tenant(),
 		MemoryBytes: c.Limits.MemoryBytes,
 		StartSteps:  sandbox.Steps(c.Limits.CPUTimeStart),
 		Most:        mostInstances,
@@ -130,10 +130,10 @@ func (f *Filter) Callbacks() filter.Callbacks {
 }
 
 // Begin implements filter.Filter. The instance is taken at the first callback.
-func (f *Filter) Begin(x *exchange.Exchange, _ *filter.Waker) (filter.Stream, error) {
+func (f *Filter) Begin(x *exchange.Exchange, w *filter.Waker) (filter.Stream, error) {
 	s := f.streams.Get().(*stream)
-	s.x, s.left = x, sandbox.Steps(f.config.Limits.CPUTimeExchange)
-	s.budget = sandbox.Budget{Call: sandbox.Steps(f.config.Limits.CPUTime), Exchange: &s.left}
+	s.x, s.w, s.left = x, w, sandbox.Steps(f.config.Limits.CPUTimeExchange)
+	s.budget = sandbox.Budget{Call: sandbox.Steps(f.config.Limits.CPUTime), Exchange: &s.left, Usage: f.pool.Usage()}
 	return s, nil
 }
 

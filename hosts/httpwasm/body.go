@@ -90,6 +90,9 @@ func (s *stream) pull(b *body, p []byte) (n int, err error) {
 		}
 		b.kept = append(b.kept, p[:n]...)
 		b.seen += n
+		if err := s.hold(); err != nil {
+			return n, err
+		}
 	} else {
 		b.taken += n
 	}
@@ -97,6 +100,11 @@ func (s *stream) pull(b *body, p []byte) (n int, err error) {
 		b.ended, err = true, nil
 	}
 	return n, err
+}
+
+// hold counts what the exchange's bodies hold in memory.
+func (s *stream) hold() error {
+	return s.w.Hold(len(s.request.kept) + len(s.request.data) + len(s.response.kept) + len(s.response.data) + len(s.answer.body))
 }
 
 // drain keeps the rest of a body, which the guest may still read.

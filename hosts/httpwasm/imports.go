@@ -173,6 +173,9 @@ func writeBody(v *vm, p []uint64) uint64 {
 	if kind == kindResponse && s.phase == phaseRequest {
 		v.check(int64(len(s.answer.body)+len(text)) <= limit, errAnswer)
 		s.answer.body = append(s.answer.body, text...)
+		if err := s.hold(); err != nil {
+			v.cut(err)
+		}
 		return 0
 	}
 	b := &s.request
@@ -182,7 +185,11 @@ func writeBody(v *vm, p []uint64) uint64 {
 		v.check(s.features&bufferResponse != 0, errBuffer)
 		b = &s.response
 	}
-	if err := b.write(text, limit); err != nil {
+	err := b.write(text, limit)
+	if err == nil {
+		err = s.hold()
+	}
+	if err != nil {
 		v.cut(err)
 	}
 	return 0

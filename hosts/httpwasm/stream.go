@@ -28,6 +28,7 @@ type stream struct {
 	i *sandbox.Instance // nil: none is taken
 	v *vm
 	x *exchange.Exchange
+	w *filter.Waker
 
 	budget   sandbox.Budget
 	left     int64 // of the exchange
@@ -61,7 +62,8 @@ var _ filter.Stream = (*stream)(nil)
 
 // reset forgets the exchange and keeps memory.
 func (s *stream) reset() {
-	s.i, s.v, s.x = nil, nil, nil
+	s.i, s.v, s.x, s.w = nil, nil, nil, nil
+	s.budget.Settle()
 	s.budget, s.left = sandbox.Budget{}, 0
 	s.phase, s.features, s.context, s.copied, s.cut = phaseNone, 0, 0, 0, nil
 	s.request.reset()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -180,18 +181,21 @@ func (a *ABI) newFilter(m *sandbox.Module, c *config.Filter, image config.Loaded
 	f.log = newGuestLog(a.o.Log, c, image.Digest)
 	f.streams.New = func() any { return &stream{f: f} }
 	f.shared = a.stores.open(storeID(c))
-	f.metrics.set = a.o.Metrics.GuestSet(c.Owner.String(), c.ID())
+	f.metrics.set = a.o.Metrics.GuestSet(c.Tenant(), c.Owner.String(), c.ID())
 	f.usage = m.Usage(c.Owner.String(), c.ID())
 	return f, nil
 }
 
 // storeID names the state that a filter shares: by namespace and VM id; without
-// one the filter's alone.
+// one the filter's alone, in each of its versions. A shadow has its own.
 func storeID(c *config.Filter) string {
+	if c.Shadow {
+		return c.Namespace + "\x00shadow " + c.Owner.String() + " " + c.ID()
+	}
 	if c.VMID != "" {
 		return c.Namespace + "\x00vm " + c.VMID
 	}
-	return c.Namespace + "\x00filter " + c.Owner.String() + " " + c.ID()
+	return c.Namespace + "\x00filter " + c.Owner.String() + " " + strings.TrimSuffix(c.ID(), config.CanarySuffix)
 }
 
 // callbacksOf returns which callbacks the module exports.

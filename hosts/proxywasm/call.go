@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
@@ -151,7 +152,7 @@ func fillHead(out *capability.HTTPCall, headers []byte) bool {
 		return false
 	}
 	for _, p := range pairs {
-		name, value := bytes.Clone(p.name), bytes.Clone(p.value)
+		name, value := bytes.Clone(p.name), append([]byte{}, p.value...) // an empty value is not nil
 		switch string(bytes.ToLower(name)) {
 		case ":method":
 			out.Method = value
@@ -169,6 +170,9 @@ func fillHead(out *capability.HTTPCall, headers []byte) bool {
 				out.Header.Add(name, value)
 			}
 		}
+	}
+	if out.Authority != nil && len(out.Authority) == 0 { // there, and empty: the upstream's own name
+		out.Authority = []byte(out.Upstream[strings.LastIndexByte(out.Upstream, '|')+1:])
 	}
 	return isToken(out.Method) && isPath(out.Path) && isAuthority(out.Authority)
 }

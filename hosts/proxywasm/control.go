@@ -124,12 +124,14 @@ func sendLocalResponse(v *vm, p []uint64) uint32 {
 	w := view{s: s, h: &s.x.Local.Header, kind: mapResponseHeaders}
 	a := &answer{status: int(status), grpc: int32(u(p[7]))}
 	for _, pair := range pairs {
-		if !w.check(pair.name, pair.value) {
+		if len(pair.name) > 0 && !w.check(pair.name, pair.value) {
 			return statusBadArgument
 		}
 	}
 	for _, q := range pairs {
-		if !isFraming(q.name) && !exchange.EqualFold(q.name, "content-length") {
+		// Plugins send pairs without a name and do not look at the status: a response
+		// that never comes would hold their exchange up.
+		if len(q.name) > 0 && !isFraming(q.name) && !exchange.EqualFold(q.name, "content-length") {
 			a.pairs = append(a.pairs, pair{bytes.Clone(q.name), bytes.Clone(q.value)})
 		}
 	}

@@ -28,7 +28,7 @@ type shares struct {
 // made from is the same for all of them.
 func (f *Filter) shareKey() string {
 	c := f.config
-	text, err := json.Marshal([]any{c.Namespace, f.module.Digest(), c.VMID, c.VMConfig, c.Env, c.Limits.MemoryBytes, c.Limits.CPUTimeStart})
+	text, err := json.Marshal([]any{c.Namespace, c.Tenant(), f.module.Digest(), c.VMID, c.VMConfig, c.Env, c.Limits.MemoryBytes, c.Limits.CPUTimeStart})
 	if err != nil {
 		panic("BUG: " + err.Error()) // strings and numbers
 	}
@@ -45,7 +45,7 @@ func (n *instances) open(ctx context.Context, owner, name string, lazy bool) err
 	c := n.first.config
 	var err error
 	n.pool, err = n.first.module.NewPool(ctx, sandbox.PoolOptions{
-		Owner: owner, Filter: name,
+		Owner: owner, Filter: name, Tenant: c.Tenant(),
 		MemoryBytes: c.Limits.MemoryBytes,
 		StartSteps:  sandbox.Steps(c.Limits.CPUTimeStart),
 		Env:         c.Env,

@@ -90,7 +90,10 @@ func (v *vm) startCall(left *int64, name string, a, b uint64) (uint32, error) {
 		return 1, nil
 	}
 	v.stack[0], v.stack[1] = a, b
-	if err := v.i.Call(f, &sandbox.Budget{Call: *left, Exchange: left, Usage: v.r.f.usage}, v.stack[:]); err != nil {
+	budget := sandbox.Budget{Call: *left, Exchange: left, Usage: v.r.f.usage}
+	err := v.i.Call(f, &budget, v.stack[:])
+	budget.Settle()
+	if err != nil {
 		return 0, fmt.Errorf("%s: %w", name, err)
 	}
 	return uint32(v.stack[0]), nil
@@ -116,6 +119,9 @@ func (r *root) run(b *sandbox.Budget, event func(*vm) error) error {
 	v.r, v.current, v.effective = r, nil, nil
 	r.budget = b
 	err := event(v)
+	if b.Exchange == nil {
+		b.Settle()
+	}
 	v.arrived = incoming{}
 	v.effective = nil
 	return err
@@ -262,6 +268,7 @@ func (r *root) serve() {
 			if period == 0 {
 				continue
 			}
+			r.v.i.Pace(l.done)
 			r.locked(func() {
 				r.on("proxy_on_tick", func(v *vm) error { return v.callRoot(v.fn.tick) })
 			})
@@ -272,6 +279,7 @@ func (r *root) serve() {
 			l.ready = nil
 			l.mu.Unlock()
 			for _, queue := range ready {
+				r.v.i.Pace(l.done)
 				r.locked(func() {
 					r.on("proxy_on_queue_ready", func(v *vm) error { return v.callRoot(v.fn.queueReady, uint64(queue)) })
 				})

@@ -148,6 +148,8 @@ type sceneOptions struct {
 	grant  []string
 	with   *scene // shares its ABI, and its trace
 	names  capability.Resolver
+	multi  bool   // the image says multiConfig
+	name   string // of the owner; default the test's
 }
 
 func newScene(tb testing.TB, o sceneOptions) *scene {
@@ -178,6 +180,9 @@ func tryScene(tb testing.TB, o sceneOptions) (*scene, error) {
 	}
 	c := &config.Filter{Part: "service", Name: "script", Owner: config.Object{Kind: "Service", Namespace: "ns", Name: tb.Name()}, Namespace: "ns", Config: []byte(o.script), Limits: config.DefaultLimits()}
 	c.Limits.CPUTime, c.Limits.CPUTimeExchange = time.Second, 5*time.Second
+	if o.name != "" {
+		c.Owner.Name = o.name
+	}
 	if o.change != nil {
 		o.change(c)
 	}
@@ -186,7 +191,7 @@ func tryScene(tb testing.TB, o sceneOptions) (*scene, error) {
 	if o.with != nil {
 		s.trace, s.abi = o.with.trace, o.with.abi
 	}
-	s.f, err = s.abi.Start(tb.Context(), module, c, config.Loaded{Grant: o.grant})
+	s.f, err = s.abi.Start(tb.Context(), module, c, config.Loaded{Grant: o.grant, MultiConfig: o.multi})
 	if err == nil {
 		tb.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)

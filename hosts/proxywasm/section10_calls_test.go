@@ -112,3 +112,19 @@ func TestPoint08CloseCancelsCalls(t *testing.T) {
 		t.Errorf("the last line is %q; want delete 1", last)
 	}
 }
+
+// TestPoint08AnEmptyAuthority: it is there and empty, as SDK examples send it:
+// the upstream's own name is meant.
+func TestPoint08AnEmptyAuthority(t *testing.T) {
+	s := script(t, `request_headers: http_call "outbound|80||svc.ns.svc.cluster.local" {:method=GET;:path=/;:authority=} "" {} 100 &; return 0`)
+	e := s.exchange(config.Reject)
+	if out := e.request(""); out != filter.Passed {
+		t.Fatalf("got %v, %v", out, e.Err())
+	}
+	call := <-s.calls.begun
+	if got := string(call.Authority); got != "svc.ns.svc.cluster.local" {
+		t.Errorf("got authority %q", got)
+	}
+	call.done(&capability.HTTPAnswer{Status: 200}, nil)
+	e.Done()
+}

@@ -168,7 +168,7 @@ func (p *parts) Buffered() int { return 0 }
 func (p *parts) Close()        {}
 
 func TestPoint05WhereALocalResponseIsAllowed(t *testing.T) {
-	answer := `send_local_response 418 "why" "tea" {:status=200;x-a=1;content-length=99;transfer-encoding=chunked} -1`
+	answer := `send_local_response 418 "why" "tea" {:status=200;x-a=1;=nameless;content-length=99;transfer-encoding=chunked} -1`
 	tests := map[string]struct {
 		at     string
 		status string

@@ -351,6 +351,7 @@ func (s *stream) Done() {
 		}
 		s.r.drop()
 	}
+	s.budget.Settle()
 	f := s.f
 	clear(s.deliveries)
 	*s = stream{f: f, deliveries: s.deliveries[:0]}

@@ -177,8 +177,12 @@ func (v *vm) wakeAll() {
 
 // wakeUp has a waiting exchange learn that its instance or root context is gone.
 func (s *stream) wakeUp() {
-	if s.ways[0].waits() || s.ways[1].waits() {
+	switch {
+	case !s.ways[0].waits() && !s.ways[1].waits():
+	case s.v.killer == s.f:
 		s.w.Post(filter.Fail)
+	default:
+		s.w.Post(filter.Gone)
 	}
 }
 

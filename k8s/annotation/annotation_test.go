@@ -95,6 +95,18 @@ func TestParseRefuses(t *testing.T) {
 		"a bad expression":     {"- use: a\n  except: [{path: {type: RegularExpression, value: '('}}]", "RE2"},
 		"listeners":            {"- use: a\n  listeners: [http]", "only allowed on a Gateway"},
 		"more beside chain":    {"- chain: a\n  config: {}", "not allowed beside chain"},
+		"no canary":            {"- use: a\n  canary: x", "[0].canary: want a mapping"},
+		"an empty canary":      {"- use: a\n  canary: {}", "[0].canary: has 0 of use and image: want exactly one"},
+		"a canary of two":      {"- use: a\n  canary: {use: a@2, image: r.example/b:1, weight: 1, mode: live}", "[0].canary: has 2 of use and image: want exactly one"},
+		"a canary's image":     {"- use: a\n  canary: {image: nginx, weight: 1, mode: live}", "[0].canary.image: \"nginx\" is no image reference"},
+		"no weight":            {"- use: a\n  canary: {use: a@2, mode: live}", "[0].canary.weight: missing: want a percentage, 0 to 100"},
+		"a weight too large":   {"- use: a\n  canary: {use: a@2, weight: 101, mode: live}", "[0].canary.weight: want a whole number from 0 to 100"},
+		"a weight of text":     {"- use: a\n  canary: {use: a@2, weight: '5', mode: live}", "[0].canary.weight: want a whole number from 0 to 100"},
+		"half a percent":       {"- use: a\n  canary: {use: a@2, weight: 0.5, mode: live}", "[0].canary.weight: want a whole number from 0 to 100"},
+		"no mode":              {"- use: a\n  canary: {use: a@2, weight: 5}", "[0].canary.mode: missing"},
+		"an unknown mode":      {"- use: a\n  canary: {use: a@2, weight: 5, mode: mirror}", "[0].canary.mode: \"mirror\": want live or shadow"},
+		"a canary of a chain":  {"- chain: a\n  canary: {use: a@2, weight: 5, mode: live}", "[0].canary: not allowed beside chain"},
+		"a canary's config":    {"- use: a\n  canary: {use: a@2, weight: 5, mode: live, config: {}}", "[0].canary.config: unknown key; known are use, image, weight, mode"},
 		"a list of lists":      {"- - a", "want a name or a mapping"},
 	}
 	for name, test := range tests {
@@ -120,7 +132,7 @@ func TestParseTellsAllProblems(t *testing.T) {
 
 func TestLaterKeysAreNotSupported(t *testing.T) {
 	for _, text := range []string{
-		"- cache", "- {use: a, canary: {}}",
+		"- cache", "- {use: cache, name: b}",
 	} {
 		if _, err := Parse(text, "Service"); err == nil || Reason(err) != "NotSupported" {
 			t.Errorf("%s: got %v; want NotSupported", text, err)
@@ -146,6 +158,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("- key-auth\n- use: jwt@2\n  config: {a: [1, 2.5, x, null, true]}\n")
 	f.Add("- image: r.example/a:1\n  limits: {cpuTime: 5ms, body: 0}\n  env: [{name: A, value: ''}]\n")
 	f.Add("- use: a\n  except: [{path: {value: /x}, methods: [GET]}]\n  configFrom: [{secretKeyRef: {name: a, key: b}}]\n")
+	f.Add("- {use: a, canary: {use: a@2, weight: 0, mode: shadow}}\n")
 	f.Add("- &a {<<: *a}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		entries, err := Parse(text, "Service")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -113,6 +114,7 @@ var (
 		`(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
 	envForm        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 	headerStopForm = regexp.MustCompile(`^(all|headers)$`)
+	modeForm       = regexp.MustCompile(`^(live|shadow)$`)
 	methodForm     = regexp.MustCompile(`^[A-Z]{1,32}$`)
 	idForm         = regexp.MustCompile(`^[!-~]{1,253}$`)
 	keyForm        = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
@@ -123,9 +125,6 @@ func Image(s string) bool {
 	m := imageForm.FindStringSubmatch(s)
 	return m != nil && len(s) <= 512 && m[2]+m[3] != "" && (strings.ContainsAny(m[1], ".:[") || m[1] == "localhost")
 }
-
-// later are keys that this version refuses.
-var later = []string{"canary"}
 
 // entry reads one element of the list.
 func entry(v any, path, kind string, p *problems) api.Entry {
@@ -141,10 +140,7 @@ func entry(v any, path, kind string, p *problems) api.Entry {
 	var e api.Entry
 	e.Use = f.text("use", useForm, "name or name@major")
 	e.Chain = f.text("chain", nameForm, "the name of a PluginChain of this namespace")
-	e.Image = f.text("image", nil, "")
-	if e.Image != "" && !Image(e.Image) {
-		p.add(join(path, "image"), "%.100q is no image reference: want registry/repository[:tag][@sha256:digest], with a registry and a tag or digest", e.Image)
-	}
+	e.Image = f.image()
 	exactlyOne(m, path, p)
 	e.Name = f.text("name", labelForm, "a DNS label")
 	e.Config, e.VMConfig = f.value("config"), f.value("vmConfig")
@@ -167,13 +163,13 @@ func entry(v any, path, kind string, p *problems) api.Entry {
 	if e.Use == "cache" {
 		p.list = append(p.list, &Error{Path: join(path, "use"), Reason: "NotSupported", Message: "the response cache is not supported yet: remove the entry"})
 	}
-	for _, key := range later {
-		if _, ok := m[key]; ok {
-			p.list = append(p.list, &Error{Path: join(path, key), Reason: "NotSupported", Message: "not supported yet: remove it"})
+	if v, ok := m["canary"]; ok {
+		if c, ok := mapping(v, join(path, "canary"), p); ok {
+			e.Canary = canary(c)
 		}
 	}
-	f.unknown(append([]string{"use", "image", "chain", "name", "config", "configFrom", "env", "except", "ports", "listeners", "onError", "limits",
-		"imagePullSecrets", "rootId", "vmId", "vmConfig", "headerStop"}, later...))
+	f.unknown([]string{"use", "image", "chain", "name", "config", "configFrom", "env", "except", "ports", "listeners", "onError", "limits",
+		"imagePullSecrets", "rootId", "vmId", "vmConfig", "headerStop", "canary"})
 	return e
 }
 
@@ -224,6 +220,15 @@ func (f fields) text(key string, form *regexp.Regexp, want string) string {
 	}
 	if form != nil && !form.MatchString(s) {
 		f.p.add(join(f.path, key), "%.80q: want %s", s, want)
+	}
+	return s
+}
+
+// image returns a reference to an image.
+func (f fields) image() string {
+	s := f.text("image", nil, "")
+	if s != "" && !Image(s) {
+		f.p.add(join(f.path, "image"), "%.100q is no image reference: want registry/repository[:tag][@sha256:digest], with a registry and a tag or digest", s)
 	}
 	return s
 }
@@ -313,6 +318,32 @@ func list[T any](f fields, key string, read func(fields) T) []T {
 		}
 	}
 	return out
+}
+
+func canary(f fields) *api.Canary {
+	c := &api.Canary{Use: f.text("use", useForm, "name or name@major"), Image: f.image(), Mode: f.required("mode", modeForm, "live or shadow")}
+	n := 0
+	for _, key := range []string{"use", "image"} {
+		if _, ok := f.m[key]; ok {
+			n++
+		}
+	}
+	if n != 1 {
+		f.p.add(f.path, "has %d of use and image: want exactly one", n)
+	}
+	v, ok := f.m["weight"]
+	number, isNumber := v.(json.Number)
+	weight, err := strconv.Atoi(number.String())
+	switch {
+	case !ok:
+		f.p.add(join(f.path, "weight"), "missing: want a percentage, 0 to 100")
+	case !isNumber || err != nil || weight < 0 || weight > 100:
+		f.p.add(join(f.path, "weight"), "want a whole number from 0 to 100")
+	default:
+		c.Weight = int32(weight)
+	}
+	f.unknown([]string{"use", "image", "weight", "mode"})
+	return c
 }
 
 func source(f fields) api.ConfigSource {

@@ -58,8 +58,20 @@ type Entry struct {
 	// ImagePullSecrets are Secrets of type kubernetes.io/dockerconfigjson.
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
-	// This comes later: an entry that has it is refused (NotSupported).
-	Canary json.RawMessage `json:"canary,omitempty"`
+	// Canary is another version that some exchanges run, or are shown.
+	Canary *Canary `json:"canary,omitempty"`
+}
+
+// Canary is another version of an entry's plugin, with the entry's own
+// configuration and limits. Exactly one of Use and Image is set.
+type Canary struct {
+	Use   string `json:"use,omitempty"`
+	Image string `json:"image,omitempty"`
+	// Weight is the percent of exchanges, 0 to 100.
+	Weight int32 `json:"weight"`
+	// Mode is live: these exchanges run it in the entry's place; or shadow: it is
+	// shown copies of them, and its decisions are compared and counted.
+	Mode string `json:"mode"`
 }
 
 // Egress is one destination outside of its namespace that a plugin may call.

@@ -14,6 +14,7 @@ type PluginPolicy struct {
 type PluginPolicySpec struct {
 	NamespaceSelector metav1.LabelSelector `json:"namespaceSelector"`
 	Overrides         Overrides            `json:"overrides,omitempty"`
+	Defaults          PolicyDefaults       `json:"defaults,omitempty"`
 	// Require names guards without which a Service is refused.
 	Require []string `json:"require,omitempty"`
 	// Images that match a prefix must satisfy every rule that matches.
@@ -21,12 +22,20 @@ type PluginPolicySpec struct {
 	DeniedDigests []string    `json:"deniedDigests,omitempty"`
 	Capabilities  []string    `json:"capabilities,omitempty"`
 	// Egress is what image entries may call beside their namespace's Services.
-	Egress            []Egress     `json:"egress,omitempty"`
-	Limits            PolicyLimits `json:"limits,omitempty"`
-	AllowExternalName bool         `json:"allowExternalName,omitempty"`
+	Egress []Egress     `json:"egress,omitempty"`
+	Limits PolicyLimits `json:"limits,omitempty"`
+	// AllowExternalName admits EndpointSlices that name what is no Pod of their
+	// namespace; every policy that selects it has to say so. A Service of type
+	// ExternalName is not supported yet. No matter for a folder of files.
+	AllowExternalName bool `json:"allowExternalName,omitempty"`
+}
 
-	// These come later: a policy that has one is refused (NotSupported).
-	Defaults map[string]any `json:"defaults,omitempty"`
+// PolicyDefaults is what objects get that say nothing themselves.
+type PolicyDefaults struct {
+	// Plugins is the list of Services without the annotation penstock.dev/plugins;
+	// "[]" there opts out. References resolve in the install namespace; of several
+	// policies all lists run, in the order of their names.
+	Plugins []Entry `json:"plugins,omitempty"`
 }
 
 // Overrides are mandatory filters around what others declare.
@@ -49,12 +58,36 @@ type PublicKey struct {
 	PublicKey string `json:"publicKey"`
 }
 
-// PolicyLimits are defaults and maxima of a filter's limits. Totals per
-// namespace come later and are refused.
+// PolicyLimits are defaults and maxima of a filter's limits, and what all
+// filters of a namespace may take together.
 type PolicyLimits struct {
-	Defaults *Limits        `json:"defaults,omitempty"`
-	Maxima   *Limits        `json:"maxima,omitempty"`
-	Totals   map[string]any `json:"totals,omitempty"`
+	Defaults *Limits `json:"defaults,omitempty"`
+	Maxima   *Limits `json:"maxima,omitempty"`
+	Totals   *Totals `json:"totals,omitempty"`
+}
+
+// Totals bound what the filters that the objects of one namespace declare take
+// together; those of overrides and defaults do not count. Of several policies
+// the smallest value holds. One that no policy names has its default.
+type Totals struct {
+	// Filters is the number of configured filters, 0 to 100000; default 10000.
+	// Those that were there first stay; the part with the one too many is refused.
+	Filters *int32 `json:"filters,omitempty"`
+	// Memory is the linear memory of all instances, 1Mi to 1Ti; default 4Gi.
+	// Beyond: no new instance, and the guests' memory.grow fails.
+	Memory string `json:"memory,omitempty"`
+	// CPUShare is the percent of one core, 1 to 10000, in steps at the fixed rate,
+	// over 10 seconds; default 1600. Beyond: an exchange waits for a second at most
+	// before its next filter, then meets 503 with Retry-After, or onError: skip.
+	CPUShare *int32 `json:"cpuShare,omitempty"`
+	// CompilesPerHour is the number of cold compiles within any hour, 0 to 10000;
+	// default 120. Beyond: the filter waits, and what ran before it goes on.
+	CompilesPerHour *int32 `json:"compilesPerHour,omitempty"`
+	// ModuleSize is the size of one module, 1Ki to 64Mi, the default.
+	ModuleSize string `json:"moduleSize,omitempty"`
+	// MetricSeries is the number of series that guests define, 0 to 100000;
+	// default 10000. A histogram counts as 19. Beyond: defining one fails.
+	MetricSeries *int32 `json:"metricSeries,omitempty"`
 }
 
 // Plugin is a catalogue entry. Cluster scope.

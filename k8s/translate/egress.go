@@ -12,10 +12,12 @@ import (
 	"penstock.dev/penstock/k8s/api"
 )
 
-// Capabilities that a config depends on (annotations.md, section 3).
+// The capabilities to call out, to use Redis, and to say who sends a request
+// (annotations.md, section 3).
 const (
 	capabilityHTTPCall = "http-call"
 	capabilityRedis    = "redis"
+	capabilityConsumer = "consumer"
 )
 
 // hostnameForm is a DNS name, or all names below one.

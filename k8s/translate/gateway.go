@@ -85,7 +85,7 @@ func value[T ~string](p *T) string {
 // table returns the routes that attach to a listener.
 func (r *run) table(g *gatewayv1.Gateway, l *gatewayv1.Listener) *config.RouteTable {
 	var entries []config.RouteEntry
-	key := ""
+	var key strings.Builder
 	for _, route := range sorted(r.o.HTTPRoutes) {
 		if !r.refers(route, g, l) {
 			continue
@@ -100,9 +100,9 @@ func (r *run) table(g *gatewayv1.Gateway, l *gatewayv1.Listener) *config.RouteTa
 		r.attached[route] = true
 		c := r.route(route, g)
 		entries = append(entries, config.RouteEntry{Hostnames: hostnames, Route: c})
-		key += fmt.Sprintf("%p %q\n", c, hostnames)
+		fmt.Fprintf(&key, "%p %q\n", c, hostnames)
 	}
-	return r.t.memo.tables.get(g.Namespace+"/"+g.Name+"/"+string(l.Name), key, func() *config.RouteTable {
+	return r.t.memo.tables.get(g.Namespace+"/"+g.Name+"/"+string(l.Name), key.String(), func() *config.RouteTable {
 		return &config.RouteTable{Entries: entries}
 	})
 }

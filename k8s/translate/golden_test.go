@@ -201,6 +201,11 @@ func dumpChain(p func(int, string, ...any), depth int, c *config.Chain) {
 			for _, t := range f.Trust {
 				p(depth+2, "trust %d keys", len(t.Keys))
 			}
+			if c := f.Canary; c != nil && c.Fault != nil {
+				p(depth+2, "canary %d%% shadow=%v fault %s: %s", c.WeightPercent, c.Shadow, c.Fault.Reason, c.Fault.Message)
+			} else if c != nil {
+				p(depth+2, "canary %d%% shadow=%v filter %s: %s guard=%v grant=%d %v config %s trust %d keys", c.WeightPercent, c.Shadow, c.Filter.ID(), c.Filter.Image, c.Filter.Guard, c.Filter.Grant, c.Filter.Capabilities, c.Filter.Config, len(c.Filter.Trust))
+			}
 			if f.Limits != config.DefaultLimits() {
 				p(depth+2, "limits %+v", f.Limits)
 			}

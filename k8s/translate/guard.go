@@ -28,7 +28,7 @@ func (r *run) guards() map[string][]string {
 		}
 	}
 	for name, p := range r.plugins {
-		if !p.Spec.Guard && !slices.Contains(p.Spec.Capabilities, "consumer") {
+		if !p.Spec.Guard && !slices.Contains(p.Spec.Capabilities, capabilityConsumer) {
 			continue
 		}
 		r.known[name] = []string{}
@@ -137,6 +137,10 @@ func (r *run) has(p *config.Part, name string) bool {
 		if p.Name == "policy" && f.Name == name {
 			return true
 		}
-		return slices.Contains(r.guards()[name], repository(f.Image))
+		known := r.guards()[name]
+		if c := f.Canary; c != nil && c.Filter != nil && !c.Shadow && !slices.Contains(known, repository(c.Filter.Image)) {
+			return false // some exchanges would pass something else
+		}
+		return slices.Contains(known, repository(f.Image))
 	})
 }

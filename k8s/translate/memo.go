@@ -56,6 +56,7 @@ type memos struct {
 	parts     memo[config.Part]
 	upstreams memo[config.Upstream]
 	endpoints memo[config.EndpointSet]
+	totals    memo[config.Totals]
 
 	parameters memo[config.ProxyParameters]
 }
@@ -69,6 +70,7 @@ func (m *memos) turn() {
 	m.parts.turn()
 	m.upstreams.turn()
 	m.endpoints.turn()
+	m.totals.turn()
 	m.parameters.turn()
 }
 

@@ -101,7 +101,13 @@ func (r *run) chainParts(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, rule 
 		own := r.declared("service", object("Service", service), service, func(e *api.Entry) bool {
 			return len(e.Ports) == 0 || slices.Contains(e.Ports, port)
 		}, scope)
-		parts = append(parts, r.required(service, own, slices.Concat(parts, after)))
+		var defaults []*config.Part
+		if _, ok := service.Annotations[api.AnnotationPlugins]; !ok && own == nil {
+			defaults = r.defaults(service.Namespace)
+		}
+		parts = append(parts, defaults...)
+		first, last := r.overrides(nil, g.Namespace) // of the Gateway's part
+		parts = append(parts, r.required(service, own, slices.Concat(parts, after, first, last)))
 	}
 	return append(parts, after...)
 }
@@ -119,20 +125,44 @@ func (r *run) overrides(done []*policy, namespaces ...string) (before, after []*
 	}
 	slices.SortFunc(policies, func(a, b *policy) int { return strings.Compare(a.Name, b.Name) })
 	for _, p := range policies {
-		o := config.Object{Kind: "PluginPolicy", Name: p.Name}
-		at := place{part: "policy", object: o, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
-		if p.fault != nil {
-			at.scope = config.ScopeBefore
-			before = append(before, r.part(&at, nil, p.fault))
-			continue
+		parts, done := r.policyParts[p]
+		if !done {
+			parts = r.overridesOf(p)
+			r.policyParts[p] = parts
 		}
-		at.scope = config.ScopeBefore
-		before = append(before, r.partOf(&at, p.before))
-		at.scope = "after"
-		after = append(after, r.partOf(&at, p.after))
+		before, after = append(before, parts[0]), append(after, parts[1])
 	}
 	return before, after
 }
+
+// overridesOf returns what a policy runs before all others, and after them.
+func (r *run) overridesOf(p *policy) [2]*config.Part {
+	o := config.Object{Kind: "PluginPolicy", Name: p.Name}
+	at := place{part: "policy", object: o, scope: config.ScopeBefore, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
+	if p.fault != nil {
+		return [2]*config.Part{r.part(&at, nil, p.fault)}
+	}
+	behind := at
+	behind.scope = "after"
+	return [2]*config.Part{r.partOf(&at, p.before), r.partOf(&behind, p.after)}
+}
+
+// defaults are what the policies of a namespace give its Services that have no
+// list of their own; a broken policy is a broken part already.
+func (r *run) defaults(namespace string) []*config.Part {
+	var parts []*config.Part
+	for _, p := range r.of(namespace).policies {
+		if len(p.defaults) == 0 || p.fault != nil {
+			continue
+		}
+		at := place{part: "policy", object: config.Object{Kind: "PluginPolicy", Name: p.Name}, scope: scopeDefaults, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
+		parts = append(parts, r.part(&at, p.defaults, nil))
+	}
+	return parts
+}
+
+// scopeDefaults is the Scope of the part that a policy gives Services.
+const scopeDefaults = "defaults"
 
 // extensions are the PluginChains that a rule's filters name.
 func (r *run) extensions(route *gatewayv1.HTTPRoute, rule int) []*config.Part {
@@ -245,6 +275,16 @@ func (r *run) part(at *place, entries []api.Entry, fault *config.Fault) *config.
 	if fault == nil {
 		filters, fault = r.resolve(at, entries)
 	}
+	if fault == nil {
+		if fault = r.crowded(at, filters); fault != nil {
+			filters = nil
+		}
+	}
+	for _, f := range filters {
+		if f.Canary != nil && f.Canary.Fault != nil {
+			r.problem(at.object, fieldOf(at), f.Canary.Fault.Reason, "%s", f.Canary.Fault.Message)
+		}
+	}
 	hash := partHash(at, filters, fault)
 	fallback, until := r.lastGood(at, entries, hash, fault)
 	previous, previousUntil := r.previous(at, hash, fault)
@@ -257,6 +297,9 @@ func (r *run) part(at *place, entries []api.Entry, fault *config.Fault) *config.
 func fieldOf(at *place) string {
 	switch at.part {
 	case "policy":
+		if at.scope == scopeDefaults {
+			return "spec.defaults.plugins"
+		}
 		return "spec.overrides"
 	case "rule":
 		return "spec.rules[" + at.scope + "].filters"
@@ -268,6 +311,12 @@ func partHash(at *place, filters []*config.Filter, fault *config.Fault) string {
 	key := []string{at.id()}
 	for _, f := range filters {
 		key = append(key, f.Hash, f.Name, digest(f.Except), fmt.Sprint(f.OnError), digest(f.PullSecrets))
+		if c := f.Canary; c != nil {
+			key = append(key, digest([]any{c.WeightPercent, c.Shadow, c.Fault}))
+			if c.Filter != nil {
+				key = append(key, c.Filter.Hash, digest(c.Filter.PullSecrets))
+			}
+		}
 	}
 	if fault != nil {
 		key = append(key, fault.Reason, fault.Message)

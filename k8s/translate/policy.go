@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -19,8 +20,9 @@ import (
 type policy struct {
 	*api.PluginPolicy
 	selector labels.Selector
-	// before and after are the overrides, with all names.
-	before, after []api.Entry
+	// before and after are the overrides, defaults the list of Services without
+	// one, with all names.
+	before, after, defaults []api.Entry
 	// fault closes the namespaces that a broken policy selects: what guards
 	// access never fails open.
 	fault *config.Fault
@@ -71,15 +73,6 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 		broken("spec.namespaceSelector", "Invalid", "%v", err)
 		c.selector = labels.Everything()
 	}
-	// In a fixed order: the first fault is part of the config.
-	for _, later := range []struct {
-		field string
-		set   bool
-	}{{"spec.defaults", p.Spec.Defaults != nil}, {"spec.limits.totals", p.Spec.Limits.Totals != nil}} {
-		if later.set {
-			broken(later.field, "NotSupported", "not supported yet: remove it; until then the namespaces that it selects are closed")
-		}
-	}
 	entries := func(field string, list []api.Entry) []api.Entry {
 		checked, err := annotation.Check(list, "PluginPolicy")
 		if err != nil {
@@ -88,6 +81,7 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 		return checked
 	}
 	c.before, c.after = entries("spec.overrides.before", p.Spec.Overrides.Before), entries("spec.overrides.after", p.Spec.Overrides.After)
+	c.defaults = entries("spec.defaults.plugins", p.Spec.Defaults.Plugins)
 	for i, rule := range p.Spec.Images {
 		field := fmt.Sprintf("spec.images[%d]", i)
 		switch {
@@ -104,6 +98,14 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 			}
 		}
 	}
+	for i, d := range p.Spec.DeniedDigests {
+		if !digestForm.MatchString(d) {
+			broken(fmt.Sprintf("spec.deniedDigests[%d]", i), "Invalid", "%.80q: want sha256: and 64 hexadecimal digits in lower case", d)
+		}
+	}
+	if err := checkCapabilities(p.Spec.Capabilities); err != nil {
+		broken("spec", "Invalid", "%v", err)
+	}
 	if _, err := egress(p.Spec.Egress); err != nil {
 		broken("spec", "Invalid", "%v", err)
 	}
@@ -113,7 +115,25 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 	if _, err := annotation.Limits(p.Spec.Limits.Maxima, config.DefaultLimits()); err != nil {
 		broken("spec.limits.maxima", "Invalid", "%v", err)
 	}
+	if _, err := totalsOf(p.Spec.Limits.Totals, config.DefaultTotals(), p.Name); err != nil {
+		broken("spec.limits.totals", "Invalid", "%v", err)
+	}
 	return c
+}
+
+var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// known are the names of capabilities (annotations.md, section 3).
+var known = []string{"cache", capabilityConsumer, "crypto", capabilityHTTPCall, "kv", "ratelimit", "redis"}
+
+// checkCapabilities refuses names that grant nothing.
+func checkCapabilities(names []string) error {
+	for i, name := range names {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("capabilities[%d]: %.40q is none of %s", i, name, strings.Join(known, ", "))
+		}
+	}
+	return nil
 }
 
 // oneLine writes joined errors on one line.
@@ -245,11 +265,46 @@ func (n *namespacePolicy) limits(own *api.Limits, base config.Limits) (config.Li
 	if err != nil {
 		return l, err
 	}
-	if got := smallest(l, most); got != l {
-		return l, fmt.Errorf("limits exceed the policy's maxima: at most cpuTime %v, cpuTimeExchange %v, cpuTimeStart %v, memory %d, body %d",
-			got.CPUTime, got.CPUTimeExchange, got.CPUTimeStart, got.MemoryBytes, got.BodyBytes)
+	if err := n.exceeds(l); err != nil {
+		return l, err
 	}
 	return l, nil
+}
+
+// exceeds names every limit that is above a policy's maximum.
+func (n *namespacePolicy) exceeds(l config.Limits) error {
+	var all []string
+	for _, p := range n.policies {
+		most, err := annotation.Limits(p.Spec.Limits.Maxima, unlimited())
+		if err != nil {
+			continue // a broken policy closes its namespaces
+		}
+		add := func(field string, above bool, value, max any) {
+			if above {
+				all = append(all, fmt.Sprintf("limits.%s: %v is above the maximum %v of PluginPolicy %s", field, value, max, p.Name))
+			}
+		}
+		add("cpuTime", l.CPUTime > most.CPUTime, l.CPUTime, most.CPUTime)
+		add("cpuTimeExchange", l.CPUTimeExchange > most.CPUTimeExchange, l.CPUTimeExchange, most.CPUTimeExchange)
+		add("cpuTimeStart", l.CPUTimeStart > most.CPUTimeStart, l.CPUTimeStart, most.CPUTimeStart)
+		add("memory", l.MemoryBytes > most.MemoryBytes, sizeText(l.MemoryBytes), sizeText(most.MemoryBytes))
+		add("body", l.BodyBytes > most.BodyBytes, sizeText(l.BodyBytes), sizeText(most.BodyBytes))
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: lower it", strings.Join(all, "; "))
+}
+
+// sizeText writes a size as people do.
+func sizeText(n int64) string {
+	switch {
+	case n >= 1<<20 && n%(1<<20) == 0:
+		return fmt.Sprintf("%dMi", n>>20)
+	case n >= 1<<10 && n%(1<<10) == 0:
+		return fmt.Sprintf("%dKi", n>>10)
+	}
+	return fmt.Sprint(n)
 }
 
 // unlimited is what bounds nothing.

@@ -35,12 +35,7 @@ func refuse(reason, format string, args ...any) error {
 // Secrets as they are now. The fault is the first one.
 func (r *run) resolve(at *place, entries []api.Entry) ([]*config.Filter, *config.Fault) {
 	fault := func(i int, e *api.Entry, err error) *config.Fault {
-		reason := "InvalidConfig"
-		var known *refusal
-		if errors.As(err, &known) {
-			reason = known.reason
-		}
-		return &config.Fault{Reason: reason, Message: fmt.Sprintf("%s: [%d] (%s): %v", at.object, i, e.Name, err)}
+		return &config.Fault{Reason: reasonOf(err), Message: fmt.Sprintf("%s: [%d] (%s): %v", at.object, i, e.Name, err)}
 	}
 	if !at.trusted {
 		if f := r.of(at.namespace).fault(); f != nil {
@@ -127,6 +122,11 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 		f.Egress, f.Trust = policy.egress(), policy.trust(e.Image)
 	}
 	f.DeniedDigests = policy.deniedDigests()
+	totals := config.DefaultTotals()
+	if f.Tenant() != "" {
+		totals = r.total(f.Tenant())
+	}
+	f.ModuleBytes, f.ModuleSource = totals.ModuleBytes, totals.Source("moduleSize")
 	if onError == "skip" {
 		if f.OnError = config.Skip; f.Guard {
 			return nil, errors.New("onError: skip is refused for a guard: remove it")
@@ -159,8 +159,39 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 		password = f.Redis.Password
 	}
 	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard,
-		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress, f.Trust, f.Redis, password})
+		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress, f.Trust, f.ModuleBytes, f.ModuleSource, f.Redis, password})
+	f.Canary = r.canary(at, owner, e)
 	return f, nil
+}
+
+// canary resolves an entry's other version: the entry with another image, judged
+// as any. What is wrong with it is no fault of the entry.
+func (r *run) canary(at *place, owner config.Object, e *api.Entry) *config.Canary {
+	if e.Canary == nil {
+		return nil
+	}
+	c := &config.Canary{WeightPercent: int(e.Canary.Weight), Shadow: e.Canary.Mode == "shadow"}
+	other := *e
+	other.Use, other.Image, other.Canary = e.Canary.Use, e.Canary.Image, nil
+	other.Name += config.CanarySuffix
+	f, err := r.filter(at, owner, &other)
+	if err != nil {
+		c.Fault = &config.Fault{Reason: reasonOf(err), Message: fmt.Sprintf("(%s): canary: %v; the filter itself runs for all exchanges", e.Name, err)}
+		return c
+	}
+	f.Shadow = c.Shadow
+	f.Hash = digest([]any{f.Hash, f.Shadow})
+	c.Filter = f
+	return c
+}
+
+// reasonOf returns the reason that is told for what is wrong with an entry.
+func reasonOf(err error) string {
+	var known *refusal
+	if errors.As(err, &known) {
+		return known.reason
+	}
+	return "InvalidConfig"
 }
 
 // judge returns the policy that judges a place's entries: overrides are judged
@@ -180,7 +211,7 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 		want := cmpOr(major, s.DefaultVersion)
 		i := slices.IndexFunc(s.Versions, func(v api.PluginVersion) bool { return v.Name == want || want == "" })
 		if i < 0 {
-			return nil, refuse("UnknownPlugin", "Plugin %s has no version %q", name, want)
+			return nil, refuse("UnknownPlugin", "Plugin %s has no version %q: it has %s", name, want, versionNames(s.Versions))
 		}
 		if f.Image = s.Versions[i].Image; !annotation.Image(f.Image) {
 			return nil, refuse("UnknownPlugin", "Plugin %s: spec.versions[%d].image: no image reference", name, i)
@@ -191,7 +222,13 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 		if f.Egress, err = egress(s.Egress); err != nil {
 			return nil, refuse("UnknownPlugin", "Plugin %s: spec.%v", name, err)
 		}
-		if slices.Contains(s.Capabilities, "consumer") {
+		if err := checkCapabilities(s.Capabilities); err != nil {
+			return nil, refuse("UnknownPlugin", "Plugin %s: spec.%v", name, err)
+		}
+		if s.OnError != "" && s.OnError != "reject" && s.OnError != "skip" {
+			return nil, refuse("UnknownPlugin", "Plugin %s: spec.onError: %.40q is neither reject nor skip", name, s.OnError)
+		}
+		if slices.Contains(s.Capabilities, capabilityConsumer) {
 			f.Guard = true
 		}
 		if f.Config == nil && s.Config != nil {
@@ -206,10 +243,21 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 	for _, b := range r.t.o.Bundled {
 		if b.Name == name && (major == "" || major == b.Major) {
 			f.Image, f.Grant, f.Guard = b.Image, config.GrantManifest, b.Guard
-			return nil, nil
+			return &api.PluginSpec{Limits: b.Limits}, nil
 		}
 	}
 	return nil, refuse("UnknownPlugin", "the catalogue has no %q: it has %s", use, strings.Join(r.catalogueNames(), ", "))
+}
+
+func versionNames(versions []api.PluginVersion) string {
+	var all []string
+	for _, v := range versions {
+		all = append(all, v.Name)
+	}
+	if len(all) == 0 {
+		return "none"
+	}
+	return strings.Join(all, ", ")
 }
 
 func (r *run) catalogueNames() []string {

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"regexp"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -44,10 +45,24 @@ func (r *run) surveyPlugin(p *api.Plugin) {
 	if len(p.Spec.Versions) == 0 {
 		r.problem(o, "spec.versions", "Invalid", "empty: a Plugin needs a version with an image")
 	}
+	seen := map[string]bool{}
 	for i, v := range p.Spec.Versions {
+		if !majorForm.MatchString(v.Name) || seen[v.Name] {
+			r.problem(o, fmt.Sprintf("spec.versions[%d].name", i), "Invalid", "%.40q: want a major version, each once: use: %s@<major> finds no other", v.Name, p.Name)
+		}
+		seen[v.Name] = true
 		if !annotation.Image(v.Image) {
 			r.problem(o, fmt.Sprintf("spec.versions[%d].image", i), "Invalid", "%.100q is no image reference: want registry/repository[:tag][@sha256:digest]", v.Image)
 		}
+	}
+	if d := p.Spec.DefaultVersion; d != "" && !seen[d] {
+		r.problem(o, "spec.defaultVersion", "Invalid", "%.40q is none of the versions: use: %s finds nothing", d, p.Name)
+	}
+	if e := p.Spec.OnError; e != "" && e != "reject" && e != "skip" {
+		r.problem(o, "spec.onError", "Invalid", "%.40q is neither reject nor skip", e)
+	}
+	if err := checkCapabilities(p.Spec.Capabilities); err != nil {
+		r.problem(o, "spec", "Invalid", "%v", err)
 	}
 	if _, err := annotation.Limits(p.Spec.Limits, config.DefaultLimits()); err != nil {
 		r.problem(o, "spec.limits", "Invalid", "%v", err)
@@ -56,6 +71,8 @@ func (r *run) surveyPlugin(p *api.Plugin) {
 		r.problem(o, "spec", "Invalid", "%v", err)
 	}
 }
+
+var majorForm = regexp.MustCompile(`^[0-9]{1,6}$`)
 
 // misplaced tells of a chain on a kind that cannot have one.
 func misplaced[T metav1.Object](r *run, kind string, list []T) {

@@ -60,6 +60,8 @@ type Bundled struct {
 	Major string // "1"
 	Image string
 	Guard bool
+	// Limits of an entry that names none; nil: those of any plugin.
+	Limits *api.Limits
 }
 
 // Options of a Translator.
@@ -68,6 +70,10 @@ type Options struct {
 	InstallNamespace string // where references of PluginPolicies and Plugins resolve
 	Bundled          []Bundled
 	Parameters       *config.ProxyParameters
+	// CheckEndpoints: an EndpointSlice may name only Pods of its namespace, unless
+	// policy says allowExternalName. Not for a folder of files, which the operator
+	// wrote (annotations.md, section 7.5).
+	CheckEndpoints bool
 	// Ran reports whether the part with this hash has been warm; nil: none has.
 	Ran func(hash string) bool
 	Now func() time.Time
@@ -82,6 +88,7 @@ type Translator struct {
 	// parameters are the last good ones of each Gateway.
 	parameters map[string]*config.ProxyParameters
 	texts      map[string]parsed // annotation text -> entries
+	shares     map[string]*share // by namespace
 }
 
 // New returns a Translator that remembers nothing.
@@ -89,17 +96,28 @@ func New(o Options) *Translator {
 	if o.Ran == nil {
 		o.Ran = func(string) bool { return false }
 	}
-	return &Translator{o: o, history: map[string]*history{}, parameters: map[string]*config.ProxyParameters{}, texts: map[string]parsed{}}
+	return &Translator{
+		o: o, history: map[string]*history{}, parameters: map[string]*config.ProxyParameters{}, texts: map[string]parsed{}, shares: map[string]*share{},
+	}
 }
 
 // Translate returns the config that the objects ask for, and what is wrong
 // with them. If nothing changed it returns the same pointer as before; values
 // that did not change keep theirs.
 func (t *Translator) Translate(o *Objects) (*config.Config, []Problem) {
+	c, problems, again := t.translate(o)
+	if again {
+		c, problems, _ = t.translate(o)
+	}
+	return c, problems
+}
+
+func (t *Translator) translate(o *Objects) (_ *config.Config, _ []Problem, again bool) {
 	r := newRun(t, o)
-	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}}
+	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}}
 	r.config = c
 	r.policies()
+	r.totals()
 	for _, g := range sorted(o.Gateways) {
 		if r.ours(g) {
 			r.current = r.found[g]
@@ -119,11 +137,11 @@ func (t *Translator) Translate(o *Objects) (*config.Config, []Problem) {
 	slices.SortStableFunc(r.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Object.String(), b.Object.String()), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
 	})
-	return c, slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b })
+	return c, slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b }), t.turnShares()
 }
 
 func same(a, b *config.Config) bool {
-	return a != nil && slices.Equal(a.Gateways, b.Gateways) && maps.Equal(a.Upstreams, b.Upstreams) && maps.Equal(a.Endpoints, b.Endpoints)
+	return a != nil && slices.Equal(a.Gateways, b.Gateways) && maps.Equal(a.Upstreams, b.Upstreams) && maps.Equal(a.Endpoints, b.Endpoints) && maps.Equal(a.Totals, b.Totals)
 }
 
 // sorted returns the objects by namespace and name.
@@ -154,12 +172,14 @@ type run struct {
 	chains          map[string]*api.PluginChain
 	plugins         map[string]*api.Plugin
 	namespaces      map[string]*namespacePolicy
-	attached        map[*gatewayv1.HTTPRoute]bool
-	parts           map[string]bool // ids seen in this run
-	routes          map[string]*config.Route
-	known           map[string][]string // guards; nil: not gathered yet
-	callers         map[string]bool     // namespaces with plugins that may call out
-	called          map[string]bool     // namespace/name of other Services that they may call
+	// policyParts is what a policy's overrides are, before and after; nil: nothing.
+	policyParts map[*policy][2]*config.Part
+	attached    map[*gatewayv1.HTTPRoute]bool
+	parts       map[string]bool // ids seen in this run
+	routes      map[string]*config.Route
+	known       map[string][]string // guards; nil: not gathered yet
+	callers     map[string]bool     // namespaces with plugins that may call out
+	called      map[string]bool     // namespace/name of other Services that they may call
 }
 
 func newRun(t *Translator, o *Objects) *run {
@@ -178,6 +198,7 @@ func newRun(t *Translator, o *Objects) *run {
 		slices:          map[string][]*discoveryv1.EndpointSlice{},
 		labels:          map[string]map[string]string{},
 		namespaces:      map[string]*namespacePolicy{},
+		policyParts:     map[*policy][2]*config.Part{},
 		attached:        map[*gatewayv1.HTTPRoute]bool{},
 		parts:           map[string]bool{},
 		routes:          map[string]*config.Route{},

@@ -3,6 +3,7 @@ package translate
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -27,19 +28,47 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
 		r.problem(o, "spec.type", "NotSupported", "ExternalName is not supported yet: write EndpointSlices")
 	}
 	list := r.slices[s.Namespace+"/"+s.Name]
-	key := p.Name
+	podsOnly := r.t.o.CheckEndpoints && !r.of(s.Namespace).allowsExternal()
+	key := fmt.Sprint(p.Name, " ", podsOnly)
 	for _, slice := range list {
 		key += " " + version(slice)
 	}
-	r.config.Endpoints[name] = r.t.memo.endpoints.get(name, key, func() *config.EndpointSet { return endpoints(list, p.Name) })
+	r.config.Endpoints[name] = r.t.memo.endpoints.get(name, key, func() *config.EndpointSet { return endpoints(list, p.Name, podsOnly) })
 	for _, slice := range list {
 		r.checkSlice(slice)
+		if podsOnly {
+			r.checkTargets(slice)
+		}
 	}
 	return name
 }
 
-// endpoints gathers the addresses of a port, each once.
-func endpoints(list []*discoveryv1.EndpointSlice, port string) *config.EndpointSet {
+// allowsExternal reports whether every policy of the namespace, and there is one,
+// admits endpoints that are not its Pods.
+func (n *namespacePolicy) allowsExternal() bool {
+	return len(n.policies) > 0 && !slices.ContainsFunc(n.policies, func(p *policy) bool { return !p.Spec.AllowExternalName })
+}
+
+// foreign reports whether an endpoint is none of the namespace's Pods.
+func foreign(slice *discoveryv1.EndpointSlice, e *discoveryv1.Endpoint) bool {
+	ref := e.TargetRef
+	return ref == nil || ref.Kind != "Pod" || ref.Namespace != "" && ref.Namespace != slice.Namespace
+}
+
+// checkTargets tells of endpoints that are left out.
+func (r *run) checkTargets(slice *discoveryv1.EndpointSlice) {
+	for i := range slice.Endpoints {
+		if foreign(slice, &slice.Endpoints[i]) {
+			r.problem(object("EndpointSlice", slice), fmt.Sprintf("endpoints[%d].targetRef", i), "RefusedByPolicy",
+				"it names no Pod of namespace %s, so that it is left out: let every PluginPolicy that selects the namespace say allowExternalName: true", slice.Namespace)
+			return // one line for a slice
+		}
+	}
+}
+
+// endpoints gathers the addresses of a port, each once; with podsOnly those of
+// the namespace's Pods.
+func endpoints(list []*discoveryv1.EndpointSlice, port string, podsOnly bool) *config.EndpointSet {
 	set := &config.EndpointSet{}
 	seen := map[netip.AddrPort]bool{}
 	for _, slice := range list {
@@ -52,6 +81,9 @@ func endpoints(list []*discoveryv1.EndpointSlice, port string) *config.EndpointS
 		}
 		for i := range slice.Endpoints {
 			e := &slice.Endpoints[i]
+			if podsOnly && foreign(slice, e) {
+				continue
+			}
 			for _, text := range e.Addresses {
 				address, err := netip.ParseAddr(text)
 				if err != nil || seen[netip.AddrPortFrom(address, number)] {

@@ -34,7 +34,7 @@ func (m *module) rewriteCode() error {
 		out = append(appendU32(out, uint32(len(f.out))), f.out...)
 	}
 	m.sections[secCode] = out
-	return r.err
+	return r.end()
 }
 
 // frame is a block, loop or if that is open.
@@ -48,7 +48,7 @@ type frame struct {
 // The body becomes the content of a block, so that every way out passes one
 // place: there the steps since the last flush are subtracted and the frame's
 // weight is given back. In between, steps are added up in a local, which the
-// compiler keeps in a register; loop heads flush it and check.
+// compiler keeps in a register; loop heads flush it now and then, and check.
 type function struct {
 	m       *module
 	kind    funcType
@@ -142,6 +142,19 @@ func (f *function) assemble(locals uint64) {
 		f.out = appendU32(append(f.out, 0x24), f.m.stack)
 	}
 	f.out = append(f.out, 0x0b)
+}
+
+// flushAt is how many steps a loop adds up before it flushes them: comparing a
+// register is cheaper than going to memory at each turn. A frame has no more
+// than that, and one turn, unpaid.
+const flushAt = 256
+
+// appendCheck flushes if acc has reached flushAt.
+func (f *function) appendCheck(b []byte) []byte {
+	b = appendU32(append(b, 0x20), f.acc)
+	b = appendS64(append(b, 0x42), flushAt)
+	b = append(b, 0x59, 0x04, 0x40) // i64.ge_s: if
+	return append(f.appendFlush(b), 0x0b)
 }
 
 // appendFlush subtracts acc from the steps and asks for more below zero.

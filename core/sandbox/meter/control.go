@@ -28,7 +28,7 @@ func (f *function) control(op byte) error {
 	case 0x0c, 0x0d: // br, br_if
 		f.pending += weightPlain
 		f.charge()
-		f.code = appendU32(append(f.code, op), r.u32())
+		f.code = appendU32(append(f.code, op), f.label())
 		if op == 0x0d {
 			f.move(effect{1, 0})
 		} else {
@@ -39,9 +39,9 @@ func (f *function) control(op byte) error {
 		f.charge()
 		start := r.at
 		for range r.count() {
-			r.u32()
+			f.label()
 		}
-		r.u32()
+		f.label()
 		f.code = append(append(f.code, op), r.b[start:r.at]...)
 		f.dead()
 	case 0x0f: // return: out of the block around the body
@@ -61,6 +61,16 @@ func (f *function) control(op byte) error {
 	return nil
 }
 
+// label reads where a jump goes. The engine would take one more: the function
+// itself around our block, past the place where its steps are paid.
+func (f *function) label() uint32 {
+	n := f.r.u32()
+	if int64(n) >= int64(len(f.frames)) {
+		f.r.fail("a jump out of the function")
+	}
+	return n
+}
+
 // dead is the code after a jump: the height no longer matters.
 func (f *function) dead() { f.height = f.frames[len(f.frames)-1].base }
 
@@ -73,7 +83,7 @@ func (f *function) open(op byte) error {
 	var params, results int
 	switch {
 	case kind >= 0:
-		if kind >= int64(len(f.m.types)) {
+		if kind >= int64(f.m.given) {
 			return fmt.Errorf("%w: block of unknown type %d", ErrModule, kind)
 		}
 		params, results = len(f.m.types[kind].params), len(f.m.types[kind].results)
@@ -93,7 +103,7 @@ func (f *function) open(op byte) error {
 	f.frames = append(f.frames, frame{base: max(f.height-params, 0), params: params, results: results, loop: op == 0x03})
 	if op == 0x03 {
 		f.loops = true
-		f.code = f.appendFlush(f.code)
+		f.code = f.appendCheck(f.code)
 	}
 	if len(f.frames) > 10_000 {
 		return feature("blocks nested more than 10000 deep")
@@ -115,7 +125,7 @@ func (f *function) call(op byte) error {
 		f.code = appendU32(append(f.code, op), shifted)
 	} else {
 		table := f.r.u32()
-		if int(index) >= len(f.m.types) {
+		if index >= f.m.given {
 			return fmt.Errorf("%w: call of unknown type %d", ErrModule, index)
 		}
 		t = f.m.types[index]

@@ -6,9 +6,10 @@
 // refuel: () -> () and overflow: () -> (), and exports two mutable globals,
 // "penstock.steps" (i64) and "penstock.stack" (i32).
 //
-// Each block of straight-line code subtracts its weight from penstock.steps
-// when it is entered; when the counter falls below zero the guest calls
-// refuel, which sets the counter anew or traps. Each call subtracts the weight
+// Each block of straight-line code adds its weight to a local of its function,
+// which is subtracted from penstock.steps when the function is entered and left,
+// and by loops before it gets large; when the counter falls below zero the guest
+// calls refuel, which sets the counter anew or traps. Each call subtracts the weight
 // of the frame from penstock.stack and gives it back afterwards; below zero
 // the guest calls overflow, which must not return.
 package meter

@@ -87,7 +87,7 @@ func (m *module) rewriteElements() error {
 		}
 	}
 	m.sections[secElement] = out
-	return r.err
+	return r.end()
 }
 
 // checkData makes sure that data segments (5.5.14) are as many and as long as
@@ -116,8 +116,5 @@ func (m *module) checkData() error {
 			return r.err
 		}
 	}
-	if r.err == nil && r.more() {
-		r.fail("bytes after the last data segment")
-	}
-	return r.err
+	return r.end()
 }

@@ -15,6 +15,7 @@ type module struct {
 	names    []byte // rewritten
 
 	types     []funcType
+	given     uint32   // types that the module has; ours follow
 	rawTypes  []byte   // encoded types, new ones appended
 	imported  int      // imported functions
 	globals   uint32   // imported and defined globals, before ours
@@ -45,7 +46,11 @@ func (m *module) split(wasm []byte) error {
 		}
 		if id == secCustom {
 			c := &reader{b: body}
-			if c.name() == "name" && c.err == nil && m.nameBody == nil {
+			name := c.name()
+			if c.err != nil {
+				return malformed(c.err)
+			}
+			if name == "name" && m.nameBody == nil {
 				m.nameBody = body[c.at:]
 			}
 			continue
@@ -86,12 +91,19 @@ func (m *module) rewrite() error {
 	return nil
 }
 
-func (m *module) readTypes() error {
-	r := &reader{b: m.sections[secType]}
-	n := 0
-	if len(r.b) > 0 {
+// list begins to read a section that is a list, and returns its length; without
+// the section 0.
+func (m *module) list(id byte) (r *reader, n int) {
+	body, ok := m.sections[id]
+	r = &reader{b: body}
+	if ok {
 		n = r.count()
 	}
+	return r, n
+}
+
+func (m *module) readTypes() error {
+	r, n := m.list(secType)
 	for range n {
 		start := r.at
 		if form := r.byte(); r.err == nil && form != 0x60 {
@@ -112,7 +124,8 @@ func (m *module) readTypes() error {
 		m.types = append(m.types, funcType{params, results})
 		m.rawTypes = append(m.rawTypes, r.b[start:r.at]...)
 	}
-	return r.err
+	m.given = uint32(len(m.types))
+	return r.end()
 }
 
 func valueType(t byte) bool {
@@ -138,11 +151,7 @@ func (m *module) typeOf(params, results []byte) uint32 {
 }
 
 func (m *module) readImports() error {
-	r := &reader{b: m.sections[secImport]}
-	n := 0
-	if len(r.b) > 0 {
-		n = r.count()
-	}
+	r, n := m.list(secImport)
 	var out []byte
 	for range n {
 		start := r.at
@@ -153,7 +162,11 @@ func (m *module) readImports() error {
 		}
 		switch kind := r.byte(); kind {
 		case 0:
-			m.functions = append(m.functions, r.u32())
+			t := r.u32()
+			if r.err == nil && t >= m.given {
+				return fmt.Errorf("%w: import of unknown type %d", ErrModule, t)
+			}
+			m.functions = append(m.functions, t)
 			m.imported++
 		case 1, 2:
 			return fmt.Errorf("%w: it imports a table or memory; plugins bring their own", ErrModule)
@@ -169,8 +182,8 @@ func (m *module) readImports() error {
 		}
 		out = append(out, r.b[start:r.at]...)
 	}
-	if r.err != nil {
-		return r.err
+	if err := r.end(); err != nil {
+		return err
 	}
 	none := m.typeOf(nil, nil)
 	for i, name := range []string{ImportRefuel, ImportOverflow} {
@@ -198,14 +211,13 @@ func (m *module) readFunctions() error {
 	}
 	r := &reader{b: body}
 	for range r.count() {
-		m.functions = append(m.functions, r.u32())
-	}
-	for _, t := range m.functions {
-		if r.err == nil && int(t) >= len(m.types) {
+		t := r.u32()
+		if r.err == nil && t >= m.given {
 			return fmt.Errorf("%w: function of unknown type %d", ErrModule, t)
 		}
+		m.functions = append(m.functions, t)
 	}
-	return r.err
+	return r.end()
 }
 
 // rewriteTables gives every table a maximum.
@@ -228,7 +240,11 @@ func (m *module) rewriteTables() error {
 		}
 		least, most := r.u32(), m.options.TableEntries
 		if flags == 1 {
-			most = min(most, r.u32())
+			own := r.u32()
+			if r.err == nil && own < least {
+				return fmt.Errorf("%w: a table of %d entries with a maximum of %d", ErrModule, least, own)
+			}
+			most = min(most, own)
 		}
 		if r.err == nil && least > m.options.TableEntries {
 			return feature("a table of %d entries, more than %d", least, m.options.TableEntries)
@@ -236,7 +252,7 @@ func (m *module) rewriteTables() error {
 		out = appendU32(appendU32(append(out, kind, 1), least), max(least, most))
 	}
 	m.sections[secTable] = out
-	return r.err
+	return r.end()
 }
 
 func (m *module) checkMemories() error {
@@ -262,15 +278,11 @@ func (m *module) checkMemories() error {
 		}
 		r.u32()
 	}
-	return r.err
+	return r.end()
 }
 
 func (m *module) rewriteGlobals() error {
-	r := &reader{b: m.sections[secGlobal]}
-	n := 0
-	if len(r.b) > 0 {
-		n = r.count()
-	}
+	r, n := m.list(secGlobal)
 	out := appendU32(nil, uint32(n+2))
 	for range n {
 		kind, mutable := r.byte(), r.byte()
@@ -287,15 +299,11 @@ func (m *module) rewriteGlobals() error {
 	out = append(out, 0x7f, 1, 0x41)
 	out = append(appendS64(out, int64(m.options.StackBytes)), 0x0b)
 	m.sections[secGlobal] = out
-	return r.err
+	return r.end()
 }
 
 func (m *module) rewriteExports() error {
-	r := &reader{b: m.sections[secExport]}
-	n := 0
-	if len(r.b) > 0 {
-		n = r.count()
-	}
+	r, n := m.list(secExport)
 	out := appendU32(nil, uint32(n+2))
 	for range n {
 		name, kind, index := r.name(), r.byte(), r.u32()
@@ -311,7 +319,7 @@ func (m *module) rewriteExports() error {
 	}
 	out = appendU32(append(appendName(out, GlobalSteps), 3), m.steps)
 	m.sections[secExport] = appendU32(append(appendName(out, GlobalStack), 3), m.stack)
-	return r.err
+	return r.end()
 }
 
 func (m *module) rewriteStart() error {
@@ -321,7 +329,7 @@ func (m *module) rewriteStart() error {
 	}
 	r := &reader{b: body}
 	m.sections[secStart] = appendU32(nil, m.shift(r.u32()))
-	return r.err
+	return r.end()
 }
 
 // finish writes the types, to which the others may have added.

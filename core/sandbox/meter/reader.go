@@ -24,6 +24,14 @@ func (r *reader) fail(what string) {
 	r.at = len(r.b)
 }
 
+// end fails if something is left; what it returns is err.
+func (r *reader) end() error {
+	if r.err == nil && r.at < len(r.b) {
+		r.fail("bytes after the last entry")
+	}
+	return r.err
+}
+
 func (r *reader) more() bool { return r.err == nil && r.at < len(r.b) }
 
 func (r *reader) byte() byte {

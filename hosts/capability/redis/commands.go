@@ -50,10 +50,14 @@ const (
 )
 
 // prefix is what the keys of a filter start with: filters of one namespace that
-// name the same vmId share theirs, like all state (annotations.md, section 7.4).
+// name the same vmId share theirs, like all state (annotations.md, section 7.4);
+// so do a filter and its canary, while a shadow has its own.
 func prefix(f *config.Filter) string {
-	state := "filter:" + escape(f.Owner.String()+"/"+f.ID())
-	if f.VMID != "" {
+	state := "filter:" + escape(f.Owner.String()+"/"+strings.TrimSuffix(f.ID(), config.CanarySuffix))
+	switch {
+	case f.Shadow:
+		state = "shadow:" + escape(f.Owner.String()+"/"+f.ID())
+	case f.VMID != "":
 		state = "vm:" + escape(f.VMID)
 	}
 	return "penstock:" + escape(f.Namespace) + ":" + state + ":"

@@ -36,6 +36,20 @@ func TestPrefixesNeverMeet(t *testing.T) {
 	}
 }
 
+func TestPrefixOfACanary(t *testing.T) {
+	f := filterOf("a", "")
+	live, shadow := *f, *f
+	live.Name += config.CanarySuffix
+	shadow.Name += config.CanarySuffix
+	shadow.Shadow = true
+	if prefix(&live) != prefix(f) {
+		t.Errorf("a live canary has keys of its own: %s", prefix(&live))
+	}
+	if prefix(&shadow) == prefix(f) {
+		t.Error("a shadow has the filter's keys")
+	}
+}
+
 func TestRewrite(t *testing.T) {
 	tests := map[string]struct {
 		words []string

@@ -3,7 +3,10 @@
 package main
 
 //go:wasmexport proxy_on_context_create
-func onContextCreate(p0, p1 uint32) { run("context_create", 0, p0, p1) }
+func onContextCreate(p0, p1 uint32) {
+	parents[p0] = p1
+	run("context_create", 0, p0, p1)
+}
 
 //go:wasmexport proxy_on_tick
 func onTick(p0 uint32) { run("tick", 0, p0) }

@@ -26,13 +26,16 @@ func main() {}
 func init() { note("init") }
 
 var (
-	script = map[string][]string{}
-	names  = map[string]uint64{}
-	keep   [][]byte // what the host looks at while a call runs
+	scripts = map[uint32]map[string][]string{} // by root context
+	parents = map[uint32]uint32{}              // of stream contexts
+	names   = map[string]uint64{}
+	keep    [][]byte // what the host looks at while a call runs
 )
 
-// load reads the script.
-func load(text string) {
+// load reads the script of a root context.
+func load(root uint32, text string) {
+	script := map[string][]string{}
+	scripts[root] = script
 	for _, line := range strings.Split(text, "\n") {
 		name, steps, ok := strings.Cut(strings.TrimSpace(line), ":")
 		if !ok {
@@ -82,7 +85,13 @@ func address(b []byte) uint32 {
 // script returns, or otherwise.
 func run(name string, otherwise uint32, args ...uint32) uint32 {
 	note(strings.TrimSpace(name + " " + strings.Trim(fmt.Sprint(args), "[]")))
-	for _, step := range script[name] {
+	root := uint32(0)
+	if len(args) > 0 {
+		if root = args[0]; parents[root] != 0 {
+			root = parents[root]
+		}
+	}
+	for _, step := range scripts[root][name] {
 		if value, ok := strings.CutPrefix(step, "return "); ok {
 			n, _ := strconv.ParseUint(value, 0, 32)
 			return uint32(n)
@@ -207,7 +216,7 @@ func onVMStart(root, size uint32) uint32 { return run("vm_start", 1, root, size)
 func onConfigure(root, size uint32) uint32 {
 	var out [2]uint32
 	if getBufferBytes(7, 0, size, uint32(uintptr(unsafe.Pointer(&out[0]))), uint32(uintptr(unsafe.Pointer(&out[1])))) == 0 && out[1] > 0 {
-		load(strings.Clone(unsafe.String((*byte)(unsafe.Pointer(uintptr(out[0]))), out[1])))
+		load(root, strings.Clone(unsafe.String((*byte)(unsafe.Pointer(uintptr(out[0]))), out[1])))
 	}
 	return run("configure", 1, root)
 }

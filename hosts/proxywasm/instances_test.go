@@ -1,0 +1,175 @@
+package proxywasm
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/sandbox"
+	"penstock.dev/penstock/hosts/capability"
+)
+
+// tenants are two filters of one namespace that share instances.
+func tenants(t *testing.T, first, second string) (a, b *scene) {
+	t.Helper()
+	grant := []string{capability.HTTPCalls}
+	a = newScene(t, sceneOptions{script: first, multi: true, name: "first", grant: grant})
+	b = newScene(t, sceneOptions{script: second, multi: true, name: "second", grant: grant, with: a})
+	b.calls = a.calls
+	a.take()
+	return a, b
+}
+
+func pass(t *testing.T, s *scene) *exchangeOf {
+	t.Helper()
+	e := s.exchange(config.Reject)
+	if out := e.request(""); out != filter.Passed {
+		t.Fatalf("%s: got %v, %v", s.f.config.Owner.Name, out, e.Err())
+	}
+	return e
+}
+
+func TestSharedInstances(t *testing.T) {
+	a, b := tenants(t, "request_headers: add_header_map_value 0 \"x-who\" \"first\"", "request_headers: add_header_map_value 0 \"x-who\" \"second\"")
+	if a.f.on.Load() != b.f.on.Load() || a.f.on.Load().key == "" {
+		t.Fatal("filters of one namespace with one image have instances of their own")
+	}
+	for _, s := range []*scene{a, b, a} {
+		e := pass(t, s)
+		e.Done()
+	}
+	other := newScene(t, sceneOptions{multi: true, name: "third", with: a, change: func(c *config.Filter) { c.Namespace, c.Owner.Namespace = "other", "other" }})
+	if other.f.on.Load() == a.f.on.Load() {
+		t.Error("two namespaces share instances")
+	}
+	env := newScene(t, sceneOptions{multi: true, name: "fourth", with: a, change: func(c *config.Filter) { c.Env = []config.EnvVar{{Name: "A", Value: "1"}} }})
+	if env.f.on.Load() == a.f.on.Load() {
+		t.Error("filters with different environments share instances")
+	}
+	n := a.f.on.Load()
+	b.f.Close(t.Context())
+	if n.refs != 1 {
+		t.Errorf("got %d references after one of two filters was closed; want 1", n.refs)
+	}
+	pass(t, a).Done()
+}
+
+// TestSharedInstancesEachHasItsConfiguration: what one root context says or
+// keeps is not the other's.
+func TestSharedInstancesEachHasItsConfiguration(t *testing.T) {
+	a, b := tenants(t,
+		`request_headers: get_buffer_bytes 7 0 15 &&; set_shared_data "k" "of first" 0; get_shared_data "k" && &; get_property "plugin_name" &&; define_metric 0 "m" &; increment_metric 4 1; get_metric 4 &8`,
+		`request_headers: get_buffer_bytes 7 0 15 &&; get_shared_data "k" && &; get_metric 4 &8; set_effective_context 1; set_effective_context 3`)
+	pass(t, a).Done()
+	e := pass(t, b)
+	defer e.Done()
+	lines := strings.Join(a.until(t, "  set_effective_context"), "\n")
+	rest := strings.Join(a.take(), "\n")
+	if !strings.Contains(lines, `get_shared_data 0 "of first"`) || !strings.Contains(lines, `get_shared_data 1`) {
+		t.Errorf("shared data is not each filter's own:\n%s", lines)
+	}
+	if !strings.Contains(lines, "  get_metric 0 1") || !strings.Contains(lines, "  get_metric 1 ") {
+		t.Errorf("metrics are not each filter's own:\n%s", lines)
+	}
+	if strings.Contains(lines+rest, "set_effective_context 0") {
+		t.Errorf("a filter acted as another one's context:\n%s\n%s", lines, rest)
+	}
+}
+
+// TestSharedInstancesTrap: the trap is its filter's, which then runs apart; the
+// other's exchange in flight fails without it being its failure.
+func TestSharedInstancesTrap(t *testing.T) {
+	a, b := tenants(t, "request_headers: trap", `request_headers: `+callOut+`; return 1`)
+	waiting := b.exchange(config.Reject)
+	ended := make(chan filter.Outcome, 1)
+	go func() { ended <- waiting.request("") }()
+	<-a.calls.begun
+	e := a.exchange(config.Reject)
+	if out := e.request(""); out == filter.Passed {
+		t.Error("a trap passed")
+	}
+	var failure *filter.Error
+	if !errors.As(e.Err(), &failure) || failure.Cause != sandbox.CauseTrap {
+		t.Errorf("got %v; want a trap", e.Err())
+	}
+	e.Done()
+	if out := <-ended; out == filter.Passed {
+		t.Error("an exchange on an instance that died passed")
+	}
+	if !errors.As(waiting.Err(), &failure) || failure.Cause != sandbox.CauseUnavailable {
+		t.Errorf("the neighbour's failure is %v; want cause unavailable, which does not count for it", waiting.Err())
+	}
+	waiting.Done()
+	shared := b.f.on.Load()
+	e = a.exchange(config.Reject)
+	e.request("")
+	e.Done()
+	if n := a.f.on.Load(); n == shared || n.key != "" {
+		t.Error("the filter that trapped still shares instances")
+	}
+	if b.f.on.Load() != shared {
+		t.Error("the neighbour has left")
+	}
+	a.f.Close(t.Context())
+	if shared.refs != 1 {
+		t.Errorf("got %d references; want the neighbour's", shared.refs)
+	}
+}
+
+// TestSharedInstancesRefusal: a configuration that is refused, or ends its
+// instance, never comes near the others.
+func TestSharedInstancesRefusal(t *testing.T) {
+	a := newScene(t, sceneOptions{multi: true, name: "first"})
+	held := a.exchange(config.Reject)
+	if out := held.request(""); out != filter.Passed {
+		t.Fatalf("got %v", out)
+	}
+	for name, script := range map[string]string{"refused": "configure: return 0", "trap": "configure: trap", "spin": "configure: spin"} {
+		_, err := tryScene(t, sceneOptions{script: script, multi: true, name: "bad", with: a, change: func(c *config.Filter) { c.Limits.CPUTimeStart = 50 * time.Millisecond }})
+		if err == nil {
+			t.Errorf("%s: started", name)
+		}
+	}
+	if out := held.response(""); out != filter.Passed {
+		t.Errorf("an exchange in flight felt it: %v, %v", out, held.Err())
+	}
+	held.Done()
+}
+
+// TestSharedInstancesTickEachOnItsOwn: ticks are per root context, and end with it.
+func TestSharedInstancesTickEachOnItsOwn(t *testing.T) {
+	a, b := tenants(t, "configure: set_tick_period_milliseconds 10\ntick: define_metric 0 \"first\" &", "configure: set_tick_period_milliseconds 10\ntick: define_metric 0 \"second\" &")
+	a.until(t, "tick 1")
+	a.until(t, "tick 2")
+	b.f.Close(t.Context())
+	a.take()
+	a.until(t, "tick 1")
+	a.until(t, "tick 1")
+	for _, line := range a.take() {
+		if strings.HasPrefix(line, "tick 2") {
+			t.Error("a root context ticks after its filter's end")
+		}
+	}
+}
+
+// TestSharedInstancesCloseCutsOff: an exchange that does not end in time loses
+// its context, and the neighbour goes on.
+func TestSharedInstancesCloseCutsOff(t *testing.T) {
+	a, b := tenants(t, "request_headers: return 1", "")
+	stuck := a.exchange(config.Reject)
+	ended := make(chan filter.Outcome, 1)
+	go func() { ended <- stuck.request("") }()
+	a.until(t, "request_headers")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	a.f.Close(ctx)
+	if out := <-ended; out == filter.Passed {
+		t.Error("an exchange without its filter passed")
+	}
+	stuck.Done()
+	pass(t, b).Done()
+}
