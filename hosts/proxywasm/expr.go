@@ -10,8 +10,12 @@ import (
 	"penstock.dev/penstock/hosts/capability/cel"
 )
 
-// maxExpressions bounds the expressions that a root context has at one time.
-const maxExpressions = 256
+// Bounds on the expressions that a root context has at one time: compiled, a
+// byte of text takes some 200.
+const (
+	maxExpressions    = 256
+	maxExpressionText = 64 << 10 // of all, in bytes
+)
 
 // What expressions cost a guest, in steps.
 const (
@@ -24,7 +28,13 @@ const (
 // expressions are a root context's, by their tokens.
 type expressions struct {
 	last uint32
-	by   map[uint32]*cel.Expression
+	text int // bytes of all
+	by   map[uint32]*expression
+}
+
+type expression struct {
+	*cel.Expression
+	text int // bytes
 }
 
 // createExpression compiles a text: expr_create. Envoy answers BAD_ARGUMENT to
@@ -34,7 +44,7 @@ func createExpression(v *vm, args []byte) ([]byte, uint32) {
 	if len(args) > cel.MaxText {
 		return nil, statusBadArgument
 	}
-	if len(own.by) >= maxExpressions {
+	if len(own.by) >= maxExpressions || own.text+len(args) > maxExpressionText {
 		return nil, statusInternal
 	}
 	v.i.Spend(stepsOfCompile + stepsPerTextByte*int64(len(args)))
@@ -48,11 +58,12 @@ func createExpression(v *vm, args []byte) ([]byte, uint32) {
 		return nil, statusBadArgument
 	}
 	if own.by == nil {
-		own.by = map[uint32]*cel.Expression{}
+		own.by = map[uint32]*expression{}
 	}
 	for own.last++; own.last == 0 || own.by[own.last] != nil; own.last++ {
 	}
-	own.by[own.last] = x
+	own.by[own.last] = &expression{x, len(args)}
+	own.text += len(args)
 	return binary.LittleEndian.AppendUint32(nil, own.last), statusOK
 }
 
@@ -84,7 +95,11 @@ func deleteExpression(v *vm, args []byte) uint32 {
 	if len(args) != 4 {
 		return statusBadArgument
 	}
-	delete(v.r.expressions.by, binary.LittleEndian.Uint32(args))
+	own, token := &v.r.expressions, binary.LittleEndian.Uint32(args)
+	if x := own.by[token]; x != nil {
+		own.text -= x.text
+		delete(own.by, token)
+	}
 	return statusOK
 }
 

@@ -103,6 +103,20 @@ func TestExpressionsAreBounded(t *testing.T) {
 	if _, status := createExpression(r.v, []byte("1")); status != statusInternal {
 		t.Errorf("got %d; want it refused", status)
 	}
+	for token := range uint32(maxExpressions) {
+		deleteExpression(r.v, binary.LittleEndian.AppendUint32(nil, token+1))
+	}
+	r.v.i.Spend(-1 << 40)
+	long := []byte("'" + strings.Repeat("a", cel.MaxText-2) + "'")
+	n := 0
+	for ; ; n++ {
+		if _, status := createExpression(r.v, long); status != statusOK {
+			break
+		}
+	}
+	if n != maxExpressionText/cel.MaxText {
+		t.Errorf("%d texts of %d bytes; want %d", n, len(long), maxExpressionText/cel.MaxText)
+	}
 }
 
 func TestExpressionsCostSteps(t *testing.T) {
