@@ -35,7 +35,7 @@ run: plugins ## Serve examples/quickstart on 127.0.0.1:8080 until Ctrl-C
 	@exec bin/quickstart
 
 .PHONY: test
-test: cc toolchains plugins check ## All checks, tests with the race detector, and short conformance runs
+test: cc redis toolchains plugins check ## All checks, tests with the race detector, and short conformance runs
 	@for m in $(MODULES); do echo "test $$m"; (cd $$m && go test $(TAGS) -race -shuffle=on -timeout 20m ./...) || exit 1; done
 
 .PHONY: check
@@ -60,7 +60,7 @@ soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new
 	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 30m -run '^Test(Soak|Swap)$$' -v ./soak
 
 .PHONY: conformance
-conformance: toolchains plugins ## The full public suites
+conformance: redis toolchains plugins ## The full public suites
 	cd conformance && PENSTOCK_LONG=1 go test -count=1 -timeout 60m -v ./...
 
 .PHONY: cc
@@ -68,6 +68,14 @@ cc: # the race detector needs a C compiler
 	@command -v gcc >/dev/null || command -v clang >/dev/null || \
 		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev; } || \
 		{ echo "make test needs a C compiler (gcc or clang) for the race detector: install one"; exit 1; }
+
+.PHONY: redis
+redis: # conformance/redis runs one; the package must not start it
+	@command -v redis-server >/dev/null || { command -v apt-get >/dev/null && { \
+		policy=/usr/sbin/policy-rc.d; test -e $$policy || { printf '#!/bin/sh\nexit 101\n' >$$policy && chmod 755 $$policy && made=1; }; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server; status=$$?; \
+		test -z "$$made" || rm -f $$policy; exit $$status; }; } || \
+		{ echo "make test needs redis-server: install it"; exit 1; }
 
 .PHONY: toolchains
 toolchains: # of the guests in conformance/proxywasm that are not in Go

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
+	"strconv"
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/plugin"
@@ -39,17 +42,59 @@ func (h httpCaller) HTTPCall(c *capability.HTTPCall, done func(*capability.HTTPA
 		}
 		done(&capability.HTTPAnswer{Status: a.Status, Header: a.Header, Trailer: a.Trailer, Body: a.Body}, nil)
 	})
+	return cancel, callError(err)
+}
+
+// Resolve implements capability.Resolver.
+func (h httpCaller) Resolve(f *config.Filter, hostname string, done func(netip.Addr, error)) (func(), error) {
+	cancel, err := h.Caller.Resolve(f.Egress, hostname, done)
+	return cancel, callError(err)
+}
+
+// callError says in the words of package capability why a call was refused.
+func callError(err error) error {
 	for from, to := range map[error]error{
 		upstream.ErrUnknown: capability.ErrUnknownUpstream, upstream.ErrForbidden: capability.ErrNotAllowed, upstream.ErrTooMany: capability.ErrBusy,
 	} {
 		if errors.Is(err, from) {
-			return nil, fmt.Errorf("%w: %w", to, err)
+			return fmt.Errorf("%w: %w", to, err)
 		}
 	}
-	return cancel, err
+	return err
 }
 
-var _ capability.HTTPCaller = httpCaller{}
+var (
+	_ capability.HTTPCaller = httpCaller{}
+	_ capability.Resolver   = httpCaller{}
+)
+
+// dialRedis opens a connection to "hostname:port", an operator's word, with the
+// resolver and the dialler of all calls out.
+func dialRedis(ctx context.Context, address string) (net.Conn, error) {
+	hostname, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	addresses := []netip.Addr{}
+	if a, err := netip.ParseAddr(hostname); err == nil {
+		addresses = append(addresses, a)
+	} else if addresses, err = upstream.ResolveDNS(ctx, hostname); err != nil {
+		return nil, err
+	}
+	err = fmt.Errorf("%s has no address", hostname)
+	for _, a := range addresses {
+		var nc net.Conn
+		endpoint := config.Endpoint{Address: netip.AddrPortFrom(a.Unmap(), uint16(number))}
+		if nc, err = (upstream.NetDialer{}).Dial(ctx, endpoint, config.DefaultProxyParameters().ConnectTimeout); err == nil {
+			return nc, nil
+		}
+	}
+	return nil, err
+}
 
 // proxyWasm makes hosts/proxywasm a plugin.ABI and gives its errors reasons.
 type proxyWasm struct{ *proxywasm.ABI }

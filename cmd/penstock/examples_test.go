@@ -72,6 +72,31 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// TestParametersDocument checks the YAML of docs/parameters.md as a folder.
+func TestParametersDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/parameters.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	const more = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: penstock}\nspec: {controllerName: " + controllerName + "}\n" +
+		"---\napiVersion: v1\nkind: Secret\nmetadata: {name: redis, namespace: infra}\nstringData: {password: x}\n"
+	block := yamlBlock.FindStringSubmatch(string(text))
+	if block == nil {
+		t.Fatal("no block")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(block[1]+more), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	problems, err := files.Check(dir, newTranslator(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Error(p)
+	}
+}
+
 func TestLoopbackOnly(t *testing.T) {
 	for address, ok := range map[string]bool{"127.0.0.1:1": true, "[::1]:1": true, "localhost:1": true, "0.0.0.0:1": false, ":1": false, "192.0.2.1:1": false, "x": false} {
 		if err := loopback(address); (err == nil) != ok {

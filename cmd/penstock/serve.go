@@ -25,6 +25,7 @@ import (
 	"penstock.dev/penstock/core/snapshot"
 	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/core/upstream"
+	"penstock.dev/penstock/hosts/capability/redis"
 	"penstock.dev/penstock/hosts/httpwasm"
 	"penstock.dev/penstock/hosts/proxywasm"
 	"penstock.dev/penstock/k8s/files"
@@ -39,6 +40,7 @@ type proxyProcess struct {
 	store     *snapshot.Store
 	groups    *upstream.Set
 	caller    *upstream.Caller
+	redis     *redis.Clients
 	plugins   *plugin.Manager
 	engine    *sandbox.Engine
 	admin     *admin.Server
@@ -106,12 +108,13 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	}
 	p.groups = upstream.New(log.Named("upstream"), p.metrics, upstream.NetDialer{})
 	p.caller = upstream.NewCaller(p.groups, upstream.ResolveDNS, config.DefaultProxyParameters())
+	p.redis = redis.New(redis.Options{Log: log.Named("redis"), Metrics: p.metrics, Dial: dialRedis})
 	p.plugins = plugin.New(plugin.Options{
 		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
 		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
-				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, NodeID: nodeID(),
+				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, NodeID: nodeID(),
 			})},
 			httpWasm{httpwasm.New(log.Named("guest"), p.metrics)},
 		},
@@ -180,6 +183,7 @@ func (p *proxyProcess) close(drain time.Duration) {
 	p.background.Wait()
 	p.store.Close()
 	p.plugins.Close()
+	p.redis.Close()
 	p.caller.Close()
 	p.groups.Close()
 	if err := p.engine.Close(); err != nil {

@@ -28,8 +28,9 @@ func start(t *testing.T) *harness.Proxy {
 	}
 	entries := map[string]string{
 		// Capabilities are granted to an image by a Plugin object.
-		"call": "- use: call\n  config: outbound|80||auth.default.svc.cluster.local",
-		"held": "- image: test.example/plugins/held:1\n  headerStop: headers",
+		"call":       "- use: call\n  config: outbound|80||auth.default.svc.cluster.local",
+		"held":       "- image: test.example/plugins/held:1\n  headerStop: headers",
+		"expression": "- image: test.example/plugins/expression:1\n  config: request.path",
 	}
 	for _, dir := range dirs {
 		name := filepath.Base(dir)

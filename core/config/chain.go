@@ -95,6 +95,8 @@ type Filter struct {
 	HeaderStop   HeaderStop
 	// Egress lists what calls out may reach beside the namespace's own Services.
 	Egress []Egress
+	// Redis is that of the Gateway's parameters; nil: none.
+	Redis *Redis
 	// Canary is another version of the filter; nil: none. It is no part of Hash.
 	Canary *Canary
 	// Shadow says that the filter is a Canary that nothing depends on: it shares

@@ -30,6 +30,25 @@ type ProxyParameters struct {
 	Via string
 	// Forwarded adds X-Forwarded-For, -Proto, -Host, -Port and Forwarded; default true.
 	Forwarded bool
+
+	// Redis is the one that plugins with capability redis use; nil: none.
+	Redis *Redis
+}
+
+// Redis is a server that the proxy keeps plugins' state in. Two are the same
+// if all their fields are equal.
+type Redis struct {
+	Name     string // "namespace/name" of the ProxyParameters, for logs
+	Address  string // "hostname:port"
+	Database int    // 0..65535
+	Username string // empty: the default user
+	Password string `json:"-"` // empty: none; never shown
+	// TLS: the connection is encrypted and the certificate must be for
+	// ServerName, vouched for by CA in PEM (empty: the system's authorities).
+	TLS            bool
+	ServerName, CA string
+	Timeout        time.Duration // of one command, 1ms..60s; default 1 s
+	Connections    int           // 1..64; default 4
 }
 
 // DefaultProxyParameters returns the defaults that every field documents.

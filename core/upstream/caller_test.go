@@ -200,3 +200,34 @@ func TestCallRefusesAnAnswerWithoutEnd(t *testing.T) {
 		t.Errorf("got %v; want %v", r.err, errAnswerSize)
 	}
 }
+
+// TestResolve: names of the egress only, and no address that may not be dialled.
+func TestResolve(t *testing.T) {
+	tests := map[string]struct {
+		name, resolves, want string
+		err                  error
+	}{
+		"allowed":        {"API.example.com.", "192.0.2.9", "192.0.2.9", nil},
+		"on loopback":    {"api.example.com", "127.0.0.1", "", ErrNotAllowed},
+		"not in egress":  {"example.org", "192.0.2.9", "", ErrUnknown},
+		"no hostname":    {"a b", "192.0.2.9", "", ErrUnknown},
+		"does not exist": {"api.example.com", "", "", nil},
+		"an own Service": {"auth", "192.0.2.9", "", ErrUnknown},
+	}
+	for name, test := range tests {
+		c := newTestCaller(t, netip.MustParseAddrPort("127.0.0.1:1"), test.resolves)
+		type result struct {
+			a   netip.Addr
+			err error
+		}
+		got := make(chan result, 1)
+		_, err := c.Resolve([]config.Egress{{Hostname: "*.example.com", Ports: []uint16{443}}}, test.name, func(a netip.Addr, err error) { got <- result{a, err} })
+		r := result{err: err}
+		if err == nil {
+			r = <-got
+		}
+		if test.want != "" && (r.err != nil || r.a.String() != test.want) || test.want == "" && (r.err == nil || test.err != nil && !errors.Is(r.err, test.err)) {
+			t.Errorf("%s: got %v, %v; want %q, %v", name, r.a, r.err, test.want, test.err)
+		}
+	}
+}

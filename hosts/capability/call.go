@@ -2,6 +2,7 @@ package capability
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 
 	"penstock.dev/penstock/core/config"
@@ -16,6 +17,8 @@ var (
 	ErrNotAllowed = errors.New("the plugin may not call this upstream")
 	// ErrBusy: too many calls are under way.
 	ErrBusy = errors.New("too many calls are under way")
+	// ErrMalformed: what the guest sends cannot be read.
+	ErrMalformed = errors.New("malformed")
 )
 
 // HTTPCall is a request that a plugin sends. All bytes are its own: they are
@@ -83,4 +86,31 @@ type GRPCStream interface {
 type GRPCCaller interface {
 	// GRPCCall begins a call; errors as HTTPCaller's.
 	GRPCCall(c *GRPCCall, events GRPCEvents) (GRPCStream, error)
+}
+
+// Resolver looks hostnames up for plugins.
+type Resolver interface {
+	// Resolve begins to look up one that f may call. done is called exactly
+	// once, on another goroutine and never before Resolve returned, with an
+	// address or an error; not at all if Resolve fails, or after cancel. Errors
+	// wrap ErrUnknownUpstream or ErrBusy.
+	Resolve(f *config.Filter, hostname string, done func(netip.Addr, error)) (cancel func(), err error)
+}
+
+// RedisCall is a command that a plugin sends to the Redis of its parameters.
+type RedisCall struct {
+	// Filter is whose command it is; its Redis is not nil, and its keys are
+	// told apart from others' by its namespace and VMID.
+	Filter *config.Filter
+	// Query is an array of bulk strings (RESP); not kept.
+	Query   []byte
+	Timeout time.Duration // 0, or more than the parameters': theirs
+}
+
+// RedisCaller sends plugins' commands.
+type RedisCaller interface {
+	// RedisCall begins c. done is called exactly once, on another goroutine,
+	// with one reply in RESP2 or an error; not at all if RedisCall fails, or
+	// after cancel. Errors wrap ErrMalformed, ErrNotAllowed or ErrBusy.
+	RedisCall(c *RedisCall, done func(reply []byte, err error)) (cancel func(), err error)
 }

@@ -18,6 +18,7 @@ import (
 	"penstock.dev/penstock/core/sandbox"
 	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/hosts/capability"
+	"penstock.dev/penstock/hosts/capability/cel"
 )
 
 // ErrConfigRefused means that the plugin itself refused to start with its
@@ -50,6 +51,10 @@ type Options struct {
 	// HTTP and GRPC make guests' calls out; nil: UNIMPLEMENTED.
 	HTTP capability.HTTPCaller
 	GRPC capability.GRPCCaller
+	// Names looks hostnames up for guests; nil: NOT_FOUND.
+	Names capability.Resolver
+	// Redis sends guests' commands; nil: UNIMPLEMENTED.
+	Redis capability.RedisCaller
 	// NodeID is property node.id; Version is xds.node.metadata's version.
 	NodeID, Version string
 }
@@ -61,13 +66,14 @@ type ABI struct {
 	shares   shares
 	imports  func(sandbox.Import) sandbox.HostFunc
 	foreigns map[string]foreignFunc
+	cel      func() (*cel.Engine, error) // made at its first use
 }
 
 // New returns an ABI.
 func New(o Options) *ABI {
 	return &ABI{o: o,
 		stores: sharedStores{stores: map[string]*sharedStore{}}, shares: shares{by: map[string]*instances{}},
-		imports: imports(), foreigns: foreignFuncs(),
+		imports: imports(), foreigns: foreignFuncs(), cel: sync.OnceValues(cel.New),
 	}
 }
 

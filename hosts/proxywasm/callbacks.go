@@ -85,4 +85,7 @@ func (s *stream) fill() {
 		}
 		l.Header.Add(p.name, p.value)
 	}
+	if t, _ := s.x.Request.Header.Get("content-type"); isGRPC(t) {
+		asGRPC(l)
+	}
 }

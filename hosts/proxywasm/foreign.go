@@ -62,6 +62,10 @@ func foreignFuncs() map[string]foreignFunc {
 			v.i.Spend(stepsOfSign + int64(len(args)))
 			return message(crypto.Sign(args))
 		},
+		"resolve_lua":                                   resolveName,
+		"expr_create":                                   createExpression,
+		"expr_evaluate":                                 evaluateExpression,
+		"expr_delete":                                   plain(deleteExpression),
 		"clear_route_cache":                             plain(func(v *vm, _ []byte) uint32 { return v.clearRoute() }),
 		"set_global_max_requests_per_io_cycle":          nothing,
 		"set_envoy_filter_state":                        plain(setFilterState),

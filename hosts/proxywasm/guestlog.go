@@ -122,3 +122,11 @@ func (g *guestLog) refusedCall(upstream string, err error) {
 		g.log.Warn("a plugin's call was refused", zap.String("upstream", strings.ToValidUTF8(upstream, "\uFFFD")), zap.Error(err))
 	}
 }
+
+// refusedText logs why an expression does not compile, for its author.
+func (g *guestLog) refusedText(err error) {
+	if g.log.Core().Enabled(zapcore.DebugLevel) && g.admit() {
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		g.log.Debug("a plugin's expression was refused", zap.String("reason", strings.ToValidUTF8(line, "\uFFFD")))
+	}
+}

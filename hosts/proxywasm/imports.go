@@ -82,8 +82,8 @@ func callImports() map[string]hostFunc {
 		"proxy_resolve_shared_queue":       {5, resolveQueue},
 		"proxy_enqueue_shared_queue":       {3, enqueue},
 		"proxy_dequeue_shared_queue":       {3, dequeue},
-		"proxy_redis_init":                 {7, unimplemented},
-		"proxy_redis_call":                 {5, unimplemented},
+		"proxy_redis_init":                 {7, redisInit},
+		"proxy_redis_call":                 {5, redisCall},
 		"proxy_get_upstream_hosts":         {2, unimplemented},
 		"proxy_set_upstream_override_host": {2, unimplemented},
 		"proxy_inject_encoded_data_to_filter_chain": {3, func(v *vm, p []uint64) uint32 {

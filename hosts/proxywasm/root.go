@@ -29,7 +29,10 @@ type root struct {
 		message string
 	}
 	budget *sandbox.Budget // of the callback that runs
-	loop   rootLoop
+
+	expressions  expressions
+	redisTimeout time.Duration // 0: that of the parameters
+	loop         rootLoop
 }
 
 // add makes the root context of a filter and configures it, within the steps left.

@@ -138,6 +138,7 @@ type scene struct {
 	f     *Filter
 	calls *calls
 	grpc  *grpcCalls
+	redis *redisCalls
 }
 
 type sceneOptions struct {
@@ -146,6 +147,7 @@ type sceneOptions struct {
 	edit   func(wasm []byte) []byte
 	grant  []string
 	with   *scene // shares its ABI, and its trace
+	names  capability.Resolver
 	multi  bool   // the image says multiConfig
 	name   string // of the owner; default the test's
 }
@@ -184,8 +186,8 @@ func tryScene(tb testing.TB, o sceneOptions) (*scene, error) {
 	if o.change != nil {
 		o.change(c)
 	}
-	s := &scene{trace: newTrace(), tb: tb, calls: &calls{begun: make(chan *begunCall, 100)}, grpc: &grpcCalls{begun: make(chan *grpcBegun, 100)}}
-	s.abi = New(Options{Log: zap.New(s.trace), Metrics: telemetry.New(), HTTP: s.calls, GRPC: s.grpc, NodeID: "node-1"})
+	s := &scene{trace: newTrace(), tb: tb, calls: &calls{begun: make(chan *begunCall, 100)}, grpc: &grpcCalls{begun: make(chan *grpcBegun, 100)}, redis: &redisCalls{begun: make(chan *redisBegun, 200)}}
+	s.abi = New(Options{Log: zap.New(s.trace), Metrics: telemetry.New(), HTTP: s.calls, GRPC: s.grpc, Redis: s.redis, Names: o.names, NodeID: "node-1"})
 	if o.with != nil {
 		s.trace, s.abi = o.with.trace, o.with.abi
 	}

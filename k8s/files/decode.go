@@ -60,6 +60,8 @@ func kinds() map[string]kind {
 		"penstock.dev/v1alpha1 PluginPolicy": {true, func() metav1.Object { return &api.PluginPolicy{} }},
 		"penstock.dev/v1alpha1 Plugin":       {true, func() metav1.Object { return &api.Plugin{} }},
 		"penstock.dev/v1alpha1 PluginChain":  {false, func() metav1.Object { return &api.PluginChain{} }},
+
+		"penstock.dev/v1alpha1 ProxyParameters": {false, func() metav1.Object { return &api.ProxyParameters{} }},
 	}
 }
 

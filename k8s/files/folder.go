@@ -174,6 +174,8 @@ func add(all *translate.Objects, it item) {
 		all.Plugins = append(all.Plugins, o)
 	case *api.PluginChain:
 		all.Chains = append(all.Chains, o)
+	case *api.ProxyParameters:
+		all.Parameters = append(all.Parameters, o)
 	default:
 		panic(fmt.Sprintf("BUG: kind %s has no list", it.object.Kind))
 	}

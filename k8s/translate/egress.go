@@ -12,10 +12,11 @@ import (
 	"penstock.dev/penstock/k8s/api"
 )
 
-// The capabilities to call out, and to say who sends a request (annotations.md,
-// section 3).
+// The capabilities to call out, to use Redis, and to say who sends a request
+// (annotations.md, section 3).
 const (
 	capabilityHTTPCall = "http-call"
+	capabilityRedis    = "redis"
 	capabilityConsumer = "consumer"
 )
 

@@ -12,15 +12,20 @@ import (
 	"penstock.dev/penstock/core/config"
 )
 
-// ours reports whether a Gateway is of a class that this controller serves.
+// ours reports whether a Gateway is served: it is of a class of this
+// controller, and has parameters.
 func (r *run) ours(g *gatewayv1.Gateway) bool {
-	return r.classes[string(g.Spec.GatewayClassName)] && (g.Spec.Infrastructure == nil || g.Spec.Infrastructure.ParametersRef == nil)
+	if r.classes[string(g.Spec.GatewayClassName)] == nil {
+		return false
+	}
+	_, ok := r.parameters(g)
+	return ok
 }
 
 func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
 	o := object("Gateway", g)
 	var listeners []*config.Listener
-	key := version(g)
+	key := fmt.Sprintf("%s %p", version(g), r.current)
 	for i := range g.Spec.Listeners {
 		l := &g.Spec.Listeners[i]
 		field := fmt.Sprintf("spec.listeners[%d]", i)
@@ -37,7 +42,7 @@ func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
 		key += fmt.Sprintf(" %p %p", table, chain)
 	}
 	return r.t.memo.gateways.get(o.String(), key, func() *config.Gateway {
-		return &config.Gateway{Object: o, Listeners: listeners, Parameters: r.t.o.Parameters}
+		return &config.Gateway{Object: o, Listeners: listeners, Parameters: r.current}
 	})
 }
 

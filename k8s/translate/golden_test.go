@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,6 +104,7 @@ func dump(c *config.Config, problems []translate.Problem) string {
 	}
 	for _, g := range c.Gateways {
 		p(0, "%s", g.Object)
+		dumpParameters(p, g.Parameters)
 		for _, l := range g.Listeners {
 			p(1, "listener %s %s %d %s", l.Name, l.Protocol, l.Port, l.Hostname)
 			dumpChain(p, 2, l.Chain)
@@ -163,6 +165,18 @@ func dumpRule(p func(int, string, ...any), r *config.Rule) {
 	}
 }
 
+func dumpParameters(p func(int, string, ...any), v *config.ProxyParameters) {
+	shown := *v
+	if shown.Redis = nil; !cmp.Equal(&shown, config.DefaultProxyParameters(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })) {
+		p(1, "parameters %+v", shown)
+	}
+	if r := v.Redis; r != nil {
+		shown := *r
+		shown.Password, shown.CA = "", ""
+		p(1, "redis %+v password %d ca %d", shown, len(r.Password), len(r.CA))
+	}
+}
+
 func dumpChain(p func(int, string, ...any), depth int, c *config.Chain) {
 	if c == nil {
 		return
@@ -177,6 +191,9 @@ func dumpChain(p func(int, string, ...any), depth int, c *config.Chain) {
 			p(depth+2, "config %s env %v except %v", f.Config, f.Env, f.Except)
 			if f.RootID+f.VMID+string(f.VMConfig) != "" || f.HeaderStop != 0 || f.Egress != nil {
 				p(depth+2, "root %s vm %s %s headerStop %d egress %v", f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress)
+			}
+			if f.Redis != nil {
+				p(depth+2, "redis %s", f.Redis.Name)
 			}
 			for _, c := range f.PullSecrets {
 				p(depth+2, "pull secret %s %s %d", c.Registry, c.Username, len(c.Password)+len(c.IdentityToken))

@@ -57,6 +57,8 @@ type memos struct {
 	upstreams memo[config.Upstream]
 	endpoints memo[config.EndpointSet]
 	totals    memo[config.Totals]
+
+	parameters memo[config.ProxyParameters]
 }
 
 func (m *memos) turn() {
@@ -69,6 +71,7 @@ func (m *memos) turn() {
 	m.upstreams.turn()
 	m.endpoints.turn()
 	m.totals.turn()
+	m.parameters.turn()
 }
 
 // digest returns a hash of v's JSON, which is the same for equal values.

@@ -398,6 +398,11 @@ func (t *Translator) forget(r *run) {
 			delete(t.history, id)
 		}
 	}
+	for id := range t.parameters {
+		if !slices.ContainsFunc(r.o.Gateways, func(g *gatewayv1.Gateway) bool { return object("Gateway", g).String() == id }) {
+			delete(t.parameters, id)
+		}
+	}
 	for key, p := range t.texts {
 		if !p.used {
 			delete(t.texts, key)

@@ -154,8 +154,12 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	f.RootID = cmpOr(e.RootID, f.RootID)
 	f.HeaderStop = map[string]config.HeaderStop{"all": config.HeaderStopAll, "headers": config.HeaderStopHeaders}[e.HeaderStop]
 	r.calls(f)
+	password := ""
+	if f.Redis = r.redisOf(at, f); f.Redis != nil {
+		password = f.Redis.Password
+	}
 	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard,
-		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress, f.Trust, f.ModuleBytes, f.ModuleSource})
+		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress, f.Trust, f.ModuleBytes, f.ModuleSource, f.Redis, password})
 	f.Canary = r.canary(at, owner, e)
 	return f, nil
 }

@@ -5,7 +5,6 @@ import (
 	"regexp"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/k8s/annotation"
@@ -20,10 +19,14 @@ func (r *run) survey() {
 			r.problem(object("PluginChain", c), "spec.plugins", annotation.Reason(err), "%s", oneLine(err))
 		}
 	}
-	for _, g := range sorted(r.o.Gateways) {
-		if r.classes[string(g.Spec.GatewayClassName)] && !r.ours(g) {
-			r.problem(object("Gateway", g), "spec.infrastructure.parametersRef", "NotSupported", "ProxyParameters are not supported yet: remove it; until then the Gateway is not served")
+	for _, c := range sorted(r.o.GatewayClasses) { // also those without a Gateway
+		if scratch := *r.t.o.Parameters; r.classes[c.Name] != nil {
+			r.applyClass(&scratch, c)
 		}
+	}
+	for _, p := range sorted(r.o.Parameters) {
+		scratch := *r.t.o.Parameters
+		r.applyObject(&scratch, p)
 	}
 	for _, p := range sorted(r.o.Plugins) {
 		r.surveyPlugin(p)
@@ -34,6 +37,7 @@ func (r *run) survey() {
 	misplaced(r, "EndpointSlice", r.o.EndpointSlices)
 	misplaced(r, "GatewayClass", r.o.GatewayClasses)
 	misplaced(r, "ReferenceGrant", r.o.ReferenceGrants)
+	misplaced(r, "ProxyParameters", r.o.Parameters)
 }
 
 func (r *run) surveyPlugin(p *api.Plugin) {
@@ -77,13 +81,4 @@ func misplaced[T metav1.Object](r *run, kind string, list []T) {
 			r.problem(object(kind, o), "metadata.annotations", "InvalidAnnotation", "%s is not allowed on a %s: write it on a Service, HTTPRoute or Gateway", api.AnnotationPlugins, kind)
 		}
 	}
-}
-
-// parameters refuses what ProxyParameters objects would say: they come later.
-func (r *run) parameters(c *gatewayv1.GatewayClass) (ok bool) {
-	if c.Spec.ParametersRef == nil {
-		return true
-	}
-	r.problem(object("GatewayClass", c), "spec.parametersRef", "NotSupported", "ProxyParameters are not supported yet: remove it; until then the class is not served")
-	return false
 }

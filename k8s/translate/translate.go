@@ -32,6 +32,7 @@ type Objects struct {
 	Policies        []*api.PluginPolicy
 	Plugins         []*api.Plugin
 	Chains          []*api.PluginChain
+	Parameters      []*api.ProxyParameters
 }
 
 // Problem is one thing wrong with an object.
@@ -84,8 +85,10 @@ type Translator struct {
 	last    *config.Config
 	memo    memos
 	history map[string]*history // by part
-	texts   map[string]parsed   // annotation text -> entries
-	shares  map[string]*share   // by namespace
+	// parameters are the last good ones of each Gateway.
+	parameters map[string]*config.ProxyParameters
+	texts      map[string]parsed // annotation text -> entries
+	shares     map[string]*share // by namespace
 }
 
 // New returns a Translator that remembers nothing.
@@ -93,7 +96,9 @@ func New(o Options) *Translator {
 	if o.Ran == nil {
 		o.Ran = func(string) bool { return false }
 	}
-	return &Translator{o: o, history: map[string]*history{}, texts: map[string]parsed{}, shares: map[string]*share{}}
+	return &Translator{
+		o: o, history: map[string]*history{}, parameters: map[string]*config.ProxyParameters{}, texts: map[string]parsed{}, shares: map[string]*share{},
+	}
 }
 
 // Translate returns the config that the objects ask for, and what is wrong
@@ -115,9 +120,11 @@ func (t *Translator) translate(o *Objects) (_ *config.Config, _ []Problem, again
 	r.totals()
 	for _, g := range sorted(o.Gateways) {
 		if r.ours(g) {
+			r.current = r.found[g]
 			c.Gateways = append(c.Gateways, r.gateway(g))
 		}
 	}
+	r.current = t.o.Parameters
 	r.callable()
 	r.unattached()
 	r.survey()
@@ -151,15 +158,20 @@ type run struct {
 	config   *config.Config
 	problems []Problem
 
-	classes    map[string]bool
-	services   map[string]*corev1.Service // by namespace/name
-	slices     map[string][]*discoveryv1.EndpointSlice
-	secrets    map[string]*corev1.Secret
-	configMaps map[string]*corev1.ConfigMap
-	labels     map[string]map[string]string // of namespaces
-	chains     map[string]*api.PluginChain
-	plugins    map[string]*api.Plugin
-	namespaces map[string]*namespacePolicy
+	classes map[string]*gatewayv1.GatewayClass // ours
+	// current is the parameters of the Gateway at hand, found those of all.
+	current         *config.ProxyParameters
+	found           map[*gatewayv1.Gateway]*config.ProxyParameters
+	proxyParameters map[string]*api.ProxyParameters // by namespace/name
+	redis           map[string]*config.Redis        // by the object at which filters are declared
+	services        map[string]*corev1.Service      // by namespace/name
+	slices          map[string][]*discoveryv1.EndpointSlice
+	secrets         map[string]*corev1.Secret
+	configMaps      map[string]*corev1.ConfigMap
+	labels          map[string]map[string]string // of namespaces
+	chains          map[string]*api.PluginChain
+	plugins         map[string]*api.Plugin
+	namespaces      map[string]*namespacePolicy
 	// policyParts is what a policy's overrides are, before and after; nil: nothing.
 	policyParts map[*policy][2]*config.Part
 	attached    map[*gatewayv1.HTTPRoute]bool
@@ -173,24 +185,29 @@ type run struct {
 func newRun(t *Translator, o *Objects) *run {
 	r := &run{
 		t: t, o: o,
-		classes:    map[string]bool{},
-		services:   index(o.Services),
-		secrets:    index(o.Secrets),
-		configMaps: index(o.ConfigMaps),
-		chains:     index(o.Chains),
-		plugins:    map[string]*api.Plugin{},
-		slices:     map[string][]*discoveryv1.EndpointSlice{},
-		labels:     map[string]map[string]string{},
-		namespaces: map[string]*namespacePolicy{}, policyParts: map[*policy][2]*config.Part{},
-		attached: map[*gatewayv1.HTTPRoute]bool{},
-		parts:    map[string]bool{},
-		routes:   map[string]*config.Route{},
-		callers:  map[string]bool{},
-		called:   map[string]bool{},
+		classes: map[string]*gatewayv1.GatewayClass{},
+		found:   map[*gatewayv1.Gateway]*config.ProxyParameters{},
+		redis:   map[string]*config.Redis{},
+
+		proxyParameters: index(o.Parameters),
+		services:        index(o.Services),
+		secrets:         index(o.Secrets),
+		configMaps:      index(o.ConfigMaps),
+		chains:          index(o.Chains),
+		plugins:         map[string]*api.Plugin{},
+		slices:          map[string][]*discoveryv1.EndpointSlice{},
+		labels:          map[string]map[string]string{},
+		namespaces:      map[string]*namespacePolicy{},
+		policyParts:     map[*policy][2]*config.Part{},
+		attached:        map[*gatewayv1.HTTPRoute]bool{},
+		parts:           map[string]bool{},
+		routes:          map[string]*config.Route{},
+		callers:         map[string]bool{},
+		called:          map[string]bool{},
 	}
 	for _, c := range o.GatewayClasses {
-		if string(c.Spec.ControllerName) == t.o.ControllerName && r.parameters(c) {
-			r.classes[c.Name] = true
+		if string(c.Spec.ControllerName) == t.o.ControllerName {
+			r.classes[c.Name] = c
 		}
 	}
 	for _, s := range sorted(o.EndpointSlices) {

@@ -13,14 +13,15 @@ import (
 
 type corePort = corev1.ServicePort
 
-// upstream adds a Service's port to the config and returns its name.
+// upstream adds a Service's port to the config and returns its name. Its
+// parameters are those of the first Gateway that leads to it.
 func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
 	name := fmt.Sprintf("%s/%s:%d", s.Namespace, s.Name, p.Port)
 	if r.config.Upstreams[name] != nil {
 		return name
 	}
-	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p", r.t.o.Parameters), func() *config.Upstream {
-		return &config.Upstream{Name: name, Protocol: "http", Parameters: r.t.o.Parameters}
+	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p", r.current), func() *config.Upstream {
+		return &config.Upstream{Name: name, Protocol: "http", Parameters: r.current}
 	})
 	o := object("Service", s)
 	if s.Spec.Type == corev1.ServiceTypeExternalName {

@@ -77,3 +77,6 @@ func onDownstreamConnectionClose(p0, p1 uint32) { run("downstream_connection_clo
 
 //go:wasmexport proxy_on_upstream_connection_close
 func onUpstreamConnectionClose(p0, p1 uint32) { run("upstream_connection_close", 0, p0, p1) }
+
+//go:wasmexport proxy_on_redis_call_response
+func onRedisCallResponse(p0, p1, p2, p3 uint32) { run("redis_call_response", 0, p0, p1, p2, p3) }

@@ -1,0 +1,86 @@
+package api
+
+import (
+	"encoding/json"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ProxyParameters is how the proxies of a GatewayClass or Gateway treat
+// connections and messages. Namespace scope; docs/parameters.md has every
+// default and range.
+type ProxyParameters struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              ProxyParametersSpec `json:"spec"`
+	Status            map[string]any      `json:"status,omitempty"`
+}
+
+// ProxyParametersSpec is the body of a ProxyParameters. What is not set stays
+// as the GatewayClass' parameters, or the default, have it.
+type ProxyParametersSpec struct {
+	// TrustedProxies are addresses and prefixes of peers whose identity fields
+	// (X-Forwarded-For and others) are kept.
+	TrustedProxies []string             `json:"trustedProxies,omitempty"`
+	Timeouts       *ParameterTimeouts   `json:"timeouts,omitempty"`
+	Limits         *ParameterLimits     `json:"limits,omitempty"`
+	Forwarded      *ParameterForwarding `json:"forwarded,omitempty"`
+	Redis          *ParameterRedis      `json:"redis,omitempty"`
+
+	// These come later, or are flags of the process: an object that has one is
+	// refused (NotSupported).
+	TrustedHops   json.RawMessage `json:"trustedHops,omitempty"`
+	ProxyProtocol json.RawMessage `json:"proxyProtocol,omitempty"`
+	TLS           json.RawMessage `json:"tls,omitempty"`
+	AccessLog     json.RawMessage `json:"accessLog,omitempty"`
+	Admin         json.RawMessage `json:"admin,omitempty"`
+	Health        json.RawMessage `json:"health,omitempty"`
+}
+
+// ParameterTimeouts are durations as "10s".
+type ParameterTimeouts struct {
+	Header   string `json:"header,omitempty"`
+	Idle     string `json:"idle,omitempty"`
+	Connect  string `json:"connect,omitempty"`
+	Response string `json:"response,omitempty"`
+}
+
+// ParameterLimits are sizes as "8Ki", and counts.
+type ParameterLimits struct {
+	RequestLine  string `json:"requestLine,omitempty"`
+	Headers      string `json:"headers,omitempty"`
+	HeaderFields *int64 `json:"headerFields,omitempty"`
+	// Of one endpoint.
+	Connections     *int64 `json:"connections,omitempty"`
+	IdleConnections *int64 `json:"idleConnections,omitempty"`
+	Pending         *int64 `json:"pending,omitempty"`
+}
+
+// ParameterForwarding is what the proxy says of itself and of the client.
+type ParameterForwarding struct {
+	// Headers adds X-Forwarded-* and Forwarded.
+	Headers *bool `json:"headers,omitempty"`
+	// Via is this proxy's name in Via; "" for none.
+	Via *string `json:"via,omitempty"`
+}
+
+// ParameterRedis is the server that plugins with capability redis use.
+type ParameterRedis struct {
+	Address  string `json:"address"` // hostname:port
+	Database int64  `json:"database,omitempty"`
+	Username string `json:"username,omitempty"`
+	// PasswordSecretRef is a key of a Secret of the same namespace. It needs no
+	// label: plugins never read it.
+	PasswordSecretRef *KeyRef   `json:"passwordSecretRef,omitempty"`
+	TLS               *RedisTLS `json:"tls,omitempty"`
+	Timeout           string    `json:"timeout,omitempty"` // of one command
+	Connections       *int64    `json:"connections,omitempty"`
+}
+
+// RedisTLS encrypts the connection.
+type RedisTLS struct {
+	// ServerName is what the certificate must be for; default: the address'.
+	ServerName string `json:"serverName,omitempty"`
+	// CA is who must vouch for it, in PEM; default: the system's authorities.
+	CA *ConfigSource `json:"ca,omitempty"`
+}
