@@ -295,7 +295,8 @@ func (r *root) locked(f func()) {
 		return
 	}
 	defer r.v.i.Unlock()
-	if !r.closed && !(r.v.in.key != "" && r.f.alone.Load()) {
-		f()
+	if r.closed || r.v.in.key != "" && r.f.alone.Load() {
+		return
 	}
+	f()
 }

@@ -40,13 +40,23 @@ var scriptGuest = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(out)
 })
 
+// compiled is a folder for the script guest's code.
+var compiled string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "proxywasm-")
+	if err != nil {
+		panic(err)
+	}
+	compiled = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir) // it only takes room
+	os.Exit(code)
+}
+
 // scriptEngine compiles the guest once for all tests.
 var scriptEngine = sync.OnceValues(func() (*sandbox.Engine, error) {
-	dir, err := os.MkdirTemp("", "compiled")
-	if err != nil {
-		return nil, err
-	}
-	return sandbox.New(sandbox.Options{Dir: filepath.Join(dir, "c")}, zap.NewNop(), telemetry.New())
+	return sandbox.New(sandbox.Options{Dir: filepath.Join(compiled, "c")}, zap.NewNop(), telemetry.New())
 })
 
 // trace is what the guest wrote.
