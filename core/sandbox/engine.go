@@ -137,6 +137,7 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 func (e *Engine) Run(ctx context.Context) {
 	t := time.NewTicker(idleAfter / 4)
 	defer t.Stop()
+	closed, freed := 0, time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -149,12 +150,12 @@ func (e *Engine) Run(ctx context.Context) {
 			pools = append(pools, p)
 		}
 		e.mu.Unlock()
-		closed := 0
 		for _, p := range pools {
 			closed += p.shrink()
 		}
-		if closed > 0 { // the load is over: the heap that it took need not wait for its next collection
+		if now := time.Now(); closed > 0 && now.Sub(freed) > idleAfter { // the load is over: the heap that it took need not wait for its next collection
 			debug.FreeOSMemory()
+			closed, freed = 0, now
 		}
 	}
 }
