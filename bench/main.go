@@ -17,7 +17,7 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 5, "rounds; the median counts")
 	seconds := flag.Int("seconds", 4, "seconds of load in a round")
-	only := flag.String("only", "", "one workload, or memory, spin, tenants")
+	only := flag.String("only", "", "one workload, or memory, spin, compile, tenants")
 	write := flag.String("o", "results.md", "file for the table")
 	flag.Parse()
 	if err := bench(*rounds, time.Duration(*seconds)*time.Second, *only, *write); err != nil {
@@ -64,7 +64,8 @@ func (l *lab) figures(only string, length time.Duration) ([]row, error) {
 		measure func() ([]row, error)
 	}{
 		{"memory", l.memory},
-		{"spin", func() ([]row, error) { return l.beside(2 * length) }},
+		{"spin", func() ([]row, error) { return l.spinning(2 * length) }},
+		{"compile", func() ([]row, error) { return l.compiling(6 * time.Second) }},
 		{"tenants", l.tenancy},
 	} {
 		if only != "" && only != f.name {

@@ -15,13 +15,21 @@ import (
 // spinners is penstock with a plain Service and two whose guests never return;
 // it has both CPUs.
 func spinners() target {
-	t := penstock("penstock, spinners", 0, "")
+	return beside("penstock, spinners", map[string]string{
+		"spin0": "- {image: penstock.dev/bench/spin:1, config: spin0}", "spin1": "- {image: penstock.dev/bench/spin:1, config: spin1}",
+	})
+}
+
+// beside is penstock with a Service called plain, and others with an entry each.
+func beside(name string, entries map[string]string) target {
+	t := penstock(name, 0, "")
 	var b strings.Builder
 	b.WriteString(t.files["config/all.yaml"])
-	for _, name := range []string{"plain", "spin0", "spin1"} {
+	entries["plain"] = ""
+	for name, entry := range entries {
 		annotation := ""
-		if name != "plain" {
-			annotation = "\n  annotations:\n    penstock.dev/plugins: |\n      - {image: penstock.dev/bench/spin:1, config: " + name + "}"
+		if entry != "" {
+			annotation = "\n  annotations:\n    penstock.dev/plugins: |\n      " + entry
 		}
 		fmt.Fprintf(&b, `---
 apiVersion: v1
@@ -54,9 +62,9 @@ spec:
 	return t
 }
 
-// beside measures plain exchanges alone, then beside two guests that spin to
+// spinning measures plain exchanges alone, then beside two guests that spin to
 // their limit all the time.
-func (l *lab) beside(length time.Duration) ([]row, error) {
+func (l *lab) spinning(length time.Duration) ([]row, error) {
 	_, stop, err := l.start(spinners())
 	if err != nil {
 		return nil, err
@@ -106,13 +114,41 @@ func (l *lab) beside(length time.Duration) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := func(list []time.Duration, q float64) float64 { return float64(list[int(float64(len(list)-1)*q)]) }
 	return []row{
 		{"p50 of plain exchanges beside two spinning guests, of alone", at(busy, 0.5) / at(alone, 0.5), 2},
 		{"p99 of them, ms", at(busy, 0.99) / 1e6, 5},
 		{"p99 of pauses for garbage collection meanwhile, ms", p99 * 1000, 1},
 	}, nil
 }
+
+// compiling measures plain exchanges while the bundled waf, 24 MB, is compiled for
+// the first time, and once it is.
+func (l *lab) compiling(length time.Duration) ([]row, error) {
+	// Under another name: the start does not wait until the waf is ready.
+	_, stop, err := l.start(beside("compiling", map[string]string{"waf": "- use: waf"}))
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	if _, err := l.latencies(200 * time.Millisecond); err != nil { // warm
+		return nil, err
+	}
+	busy, err := l.latencies(length)
+	if err != nil {
+		return nil, err
+	}
+	if err := waitReady(); err != nil {
+		return nil, err
+	}
+	alone, err := l.latencies(length)
+	if err != nil {
+		return nil, err
+	}
+	return []row{{"p99 of plain exchanges while a module of 24 MB is compiled, of alone", at(busy, 0.99) / at(alone, 0.99), 2}}, nil
+}
+
+// at returns a quantile of sorted durations, in nanoseconds.
+func at(list []time.Duration, q float64) float64 { return float64(list[int(float64(len(list)-1)*q)]) }
 
 // latencies asks the plain Service on one connection, one request in each
 // millisecond, and returns how long each took, sorted.

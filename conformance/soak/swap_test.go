@@ -143,6 +143,7 @@ func TestSwap(t *testing.T) {
 		time.Sleep(step)
 		if k == crashesAtTenth {
 			bad++
+			p.Eventually("the roll-back", func() bool { return rollBacks(p, "skip") == bad && rollBacks(p, "reject") == bad })
 		}
 		memory = append(memory, resident(t, p))
 	}
@@ -158,13 +159,8 @@ func TestSwap(t *testing.T) {
 			t.Errorf("%s: only %d requests", s, l.sent.Load())
 		}
 	}
-	if l := loads["reject"]; bad > 0 && l.failed.Load() == 0 || l.failed.Load() > l.sent.Load()/4 {
+	if l := loads["reject"]; bad > 0 && l.failed.Load() == 0 || l.failed.Load() > int64(bad)*100 {
 		t.Errorf("reject: %d requests failed in %d bad roll-outs; want some, until each roll-back", l.failed.Load(), bad)
-	}
-	for _, s := range []string{"skip", "reject"} {
-		if got := rollBacks(p, s); got != bad {
-			t.Errorf("%s: %d roll-backs are counted; want %d", s, got, bad)
-		}
 	}
 	t.Logf("%d roll-outs, %d of them rolled back; resident memory in MiB: first %d, middle %d, last %d, most %d",
 		len(memory), bad, memory[0], memory[len(memory)/2], memory[len(memory)-1], most(memory))

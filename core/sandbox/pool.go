@@ -24,7 +24,9 @@ const (
 	// idleAfter is when a pool shrinks to one instance.
 	idleAfter = time.Minute
 	// The first deaths in calmAfter are replaced at once, the others with back-off.
-	freeDeaths   = 3
+	// They are as many as make a filter count as failing (annotations.md, section 5):
+	// a back-off before would only put its roll-back off.
+	freeDeaths   = 10
 	firstBackOff = 10 * time.Millisecond
 	lastBackOff  = 30 * time.Second
 	calmAfter    = time.Minute
