@@ -8,6 +8,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 )
 
 // stub instantiates a Proxy-Wasm guest with host functions that answer OK, and
@@ -20,7 +21,8 @@ func stub(b *testing.B, wasm []byte, metered bool) api.Module {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, module := range []string{"env", "wasi_snapshot_preview1", "wasi_unstable"} {
+	wasi_snapshot_preview1.MustInstantiate(ctx, r)
+	for _, module := range []string{"env", "wasi_unstable"} {
 		host := r.NewHostModuleBuilder(module)
 		for _, f := range compiled.ImportedFunctions() {
 			from, name, _ := f.Import()
