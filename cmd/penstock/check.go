@@ -2,6 +2,10 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,35 +43,62 @@ func newTranslator(ran func(string) bool) *translate.Translator {
 }
 
 func checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var o options
+	var noPlugins bool
+	var timeout time.Duration
+	c := &cobra.Command{
 		Use:   "check DIR",
-		Short: "Say every problem of a folder of manifests; exit 1 if there is one",
-		Args:  cobra.ExactArgs(1),
+		Short: "Say every problem of a folder of manifests and of its plugins; exit 1 if there is one",
+		Long: `Say every problem of a folder of manifests; exit 1 if there is one that is no
+warning. Each plugin that can be reached is compiled, started and configured
+as penstock run would; what plugins log at level warn or above goes to stderr.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := files.Check(args[0], newTranslator(nil))
+			checked, err := files.Check(args[0], newTranslator(nil))
 			if err != nil {
 				return err
 			}
-			failed := false
-			for _, p := range list {
-				severity := "error"
-				if p.Warning {
-					severity = "warning"
+			list := checked.Problems
+			if !noPlugins {
+				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+				defer stop()
+				more, err := checkPlugins(ctx, o, checked, timeout)
+				if err != nil {
+					return fmt.Errorf("plugins cannot be checked (--no-plugins leaves them out): %w", err)
 				}
-				failed = failed || !p.Warning
-				text := p.Message
-				if p.Object.Kind != "" {
-					text = p.String()
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s: %s\n", p.File, severity, text)
+				list = append(list, more...)
 			}
-			if failed {
-				return errReported
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), "no errors")
-			return nil
+			return tell(cmd.OutOrStdout(), list)
 		},
 	}
+	imageFlags(c, &o)
+	f := c.Flags()
+	f.StringVar(&o.logLevel, "log-level", "warn", "of what plugins log: debug, info, warn or error")
+	f.BoolVar(&noPlugins, "no-plugins", false, "read the manifests only: pull, compile and start nothing")
+	f.DurationVar(&timeout, "timeout", 3*time.Minute, "how long pulling, compiling and starting one plugin may take")
+	return c
+}
+
+// tell writes a line for each problem; the error says that one is no warning.
+func tell(w io.Writer, list []translate.Problem) error {
+	failed := false
+	for _, p := range list {
+		severity := "error"
+		if p.Warning {
+			severity = "warning"
+		}
+		failed = failed || !p.Warning
+		text := p.Message
+		if p.Object.Kind != "" {
+			text = p.String()
+		}
+		fmt.Fprintf(w, "%s: %s: %s\n", p.File, severity, text)
+	}
+	if failed {
+		return errReported
+	}
+	fmt.Fprintln(w, "no errors")
+	return nil
 }
 
 // problems gives the admin API the source's problems.

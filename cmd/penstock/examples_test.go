@@ -20,11 +20,11 @@ func TestExamplesHaveNoProblems(t *testing.T) {
 		t.Fatalf("no examples: %v", err)
 	}
 	for _, dir := range folders {
-		problems, err := files.Check(dir, newTranslator(nil))
+		checked, err := files.Check(dir, newTranslator(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range problems {
+		for _, p := range checked.Problems {
 			t.Errorf("%s: %s", p.File, p)
 		}
 	}

@@ -47,12 +47,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.bind, "bind", "", "address that listeners bind to; default all")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:9901", "address of /config, /chains, health and metrics; loopback only")
 	f.StringVar(&o.health, "health", "", "address of /livez, /readyz and /metrics for probes; default off")
-	f.StringArrayVar(&o.images, "images", nil, "OCI layout folder with plugin images; may be repeated")
-	f.StringVar(&o.state, "state", defaultState(), "folder for images and compiled code")
-	f.StringArrayVar(&o.localRegistries, "local-registry", nil, "HOST:PORT of a registry that may be on loopback, over plain HTTP; may be repeated")
-	f.StringArrayVar(&o.mirrors, "registry-mirror", nil, "PREFIX=PREFIX: where images under the first (registry[:port][/path]) are asked for first; may be repeated")
-	f.StringArrayVar(&o.authorities, "registry-ca", nil, "HOST[:PORT]=FILE: certificate authorities (PEM) that vouch for a registry; may be repeated")
-	f.StringVar(&o.imageQuota, "image-quota", "4Gi", "disk space for pulled images; what runs is never dropped")
+	imageFlags(c, &o)
 	f.StringVar(&o.memoryLimit, "memory-limit", "", "memory of the process, of which a quarter is for bodies that filters hold back; default GOMEMLIMIT, its control group's or the machine's")
 	f.DurationVar(&o.tagInterval, "tag-interval", plugin.DefaultTagInterval, "how often registries are asked where tags point; 0: never")
 	f.DurationVar(&o.drain, "drain", 30*time.Second, "how long exchanges in flight may take after SIGTERM")
@@ -62,6 +57,17 @@ func runCommand() *cobra.Command {
 		panic("BUG: " + err.Error())
 	}
 	return c
+}
+
+// imageFlags are those that say where plugin images come from.
+func imageFlags(c *cobra.Command, o *options) {
+	f := c.Flags()
+	f.StringArrayVar(&o.images, "images", nil, "OCI layout folder with plugin images; may be repeated")
+	f.StringVar(&o.state, "state", defaultState(), "folder for images and compiled code")
+	f.StringArrayVar(&o.localRegistries, "local-registry", nil, "HOST:PORT of a registry that may be on loopback, over plain HTTP; may be repeated")
+	f.StringArrayVar(&o.mirrors, "registry-mirror", nil, "PREFIX=PREFIX: where images under the first (registry[:port][/path]) are asked for first; may be repeated")
+	f.StringArrayVar(&o.authorities, "registry-ca", nil, "HOST[:PORT]=FILE: certificate authorities (PEM) that vouch for a registry; may be repeated")
+	f.StringVar(&o.imageQuota, "image-quota", "4Gi", "disk space for pulled images; what runs is never dropped")
 }
 
 func defaultState() string {

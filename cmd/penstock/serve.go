@@ -79,17 +79,9 @@ func run(ctx context.Context, o options) error {
 	return err
 }
 
-// wire makes the parts and joins them.
-func wire(o options, log *zap.Logger) (*proxyProcess, error) {
+// wirePlugins makes the parts that find, compile and start plugins.
+func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer) (*proxyProcess, error) {
 	p := &proxyProcess{log: log, metrics: telemetry.New()}
-	bind, err := bindAddress(o.bind)
-	if err != nil {
-		return nil, err
-	}
-	out, err := openAccessLog(o.accessLog)
-	if err != nil {
-		return nil, err
-	}
 	memory, err := memoryLimit(o.memoryLimit)
 	if err != nil {
 		return nil, err
@@ -106,7 +98,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.groups = upstream.New(log.Named("upstream"), p.metrics, upstream.NetDialer{})
+	p.groups = upstream.New(log.Named("upstream"), p.metrics, dialer)
 	p.caller = upstream.NewCaller(p.groups, upstream.ResolveDNS, config.DefaultProxyParameters())
 	p.redis = redis.New(redis.Options{Log: log.Named("redis"), Metrics: p.metrics, Dial: dialRedis})
 	p.plugins = plugin.New(plugin.Options{
@@ -119,6 +111,23 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 			httpWasm{httpwasm.New(log.Named("guest"), p.metrics)},
 		},
 	})
+	return p, nil
+}
+
+// wire makes the parts and joins them.
+func wire(o options, log *zap.Logger) (*proxyProcess, error) {
+	bind, err := bindAddress(o.bind)
+	if err != nil {
+		return nil, err
+	}
+	out, err := openAccessLog(o.accessLog)
+	if err != nil {
+		return nil, err
+	}
+	p, err := wirePlugins(o, log, upstream.NetDialer{})
+	if err != nil {
+		return nil, err
+	}
 	var accessLog proxy.Log
 	rejected := func(*exchange.Conn, int, string) {}
 	if out != nil {
@@ -182,6 +191,11 @@ func (p *proxyProcess) close(drain time.Duration) {
 	p.stop()
 	p.background.Wait()
 	p.store.Close()
+	p.closePlugins()
+}
+
+// closePlugins ends what wirePlugins made.
+func (p *proxyProcess) closePlugins() {
 	p.plugins.Close()
 	p.redis.Close()
 	p.caller.Close()

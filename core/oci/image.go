@@ -38,6 +38,8 @@ const (
 var (
 	// ErrUnavailable: the registry cannot be asked, or does not have it; trying again may help.
 	ErrUnavailable = errors.New("image unavailable")
+	// ErrMissing: the registry was asked and does not have it; an ErrUnavailable too.
+	ErrMissing = errors.New("not in the registry")
 	// ErrForbidden: the registry refuses the pull.
 	ErrForbidden = errors.New("pull forbidden")
 	// ErrDigest: bytes differ from their digest.

@@ -287,7 +287,7 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
 	if errors.Is(err, errdef.ErrNotFound) {
-		return fmt.Errorf("%w: %w: not in the registry", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w: %w", ErrUnavailable, err, ErrMissing)
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

@@ -280,31 +280,40 @@ func (m *Manager) load(ctx context.Context, r *Runtime) {
 
 func (m *Manager) attempt(ctx context.Context, r *Runtime) error {
 	f := r.latest.Load()
-	img, err := m.pull(ctx, f)
-	if err != nil {
-		return err
-	}
-	defer func() { <-m.loads }()
-	guard := f.Guard || img.Manifest.Guard || slices.Contains(grant(f, img), "consumer")
-	if err := admit(f, img, guard); err != nil {
-		return err
-	}
-	if err := checkConfig(img.Schema, f.Config); err != nil {
-		return &Fault{"InvalidConfig", err}
-	}
-	if s := r.State(); s.Phase != Failed {
-		m.set(r, State{Phase: Compiling, Digest: img.Digest, Guard: guard})
-	}
-	running, err := m.start(ctx, f, img)
+	s, running, err := m.prepare(ctx, f, func(s State) {
+		if r.State().Phase != Failed {
+			m.set(r, s)
+		}
+	})
 	if err != nil {
 		return err
 	}
 	r.running = running
 	r.gate = gate{running, &r.health, m.o.Engine.Tenant(f.Tenant()), ctx.Done()}
 	r.ready.Store(true)
-	m.set(r, State{Phase: Ready, Digest: img.Digest, Guard: guard})
-	m.o.Log.Info("filter ready", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()), zap.String("digest", img.Digest))
+	m.set(r, s)
+	m.o.Log.Info("filter ready", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()), zap.String("digest", s.Digest))
 	return nil
+}
+
+// prepare pulls, compiles and starts f. It tells that it compiles, and returns
+// the state of a filter that is ready.
+func (m *Manager) prepare(ctx context.Context, f *config.Filter, tell func(State)) (State, Running, error) {
+	img, err := m.pull(ctx, f)
+	if err != nil {
+		return State{}, nil, err
+	}
+	defer func() { <-m.loads }()
+	guard := f.Guard || img.Manifest.Guard || slices.Contains(grant(f, img), "consumer")
+	if err := admit(f, img, guard); err != nil {
+		return State{}, nil, err
+	}
+	if err := checkConfig(img.Schema, f.Config); err != nil {
+		return State{}, nil, &Fault{"InvalidConfig", err}
+	}
+	tell(State{Phase: Compiling, Digest: img.Digest, Guard: guard})
+	running, err := m.start(ctx, f, img)
+	return State{Phase: Ready, Digest: img.Digest, Guard: guard}, running, err
 }
 
 // pull returns the filter's image and holds a token of m.loads. Its place among
@@ -393,12 +402,24 @@ func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (
 
 // fail records why an attempt failed; passes says that trying again may help.
 func (m *Manager) fail(r *Runtime, err error) (passes bool) {
-	var wait *delayed
-	if errors.As(err, &wait) || errors.Is(err, sandbox.ErrTotal) {
+	if waits(err) {
 		m.delay(r, err)
 		return true
 	}
-	reason := "InvalidModule"
+	reason, passes := reasonOf(err)
+	old := r.State()
+	if old.Phase != Failed || old.Message != err.Error() {
+		m.o.Log.Warn("filter cannot run", zap.Stringer("object", r.config.Owner), zap.String("plugin", r.config.ID()),
+			zap.String("image", r.config.Image), zap.String("reason", reason), zap.Error(err))
+		m.set(r, State{Phase: Failed, Reason: reason, Message: err.Error(), Digest: old.Digest, Guard: old.Guard})
+	}
+	return passes
+}
+
+// reasonOf returns the reason that is told for a failed attempt; passes says that
+// trying again may help.
+func reasonOf(err error) (reason string, passes bool) {
+	reason = "InvalidModule"
 	var fault *Fault
 	switch {
 	case errors.As(err, &fault):
@@ -414,13 +435,7 @@ func (m *Manager) fail(r *Runtime, err error) (passes bool) {
 	case errors.Is(err, oci.ErrReference):
 		reason = "InvalidConfig"
 	}
-	old := r.State()
-	if old.Phase != Failed || old.Message != err.Error() {
-		m.o.Log.Warn("filter cannot run", zap.Stringer("object", r.config.Owner), zap.String("plugin", r.config.ID()),
-			zap.String("image", r.config.Image), zap.String("reason", reason), zap.Error(err))
-		m.set(r, State{Phase: Failed, Reason: reason, Message: err.Error(), Digest: old.Digest, Guard: old.Guard})
-	}
-	return passes
+	return reason, passes
 }
 
 func (m *Manager) set(r *Runtime, s State) {

@@ -1,12 +1,14 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 
 	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/sandbox"
 )
 
 // maxPace is how long an exchange waits for its namespace's CPU share before a
@@ -16,6 +18,12 @@ const maxPace = time.Second
 // delayed is why a filter cannot be loaded now, though nothing is wrong with it:
 // what ran before it goes on, and it is tried again.
 type delayed struct{ err error }
+
+// waits reports whether an attempt failed because of a total only.
+func waits(err error) bool {
+	var d *delayed
+	return errors.As(err, &d) || errors.Is(err, sandbox.ErrTotal)
+}
 
 func (d *delayed) Error() string { return d.err.Error() }
 

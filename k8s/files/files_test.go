@@ -216,16 +216,16 @@ func TestCheckTellsEverything(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "x.yaml"), []byte(test.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			problems, err := Check(dir, translator())
+			checked, err := Check(dir, translator())
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, p := range problems {
+			for _, p := range checked.Problems {
 				if strings.Contains(p.File+" "+p.String(), test.want) {
 					return
 				}
 			}
-			t.Errorf("got %v; want %q", problems, test.want)
+			t.Errorf("got %v; want %q", checked.Problems, test.want)
 		})
 	}
 	if _, err := Check("/nowhere/at/all", translator()); err == nil || !strings.Contains(err.Error(), "/nowhere/at/all") {

@@ -53,14 +53,23 @@ func (s *Source) Problems() []translate.Problem {
 	return s.problems
 }
 
-// Check reads a folder once and returns everything that is wrong with it. The
-// error is for a folder that cannot be read.
-func Check(dir string, t *translate.Translator) ([]translate.Problem, error) {
+// Checked is a folder as Check found it.
+type Checked struct {
+	Config   *config.Config
+	Problems []translate.Problem
+	Files    map[config.Object]string // where each object is
+}
+
+// Check reads a folder once and returns what it asks for, and everything that is
+// wrong with it. The error is for a folder that cannot be read.
+func Check(dir string, t *translate.Translator) (*Checked, error) {
 	s := New(Options{Dir: dir, Log: zap.NewNop(), Translator: t})
-	if _, _, err := s.load(); err != nil {
+	c, _, err := s.load()
+	if err != nil {
 		return nil, err
 	}
-	return s.Problems(), nil
+	_, where, _ := s.folder.objects()
+	return &Checked{Config: c, Problems: s.Problems(), Files: where}, nil
 }
 
 // Run reads the folder, hands the config to apply, and does so again whenever
