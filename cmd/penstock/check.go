@@ -75,7 +75,7 @@ as penstock run would; what plugins log at level warn or above goes to stderr.`,
 	f := c.Flags()
 	f.StringVar(&o.logLevel, "log-level", "warn", "of what plugins log: debug, info, warn or error")
 	f.BoolVar(&noPlugins, "no-plugins", false, "read the manifests only: pull, compile and start nothing")
-	f.DurationVar(&timeout, "timeout", 3*time.Minute, "how long pulling, compiling and starting one plugin may take")
+	f.DurationVar(&timeout, "timeout", 5*time.Minute, "how long pulling, compiling and starting one plugin may take")
 	return c
 }
 

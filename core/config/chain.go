@@ -61,7 +61,10 @@ type Filter struct {
 	// Namespace is whose Services and shared state it reaches: the owner's, the
 	// install namespace for a cluster-scoped one.
 	Namespace string
-	// Hash identifies the filter runtime: owner, image, config, env, limits, grant.
+	// Plugin is the catalogue entry that it is of, "Plugin/name" or "bundled/name",
+	// and PluginVersion its version; empty: the filter names an image.
+	Plugin, PluginVersion string
+	// Hash identifies the filter runtime: owner, plugin, image, config, env, limits, grant.
 	Hash string
 	// Image is "registry/repository[:tag][@digest]".
 	Image string

@@ -166,4 +166,5 @@ func (r *Runtime) RollBack(to string) {
 	r.health.restUntil.Store(1<<63 - 1)
 	s := State{Phase: RolledBack, Reason: "RolledBack", Message: "at least half of its calls failed within a minute of running; " + to + " runs in its place", Digest: old.Digest, Guard: old.Guard, Since: time.Now()}
 	r.state.Store(&s) // whoever calls this links anew
+	m.states.tell(r)
 }

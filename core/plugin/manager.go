@@ -100,6 +100,7 @@ type Manager struct {
 
 	quarantines, rollbacks telemetry.Counters
 	canaries               telemetry.Counters
+	states                 states
 	turning                sync.Mutex // held while a runtime that ran changes its state
 
 	mu   sync.Mutex
@@ -128,6 +129,7 @@ func New(o Options) *Manager {
 		quarantines: o.Metrics.Counters("penstock_filter_quarantines_total", "Times a filter was put into quarantine.", "owner", "filter"),
 		rollbacks:   o.Metrics.Counters("penstock_filter_rollbacks_total", "Times a filter went back to what ran before.", "owner", "filter"),
 		canaries:    o.Metrics.Counters("penstock_filter_canary_total", "Exchanges chosen for another version of a filter, by what became of them.", "owner", "filter", "result"),
+		states:      newStates(o.Metrics),
 		byID:        map[string]*Runtime{},
 		pins:        map[string]*pin{},
 		compiles:    map[string][]time.Time{},
@@ -170,6 +172,7 @@ func (m *Manager) acquire(f, base *config.Filter) *Runtime {
 		r = &Runtime{manager: m, config: f, base: base, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1)}
 		r.latest.Store(f)
 		r.state.Store(&State{Phase: Pulling, Guard: f.Guard, Since: time.Now()})
+		m.states.tell(r) // before its counters are made
 		r.entry = entryParts{failures: m.failures.With(f.Owner.String(), f.ID()), log: m.failureLog(f)}
 		if strings.HasSuffix(f.Name, config.CanarySuffix) {
 			r.canary = m.canary(f)
@@ -215,6 +218,7 @@ func (m *Manager) release(r *Runtime) {
 			defer cancel()
 			r.running.Close(ctx)
 		}
+		m.states.end(r, func() { m.forget(r.config) })
 	}()
 }
 
@@ -441,6 +445,7 @@ func reasonOf(err error) (reason string, passes bool) {
 func (m *Manager) set(r *Runtime, s State) {
 	s.Since = time.Now()
 	r.state.Store(&s)
+	m.states.tell(r)
 	m.tell()
 }
 

@@ -51,6 +51,7 @@ type Runtime struct {
 	health  health
 	entry   entryParts
 	canary  *canary // nil: it is none
+	told    Phase   // that states count; guarded by states.mu
 	cancel  func()
 	done    chan struct{} // closed when the loader has ended
 }

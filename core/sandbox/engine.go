@@ -54,28 +54,13 @@ type Engine struct {
 	// time, so that the network poller is never starved.
 	slow chan struct{}
 
-	mu      sync.Mutex
-	pools   map[*Pool]struct{}
-	modules map[string]*Module // by digest, as long as somebody has them
-	// labels counts the pools that share a filter's metrics: an old one may
-	// drain while its successor runs.
-	labels map[[2]string]int
+	mu       sync.Mutex
+	pools    map[*Pool]struct{}
+	modules  map[string]*Module     // by digest, as long as somebody has them
+	accounts map[[2]string]*account // by owner and filter
 	// tenants and their totals by namespace.
 	tenants map[string]*Tenant
 	totals  map[string]*config.Totals
-}
-
-// label adds to the count of a filter's pools and returns it.
-func (e *Engine) label(owner, filter string, add int) int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	key := [2]string{owner, filter}
-	e.labels[key] += add
-	n := e.labels[key]
-	if n == 0 {
-		delete(e.labels, key)
-	}
-	return n
 }
 
 type metrics struct {
@@ -83,6 +68,7 @@ type metrics struct {
 	steps     telemetry.Counters
 	calls     telemetry.Counters
 	failures  telemetry.Counters
+	starts    telemetry.Counters
 	instances telemetry.Gauges
 	memory    telemetry.Gauges
 	compile   telemetry.Histograms
@@ -116,13 +102,14 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 		slow:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
 		pools:     map[*Pool]struct{}{},
 		modules:   map[string]*Module{},
-		labels:    map[[2]string]int{},
+		accounts:  map[[2]string]*account{},
 		tenants:   map[string]*Tenant{},
 		metrics: metrics{
 			seconds:   m.Histograms("penstock_plugin_duration_seconds", "Time in a plugin's guest code, of all its calls in one exchange, or for one event of its own.", telemetry.GuestSeconds(), "owner", "filter"),
 			steps:     m.Counters("penstock_plugin_steps_total", "Weighted steps that a plugin's calls took; 1,000 are a microsecond of a limit.", "owner", "filter"),
 			calls:     m.Counters("penstock_plugin_calls_total", "Calls of a plugin's guest code.", "owner", "filter"),
 			failures:  m.Counters("penstock_plugin_failures_total", "Instances that died, by cause.", "owner", "filter", "cause"),
+			starts:    m.Counters("penstock_plugin_starts_total", "Instances that were started: those after the first replace one that died or was idle, or serve beside it.", "owner", "filter"),
 			instances: m.Gauges("penstock_plugin_instances", "Live instances.", "owner", "filter"),
 			memory:    m.Gauges("penstock_plugin_memory_bytes", "Linear memory of the live instances.", "owner", "filter"),
 			compile:   m.Histograms("penstock_plugin_compile_seconds", "Time of cold compiles.", telemetry.Seconds()),

@@ -6,6 +6,8 @@ import (
 
 	"github.com/tetratelabs/wazero/experimental"
 	"golang.org/x/sys/unix"
+
+	"penstock.dev/penstock/core/telemetry"
 )
 
 // allocator gives an instance memory outside of the Go heap, so that the garbage
@@ -20,7 +22,7 @@ func (p *Pool) allocate(least uint64) (a *allocator, err error) {
 	if !p.tenant.take(int64(least)) {
 		return nil, p.tenant.memoryError(least)
 	}
-	m := &memory{used: &p.memory, tenant: p.tenant, taken: least}
+	m := &memory{used: &p.memory, gauge: p.bytes, tenant: p.tenant, taken: least}
 	if size := uint64(p.o.MemoryBytes) &^ 0xffff; size > 0 {
 		m.mapped, err = unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 		if err != nil {
@@ -52,6 +54,7 @@ type memory struct {
 	mapped []byte
 	size   uint64
 	used   *atomic.Int64
+	gauge  telemetry.Gauge
 	tenant *Tenant
 	taken  uint64 // of the tenant's memory
 	// starved says that the tenant has refused a growth.
@@ -71,8 +74,7 @@ func (m *memory) Reallocate(size uint64) []byte {
 		}
 		m.taken = size
 	}
-	m.used.Add(int64(size) - int64(m.size))
-	m.size = size
+	m.resize(size)
 	return m.mapped[:size:len(m.mapped)]
 }
 
@@ -85,6 +87,14 @@ func (m *memory) Free() {
 		return
 	}
 	_ = unix.Munmap(m.mapped) // fails only for what was never mapped
-	m.used.Add(-int64(m.size))
-	m.mapped, m.size = nil, 0
+	m.mapped = nil
+	m.resize(0)
+}
+
+// resize counts the memory that the guest has now.
+func (m *memory) resize(size uint64) {
+	more := int64(size) - int64(m.size)
+	m.used.Add(more)
+	m.gauge.Add(float64(more))
+	m.size = size
 }

@@ -187,7 +187,8 @@ func (p *Pool) make() (*Instance, error) {
 	}
 	list := append(slices.Clone(*p.list.Load()), i)
 	p.list.Store(&list)
-	p.gauges()
+	p.instances.Add(1)
+	p.usage.starts.Inc()
 	return i, nil
 }
 
@@ -200,11 +201,6 @@ func (p *Pool) starved(m *memory, err error) error {
 }
 
 var errNoMemory = errors.New("the module exports no memory")
-
-func (p *Pool) gauges() {
-	p.instances.Set(float64(len(*p.list.Load())))
-	p.bytes.Set(float64(p.memory.Load()))
-}
 
 // Acquire returns a live instance, locked: a free one, else the pool grows
 // while the caller waits for one. The error is a *Failure: in back-off, or
@@ -323,15 +319,15 @@ func (p *Pool) bury(i *Instance, f *Failure) {
 func (p *Pool) remove(i *Instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := slices.DeleteFunc(slices.Clone(*p.list.Load()), func(o *Instance) bool { return o == i })
+	old := *p.list.Load()
+	list := slices.DeleteFunc(slices.Clone(old), func(o *Instance) bool { return o == i })
 	p.list.Store(&list)
-	p.gauges()
+	p.instances.Add(float64(len(list) - len(old)))
 }
 
 // closeModule returns the instance's memory.
 func (p *Pool) closeModule(i *Instance) {
 	_ = i.module.Close(context.Background()) // says only that it was closed before, by proc_exit
-	p.bytes.Set(float64(p.memory.Load()))
 }
 
 // retire closes an instance in an orderly way; its lock is held.

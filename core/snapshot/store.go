@@ -187,6 +187,7 @@ type Report struct {
 // FilterReport is what /chains says of one filter.
 type FilterReport struct {
 	Name    string    `json:"name"`
+	Origin  Origin    `json:"origin"`
 	Image   string    `json:"image"`
 	Digest  string    `json:"digest,omitempty"`
 	State   string    `json:"state"`
@@ -194,8 +195,20 @@ type FilterReport struct {
 	Message string    `json:"message,omitempty"`
 	Guard   bool      `json:"guard,omitempty"`
 	Since   time.Time `json:"since"`
+	// The numbers of the filter; nil: it has never run.
+	*plugin.Counts
 	// Canary is the filter's other version; nil: none.
 	Canary *CanaryReport `json:"canary,omitempty"`
+}
+
+// Origin is who declares a filter.
+type Origin struct {
+	Object string `json:"object"`
+	Part   string `json:"part"`
+	// Plugin is the catalogue entry, "Plugin/name" or "bundled/name", and Version
+	// its version; empty: the object names an image.
+	Plugin  string `json:"plugin,omitempty"`
+	Version string `json:"version,omitempty"`
 }
 
 // CanaryReport is what /chains says of another version of a filter.
@@ -260,6 +273,8 @@ func filterReport(rt *plugin.Runtime) FilterReport {
 	return FilterReport{
 		Name: f.ID(), Image: f.Image, Digest: state.Digest, State: string(state.Phase),
 		Reason: state.Reason, Message: state.Message, Guard: state.Guard, Since: state.Since,
+		Origin: Origin{Object: f.Owner.String(), Part: f.Part, Plugin: f.Plugin, Version: f.PluginVersion},
+		Counts: rt.Counts(),
 	}
 }
 

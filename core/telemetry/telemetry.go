@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Metrics is a set of metrics. Names start with "penstock_". Label values come
@@ -41,6 +42,9 @@ func (c Counter) Inc() { c.c.Inc() }
 // Add adds v, which is not negative.
 func (c Counter) Add(v float64) { c.c.Add(v) }
 
+// Value returns what was counted so far.
+func (c Counter) Value() float64 { return read(c.c).GetCounter().GetValue() }
+
 // Gauge goes up and down. Safe for use by several goroutines.
 type Gauge struct{ g prometheus.Gauge }
 
@@ -55,6 +59,23 @@ type Histogram struct{ h prometheus.Observer }
 
 // Observe adds a sample.
 func (h Histogram) Observe(v float64) { h.h.Observe(v) }
+
+// Sum returns the sum of all samples.
+func (h Histogram) Sum() float64 {
+	m, ok := h.h.(prometheus.Metric)
+	if !ok {
+		panic("BUG: a histogram that cannot be read")
+	}
+	return read(m).GetHistogram().GetSampleSum()
+}
+
+func read(m prometheus.Metric) *dto.Metric {
+	var out dto.Metric
+	if err := m.Write(&out); err != nil {
+		panic("BUG: metric: " + err.Error()) // it is a counter or histogram, which cannot fail
+	}
+	return &out
+}
 
 // Counters is a family of counters told apart by labels.
 type Counters struct{ v *prometheus.CounterVec }

@@ -158,7 +158,7 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	if f.Redis = r.redisOf(at, f); f.Redis != nil {
 		password = f.Redis.Password
 	}
-	f.Hash = digest([]any{owner, at.part, f.Name, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard,
+	f.Hash = digest([]any{owner, at.part, f.Name, f.Plugin, f.PluginVersion, f.Image, f.Config, f.Env, f.Limits, f.Grant, f.Capabilities, f.DeniedDigests, f.OnError, f.Guard,
 		f.Namespace, f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress, f.Trust, f.ModuleBytes, f.ModuleSource, f.Redis, password})
 	f.Canary = r.canary(at, owner, e)
 	return f, nil
@@ -217,6 +217,7 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 			return nil, refuse("UnknownPlugin", "Plugin %s: spec.versions[%d].image: no image reference", name, i)
 		}
 		f.Grant, f.Capabilities, f.Guard = config.GrantListed, s.Capabilities, s.Guard
+		f.Plugin, f.PluginVersion = "Plugin/"+name, s.Versions[i].Name
 		f.RootID = s.RootID
 		var err error
 		if f.Egress, err = egress(s.Egress); err != nil {
@@ -243,6 +244,7 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 	for _, b := range r.t.o.Bundled {
 		if b.Name == name && (major == "" || major == b.Major) {
 			f.Image, f.Grant, f.Guard = b.Image, config.GrantManifest, b.Guard
+			f.Plugin, f.PluginVersion = "bundled/"+name, b.Major
 			return &api.PluginSpec{Limits: b.Limits}, nil
 		}
 	}
