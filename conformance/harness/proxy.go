@@ -226,6 +226,13 @@ func (p *Proxy) Metrics() string {
 // Filter is what /chains says of one filter.
 type Filter struct {
 	Name, Digest, State, Reason, Message string
+	Since                                time.Time
+	Origin                               struct{ Object, Part, Plugin, Version string }
+
+	Calls, Steps, Starts, Instances, MemoryBytes int64
+	Seconds                                      float64
+	Failures                                     map[string]int64
+	Shared                                       string
 }
 
 // Chain is what /chains says of one part.

@@ -80,7 +80,9 @@ type Filter struct {
 	ModuleSource string
 	// Config is what the plugin gets: JSON, or a string as it is.
 	Config []byte
-	Env    []EnvVar
+	// Private says that part of Config is from a Secret: not even its keys are told.
+	Private bool
+	Env     []EnvVar
 	// Grant says what Capabilities mean.
 	Grant        Grant
 	Capabilities []string

@@ -312,7 +312,7 @@ func (m *Manager) prepare(ctx context.Context, f *config.Filter, tell func(State
 	if err := admit(f, img, guard); err != nil {
 		return State{}, nil, err
 	}
-	if err := checkConfig(img.Schema, f.Config); err != nil {
+	if err := checkConfig(img.Schema, f.Config, f.Private); err != nil {
 		return State{}, nil, &Fault{"InvalidConfig", err}
 	}
 	tell(State{Phase: Compiling, Digest: img.Digest, Guard: guard})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -27,8 +28,8 @@ const (
 
 // checkConfig checks a filter's config against the JSON Schema (2020-12) that
 // its image carries; none: everything goes. Errors name places of the config,
-// never its values.
-func checkConfig(schema, text []byte) error {
+// never its values; if it is private, only keys that the schema names too.
+func checkConfig(schema, text []byte, private bool) error {
 	if len(schema) == 0 {
 		return nil
 	}
@@ -56,7 +57,7 @@ func checkConfig(schema, text []byte) error {
 	err = compiled.Validate(valueOf(text))
 	var invalid *jsonschema.ValidationError
 	if errors.As(err, &invalid) {
-		return fmt.Errorf("config does not fit the image's JSON Schema: %s", strings.Join(findings(invalid), "; "))
+		return fmt.Errorf("config does not fit the image's JSON Schema: %s", strings.Join(findings(invalid, keysOf(document, private)), "; "))
 	}
 	return err
 }
@@ -83,9 +84,50 @@ func (noLoader) Load(string) (any, error) {
 	return nil, errors.New("references to other documents are not followed")
 }
 
+// keys are what may be told of a config's keys: nil: all, else those in it.
+type keys map[string]bool
+
+// keysOf returns the keys that a schema names; nil if the config is not private.
+func keysOf(schema any, private bool) keys {
+	if !private {
+		return nil
+	}
+	known := keys{}
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for k, child := range v {
+				known[k] = true
+				walk(child)
+			}
+		case []any:
+			for _, child := range v {
+				walk(child)
+			}
+		}
+	}
+	walk(schema)
+	return known
+}
+
+// place returns where a value is. The index of a list is a number below its bound.
+func (k keys) place(path []string) string {
+	shown := slices.Clone(path)
+	for i, token := range shown {
+		if n, err := strconv.Atoi(token); k != nil && !k[token] && (err != nil || n < 0 || n >= maxIndex) {
+			shown[i] = "*"
+		}
+	}
+	return "/" + strings.Join(shown, "/")
+}
+
+// maxIndex bounds the numbers that are taken for the index of a list.
+const maxIndex = 10_000
+
 // findings are the innermost causes, each with its place. The library's text is
 // used only where it does not show the value.
-func findings(e *jsonschema.ValidationError) []string {
+func findings(e *jsonschema.ValidationError, known keys) []string {
 	var all []string
 	printer := message.NewPrinter(language.English)
 	var walk func(e *jsonschema.ValidationError)
@@ -98,14 +140,18 @@ func findings(e *jsonschema.ValidationError) []string {
 		}
 		what := ""
 		switch k := e.ErrorKind.(type) {
-		case *kind.Type, *kind.Required, *kind.AdditionalProperties, *kind.FalseSchema, *kind.MinItems, *kind.MaxItems, *kind.MinProperties, *kind.MaxProperties, *kind.RefCycle:
+		case *kind.AdditionalProperties:
+			if what = k.LocalizedString(printer); known != nil {
+				what = fmt.Sprintf("%d properties that the schema does not know (their names may be secret)", len(k.Properties))
+			}
+		case *kind.Type, *kind.Required, *kind.FalseSchema, *kind.MinItems, *kind.MaxItems, *kind.MinProperties, *kind.MaxProperties, *kind.RefCycle:
 			what = k.LocalizedString(printer)
 		case *kind.Enum:
 			what = "want one of " + fmt.Sprint(k.Want...)
 		default:
 			what = "breaks the rule " + strings.Join(k.KeywordPath(), "/")
 		}
-		all = append(all, fmt.Sprintf("/%s: %.200s", strings.Join(e.InstanceLocation, "/"), oneLine(what)))
+		all = append(all, fmt.Sprintf("%s: %.200s", known.place(e.InstanceLocation), oneLine(what)))
 	}
 	walk(e)
 	slices.Sort(all)

@@ -36,7 +36,7 @@ func TestCheckConfig(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			err := checkConfig([]byte(test.schema), []byte(test.config))
+			err := checkConfig([]byte(test.schema), []byte(test.config), false)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("got %v; want %q", err, test.want)
 			}
@@ -44,6 +44,23 @@ func TestCheckConfig(t *testing.T) {
 				t.Errorf("%v shows a value", err)
 			}
 		})
+	}
+}
+
+// Keys of a config that is from a Secret may be secret themselves.
+func TestPrivateKeysAreNotTold(t *testing.T) {
+	const schema = `{"type":"object","additionalProperties":false,"properties":{"users":{"type":"object","additionalProperties":{"type":"object","properties":{"age":{"type":"integer"},"tags":{"items":{"type":"string"}}}}}}}`
+	for config, want := range map[string]string{
+		`{"the-secret":1}`:                    "/: 1 properties that the schema does not know (their names may be secret)",
+		`{"users":{"the-secret":1}}`:          "/users/*: got number, want object",
+		`{"users":{"the-secret":{"age":""}}}`: "/users/*/age: got string, want integer",
+		`{"users":{"123456789":{"age":""}}}`:  "/users/*/age: got string, want integer",
+		`{"users":{"x":{"tags":["a",1]}}}`:    "/users/*/tags/1: got number, want string",
+	} {
+		err := checkConfig([]byte(schema), []byte(config), true)
+		if err == nil || !strings.HasSuffix(err.Error(), ": "+want) {
+			t.Errorf("%s: got %v; want %s", config, err, want)
+		}
 	}
 }
 
@@ -59,7 +76,7 @@ func TestASchemaThatBranchesIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- checkConfig(text, []byte("{}")) }()
+	go func() { done <- checkConfig(text, []byte("{}"), false) }()
 	select {
 	case err := <-done:
 		if err == nil || !strings.Contains(err.Error(), "too long") {
@@ -77,7 +94,7 @@ func FuzzCheckConfig(f *testing.F) {
 	f.Add(`{"if":{"const":1},"then":{"$ref":"#/$defs/a"},"$defs":{"a":{"items":{"type":"null"}}}}`, `1`)
 	f.Fuzz(func(t *testing.T, schema, config string) {
 		began := time.Now()
-		_ = checkConfig([]byte(schema), []byte(config))
+		_ = checkConfig([]byte(schema), []byte(config), len(config)%2 == 0)
 		if took := time.Since(began); took > 5*time.Second {
 			t.Fatalf("took %v", took)
 		}

@@ -139,6 +139,7 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	if f.Config, err = r.configuration(at, e, f.Config); err != nil {
 		return nil, err
 	}
+	f.Private = slices.ContainsFunc(e.ConfigFrom, func(s api.ConfigSource) bool { return s.SecretKeyRef != nil })
 	if f.Env, err = r.environment(at, e); err != nil {
 		return nil, err
 	}
@@ -285,6 +286,7 @@ func (r *run) configuration(at *place, e *api.Entry, own []byte) ([]byte, error)
 		return own, nil
 	}
 	joined := map[string]json.RawMessage{}
+	private := map[string]bool{} // keys that only Secrets have named
 	if isText {
 		return nil, errors.New("config: must be a mapping when configFrom adds to it")
 	}
@@ -311,10 +313,14 @@ func (r *run) configuration(at *place, e *api.Entry, own []byte) ([]byte, error)
 			return nil, fmt.Errorf("%s: the value is refused: %w", field, err)
 		}
 		for key, v := range m {
-			if _, twice := joined[key]; twice {
+			secret := e.ConfigFrom[i].SecretKeyRef != nil
+			switch _, twice := joined[key]; {
+			case twice && secret && private[key]:
+				return nil, fmt.Errorf("%s: a key is set already by another Secret", field)
+			case twice:
 				return nil, fmt.Errorf("%s: the key %q is set already", field, key)
 			}
-			joined[key] = v
+			joined[key], private[key] = v, secret
 		}
 	}
 	var b bytes.Buffer
