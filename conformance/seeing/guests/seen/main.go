@@ -28,12 +28,13 @@ func (v *vm) OnVMStart(int) types.OnVMStartStatus {
 	return types.OnVMStartStatusOK
 }
 
-func (v *vm) NewPluginContext(uint32) types.PluginContext { return &plugin{vm: v.config} }
+func (v *vm) NewPluginContext(uint32) types.PluginContext { return &plugin{vm: v} }
 
 type plugin struct {
 	types.DefaultPluginContext
-	vm, env string
-	config  struct{ Start, Secret, Hidden string }
+	vm     *vm
+	env    string
+	config struct{ Start, Secret, Hidden string }
 }
 
 func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
@@ -47,7 +48,7 @@ func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
 		proxywasm.LogCritical("this configuration will not do")
 		return types.OnPluginStartStatusFailed
 	case "trap":
-		trap(p.config.Secret, p.config.Hidden, p.env, p.vm)
+		trap(p.config.Secret, p.config.Hidden, p.env, p.vm.config)
 	}
 	return types.OnPluginStartStatusOK
 }
@@ -68,7 +69,7 @@ func (s *stream) OnHttpRequestHeaders(int, bool) types.Action {
 		proxywasm.LogWarn("a line by the host")
 		fmt.Fprintln(os.Stderr, "a line of its own")
 	case "trap":
-		trap(p.config.Secret, p.config.Hidden, p.env, p.vm)
+		trap(p.config.Secret, p.config.Hidden, p.env, p.vm.config)
 	case "spin":
 		for i := 0; ; i++ {
 			_ = i
@@ -76,7 +77,7 @@ func (s *stream) OnHttpRequestHeaders(int, bool) types.Action {
 	case "exit":
 		os.Exit(len(p.config.Secret))
 	}
-	if err := proxywasm.ReplaceHttpRequestHeader("x-known", fmt.Sprint(len(p.config.Secret), len(p.config.Hidden), len(p.env), len(p.vm))); err != nil {
+	if err := proxywasm.ReplaceHttpRequestHeader("x-known", fmt.Sprint(len(p.config.Secret), len(p.config.Hidden), len(p.env), len(p.vm.config))); err != nil {
 		panic(err)
 	}
 	return types.ActionContinue
