@@ -56,8 +56,8 @@ bench: plugins ## Measure against nginx, HAProxy and Caddy; writes bench/results
 	bench/run.sh
 
 .PHONY: soak
-soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new digest each 5 s
-	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 30m -run '^Test(Soak|Swap)$$' -v ./soak
+soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new digest each 5 s; then a thousand swaps
+	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 60m -run '^Test(Soak|Swap|ThousandSwaps)$$' -v ./soak
 
 .PHONY: conformance
 conformance: redis toolchains plugins ## The full public suites
