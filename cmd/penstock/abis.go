@@ -68,9 +68,11 @@ var (
 	_ capability.Resolver   = httpCaller{}
 )
 
-// dialRedis opens a connection to "hostname:port", an operator's word, with the
+// redisDialer opens connections to "hostname:port", an operator's word, with the
 // resolver and the dialler of all calls out.
-func dialRedis(ctx context.Context, address string) (net.Conn, error) {
+type redisDialer struct{ upstream.Dialer }
+
+func (d redisDialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	hostname, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -89,7 +91,7 @@ func dialRedis(ctx context.Context, address string) (net.Conn, error) {
 	for _, a := range addresses {
 		var nc net.Conn
 		endpoint := config.Endpoint{Address: netip.AddrPortFrom(a.Unmap(), uint16(number))}
-		if nc, err = (upstream.NetDialer{}).Dial(ctx, endpoint, config.DefaultProxyParameters().ConnectTimeout); err == nil {
+		if nc, err = d.Dial(ctx, endpoint, config.DefaultProxyParameters().ConnectTimeout); err == nil {
 			return nc, nil
 		}
 	}

@@ -88,11 +88,11 @@ func TestParametersDocument(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(block[1]+more), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	problems, err := files.Check(dir, newTranslator(nil))
+	checked, err := files.Check(dir, newTranslator(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range problems {
+	for _, p := range checked.Problems {
 		t.Error(p)
 	}
 }

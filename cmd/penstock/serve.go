@@ -100,7 +100,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer) (*proxyProc
 	}
 	p.groups = upstream.New(log.Named("upstream"), p.metrics, dialer)
 	p.caller = upstream.NewCaller(p.groups, upstream.ResolveDNS, config.DefaultProxyParameters())
-	p.redis = redis.New(redis.Options{Log: log.Named("redis"), Metrics: p.metrics, Dial: dialRedis})
+	p.redis = redis.New(redis.Options{Log: log.Named("redis"), Metrics: p.metrics, Dial: redisDialer{dialer}.dial})
 	p.plugins = plugin.New(plugin.Options{
 		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
 		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
