@@ -34,6 +34,16 @@ kind: Secret
 metadata: {name: login}
 type: kubernetes.io/dockerconfigjson
 stringData: {.dockerconfigjson: '{"auths": {"REGISTRY": {"username": "me", "password": "SECRET"}}}'}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: redis}
+stringData: {password: SECRET}
+---
+apiVersion: penstock.dev/v1alpha1
+kind: ProxyParameters
+metadata: {name: edge}
+spec: {redis: {address: "127.0.0.1:1", passwordSecretRef: {name: redis, key: password}}}
 `, "SECRET", secret)
 
 // TestSecretsAreNotShown: whatever goes wrong with a plugin that knows secrets,
@@ -81,8 +91,9 @@ func TestSecretsAreNotShown(t *testing.T) {
 		"forbidden":      {"- image: " + host + "/plugins/x:1\n  name: x\n  imagePullSecrets: [{name: login}]", "Broken", "PullForbidden"},
 	}
 	upstream := harness.Upstream(t, harness.Echo)
+	gateway := strings.ReplaceAll(harness.Gateway, "${REGISTRY}", port)
 	files := map[string]string{
-		"gateway.yaml": strings.ReplaceAll(harness.Gateway, "${REGISTRY}", port),
+		"gateway.yaml": strings.Replace(gateway, "  gatewayClassName: penstock", "  gatewayClassName: penstock\n  infrastructure: {parametersRef: {group: penstock.dev, kind: ProxyParameters, name: edge}}", 1),
 		"secrets.yaml": strings.ReplaceAll(secrets, "REGISTRY", host),
 	}
 	for name, test := range tests {
@@ -131,6 +142,9 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 	for _, path := range []string{"/chains", "/config", "/metrics", "/readyz", "/debug/pprof/goroutine?debug=2"} {
 		get(p.Admin + path)
+	}
+	if !strings.Contains(shown.String(), "127.0.0.1:1\"") {
+		t.Error("/config does not show the Redis: the test shows nothing of its password")
 	}
 	p.Stop()
 	out, log, code := harness.Check(t, files, "--images", harness.BundledPlugins(t), "--images", layout, "--state", t.TempDir(), "--local-registry", host, "--log-level", "debug")

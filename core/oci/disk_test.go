@@ -89,9 +89,14 @@ func TestACrashWhileWritingLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	half := filepath.Join(s.blobs(), ".new-123")
-	if err := os.WriteFile(half, []byte("half"), 0o600); err != nil {
-		t.Fatal(err)
+	half, young := filepath.Join(s.blobs(), ".new-123"), filepath.Join(s.blobs(), ".new-456")
+	for _, name := range []string{half, young} {
+		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if old := time.Now().Add(-2 * leftOver); os.Chtimes(half, old, old) != nil {
+		t.Fatal("no times")
 	}
 	again, err := New(Options{Dir: dir}, zap.NewNop())
 	if err != nil {
@@ -99,6 +104,9 @@ func TestACrashWhileWritingLeavesNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v; want the half file gone", err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Errorf("what another process may be writing is gone: %v", err)
 	}
 	if _, err := again.stored(d); err != nil {
 		t.Error(err)

@@ -90,11 +90,17 @@ func New(o Options, log *zap.Logger) (*Store, error) {
 	return s, nil
 }
 
+// leftOver is the age at which a file is known to be of a process that died: a
+// younger one may be what another process writes.
+const leftOver = 10 * time.Minute
+
 // sweep removes what a process that died was writing.
 func sweep(dir string) {
 	left, _ := filepath.Glob(filepath.Join(dir, ".new-*"))
 	for _, name := range left {
-		_ = os.Remove(name)
+		if info, err := os.Lstat(name); err == nil && time.Since(info.ModTime()) > leftOver {
+			_ = os.Remove(name)
+		}
 	}
 }
 
