@@ -222,8 +222,10 @@ func (f *function) instruction(op byte, start int) error {
 	switch {
 	case op <= 0x13 || op == 0x18 || op == 0x19 || op == 0x1f:
 		return f.control(op)
-	case op == 0x1c: // select with types
-		r.take(r.u32())
+	case op == 0x1c: // select with types: the engine skips two bytes
+		if n, t := r.byte(), r.byte(); r.err == nil && (n != 1 || !valueType(t)) {
+			return feature("select of %d types, type 0x%x", n, t)
+		}
 		f.plain(weightPlain, effect{3, 1}, start)
 	case op == 0x20, op == 0x23, op == 0xd2: // local.get, global.get, ref.func
 		index := r.u32()

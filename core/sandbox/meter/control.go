@@ -210,7 +210,14 @@ func (f *function) saturatingOrBulk(start int) error {
 
 // vector handles the prefix 0xfd.
 func (f *function) vector(start int) error {
+	from := f.r.at
 	sub := f.r.u32()
+	// The engine reads one byte, and takes the 1 that follows one above 127 for a
+	// nop: any other spelling would be another instruction there.
+	if n := f.r.at - from; f.r.err == nil && n != 1 && (n != 2 || sub < 128) {
+		f.r.fail("a vector instruction whose number is longer than it need be")
+		return f.r.err
+	}
 	immediate, memory, e, ok := vector(sub)
 	if !ok {
 		return feature("relaxed SIMD (opcode 0xfd %d)", sub)

@@ -71,7 +71,11 @@ func (m *module) rewriteElements() error {
 			}
 		}
 		if flags&3 != 0 {
-			out = append(out, r.byte()) // element kind or type
+			kind := r.byte() // or type
+			if r.err == nil && kind != 0 && kind != 0x70 && kind != 0x6f {
+				return feature("elements of type 0x%x", kind)
+			}
+			out = append(out, kind)
 		}
 		count := r.count()
 		out = appendU32(out, uint32(count))
