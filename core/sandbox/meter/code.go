@@ -61,6 +61,8 @@ type function struct {
 	pending int    // steps of the straight code since the last charge
 	acc     uint32 // local: steps since the last flush
 	length  uint32 // local: operand of a bulk operation
+	static  int    // steps of all code, each instruction once
+	sites   int    // calls in the code
 	calls   bool
 	loops   bool
 	vectors bool
@@ -129,12 +131,15 @@ func (f *function) assemble(locals uint64) {
 	default:
 		f.out = appendS64(f.out, int64(f.m.typeOf(nil, results)))
 	}
-	f.out = append(f.out, f.code...) // ends with the block's end
-	// steps -= acc, without a check: a loop or the next entry makes it.
-	f.out = appendU32(append(f.out, 0x23), f.m.steps)
-	f.out = appendU32(append(f.out, 0x20), f.acc)
-	f.out = append(f.out, 0x7d)
-	f.out = appendU32(append(f.out, 0x24), f.m.steps)
+	f.out = append(f.out, f.code...)    // ends with the block's end
+	if !f.calls && f.static > flushAt { // many calls of it in a row make no other check
+		f.out = f.appendFlush(f.out)
+	} else { // steps -= acc, without a check: a loop or the next entry makes it
+		f.out = appendU32(append(f.out, 0x23), f.m.steps)
+		f.out = appendU32(append(f.out, 0x20), f.acc)
+		f.out = append(f.out, 0x7d)
+		f.out = appendU32(append(f.out, 0x24), f.m.steps)
+	}
 	if guarded {
 		f.out = appendU32(append(f.out, 0x23), f.m.stack)
 		f.out = appendS64(append(f.out, 0x41), weight)
@@ -148,6 +153,10 @@ func (f *function) assemble(locals uint64) {
 // them: comparing a register is cheaper than going to memory each time. A frame
 // that waits for a call has no more than that unpaid.
 const flushAt = 256
+
+// maxSites is how many calls the code of one function may have: in a row they
+// make no check, and what they call may leave twice flushAt steps unchecked.
+const maxSites = 20_000
 
 // appendCheck flushes if acc has reached flushAt.
 func (f *function) appendCheck(b []byte) []byte {
@@ -180,6 +189,7 @@ func (f *function) charge() {
 	f.code = appendS64(append(f.code, 0x42), int64(f.pending))
 	f.code = append(f.code, 0x7c)
 	f.code = appendU32(append(f.code, 0x21), f.acc)
+	f.static += f.pending
 	f.pending = 0
 }
 

@@ -113,6 +113,9 @@ func (f *function) open(op byte) error {
 
 func (f *function) call(op byte) error {
 	f.calls = true
+	if f.sites++; f.sites > maxSites {
+		return feature("a function with more than %d calls", maxSites)
+	}
 	index := f.r.u32()
 	var t funcType
 	if op == 0x10 {
