@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -53,9 +54,19 @@ var processStart = time.Now()
 type Func struct {
 	name string
 	f    api.Function
+	runs bool
 }
 
+// errReentered ends a call of a function that runs: a handle has one native
+// stack, and the second call would overwrite the frames of the first.
+var errReentered = errors.New("a function was called again while it ran")
+
 func (f *Func) call(i *Instance, stack []uint64) error {
+	if f.runs {
+		i.Abort(&Failure{CauseABI, errReentered})
+	}
+	f.runs = true
+	defer func() { f.runs = false }()
 	if f.f == nil {
 		f.f = i.module.ExportedFunction(f.name)
 	}
