@@ -21,6 +21,9 @@ const (
 	// rescan is how often it is read without a sign of change: file systems
 	// without notification, and what depends on time.
 	rescan = 5 * time.Second
+	// renew is how often an unchanged folder is translated again: what depends on
+	// time are last good forms, in minutes and hours.
+	renew = 30 * time.Second
 )
 
 // Options of a Source.
@@ -35,6 +38,7 @@ type Source struct {
 	o      Options
 	folder folder
 	last   *config.Config
+	made   time.Time       // when it was translated last
 	told   map[string]bool // problems that were logged
 
 	mu       sync.Mutex
@@ -110,10 +114,14 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config) error) erro
 
 // load reads what changed and translates.
 func (s *Source) load() (*config.Config, []string, error) {
-	_, dirs, err := s.folder.refresh()
+	changed, dirs, err := s.folder.refresh()
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", s.o.Dir, err)
 	}
+	if !changed && s.last != nil && time.Since(s.made) < renew {
+		return s.last, dirs, nil
+	}
+	s.made = time.Now()
 	objects, where, problems := s.folder.objects()
 	c, more := s.o.Translator.Translate(objects)
 	for _, p := range more {
