@@ -53,7 +53,8 @@ func TestRedisCalls(t *testing.T) {
 		`redis_call_response: get_buffer_bytes 9 0 100 &&; get_status & &&; set_effective_context 2; add_header_map_value 0 "x-new" "1"; continue_stream 0`,
 		"log: get_buffer_bytes 9 0 100 &&")
 	e := s.exchange(config.Reject)
-	go func() {
+	var answers sync.WaitGroup
+	answers.Go(func() {
 		first, second := <-s.redis.begun, <-s.redis.begun
 		if first.query != "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" || first.timeout != 250*time.Millisecond {
 			t.Errorf("got %+v", first)
@@ -61,10 +62,11 @@ func TestRedisCalls(t *testing.T) {
 		second.done([]byte("$1\r\nv\r\n"), nil)
 		second.done([]byte("twice"), nil) // a caller that errs
 		first.done(nil, errors.New("gone"))
-	}()
+	})
 	if out := e.request(""); out != filter.Passed || e.x.Request.Header.Count("x-new") < 1 {
 		t.Errorf("got %v, %v", out, e.Err())
 	}
+	answers.Wait()
 	e.Done()
 	lines := s.until(t, "delete")
 	text := strings.Join(lines, "\n")

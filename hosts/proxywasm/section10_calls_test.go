@@ -3,6 +3,7 @@ package proxywasm
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +21,8 @@ func TestPoint08HTTPCalls(t *testing.T) {
 			`get_header_map_value 0 "x-one" &&; set_effective_context 2; get_header_map_value 0 "x-one" &&; add_header_map_value 0 "x-new" "1"; continue_stream 0`,
 		`log: get_header_map_value 6 ":status" &&; get_buffer_bytes 4 0 100 &&`)
 	e := s.exchange(config.Reject)
-	go func() {
+	var answers sync.WaitGroup
+	answers.Go(func() {
 		first, second := <-s.calls.begun, <-s.calls.begun
 		if v, _ := first.Header.Get("x-h"); string(first.Method) != "POST" || string(first.Path) != "/p" || string(first.Authority) != "a" || string(v) != "1" ||
 			string(first.Body) != "body" || first.Timeout != 100*time.Millisecond || first.Header.Len() != 1 {
@@ -29,10 +31,11 @@ func TestPoint08HTTPCalls(t *testing.T) {
 		second.done(&capability.HTTPAnswer{Status: 204, Header: *header("x-r", "v"), Trailer: *header("x-t", "w"), Body: []byte("answer")}, nil)
 		second.done(&capability.HTTPAnswer{Status: 500}, nil) // a caller that errs
 		first.done(nil, errors.New("reset"))
-	}()
+	})
 	if out := e.request(""); out != filter.Passed || e.x.Request.Header.Count("x-new") < 1 {
 		t.Errorf("got %v, %v", out, e.Err())
 	}
+	answers.Wait()
 	e.Done()
 	s.until(t, "request_headers")
 	lines := s.until(t, "delete")
