@@ -1,6 +1,9 @@
 package exchange
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // HTTP versions of a message.
 const (
@@ -97,8 +100,11 @@ type Exchange struct {
 	RequestBytes, ResponseBytes                 int64 // content bytes
 
 	// State is what filters of one exchange tell each other
-	// (proxy_set_property); nil until used.
-	State map[string][]byte
+	// (proxy_set_property); nil until used. A value is never changed, only replaced.
+	// StateMu guards it: a filter that is parked in one direction is reached by
+	// goroutines of its own while others run in the other direction.
+	StateMu sync.Mutex
+	State   map[string][]byte
 	// HeadersSent is set by Client.Send once the head of the final response may have left.
 	HeadersSent bool
 }

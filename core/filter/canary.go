@@ -167,12 +167,9 @@ func (r *record) open(x *exchange.Exchange, path []byte) {
 		Version: q.Version, ContentLength: q.ContentLength, TE: q.TE, Header: copyHeader(a, &q.Header),
 	}
 	c.Original.Method, c.Original.Authority, c.Original.Path = a.Copy(x.Original.Method), a.Copy(x.Original.Authority), a.Copy(x.Original.Path)
-	if x.State != nil {
-		c.State = maps.Clone(x.State)
-		for key, v := range c.State {
-			c.State[key] = slices.Clone(v)
-		}
-	}
+	x.StateMu.Lock()
+	c.State = maps.Clone(x.State)
+	x.StateMu.Unlock()
 	r.x, r.path = c, a.Copy(path)
 	r.bodies[0] = recorded{there: q.Body != nil, wanted: q.Body != nil && r.looks(OnRequestBody|OnRequestTrailers)}
 }

@@ -111,7 +111,7 @@ func (f *Filter) ofExchange(v *vm, s *stream, path []string) ([]byte, bool) {
 	case "cluster_name":
 		return clusterName(x.Upstream), true
 	case "x_request_id":
-		if value, ok := x.State["x_request_id"]; ok {
+		if value, ok := kept(x, "x_request_id"); ok {
 			return value, true
 		}
 		return x.Request.Header.Get("x-request-id")
@@ -129,7 +129,14 @@ func (f *Filter) ofExchange(v *vm, s *stream, path []string) ([]byte, bool) {
 	case "metadata":
 		return nil, false // no filter of ours writes any
 	}
-	value, ok := x.State[strings.Join(path, "\x00")]
+	return kept(x, strings.Join(path, "\x00"))
+}
+
+// kept returns what a filter has kept in the exchange.
+func kept(x *exchange.Exchange, key string) ([]byte, bool) {
+	x.StateMu.Lock()
+	defer x.StateMu.Unlock()
+	value, ok := x.State[key]
 	return value, ok
 }
 
@@ -198,6 +205,8 @@ func setProperty(v *vm, p []uint64) uint32 {
 // keep stores a copy of a value in the exchange.
 func (s *stream) keep(key string, value []byte) uint32 {
 	x := s.x
+	x.StateMu.Lock()
+	defer x.StateMu.Unlock()
 	size := len(key) + len(value)
 	for key, old := range x.State {
 		size += len(key) + len(old)
