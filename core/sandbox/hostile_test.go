@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"runtime"
 	"testing"
 )
 
@@ -24,5 +25,41 @@ func TestEnteredTwice(t *testing.T) {
 	var f *Failure
 	if err := call(t, p, Budget{Call: 1_000_000}); !errors.As(err, &f) || f.Cause != CauseABI || entered != 1 {
 		t.Errorf("got %v, the host function called %d times; want cause abi, and once", err, entered)
+	}
+}
+
+// TestClosedWhileMaking: an instance that is ready when its pool is closed ends in
+// an orderly way: what Init has begun would go on for ever.
+func TestClosedWhileMaking(t *testing.T) {
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	closings := 0
+	p, err := pool(t, engine(t, nil), idle, func(o *PoolOptions) {
+		o.Lazy = true
+		o.Init = func(*Instance) error {
+			close(begun)
+			<-goOn
+			return nil
+		}
+		o.Closing = func(*Instance) { closings++ }
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.grow()
+	<-begun
+	closed := make(chan struct{})
+	go func() {
+		p.Close(t.Context())
+		close(closed)
+	}()
+	for done := false; !done; runtime.Gosched() {
+		p.mu.Lock()
+		done = p.closed
+		p.mu.Unlock()
+	}
+	close(goOn)
+	<-closed
+	if closings != 1 || p.memory.Load() != 0 {
+		t.Errorf("closed in an orderly way %d times, %d bytes left; want once, and 0", closings, p.memory.Load())
 	}
 }

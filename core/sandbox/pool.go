@@ -178,18 +178,25 @@ func (p *Pool) make() (*Instance, error) {
 			return nil, p.starved(memory, err)
 		}
 	}
+	if !p.add(i) {
+		p.retire(i) // what Init has begun ends too
+		return nil, &Failure{CauseUnavailable, ErrClosed}
+	}
+	return i, nil
+}
+
+// add puts a new instance into the list; false: the pool is closed.
+func (p *Pool) add(i *Instance) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		i.dead.Store(true)
-		p.closeModule(i)
-		return nil, &Failure{CauseUnavailable, ErrClosed}
+		return false
 	}
 	list := append(slices.Clone(*p.list.Load()), i)
 	p.list.Store(&list)
 	p.instances.Add(1)
 	p.usage.starts.Inc()
-	return i, nil
+	return true
 }
 
 // starved says of a failed start that the tenant's memory ran out, if it did.
