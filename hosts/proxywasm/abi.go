@@ -109,6 +109,10 @@ type Filter struct {
 	alone atomic.Bool               // it may not share instances any more
 	holds atomic.Int64              // streams and calls out
 
+	// ended: no stream gets a root context any more. Set before the last look at
+	// the instances, and asked with an instance's lock, or with moving, held.
+	ended atomic.Bool
+
 	moving sync.Mutex
 	left   *instances // that it shared before
 
@@ -266,6 +270,7 @@ func (f *Filter) Close(ctx context.Context) {
 		}
 	})
 	until(ctx, time.Time{}, func() bool { return f.holds.Load() == 0 })
+	f.ended.Store(true)
 	f.eachRoot((*root).end)
 	for _, n := range f.places() {
 		f.abi.leave(ctx, n)

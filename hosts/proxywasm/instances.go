@@ -123,6 +123,10 @@ func (f *Filter) acquire() (*root, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.ended.Load() { // others may go on here
+		i.Unlock()
+		return nil, &sandbox.Failure{Cause: sandbox.CauseUnavailable, Err: sandbox.ErrClosed}
+	}
 	v := i.Data.(*vm)
 	if r := v.roots[f]; r != nil {
 		return r, nil
@@ -144,6 +148,9 @@ func (f *Filter) separate() (*instances, error) {
 	n := f.on.Load()
 	if n.key == "" {
 		return n, nil
+	}
+	if f.ended.Load() {
+		return nil, sandbox.ErrClosed
 	}
 	n, err := f.own(context.Background(), true)
 	if err != nil {
