@@ -7,6 +7,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"go.uber.org/zap"
 
@@ -37,7 +38,7 @@ func (m *Module) linkImports(ctx context.Context) error {
 	for name := range m.wasi {
 		b := m.runtime.NewHostModuleBuilder(name)
 		wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(b)
-		if _, err := b.Instantiate(ctx); err != nil {
+		if _, err := b.Instantiate(experimental.WithFunctionListenerFactory(ctx, wasiPrices)); err != nil {
 			return err
 		}
 	}
@@ -78,7 +79,8 @@ func (p *Pool) serve() {
 }
 
 func unknown(t FuncType) HostFunc {
-	return func(_ *Instance, stack []uint64) {
+	return func(guest *Instance, stack []uint64) {
+		guest.Spend(stepsOfWASI)
 		for i, result := range t.Results {
 			stack[i] = 0
 			if result == api.ValueTypeI32 {
@@ -97,13 +99,53 @@ func (i *Instance) moduleConfig() wazero.ModuleConfig {
 		WithStartFunctions().
 		WithSysWalltime().
 		WithSysNanotime().
-		WithRandSource(rand.Reader).
+		WithRandSource(&random{i}).
 		WithStdout(&lines{i: i}).
 		WithStderr(&lines{i: i, stderr: true})
 	for _, e := range i.pool.o.Env {
 		c = c.WithEnv(e.Name, e.Value)
 	}
 	return c
+}
+
+// What WASI costs a guest, in steps.
+const (
+	stepsOfWASI       = 50
+	stepsOfEntry      = 20 // of a list of buffers, or of subscriptions
+	stepsOfRandomByte = 4
+	stepsOfByte       = 2 // that is written
+	// bytesOfFrame is what a frame weighs at least on the metered stack: the engine
+	// walks the stack for each call that is listened to.
+	bytesOfFrame = 32
+)
+
+// wasiPrices has each WASI function charge the guest before it runs.
+var wasiPrices = experimental.FunctionListenerFactoryFunc(func(f api.FunctionDefinition) experimental.FunctionListener {
+	list := -1 // the parameter that counts entries
+	switch name := f.ExportNames(); {
+	case len(name) == 0:
+	case name[0] == "fd_write", name[0] == "fd_read", name[0] == "fd_pwrite", name[0] == "fd_pread", name[0] == "sock_recv", name[0] == "sock_send", name[0] == "poll_oneoff":
+		list = 2
+	}
+	return experimental.FunctionListenerFunc(func(ctx context.Context, guest api.Module, _ api.FunctionDefinition, params []uint64, _ experimental.StackIterator) {
+		steps := int64(stepsOfWASI)
+		if list >= 0 && list < len(params) {
+			steps += stepsOfEntry * int64(uint32(params[list]))
+		}
+		if stack := guest.ExportedGlobal(meter.GlobalStack); stack != nil {
+			steps += (meter.StackBytes - int64(int32(stack.Get()))) / bytesOfFrame
+		}
+		ctx.(*Instance).Spend(steps)
+	})
+})
+
+// random is a guest's source of random numbers.
+type random struct{ i *Instance }
+
+// Read implements io.Reader.
+func (r *random) Read(p []byte) (int, error) {
+	r.i.Spend(stepsOfRandomByte * int64(len(p)))
+	return rand.Read(p)
 }
 
 // maxLine bounds a line that a guest writes, in bytes; a longer one is cut.
@@ -118,6 +160,7 @@ type lines struct {
 
 // Write implements io.Writer.
 func (l *lines) Write(p []byte) (int, error) {
+	l.i.Spend(stepsOfByte * int64(len(p)))
 	for _, c := range p {
 		if c != '\n' {
 			if len(l.line) < maxLine {

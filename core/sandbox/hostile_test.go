@@ -1,9 +1,11 @@
 package sandbox
 
 import (
+	"bytes"
 	"errors"
 	"runtime"
 	"testing"
+	"time"
 )
 
 // TestEnteredTwice: a function's handle has one native stack: were it called
@@ -61,5 +63,54 @@ func TestClosedWhileMaking(t *testing.T) {
 	<-closed
 	if closings != 1 || p.memory.Load() != 0 {
 		t.Errorf("closed in an orderly way %d times, %d bytes left; want once, and 0", closings, p.memory.Load())
+	}
+}
+
+// wasiGuest imports a function of WASI of four i32, and calls it with these
+// arguments in an endless loop from its export f.
+func wasiGuest(function string, params int, args ...byte) []byte {
+	out := []byte("\x00asm\x01\x00\x00\x00")
+	kind := append([]byte{0x60}, u(params)...)
+	for range params {
+		kind = append(kind, 0x7f)
+	}
+	out = append(out, section(1, append(append([]byte{2}, append(kind, 1, 0x7f)...), 0x60, 0, 0)...)...)
+	out = append(out, section(2, append(append([]byte{1}, append(name(wasiNew), name(function)...)...), 0, 0)...)...)
+	out = append(out, section(3, 1, 1)...)
+	out = append(out, section(5, 1, 0, 16)...)
+	out = append(out, section(7, append(append(append([]byte{2}, name("f")...), 0, 1), append(name("memory"), 2, 0)...)...)...)
+	code := append([]byte{0, 0x03, 0x40}, args...)
+	code = append(code, 0x10, 0, 0x1a, 0x0c, 0, 0x0b, 0x0b)
+	return append(out, section(10, append([]byte{1}, append(u(len(code)), code...)...)...)...)
+}
+
+// TestWASIIsPaid: what WASI does for a guest costs it steps: by the byte and by
+// the entry, as it takes.
+func TestWASIIsPaid(t *testing.T) {
+	size := []byte{0x41, 0x80, 0x80, 0x38} // i32.const 917504
+	few := []byte{0x41, 0x80, 0x80, 0x04}  // i32.const 65536
+	zero := []byte{0x41, 0}
+	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	tests := map[string][]byte{
+		"random bytes":     wasiGuest("random_get", 2, join(zero, size)...),
+		"empty vectors":    wasiGuest("fd_write", 4, join([]byte{0x41, 1}, few, few, zero)...),
+		"no subscriptions": wasiGuest("poll_oneoff", 4, join(few, few, []byte{0x41, 0x80, 0x20}, zero)...),
+		"the time":         wasiGuest("sched_yield", 0),
+	}
+	for text, code := range tests {
+		t.Run(text, func(t *testing.T) {
+			p, err := pool(t, engine(t, nil), code, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var f *Failure
+			start := time.Now()
+			if err := call(t, p, Budget{Call: Steps(5 * time.Millisecond)}); !errors.As(err, &f) || f.Cause != CauseCPU {
+				t.Errorf("got %v; want cause cpu", err)
+			}
+			if took := time.Since(start); took > 500*time.Millisecond {
+				t.Errorf("it took %v", took)
+			}
+		})
 	}
 }

@@ -15,6 +15,9 @@ var ErrModule = errors.New("not a Wasm module")
 // ErrFeature means that the module uses a feature that is not admitted here.
 var ErrFeature = errors.New("feature of Wasm not admitted")
 
+// StackBytes is the default of Options.StackBytes.
+const StackBytes = 8 << 20
+
 // Options of Instrument.
 type Options struct {
 	// StackBytes is what the frames of one call chain may weigh; default 8 MiB.
@@ -54,7 +57,7 @@ var order = [...]byte{secType, secImport, secFunction, secTable, secMemory, secG
 // alone.
 func Instrument(wasm []byte, o Options) ([]byte, error) {
 	if o.StackBytes == 0 {
-		o.StackBytes = 8 << 20
+		o.StackBytes = StackBytes
 	}
 	if o.TableEntries == 0 {
 		o.TableEntries = 1_000_000
