@@ -59,6 +59,7 @@ type function struct {
 	height  int
 	highest int
 	pending int    // steps of the straight code since the last charge
+	moves   int    // of locals and of what jumps carry, not yet in pending
 	acc     uint32 // local: steps since the last flush
 	length  uint32 // local: operand of a bulk operation
 	static  int    // steps of all code, each instruction once
@@ -117,7 +118,7 @@ func (f *function) assemble(locals uint64) {
 		f.out = appendU32(append(f.out, 0x10), f.m.overflow)
 		f.out = append(f.out, 0x0b)
 	}
-	f.out = appendS64(append(f.out, 0x42), int64(weightEntry+locals/4))
+	f.out = appendS64(append(f.out, 0x42), int64(weightEntry+(locals+uint64(len(f.kind.results)))/4))
 	f.out = appendU32(append(f.out, 0x21), f.acc)
 	if f.calls { // what can recurse pays on entry
 		f.out = f.appendFlush(f.out)
@@ -182,6 +183,8 @@ func (f *function) appendFlush(b []byte) []byte {
 
 // charge adds the pending steps to acc.
 func (f *function) charge() {
+	f.pending += f.moves / weightMoves
+	f.moves %= weightMoves
 	if f.pending == 0 {
 		return
 	}
@@ -241,7 +244,7 @@ func (f *function) instruction(op byte, start int) error {
 		index := r.u32()
 		if op == 0xd2 {
 			f.code = appendU32(append(f.code, op), f.m.shift(index))
-			f.pending += weightPlain
+			f.pending += weightRefFunc
 			f.move(effect{0, 1})
 			return nil
 		}
@@ -257,6 +260,7 @@ func (f *function) instruction(op byte, start int) error {
 		if err := f.variable(op, r.u32()); err != nil {
 			return err
 		}
+		f.moves++
 		f.plain(variableWeight(op), e, start)
 	case op == 0x25: // table.get
 		r.u32()
@@ -278,7 +282,7 @@ func (f *function) instruction(op byte, start int) error {
 		r.byte()
 		f.plain(weightPlain, effect{0, 1}, start)
 	case op == 0x40: // memory.grow
-		f.bulkCharge(true)
+		f.bulkGrow()
 		r.byte()
 		f.plain(weightBulk, effect{1, 1}, start)
 	case op == 0x41:

@@ -24,11 +24,13 @@ func (f *function) control(op byte) error {
 		top := f.frames[len(f.frames)-1]
 		f.frames = f.frames[:len(f.frames)-1]
 		f.height = top.base + top.results
+		f.moves += top.results
 		f.highest = max(f.highest, f.height)
 	case 0x0c, 0x0d: // br, br_if
 		f.pending += weightPlain
+		to := f.label()
 		f.charge()
-		f.code = appendU32(append(f.code, op), f.label())
+		f.code = appendU32(append(f.code, op), to)
 		if op == 0x0d {
 			f.move(effect{1, 0})
 		} else {
@@ -36,12 +38,12 @@ func (f *function) control(op byte) error {
 		}
 	case 0x0e: // br_table
 		f.pending += weightTable
-		f.charge()
 		start := r.at
 		for range r.count() {
 			f.label()
 		}
 		f.label()
+		f.charge()
 		f.code = append(append(f.code, op), r.b[start:r.at]...)
 		f.dead()
 	case 0x0f: // return: out of the block around the body
@@ -67,6 +69,12 @@ func (f *function) label() uint32 {
 	n := f.r.u32()
 	if int64(n) >= int64(len(f.frames)) {
 		f.r.fail("a jump out of the function")
+		return 0
+	}
+	if to := f.frames[len(f.frames)-1-int(n)]; to.loop {
+		f.moves += to.params
+	} else {
+		f.moves += to.results
 	}
 	return n
 }
@@ -150,8 +158,13 @@ func (f *function) payBefore(weight int) {
 }
 
 // bulkCharge pays for an operation by the operand on top of the stack, before
-// it runs: a step for 16 bytes, or weightGrowPage for a page or entry.
-func (f *function) bulkCharge(grow bool) {
+// it runs: a step for 1<<shift of it.
+func (f *function) bulkCharge(shift byte) { f.bulk(shift, false) }
+
+// bulkGrow pays weightGrowPage for each page or entry.
+func (f *function) bulkGrow() { f.bulk(0, true) }
+
+func (f *function) bulk(shift byte, grow bool) {
 	f.charge()
 	f.code = appendU32(append(f.code, 0x22), f.length) // local.tee
 	f.code = appendU32(append(f.code, 0x20), f.acc)
@@ -164,7 +177,7 @@ func (f *function) bulkCharge(grow bool) {
 		f.code = appendS64(append(f.code, 0x42), weightGrowPage)
 		f.code = append(f.code, 0x7e) // i64.mul
 	} else {
-		f.code = append(f.code, 0xad, 0x42, weightBulkShift, 0x88) // i64.shr_u
+		f.code = append(f.code, 0xad, 0x42, shift, 0x88) // i64.shr_u
 	}
 	f.code = append(f.code, 0x7c)
 	f.code = appendU32(append(f.code, 0x21), f.acc)
@@ -179,7 +192,11 @@ func (f *function) saturatingOrBulk(start int) error {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating truncation
 		f.plain(weightPlain, effect{1, 1}, start)
 	case 8, 10, 12, 14: // memory.init, memory.copy, table.init, table.copy
-		f.bulkCharge(false)
+		shift := byte(weightBulkShift)
+		if sub >= 12 {
+			shift = weightEntryBits
+		}
+		f.bulkCharge(shift)
 		a, b := r.u32(), r.u32()
 		if sub == 10 && a|b != 0 || sub == 8 && b != 0 {
 			return feature("more than one memory")
@@ -189,20 +206,20 @@ func (f *function) saturatingOrBulk(start int) error {
 		r.u32()
 		f.plain(weightPlain, effect{0, 0}, start)
 	case 11: // memory.fill
-		f.bulkCharge(false)
+		f.bulkCharge(weightBulkShift)
 		if r.u32() != 0 {
 			return feature("more than one memory")
 		}
 		f.plain(weightBulk, effect{3, 0}, start)
 	case 15: // table.grow
-		f.bulkCharge(true)
+		f.bulkGrow()
 		r.u32()
 		f.plain(weightBulk, effect{2, 1}, start)
 	case 16: // table.size
 		r.u32()
 		f.plain(weightPlain, effect{0, 1}, start)
 	case 17: // table.fill
-		f.bulkCharge(false)
+		f.bulkCharge(weightEntryBits)
 		r.u32()
 		f.plain(weightBulk, effect{3, 0}, start)
 	default:

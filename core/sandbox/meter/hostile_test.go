@@ -28,3 +28,50 @@ func TestOneReading(t *testing.T) {
 		t.Errorf("i16x8.abs: got %v", err)
 	}
 }
+
+// TestFewTables: all tables together have the entries that one may have.
+func TestFewTables(t *testing.T) {
+	tables := func(n int, entries uint32) []byte {
+		body := appendU32(nil, uint32(n))
+		for range n {
+			body = appendU32(append(body, 0x70, 0), entries)
+		}
+		return appendSection([]byte("\x00asm\x01\x00\x00\x00"), secTable, body)
+	}
+	if _, err := Instrument(tables(100, 1_000_000), Options{}); !errors.Is(err, ErrFeature) {
+		t.Errorf("100 tables of a million entries: got %v; want ErrFeature", err)
+	}
+	if _, err := Instrument(tables(2, 1000), Options{}); err != nil {
+		t.Errorf("two tables: %v", err)
+	}
+}
+
+// TestMovesArePaid: values that change places at each turn of a loop are moves,
+// though each instruction alone compiles to nothing.
+func TestMovesArePaid(t *testing.T) {
+	var code []byte
+	const locals = 400
+	code = append(code, 0x03, 0x40)
+	for n := range locals {
+		code = appendU32(append(code, 0x20), uint32(1+(n+1)%locals))
+	}
+	for n := range locals {
+		code = appendU32(append(code, 0x21), uint32(1+n))
+	}
+	code = append(code, 0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b)
+	body := append(appendU32([]byte{1}, locals), 0x7f)
+	body = append(append(body, code...), 0x0b)
+	module := []byte("\x00asm\x01\x00\x00\x00")
+	module = appendSection(module, secType, []byte{1, 0x60, 1, 0x7f, 0})
+	module = appendSection(module, secFunction, []byte{1, 0})
+	module = appendSection(module, secExport, append([]byte{1}, append(appendName(nil, "f"), 0, 0)...))
+	module = appendSection(module, secCode, append(appendU32([]byte{1}, uint32(len(body))), body...))
+	a, err := spend(t, module, 1000, 1<<40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := spend(t, module, 2000, 1<<40)
+	if err != nil || b-a < 1000*locals/weightMoves {
+		t.Errorf("1000 turns of %d moves took %d steps, %v; want %d at least", locals, b-a, err, 1000*locals/weightMoves)
+	}
+}

@@ -7,7 +7,7 @@ import (
 
 // Version changes whenever the same module would be rewritten differently: it
 // is part of a compiled module's identity.
-const Version = 6
+const Version = 7
 
 // ErrModule means that the bytes are not a Wasm module that can be rewritten.
 var ErrModule = errors.New("not a Wasm module")
@@ -24,8 +24,9 @@ type Options struct {
 	// A frame weighs 32 bytes and 8 for each parameter, local, result and value
 	// on its operand stack, 16 if the function uses vectors.
 	StackBytes int32
-	// TableEntries is the size that a table may reach; default 1,000,000. A
-	// table that begins larger is refused.
+	// TableEntries is the size that all tables may reach together, each as much as
+	// any other; default 1,000,000. A table that begins larger is refused: an entry
+	// takes 8 bytes, which no memory limit counts.
 	TableEntries uint32
 }
 

@@ -229,6 +229,7 @@ func (m *module) rewriteTables() error {
 	r := &reader{b: body}
 	n := r.count()
 	out := appendU32(nil, uint32(n))
+	room := m.options.TableEntries / uint32(max(n, 1)) // for each: they share it
 	for range n {
 		kind := r.byte()
 		if r.err == nil && kind != 0x70 && kind != 0x6f {
@@ -238,7 +239,7 @@ func (m *module) rewriteTables() error {
 		if flags > 1 {
 			return feature("table limits 0x%x", flags)
 		}
-		least, most := r.u32(), m.options.TableEntries
+		least, most := r.u32(), room
 		if flags == 1 {
 			own := r.u32()
 			if r.err == nil && own < least {
@@ -246,8 +247,8 @@ func (m *module) rewriteTables() error {
 			}
 			most = min(most, own)
 		}
-		if r.err == nil && least > m.options.TableEntries {
-			return feature("a table of %d entries, more than %d", least, m.options.TableEntries)
+		if r.err == nil && least > room {
+			return feature("a table of %d entries, more than %d for each of %d", least, room, n)
 		}
 		out = appendU32(appendU32(append(out, kind, 1), least), max(least, most))
 	}

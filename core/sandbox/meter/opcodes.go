@@ -12,10 +12,13 @@ const (
 	weightCall      = 5   // call
 	weightIndirect  = 10  // call_indirect
 	weightTable     = 5   // table.get, table.set, br_table
+	weightRefFunc   = 30  // ref.func: the engine leaves the guest for it
 	weightVector    = 2   // any vector instruction
 	weightBulk      = 20  // memory.copy and its kin, before their length
 	weightGrowPage  = 100 // a page of memory.grow, an entry of table.grow
 	weightBulkShift = 4   // 16 bytes of a bulk operation are one step
+	weightEntryBits = 1   // 2 entries of a table, too
+	weightMoves     = 4   // what is set, or carried by a jump, is a move where paths meet: so many are a step
 	weightEntry     = 5   // entering a function, and 1 for each 4 locals
 	weightGrowClamp = 1 << 16
 )
