@@ -47,7 +47,7 @@ type codeCache struct {
 	host string // what native code depends on beside the module
 	log  *zap.Logger
 
-	mu sync.Mutex // held while entries are added and dropped
+	mu sync.Mutex // held while entries are read, added and dropped
 }
 
 // listing is an entry's file in the folder done.
@@ -185,6 +185,8 @@ func (c *codeCache) unseal(name string, data, proof []byte) error {
 // get returns the rewritten module if the entry is there as it was added; nil:
 // it is not. An entry that is not as it was is dropped.
 func (c *codeCache) get(id string) (metered []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	l, err := c.list(id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -200,7 +202,7 @@ func (c *codeCache) get(id string) (metered []byte) {
 	}
 	if err != nil {
 		c.log.Warn("an entry of the compile cache is not as it was written: it is compiled again", zap.String("entry", id), zap.Error(err))
-		c.drop(id, l)
+		c.remove(id, l)
 		return nil
 	}
 	now := time.Now()
@@ -313,10 +315,21 @@ func (c *codeCache) move(id, name, path string) (listedFile, error) {
 	return listedFile{name, int64(len(data)), c.sealed(sealName(id, name), data)}, os.Rename(path, to)
 }
 
-// drop removes an entry.
-func (c *codeCache) drop(id string, l listing) {
+// dropUnless removes an entry that is not used. Whoever uses one says so before
+// get, which waits for mu: it finds the entry whole, or not at all, and the
+// engine never compiles in this process.
+func (c *codeCache) dropUnless(used func(id string) bool, id string, l listing) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if used(id) {
+		return false
+	}
+	c.remove(id, l)
+	return true
+}
+
+// remove removes an entry; mu is held.
+func (c *codeCache) remove(id string, l listing) {
 	_ = os.Remove(c.listingPath(id)) // if it stays, it is found broken again
 	for _, f := range l.Files {
 		_ = os.Remove(filepath.Join(c.dir, filepath.FromSlash(f.Name)))
@@ -325,7 +338,7 @@ func (c *codeCache) drop(id string, l listing) {
 
 // evict drops entries, the one that was used last as the last, until the cache
 // is within its bound. Those in use stay.
-func (c *codeCache) evict(used map[string]bool) {
+func (c *codeCache) evict(used func(id string) bool) {
 	entries, err := os.ReadDir(filepath.Join(c.dir, "done"))
 	if err != nil {
 		return
@@ -358,8 +371,7 @@ func (c *codeCache) evict(used map[string]bool) {
 		if total <= c.most {
 			return
 		}
-		if !used[e.id] {
-			c.drop(e.id, e.l)
+		if c.dropUnless(used, e.id, e.l) {
 			total -= e.size
 		}
 	}

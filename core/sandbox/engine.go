@@ -268,16 +268,15 @@ func (e *Engine) compile(ctx context.Context, wasm, metered []byte, id string) e
 		return &CompileError{Reason: err.Error()}
 	}
 	e.log.Debug("module compiled", zap.Int("bytes", len(wasm)), zap.Duration("took", time.Since(start)))
-	used := map[string]bool{id: true}
-	e.mu.Lock()
-	for _, m := range e.modules {
-		select {
-		case <-m.loaded:
-			used[m.code.id] = true
-		default: // id, or one that is looked for just now and compiled again
+	e.code.evict(func(other string) bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for digest := range e.modules { // those that are looked for just now, too
+			if e.code.id(digest) == other {
+				return true
+			}
 		}
-	}
-	e.mu.Unlock()
-	e.code.evict(used)
+		return other == id
+	})
 	return nil
 }
