@@ -16,6 +16,8 @@ import (
 const (
 	maxCalls    = 128
 	maxCallBody = 16 << 20
+	// maxCallBytes bounds the bodies of all of them together, in bytes.
+	maxCallBytes = 32 << 20
 	// statusBroken is what proxy_get_status says of an HTTP call that failed.
 	statusBroken = 11
 )
@@ -26,6 +28,7 @@ type call struct {
 	r      *root
 	s      *stream // that made it, if it still has the number sid; nil: the root
 	sid    uint32
+	bytes  int // of its body
 	cancel func()
 	grpc   capability.GRPCStream // nil: not gRPC
 	unary  bool
@@ -65,6 +68,7 @@ func (v *vm) drop(c *call) {
 func (v *vm) forget(c *call) {
 	delete(v.calls, c.id)
 	c.r.calls--
+	c.r.callBytes -= c.bytes
 	c.r.drop()
 }
 
@@ -128,10 +132,12 @@ func httpCall(v *vm, p []uint64) uint32 {
 	if int32(u(p[8])) < 0 || len(upstream) > maxPath || len(body) > maxCallBody || !fillHead(out, headers) || !fillFields(&out.Trailer, trailers) {
 		return statusBadArgument
 	}
-	if v.r.calls >= maxCalls {
+	if v.r.calls >= maxCalls || v.r.callBytes+len(body) > maxCallBytes {
 		return statusInternal
 	}
 	c := v.opened()
+	c.bytes = len(body)
+	c.r.callBytes += c.bytes
 	cancel, err := v.r.f.abi.o.HTTP.HTTPCall(out, func(a *capability.HTTPAnswer, err error) {
 		v.happened(c, "proxy_on_http_call_response", true, func(v *vm) error { return v.answered(c.id, a, err) })
 	})

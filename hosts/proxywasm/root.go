@@ -24,6 +24,7 @@ type root struct {
 	closed    bool
 	busy      bool // ticks, or waits for a queue
 	calls     int  // under way
+	callBytes int  // of their bodies
 	status    struct {
 		code    uint32
 		message string
