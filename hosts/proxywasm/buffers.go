@@ -105,6 +105,7 @@ func setBuffer(v *vm, p []uint64) uint32 {
 	if size > uint64(len(data)) && size > uint64(v.r.f.config.Limits.BodyBytes) {
 		return statusInternal
 	}
+	v.i.Spend(int64(size) / bytesOfAStep) // all of it is copied
 	out := make([]byte, 0, size)
 	out = append(append(append(out, data[:start]...), insert...), data[end:]...)
 	body.Data = out

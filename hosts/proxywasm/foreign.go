@@ -50,6 +50,7 @@ func foreignFuncs() map[string]foreignFunc {
 			return resultOr(statusSerialization)(crypto.Deflate(args))
 		},
 		"uncompress": func(v *vm, args []byte) ([]byte, uint32) {
+			v.i.Spend(stepsPerInflatedByte * int64(len(args))) // it may hold much that inflates to nothing
 			out, err := crypto.Inflate(args, maxDeflated)
 			v.i.Spend(stepsPerInflatedByte * int64(len(out)))
 			return resultOr(statusSerialization)(out, err)

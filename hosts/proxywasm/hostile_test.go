@@ -53,3 +53,23 @@ func TestClosedFilterStartsNothing(t *testing.T) {
 	}
 	pass(t, b).Done()
 }
+
+// TestCopiesArePaid: a change of a buffer copies all of it.
+func TestCopiesArePaid(t *testing.T) {
+	b := start(t, caller(), func(c *config.Filter) { c.Limits.BodyBytes = 8 << 20 })
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	within(t, b, newExchange(), phaseRequestBody, func(h *hand) {
+		h.s.ways[wayRequest].buffer.Data = make([]byte, 4<<20)
+		h.v.current, h.v.effective = h.s, h.s
+		left := int64(1 << 40)
+		stack := make([]uint64, 12)
+		if err := h.s.i.Call(h.s.i.Func("call_proxy_set_buffer_bytes"), &sandbox.Budget{Call: 1 << 40, Exchange: &left}, stack); err != nil {
+			t.Fatal(err)
+		}
+		if spent := 1<<40 - left; uint32(stack[0]) != statusOK || spent < 4<<20/bytesOfAStep {
+			t.Errorf("got %d for %d steps; want OK for %d at least", stack[0], spent, 4<<20/bytesOfAStep)
+		}
+	})
+}
