@@ -26,6 +26,9 @@ const (
 	calmFor = 5 * time.Minute
 )
 
+// restForEver is restUntil of what was rolled back.
+const restForEver = 1<<63 - 1
+
 // errQuarantined is why a filter in quarantine takes no exchange.
 var errQuarantined = errors.New("the filter is in quarantine: too many of its calls failed")
 
@@ -163,7 +166,7 @@ func (r *Runtime) RollBack(to string) {
 	m.rollbacks.With(r.config.Owner.String(), r.config.ID()).Inc()
 	m.o.Log.Warn("filter rolled back to what ran before", zap.Stringer("object", r.config.Owner), zap.String("plugin", r.config.ID()),
 		zap.String("digest", old.Digest), zap.String("to", to))
-	r.health.restUntil.Store(1<<63 - 1)
+	r.health.restUntil.Store(restForEver)
 	s := State{Phase: RolledBack, Reason: "RolledBack", Message: "at least half of its calls failed within a minute of running; " + to + " runs in its place", Digest: old.Digest, Guard: old.Guard, Since: time.Now()}
 	r.state.Store(&s) // whoever calls this links anew
 	m.states.tell(r)

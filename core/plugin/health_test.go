@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/oci"
 )
 
 func TestWhenAFilterCountsAsFailing(t *testing.T) {
@@ -105,5 +106,28 @@ func TestOldCallsDoNotCount(t *testing.T) {
 	}
 	if !h.trap() {
 		t.Error("calls of more than a minute ago count")
+	}
+}
+
+// TestPullRightComesBack: what was in quarantine or rolled back when its pull
+// right went is so again, not ready and shut.
+func TestPullRightComesBack(t *testing.T) {
+	for _, phase := range []Phase{Quarantined, RolledBack} {
+		b := newBed(t)
+		r := b.Acquire(spec())
+		b.settle(t, r)
+		b.quarantine(r)
+		if phase == RolledBack {
+			r.RollBack("what ran before")
+		}
+		b.revoked(r, oci.ErrForbidden)
+		if s := r.State(); s.Phase != Failed {
+			t.Fatalf("got %+v; want it closed", s)
+		}
+		b.revoked(r, nil)
+		if s := r.State(); s.Phase != phase {
+			t.Errorf("got %v; want %v", s.Phase, phase)
+		}
+		r.Release()
 	}
 }

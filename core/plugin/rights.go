@@ -71,6 +71,13 @@ func (m *Manager) revoked(r *Runtime, err error) {
 		m.o.Log.Warn("filter closed: its image may no longer be pulled", zap.Stringer("object", r.config.Owner), zap.String("plugin", r.config.ID()), zap.Error(err))
 		m.set(r, State{Phase: Failed, Reason: "PullForbidden", Message: err.Error(), Digest: old.Digest, Guard: old.Guard})
 	case closed && err == nil && r.ready.Load():
-		m.set(r, State{Phase: Ready, Digest: old.Digest, Guard: old.Guard})
+		back := State{Phase: Ready, Digest: old.Digest, Guard: old.Guard}
+		switch until := r.health.restUntil.Load(); { // its gate has stayed shut
+		case until == restForEver:
+			back.Phase, back.Reason, back.Message = RolledBack, "RolledBack", "what ran before runs in its place"
+		case until > time.Now().UnixNano():
+			back.Phase, back.Reason, back.Message = Quarantined, "Quarantined", "at least half of its calls failed within a minute"
+		}
+		m.set(r, back)
 	}
 }
