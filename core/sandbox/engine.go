@@ -170,6 +170,7 @@ func (e *Engine) LoadIf(ctx context.Context, wasm []byte, permit func() error) (
 		m := e.modules[digest]
 		if m == nil {
 			m = &Module{engine: e, digest: digest, refs: 1, loaded: make(chan struct{})}
+			m.code.id = e.code.id(digest)
 			e.modules[digest] = m
 			e.mu.Unlock()
 			return e.loadFirst(ctx, m, wasm, permit)
@@ -217,7 +218,6 @@ func (e *Engine) loadFirst(ctx context.Context, m *Module, wasm []byte, permit f
 }
 
 func (e *Engine) load(ctx context.Context, m *Module, wasm []byte, permit func() error) error {
-	m.code.id = e.code.id(m.digest)
 	metered := e.code.get(m.code.id)
 	if metered != nil {
 		return m.inspect(ctx, metered)
@@ -271,12 +271,12 @@ func (e *Engine) compile(ctx context.Context, wasm, metered []byte, id string) e
 	e.code.evict(func(other string) bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		for digest := range e.modules { // those that are looked for just now, too
-			if e.code.id(digest) == other {
+		for _, m := range e.modules { // those that are looked for just now, too
+			if m.code.id == other {
 				return true
 			}
 		}
-		return other == id
+		return false
 	})
 	return nil
 }
