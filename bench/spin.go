@@ -15,47 +15,19 @@ import (
 // spinners is penstock with a plain Service and two whose guests never return;
 // it has both CPUs.
 func spinners() target {
-	return beside("penstock, spinners", map[string]string{
-		"spin0": "- {image: penstock.dev/bench/spin:1, config: spin0}", "spin1": "- {image: penstock.dev/bench/spin:1, config: spin1}",
+	return beside("penstock, spinners", map[string][]string{
+		"spin0": {"- {image: penstock.dev/bench/spin:1, config: spin0}"}, "spin1": {"- {image: penstock.dev/bench/spin:1, config: spin1}"},
 	})
 }
 
 // beside is penstock with a Service called plain, and others with an entry each.
-func beside(name string, entries map[string]string) target {
+func beside(name string, entries map[string][]string) target {
 	t := penstock(name, 0, "")
 	var b strings.Builder
 	b.WriteString(t.files["config/all.yaml"])
-	entries["plain"] = ""
+	entries["plain"] = nil
 	for name, entry := range entries {
-		annotation := ""
-		if entry != "" {
-			annotation = "\n  annotations:\n    penstock.dev/plugins: |\n      " + entry
-		}
-		fmt.Fprintf(&b, `---
-apiVersion: v1
-kind: Service
-metadata:
-  name: %[1]s%[2]s
-spec:
-  ports: [{name: http, port: 80, targetPort: %[3]d}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: %[1]s-1, labels: {kubernetes.io/service-name: %[1]s}}
-addressType: IPv4
-ports: [{name: http, port: %[3]d}]
-endpoints: [{addresses: [127.0.0.1]}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: %[1]s}
-spec:
-  parentRefs: [{name: edge}]
-  rules:
-  - matches: [{path: {type: PathPrefix, value: /%[1]s/}}]
-    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
-    backendRefs: [{name: %[1]s, port: 80}]
-`, name, annotation, originPort)
+		b.WriteString(service("default", name, "/"+name+"/", entry))
 	}
 	t.files["config/all.yaml"] = b.String()
 	t.cpus = "0,1"
@@ -125,7 +97,7 @@ func (l *lab) spinning(length time.Duration) ([]row, error) {
 // the first time, and once it is.
 func (l *lab) compiling(length time.Duration) ([]row, error) {
 	// Under another name: the start does not wait until the waf is ready.
-	_, stop, err := l.start(beside("compiling", map[string]string{"waf": "- use: waf"}))
+	_, stop, err := l.start(beside("compiling", map[string][]string{"waf": {"- use: waf"}}))
 	if err != nil {
 		return nil, err
 	}

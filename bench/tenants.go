@@ -31,38 +31,53 @@ func tenants(n int, image string) target {
 	for ns := range n {
 		fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: t%d}\n", ns)
 		for s := range tenantServices {
-			fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: s%d\n  namespace: t%d\n", s, ns)
-			if image != "" {
-				b.WriteString("  annotations:\n    penstock.dev/plugins: |\n")
-				for f := range tenantFilters {
-					fmt.Fprintf(&b, "      - {name: f%d, image: %s, config: {service: %d, filter: %d}}\n", f, image, s, f)
+			var entries []string
+			for f := range tenantFilters {
+				if image != "" {
+					entries = append(entries, fmt.Sprintf("- {name: f%d, image: %s, config: {service: %d, filter: %d}}", f, image, s, f))
 				}
 			}
-			fmt.Fprintf(&b, `spec:
-  ports: [{name: http, port: 80, targetPort: %[3]d}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: s%[2]d-1, namespace: t%[1]d, labels: {kubernetes.io/service-name: s%[2]d}}
-addressType: IPv4
-ports: [{name: http, port: %[3]d}]
-endpoints: [{addresses: [127.0.0.1]}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: s%[2]d, namespace: t%[1]d}
-spec:
-  parentRefs: [{name: edge, namespace: default}]
-  rules:
-  - matches: [{path: {type: PathPrefix, value: /t%[1]d/s%[2]d/}}]
-    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
-    backendRefs: [{name: s%[2]d, port: 80}]
-`, ns, s, originPort)
+			b.WriteString(service(fmt.Sprintf("t%d", ns), fmt.Sprintf("s%d", s), fmt.Sprintf("/t%d/s%d/", ns, s), entries))
 		}
 	}
 	text := strings.Replace(b.String(), "listeners: [{name: http, protocol: HTTP, port: 28080}]", "listeners: [{name: http, protocol: HTTP, port: 28080, allowedRoutes: {namespaces: {from: All}}}]", 1)
 	t.files["config/all.yaml"] = text
 	return t
+}
+
+// service is a Service in front of the origin, with a filter for each entry, and
+// its route under a path prefix, which is taken off.
+func service(namespace, name, path string, entries []string) string {
+	annotations := ""
+	if len(entries) > 0 {
+		annotations = "\n  annotations:\n    penstock.dev/plugins: |\n      " + strings.Join(entries, "\n      ")
+	}
+	return fmt.Sprintf(`---
+apiVersion: v1
+kind: Service
+metadata:
+  name: %[2]s
+  namespace: %[1]s%[4]s
+spec:
+  ports: [{name: http, port: 80, targetPort: %[5]d}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: %[2]s-1, namespace: %[1]s, labels: {kubernetes.io/service-name: %[2]s}}
+addressType: IPv4
+ports: [{name: http, port: %[5]d}]
+endpoints: [{addresses: [127.0.0.1]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: %[2]s, namespace: %[1]s}
+spec:
+  parentRefs: [{name: edge, namespace: default}]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: %[3]s}}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
+    backendRefs: [{name: %[2]s, port: 80}]
+`, namespace, name, path, annotations, originPort)
 }
 
 // askAll asks every Service of n namespaces, rounds times, eight at a time.
