@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -98,15 +97,7 @@ func pack(t *testing.T, layout, name, module string) {
 		t.Fatal(err)
 	}
 	section := append([]byte{4}, "soak"+name...)
-	text = append(append(text, 0, byte(len(section))), section...)
-	file := t.TempDir() + "/module.wasm"
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := exec.Command(harness.Binary(t), "image", "pack", "--layout", layout, "--name", "test.example/plugins/"+name, file)
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	packModule(t, layout, name, append(append(text, 0, byte(len(section))), section...))
 }
 
 func load(url string, stop <-chan struct{}, sent, failed *atomic.Int64, t *testing.T) {
