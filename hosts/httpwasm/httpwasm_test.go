@@ -9,6 +9,7 @@ import (
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/sandbox"
+	"penstock.dev/penstock/hosts/capability"
 )
 
 // TestReads: what a guest reads of a request, by the rule of buffer and limit.
@@ -332,9 +333,9 @@ func TestLog(t *testing.T) {
 	if strings.Contains(got, "debug") || strings.Contains(got, "none") {
 		t.Errorf("got %q; want neither debug lines nor those of level none", got)
 	}
-	flood := start(t, &guest{next: 1, request: repeat(do("log", 0, "x"), 3*logsPerSecond)}, nil)
+	flood := start(t, &guest{next: 1, request: repeat(do("log", 0, "x"), 3*capability.LogsPerSecond)}, nil)
 	flood.pass(newExchange(), func() {})
-	if n := strings.Count(flood.log.String(), "\n"); n > 2*logsPerSecond+5 {
+	if n := strings.Count(flood.log.String(), "\n"); n > 2*capability.LogsPerSecond+5 {
 		t.Errorf("got %d lines; want a bound", n)
 	}
 }

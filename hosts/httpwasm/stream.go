@@ -222,7 +222,7 @@ func (s *stream) Done() {
 	if s.phase == phaseNext {
 		s.phase = phaseGone
 		if _, err := s.call(s.v.response, uint64(s.context), 1); err != nil {
-			s.f.log.failure("handle_response", err)
+			s.f.log.Failure("handle_response", err)
 		}
 	}
 	s.release()

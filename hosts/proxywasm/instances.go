@@ -157,7 +157,7 @@ func (f *Filter) separate() (*instances, error) {
 		return nil, err
 	}
 	f.left = f.on.Swap(n)
-	f.log.log.Warn("a call of the plugin ended an instance that it shared with others: it gets instances of its own")
+	f.log.Warn("a call of the plugin ended an instance that it shared with others: it gets instances of its own")
 	return n, nil
 }
 

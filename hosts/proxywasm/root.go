@@ -142,7 +142,7 @@ func (v *vm) callRoot(fn *sandbox.Func, args ...uint64) error {
 // instance, which its streams learn.
 func (r *root) on(name string, event func(*vm) error) {
 	if err := r.run(nil, event); err != nil {
-		r.f.log.failure(name, err)
+		r.f.log.Failure(name, err)
 	}
 }
 

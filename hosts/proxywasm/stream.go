@@ -374,6 +374,6 @@ func (s *stream) finish() {
 	}
 	v.current, v.effective = nil, nil
 	if err != nil {
-		s.f.log.failure("the end of a stream", err)
+		s.f.log.Failure("the end of a stream", err)
 	}
 }
