@@ -52,3 +52,21 @@ func Export(s string, kind, index byte) []byte { return append(Name(s), kind, in
 func Import(s string, typeIndex byte) []byte {
 	return append(append(Name("env"), Name(s)...), 0, typeIndex)
 }
+
+// I32 is the instruction i32.const n, for a number that is not negative.
+func I32(n int) []byte {
+	b := LEB(n)
+	if b[len(b)-1]&0x40 != 0 { // signed: the sign bit must stay clear
+		b[len(b)-1] |= 0x80
+		b = append(b, 0)
+	}
+	return append([]byte{0x41}, b...)
+}
+
+// Code is Body of instructions in parts.
+func Code(parts ...[]byte) []byte { return Body(bytes.Join(parts, nil)...) }
+
+// Data encodes an active data segment that puts a text into memory.
+func Data(at int, text string) []byte {
+	return bytes.Join([][]byte{{0}, I32(at), {0x0b}, Name(text)}, nil)
+}

@@ -42,15 +42,7 @@ func swapped(version string, k kind) []byte {
 		globalSet    = 0x24
 		add, greater = 0x6a, 0x4d // greater: unsigned less or equal, with the sides swapped
 	)
-	i32 := func(n int) []byte {
-		b := harness.LEB(n)
-		if b[len(b)-1]&0x40 != 0 { // signed: the sign bit must stay clear
-			b[len(b)-1] |= 0x80
-			b = append(b, 0)
-		}
-		return append([]byte{constant}, b...)
-	}
-	code := func(parts ...[]byte) []byte { return harness.Body(bytes.Join(parts, nil)...) }
+	i32, code, data := harness.I32, harness.Code, harness.Data
 	key := bytes.Join([][]byte{i32(value), i32(len(version))}, nil)
 	request := code(i32(0))
 	configure := code(i32(1))
@@ -65,9 +57,6 @@ func swapped(version string, k kind) []byte {
 			i32(0))
 	}
 	response := code(i32(2), i32(name), i32(len("x-version")), key, []byte{call, 0, drop}, i32(0))
-	data := func(at int, text string) []byte {
-		return bytes.Join([][]byte{{0}, i32(at), {end}, harness.Name(text)}, nil)
-	}
 	five := []byte{0x60, 5, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f}
 	return harness.Module{
 		1: harness.Vector([]byte{0x60, 0, 0}, []byte{0x60, 1, 0x7f, 1, 0x7f}, five, []byte{0x60, 3, 0x7f, 0x7f, 0x7f, 1, 0x7f}, []byte{0x60, 2, 0x7f, 0x7f, 1, 0x7f}),

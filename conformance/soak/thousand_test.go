@@ -1,7 +1,6 @@
 package soak
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"os"
@@ -22,24 +21,12 @@ func configured(build string) []byte {
 		first, second, value = 16, 32, 48 // places of texts in memory
 		at, size             = 8, 12      // of the configuration's address and size
 		allocated            = 4096
-		constant, load       = 0x41, 0x28
+		load                 = 0x28
 		call, drop           = 0x10, 0x1a
-		end                  = 0x0b
 		configuration        = 7 // the buffer's number
 	)
-	i32 := func(n int) []byte {
-		b := harness.LEB(n)
-		if b[len(b)-1]&0x40 != 0 { // signed: the sign bit must stay clear
-			b[len(b)-1] |= 0x80
-			b = append(b, 0)
-		}
-		return append([]byte{constant}, b...)
-	}
-	code := func(parts ...[]byte) []byte { return harness.Body(bytes.Join(parts, nil)...) }
+	i32, code, data := harness.I32, harness.Code, harness.Data
 	loaded := func(at int) []byte { return append(i32(at), load, 2, 0) }
-	data := func(at int, text string) []byte {
-		return bytes.Join([][]byte{{0}, i32(at), {end}, harness.Name(text)}, nil)
-	}
 	response := code( // it keeps nothing of one filter that another one sees
 		i32(configuration), i32(0), i32(100), i32(at), i32(size), []byte{call, 1, drop},
 		i32(2), i32(first), i32(len("x-version")), loaded(at), loaded(size), []byte{call, 0, drop},
