@@ -17,33 +17,67 @@ func (m *module) rewriteCode() error {
 	if n != len(m.functions)-m.imported-2 {
 		return fmt.Errorf("%w: %d bodies for %d functions", ErrModule, n, len(m.functions)-m.imported-2)
 	}
-	out := appendU32(make([]byte, 0, len(body)*3/2), uint32(n))
-	f := &function{m: m}
-	for i := range n {
-		code := r.take(r.u32())
+	bodies := make([][]byte, n)
+	for i := range bodies {
+		bodies[i] = r.take(r.u32())
 		if r.err != nil {
 			return r.err
 		}
-		if len(code) > maxBody {
-			return feature("a function of %d bytes, more than %d", len(code), maxBody)
+		if len(bodies[i]) > maxBody {
+			return feature("a function of %d bytes, more than %d", len(bodies[i]), maxBody)
 		}
-		f.kind = m.types[m.functions[m.imported+2+i]]
-		if err := f.rewrite(code); err != nil {
-			return fmt.Errorf("function %d: %w", m.imported+i, err)
+	}
+	if err := r.end(); err != nil {
+		return err
+	}
+	if err := m.shapes(bodies); err != nil {
+		return err
+	}
+	out := appendU32(make([]byte, 0, len(body)*3/2), uint32(n))
+	f := &function{m: m}
+	for i, code := range bodies {
+		if err := f.rewrite(code, i); err != nil {
+			return err
 		}
 		out = append(appendU32(out, uint32(len(f.out))), f.out...)
 	}
 	m.sections[secCode] = out
-	return r.end()
+	return nil
 }
 
 // frame is a block, loop or if that is open.
 type frame struct {
 	base, params, results int // base: height below its parameters
 	loop                  bool
+	label                 int  // where a jump to it goes: blocks that are open there in the rewritten code
+	folded                bool // a loop in a fold
+	site                  int  // where code that follows here may be charged; -1: nowhere
+	opened, before        int  // site and due when it was opened, for its else
+	due                   int  // of the jumps to its end, the most; see function.due
 }
 
-// function rewrites one body. Its fields but m are of the current one.
+// site is an addition to the steps that is executed before what follows it, so
+// that it can be charged there.
+type site struct {
+	at    int // of its number in the code
+	steps int
+	ahead int // of steps: what follows
+}
+
+const (
+	// aheadEach is the longest code, in steps, that is charged with what comes before
+	// a jump past it: an addition costs as much as a few steps.
+	aheadEach = 16
+	// aheadMost is how much a site may charge for what may not be executed.
+	aheadMost = 64
+	// siteMost is the largest number that fits where a site's is written.
+	siteMost = 1<<13 - 1
+	// never is less than any sum of steps.
+	never = -1 << 40
+)
+
+// function rewrites one body, as its class asks. Its fields but m and looking
+// are of the current one.
 //
 // The body becomes the content of a block, so that every way out passes one
 // place: there the steps since the last flush are subtracted and the frame's
@@ -51,11 +85,16 @@ type frame struct {
 // compiler keeps in a register; loop heads flush it now and then, and check.
 type function struct {
 	m       *module
+	looking bool // for its shape; nothing is rewritten yet
+	shape   *shape
 	kind    funcType
 	r       *reader
 	code    []byte // rewritten instructions
 	out     []byte // locals and code
 	frames  []frame
+	depth   int // blocks that are open in the rewritten code
+	sites   []site
+	targets []uint32
 	height  int
 	highest int
 	pending int    // steps of the straight code since the last charge
@@ -63,14 +102,25 @@ type function struct {
 	acc     uint32 // local: steps since the last flush
 	length  uint32 // local: operand of a bulk operation
 	static  int    // steps of all code, each instruction once
-	sites   int    // calls in the code
-	calls   bool
-	loops   bool
+	calls   int    // in the code
+	below   int    // what the frames of a callee weigh that do not count themselves
 	vectors bool
+	// due and ahead make the most steps that can have been added up here since the
+	// last check, on any path: their sum. ahead is what was charged at sites after
+	// they were written, all of which may be of this path.
+	due, ahead int
 }
 
-func (f *function) rewrite(body []byte) error {
-	*f = function{m: f.m, kind: f.kind, r: &reader{b: body}, code: f.code[:0], out: f.out[:0], frames: f.frames[:0]}
+func (f *function) rewrite(body []byte, index int) error {
+	*f = function{m: f.m, looking: f.looking, shape: &f.m.shape[index], kind: f.m.types[f.m.functions[f.m.imported+2+index]],
+		r: &reader{b: body}, code: f.code[:0], out: f.out[:0], frames: f.frames[:0], sites: f.sites[:0], targets: f.targets}
+	if err := f.body(); err != nil {
+		return fmt.Errorf("function %d: %w", f.m.imported+index, err)
+	}
+	return nil
+}
+
+func (f *function) body() error {
 	declared := f.r.count()
 	start := f.r.at
 	locals := uint64(len(f.kind.params))
@@ -86,114 +136,68 @@ func (f *function) rewrite(body []byte) error {
 	if locals > 50_000 {
 		return feature("a function of %d locals, more than 50000", locals)
 	}
-	declarations := body[start:f.r.at]
+	declarations := f.r.b[start:f.r.at]
 	f.acc, f.length = uint32(locals), uint32(locals)+1
-	f.frames = append(f.frames, frame{results: len(f.kind.results)})
+	f.depth = 1
+	f.frames = append(f.frames, frame{results: len(f.kind.results), site: -1, due: never})
 	if err := f.instructions(); err != nil {
 		return err
 	}
-	f.out = appendU32(f.out, uint32(declared+2))
-	f.out = append(f.out, declarations...)
-	f.out = append(f.out, 1, 0x7e, 1, 0x7f) // i64, i32
-	f.assemble(locals)
+	entry := weightEntry + (int(locals)+len(f.kind.results))/4
+	switch {
+	case f.looking:
+		f.shape.static, f.shape.stack = f.static+entry, f.weight(locals)
+	case f.shape.class == free:
+		f.out = append(append(appendU32(f.out, uint32(declared)), declarations...), f.code...)
+	default:
+		f.out = appendU32(f.out, uint32(declared+2))
+		f.out = append(f.out, declarations...)
+		f.out = append(f.out, 1, 0x7e, 1, 0x7f) // i64, i32
+		f.assemble(entry, f.weight(locals)+f.below)
+	}
 	return nil
 }
 
-// assemble puts entry, block, code and exit together.
-func (f *function) assemble(locals uint64) {
-	width := int64(8)
-	if f.vectors {
-		width = 16
-	}
-	weight := 32 + width*(int64(locals)+2+int64(f.highest)+int64(len(f.kind.results)))
-	guarded := f.calls || weight > 4096
-	if guarded { // stack -= weight; below zero: overflow
-		f.out = appendU32(append(f.out, 0x23), f.m.stack)
-		f.out = appendS64(append(f.out, 0x41), weight)
-		f.out = append(f.out, 0x6b)
-		f.out = appendU32(append(f.out, 0x22), f.length)
-		f.out = appendU32(append(f.out, 0x24), f.m.stack)
-		f.out = appendU32(append(f.out, 0x20), f.length)
-		f.out = append(f.out, 0x41, 0, 0x48, 0x04, 0x40)
-		f.out = appendU32(append(f.out, 0x10), f.m.overflow)
-		f.out = append(f.out, 0x0b)
-	}
-	f.out = appendS64(append(f.out, 0x42), int64(weightEntry+(locals+uint64(len(f.kind.results)))/4))
-	f.out = appendU32(append(f.out, 0x21), f.acc)
-	if f.calls { // what can recurse pays on entry
-		f.out = f.appendFlush(f.out)
-	}
-	f.out = append(f.out, 0x02)
-	switch results := f.kind.results; len(results) {
-	case 0:
-		f.out = append(f.out, 0x40)
-	case 1:
-		f.out = append(f.out, results[0])
-	default:
-		f.out = appendS64(f.out, int64(f.m.typeOf(nil, results)))
-	}
-	f.out = append(f.out, f.code...)    // ends with the block's end
-	if !f.calls && f.static > flushAt { // many calls of it in a row make no other check
-		f.out = f.appendFlush(f.out)
-	} else { // steps -= acc, without a check: a loop or the next entry makes it
-		f.out = appendU32(append(f.out, 0x23), f.m.steps)
-		f.out = appendU32(append(f.out, 0x20), f.acc)
-		f.out = append(f.out, 0x7d)
-		f.out = appendU32(append(f.out, 0x24), f.m.steps)
-	}
-	if guarded {
-		f.out = appendU32(append(f.out, 0x23), f.m.stack)
-		f.out = appendS64(append(f.out, 0x41), weight)
-		f.out = append(f.out, 0x6a)
-		f.out = appendU32(append(f.out, 0x24), f.m.stack)
-	}
-	f.out = append(f.out, 0x0b)
-}
-
-// flushAt is how many steps are added up before a loop's head or a call flushes
-// them: comparing a register is cheaper than going to memory each time. A frame
-// that waits for a call has no more than that unpaid.
-const flushAt = 256
-
-// maxSites is how many calls the code of one function may have: in a row they
-// make no check, and what they call may leave twice flushAt steps unchecked.
-const maxSites = 20_000
-
-// appendCheck flushes if acc has reached flushAt.
-func (f *function) appendCheck(b []byte) []byte {
-	b = appendU32(append(b, 0x20), f.acc)
-	b = appendS64(append(b, 0x42), flushAt)
-	b = append(b, 0x59, 0x04, 0x40) // i64.ge_s: if
-	return append(f.appendFlush(b), 0x0b)
-}
-
-// appendFlush subtracts acc from the steps and asks for more below zero.
-func (f *function) appendFlush(b []byte) []byte {
-	b = appendU32(append(b, 0x23), f.m.steps)
-	b = appendU32(append(b, 0x20), f.acc)
-	b = append(b, 0x7d)
-	b = appendU32(append(b, 0x22), f.acc)
-	b = appendU32(append(b, 0x24), f.m.steps)
-	b = appendU32(append(b, 0x20), f.acc)
-	b = append(b, 0x42, 0, 0x53, 0x04, 0x40) // < 0: if
-	b = appendU32(append(b, 0x10), f.m.refuel)
-	b = append(b, 0x0b, 0x42, 0)
-	return appendU32(append(b, 0x21), f.acc)
-}
-
-// charge adds the pending steps to acc.
+// charge adds the pending steps to acc: at the place that is always executed
+// before and charges what follows it, if they are few, and else here.
 func (f *function) charge() {
 	f.pending += f.moves / weightMoves
 	f.moves %= weightMoves
-	if f.pending == 0 {
+	n := f.pending
+	if n == 0 {
 		return
 	}
-	f.code = appendU32(append(f.code, 0x20), f.acc)
-	f.code = appendS64(append(f.code, 0x42), int64(f.pending))
+	f.pending = 0
+	f.static += n
+	if f.looking || f.shape.class == free || f.shape.whole() {
+		return
+	}
+	top := &f.frames[len(f.frames)-1]
+	if top.site >= 0 && n <= aheadEach {
+		if s := &f.sites[top.site]; s.ahead+n <= aheadMost && s.steps+n <= siteMost {
+			s.steps, s.ahead = s.steps+n, s.ahead+n
+			f.ahead += n
+			f.code[s.at], f.code[s.at+1] = byte(s.steps&0x7f|0x80), byte(s.steps>>7)
+			return
+		}
+	}
+	f.due += n
+	f.code = append(appendU32(append(f.code, 0x20), f.acc), 0x42)
+	if top.site = -1; n <= siteMost {
+		top.site = len(f.sites)
+		f.sites = append(f.sites, site{at: len(f.code), steps: n})
+		f.code = append(f.code, byte(n&0x7f|0x80), byte(n>>7)) // room for more
+	} else {
+		f.code = appendS64(f.code, int64(n))
+	}
 	f.code = append(f.code, 0x7c)
 	f.code = appendU32(append(f.code, 0x21), f.acc)
-	f.static += f.pending
-	f.pending = 0
+}
+
+// check is appendCheck here.
+func (f *function) check() {
+	f.code = f.appendCheck(f.code)
+	f.due = -f.ahead
 }
 
 func (f *function) move(e effect) {
@@ -244,6 +248,7 @@ func (f *function) instruction(op byte, start int) error {
 		index := r.u32()
 		if op == 0xd2 {
 			f.code = appendU32(append(f.code, op), f.m.shift(index))
+			f.m.take(index)
 			f.pending += weightRefFunc
 			f.move(effect{0, 1})
 			return nil

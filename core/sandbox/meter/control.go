@@ -16,21 +16,31 @@ func (f *function) control(op byte) error {
 	case 0x05: // else
 		f.charge()
 		f.code = append(f.code, op)
-		top := f.frames[len(f.frames)-1]
+		top := &f.frames[len(f.frames)-1]
 		f.height = top.base + top.params
+		top.due = max(top.due, f.due)
+		top.site, f.due = top.opened, top.before
 	case 0x0b: // end
 		f.charge()
-		f.code = append(f.code, op)
 		top := f.frames[len(f.frames)-1]
+		if top.folded {
+			f.code = f.appendFlush(append(append(f.code, 0x0b), otherwise...))
+			f.code = append(f.code, unfold...)
+			f.depth -= foldDepth
+		} else {
+			f.code = append(f.code, op)
+			f.depth--
+		}
 		f.frames = f.frames[:len(f.frames)-1]
 		f.height = top.base + top.results
 		f.moves += top.results
 		f.highest = max(f.highest, f.height)
+		f.due = max(f.due, top.due)
 	case 0x0c, 0x0d: // br, br_if
 		f.pending += weightPlain
 		to := f.label()
 		f.charge()
-		f.code = appendU32(append(f.code, op), to)
+		f.code = f.jump(append(f.code, op), to)
 		if op == 0x0d {
 			f.move(effect{1, 0})
 		} else {
@@ -38,18 +48,21 @@ func (f *function) control(op byte) error {
 		}
 	case 0x0e: // br_table
 		f.pending += weightTable
-		start := r.at
-		for range r.count() {
-			f.label()
+		f.targets = f.targets[:0]
+		n := r.count()
+		for range n + 1 {
+			f.targets = append(f.targets, f.label())
 		}
-		f.label()
 		f.charge()
-		f.code = append(append(f.code, op), r.b[start:r.at]...)
+		f.code = appendU32(append(f.code, op), uint32(n))
+		for _, to := range f.targets {
+			f.code = f.jump(f.code, to)
+		}
 		f.dead()
 	case 0x0f: // return: out of the block around the body
 		f.pending += weightPlain
 		f.charge()
-		f.code = appendU32(append(f.code, 0x0c), uint32(len(f.frames)-1))
+		f.code = f.jump(append(f.code, 0x0c), uint32(len(f.frames)-1)) // of what is left as it is, too
 		f.dead()
 	case 0x10, 0x11:
 		return f.call(op)
@@ -71,7 +84,7 @@ func (f *function) label() uint32 {
 		f.r.fail("a jump out of the function")
 		return 0
 	}
-	if to := f.frames[len(f.frames)-1-int(n)]; to.loop {
+	if to := &f.frames[len(f.frames)-1-int(n)]; to.loop {
 		f.moves += to.params
 	} else {
 		f.moves += to.results
@@ -79,8 +92,21 @@ func (f *function) label() uint32 {
 	return n
 }
 
-// dead is the code after a jump: the height no longer matters.
-func (f *function) dead() { f.height = f.frames[len(f.frames)-1].base }
+// jump writes where a jump to label n goes, and notes what is due there.
+func (f *function) jump(b []byte, n uint32) []byte {
+	if f.r.err != nil {
+		return b
+	}
+	to := &f.frames[len(f.frames)-1-int(n)]
+	to.due = max(to.due, f.due)
+	return appendU32(b, uint32(f.depth-1-to.label))
+}
+
+// dead is the code after a jump: height and steps no longer matter.
+func (f *function) dead() {
+	top := &f.frames[len(f.frames)-1]
+	f.height, f.due, top.site = top.base, never, -1
+}
 
 func (f *function) open(op byte) error {
 	if op == 0x04 {
@@ -101,18 +127,38 @@ func (f *function) open(op byte) error {
 		}
 		results = 1
 	}
-	if op != 0x02 {
-		f.charge()
+	f.charge()
+	before, kindBytes := f.due, f.r.b[start:f.r.at]
+	next := frame{
+		params: params, results: results, loop: op == 0x03, label: f.depth, due: never,
+		site: f.frames[len(f.frames)-1].site,
 	}
-	f.code = append(append(f.code, op), f.r.b[start:f.r.at]...)
+	if op == 0x03 {
+		f.shape.loops = true
+		next.site = -1 // what is before is executed once
+	}
+	if next.folded = op == 0x03 && params == 0; next.folded {
+		f.code = appendFold(f.code, kindBytes)
+		f.code = appendU32(append(f.code, 0x20), f.acc)
+		f.code = appendS64(append(f.code, 0x42), flushAt)
+		f.code = append(f.code, 0x59, 0x0d, 0) // i64.ge_s: behind the loop, to the flush
+		f.code = append(append(f.code, 0x02), kindBytes...)
+		f.depth += foldDepth
+		next.label++
+		f.due = -f.ahead
+	} else {
+		f.code = append(append(f.code, op), kindBytes...)
+		f.depth++
+		if op == 0x03 {
+			f.check()
+		}
+	}
 	if op == 0x04 {
 		f.move(effect{1, 0})
+		next.due = f.due // without else
 	}
-	f.frames = append(f.frames, frame{base: max(f.height-params, 0), params: params, results: results, loop: op == 0x03})
-	if op == 0x03 {
-		f.loops = true
-		f.code = f.appendCheck(f.code)
-	}
+	next.base, next.opened, next.before = max(f.height-params, 0), next.site, before
+	f.frames = append(f.frames, next)
 	if len(f.frames) > 10_000 {
 		return feature("blocks nested more than 10000 deep")
 	}
@@ -120,8 +166,7 @@ func (f *function) open(op byte) error {
 }
 
 func (f *function) call(op byte) error {
-	f.calls = true
-	if f.sites++; f.sites > maxSites {
+	if f.calls++; f.calls > maxSites {
 		return feature("a function with more than %d calls", maxSites)
 	}
 	index := f.r.u32()
@@ -132,7 +177,8 @@ func (f *function) call(op byte) error {
 			return fmt.Errorf("%w: call of unknown function %d", ErrModule, index)
 		}
 		t = f.m.types[f.m.functions[shifted]]
-		f.payBefore(weightCall)
+		f.pending += weightCall
+		f.pay(f.m.shapeOf(shifted))
 		f.code = appendU32(append(f.code, op), shifted)
 	} else {
 		table := f.r.u32()
@@ -140,7 +186,10 @@ func (f *function) call(op byte) error {
 			return fmt.Errorf("%w: call of unknown type %d", ErrModule, index)
 		}
 		t = f.m.types[index]
-		f.payBefore(weightIndirect)
+		f.shape.unknown = true
+		f.pending += weightIndirect
+		f.below = max(f.below, f.m.takenDepth)
+		f.pay(nil)
 		f.height = max(f.height-1, 0)
 		f.code = appendU32(appendU32(append(f.code, op), index), table)
 	}
@@ -149,12 +198,25 @@ func (f *function) call(op byte) error {
 	return nil
 }
 
-// payBefore charges a call, and flushes if much is due: what a function has done
+// pay charges a call, and flushes if much may be due: what a function has done
 // must not wait until it returns, since the one that it calls may be itself.
-func (f *function) payBefore(weight int) {
-	f.pending += weight
+func (f *function) pay(callee *shape) {
+	if f.looking {
+		if callee != nil && !f.m.calls(f.shape, callee) {
+			f.shape.unknown = true
+		}
+		return
+	}
+	if callee != nil && callee.class != guarded {
+		f.below = max(f.below, callee.depth)
+		if callee.class == free {
+			f.pending += callee.own
+		}
+	}
 	f.charge()
-	f.code = f.appendCheck(f.code)
+	if f.shape.checks() && !f.shape.whole() && f.due+f.ahead >= flushAt/2 {
+		f.check()
+	}
 }
 
 // bulkCharge pays for an operation by the operand on top of the stack, before
@@ -165,6 +227,7 @@ func (f *function) bulkCharge(shift byte) { f.bulk(shift, false) }
 func (f *function) bulkGrow() { f.bulk(0, true) }
 
 func (f *function) bulk(shift byte, grow bool) {
+	f.shape.loops = true
 	f.charge()
 	f.code = appendU32(append(f.code, 0x22), f.length) // local.tee
 	f.code = appendU32(append(f.code, 0x20), f.acc)
@@ -182,6 +245,7 @@ func (f *function) bulk(shift byte, grow bool) {
 	f.code = append(f.code, 0x7c)
 	f.code = appendU32(append(f.code, 0x21), f.acc)
 	f.code = f.appendFlush(f.code)
+	f.due = -f.ahead
 }
 
 // saturatingOrBulk handles the prefix 0xfc.

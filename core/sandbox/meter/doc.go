@@ -7,11 +7,18 @@
 // "penstock.steps" (i64) and "penstock.stack" (i32).
 //
 // Each block of straight-line code adds its weight to a local of its function,
-// which is subtracted from penstock.steps when the function is entered and left,
-// and before it gets large, by loops and before calls; when the counter falls below zero the guest
-// calls refuel, which sets the counter anew or traps. Each call subtracts the weight
-// of the frame from penstock.stack and gives it back afterwards; below zero
-// the guest calls overflow, which must not return.
+// which is subtracted from penstock.steps when the function is left, and before it
+// gets large, by loops and before calls; when the counter falls below zero the
+// guest calls refuel, which sets the counter anew or traps. To add less often,
+// a jump past a few steps pays for them as well, and a small function pays for
+// all of its code on entry, or is paid for by whoever calls it: what a run costs
+// depends on the module and what it does, and is never less than its weight.
+//
+// Of the functions on each way on which a function can lead back to itself, one
+// at least is guarded: it pays and checks on entry, and subtracts the weight of
+// its frame, and of those below it that do not count themselves, from
+// penstock.stack and gives it back afterwards; below zero the guest calls
+// overflow, which must not return.
 package meter
 
 // Names of what a rewritten module imports and exports.

@@ -27,7 +27,9 @@ func (m *module) constant(r *reader, out []byte) ([]byte, error) {
 		case 0xd0: // ref.null
 			r.byte()
 		case 0xd2: // ref.func
-			out = appendU32(append(out, op), m.shift(r.u32()))
+			index := r.u32()
+			m.take(index)
+			out = appendU32(append(out, op), m.shift(index))
 			continue
 		case 0xfd:
 			if sub := r.u32(); sub != 12 {
@@ -81,7 +83,9 @@ func (m *module) rewriteElements() error {
 		out = appendU32(out, uint32(count))
 		for range count {
 			if flags&4 == 0 {
-				out = appendU32(out, m.shift(r.u32()))
+				index := r.u32()
+				m.take(index)
+				out = appendU32(out, m.shift(index))
 			} else if out, err = m.constant(r, out); err != nil {
 				return err
 			}

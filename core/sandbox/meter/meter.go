@@ -7,7 +7,7 @@ import (
 
 // Version changes whenever the same module would be rewritten differently: it
 // is part of a compiled module's identity.
-const Version = 7
+const Version = 8
 
 // ErrModule means that the bytes are not a Wasm module that can be rewritten.
 var ErrModule = errors.New("not a Wasm module")

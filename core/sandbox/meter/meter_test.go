@@ -24,14 +24,21 @@ func wasm(code ...byte) []byte {
 	return appendSection(out, secCustom, append(appendName(nil, "name"), appendSection(nil, 1, names)...))
 }
 
-// spend calls f and returns the steps it took.
+// spend calls f, rewritten, and returns the steps it took.
 func spend(t *testing.T, code []byte, arg uint64, budget int64) (int64, error) {
 	t.Helper()
-	ctx := context.Background()
 	rewritten, err := Instrument(code, Options{StackBytes: 1 << 16})
 	if err != nil {
 		t.Fatal(err)
 	}
+	steps, _, err := call(context.Background(), t, rewritten, arg, budget)
+	return steps, err
+}
+
+// call calls f of a module, rewritten or not, and returns the steps it took, if
+// it counts them, and its results. There are no more steps than the budget.
+func call(ctx context.Context, t *testing.T, wasm []byte, arg uint64, budget int64) (steps int64, results []uint64, err error) {
+	t.Helper()
 	errBudget := errors.New("out of steps")
 	r := wazero.NewRuntime(ctx)
 	defer r.Close(ctx)
@@ -42,25 +49,29 @@ func spend(t *testing.T, code []byte, arg uint64, budget int64) (int64, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := r.Instantiate(ctx, rewritten)
+	m, err := r.Instantiate(ctx, wasm)
 	if err != nil {
 		t.Fatal(err)
 	}
-	steps := m.ExportedGlobal(GlobalSteps).(api.MutableGlobal)
-	steps.Set(uint64(budget))
-	_, err = m.ExportedFunction("f").Call(ctx, arg)
-	return budget - int64(steps.Get()), err
+	counter, ok := m.ExportedGlobal(GlobalSteps).(api.MutableGlobal)
+	if !ok {
+		results, err = m.ExportedFunction("f").Call(ctx, arg)
+		return 0, results, err
+	}
+	counter.Set(uint64(budget))
+	results, err = m.ExportedFunction("f").Call(ctx, arg)
+	return budget - int64(counter.Get()), results, err
 }
 
 var (
-	endless   = wasm(0x03, 0x40, 0x0c, 0, 0x0b)                                                                   // loop br 0
-	recursive = wasm(0x20, 0, 0x10, 0)                                                                            // f(x)
-	filling   = wasm(0x41, 0, 0x41, 0, 0x20, 0, 0xfc, 11, 0)                                                      // memory.fill 0 0 x
-	growing   = wasm(0x20, 0, 0x40, 0, 0x1a)                                                                      // memory.grow x
-	counting  = wasm(0x03, 0x40, 0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b)                                  // do x-- while x
-	dividing  = wasm(0x20, 0, 0x20, 0, 0x6e, 0x1a)                                                                // x / x
-	adding    = wasm(0x20, 0, 0x20, 0, 0x6a, 0x1a)                                                                // x + x
-	branching = wasm(0x20, 0, 0x04, 0x40, 0x0f, 0x0b, 0x20, 0, 0x20, 0, 0x6a, 0x20, 0, 0x6a, 0x20, 0, 0x6a, 0x1a) // if x return; x + x + x + x
+	endless   = wasm(0x03, 0x40, 0x0c, 0, 0x0b)                                                                           // loop br 0
+	recursive = wasm(0x20, 0, 0x10, 0)                                                                                    // f(x)
+	filling   = wasm(0x41, 0, 0x41, 0, 0x20, 0, 0xfc, 11, 0)                                                              // memory.fill 0 0 x
+	growing   = wasm(0x20, 0, 0x40, 0, 0x1a)                                                                              // memory.grow x
+	counting  = wasm(0x03, 0x40, 0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b)                                          // do x-- while x
+	dividing  = wasm(0x20, 0, 0x20, 0, 0x6e, 0x1a)                                                                        // x / x
+	adding    = wasm(0x20, 0, 0x20, 0, 0x6a, 0x1a)                                                                        // x + x
+	branching = wasm(join([]byte{0x20, 0, 0x04, 0x40, 0x0f, 0x0b, 0x20, 0}, repeat(100, 0x20, 0, 0x6a), []byte{0x1a})...) // if x return; x + x + x...
 )
 
 func TestSteps(t *testing.T) {

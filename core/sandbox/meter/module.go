@@ -14,17 +14,21 @@ type module struct {
 	nameBody []byte // custom section "name", after its name
 	names    []byte // rewritten
 
-	types     []funcType
-	given     uint32   // types that the module has; ours follow
-	rawTypes  []byte   // encoded types, new ones appended
-	imported  int      // imported functions
-	globals   uint32   // imported and defined globals, before ours
-	functions []uint32 // type of each function: imported, then defined
-	memories  int
-	refuel    uint32 // function index
-	overflow  uint32
-	steps     uint32 // global index
-	stack     uint32
+	types      []funcType
+	given      uint32   // types that the module has; ours follow
+	rawTypes   []byte   // encoded types, new ones appended
+	imported   int      // imported functions
+	globals    uint32   // imported and defined globals, before ours
+	functions  []uint32 // type of each function: imported, then defined
+	memories   int
+	taken      []bool   // by defined function: something but a direct call can call it
+	shape      []shape  // by defined function
+	takenDepth int      // the most of shape.depth of those taken
+	edges      []uint32 // callees of the functions, one after the other
+	refuel     uint32   // function index
+	overflow   uint32
+	steps      uint32 // global index
+	stack      uint32
 }
 
 // split cuts the module into sections and checks their order.
@@ -216,6 +220,7 @@ func (m *module) readFunctions() error {
 			return fmt.Errorf("%w: function of unknown type %d", ErrModule, t)
 		}
 		m.functions = append(m.functions, t)
+		m.taken = append(m.taken, false)
 	}
 	return r.end()
 }
@@ -312,6 +317,7 @@ func (m *module) rewriteExports() error {
 			return fmt.Errorf("%w: it exports %q, which is reserved", ErrModule, name)
 		}
 		if kind == 0 {
+			m.take(index)
 			index = m.shift(index)
 		} else if kind == 3 && index >= m.steps {
 			return fmt.Errorf("%w: export of unknown global %d", ErrModule, index)
