@@ -114,3 +114,42 @@ func TestWASIIsPaid(t *testing.T) {
 		})
 	}
 }
+
+// TestDearHostCallsMeetTheClock: a guest that is charged by host functions only
+// takes a slow guest's token, and ends when it has taken far too long.
+func TestDearHostCallsMeetTheClock(t *testing.T) {
+	var late bool
+	e := engine(t, nil)
+	p, err := pool(t, e, hosting, func(o *PoolOptions) {
+		o.Import = func(Import) HostFunc {
+			return func(i *Instance, _ []uint64) {
+				if late {
+					i.started = time.Now().Add(-time.Hour)
+				}
+				for n := range 4 {
+					if len(e.slow) != 0 {
+						t.Errorf("a token was taken after %d of 4 charges", n)
+					}
+					i.Spend(slowSteps / 4)
+				}
+				if len(e.slow) != 1 {
+					t.Errorf("%d tokens are taken; want 1", len(e.slow))
+				}
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := call(t, p, Budget{Call: 10 * slowSteps}); err != nil {
+		t.Error(err)
+	}
+	late = true
+	var f *Failure
+	if err := call(t, p, Budget{Call: 10 * slowSteps}); !errors.As(err, &f) || f.Cause != CauseStuck {
+		t.Errorf("an hour late: got %v; want cause stuck", err)
+	}
+	if n := len(e.slow); n != 0 {
+		t.Errorf("%d tokens were not given back", n)
+	}
+}

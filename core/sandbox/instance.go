@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// slowSteps is what a call may spend before it needs a slow-guest token.
+	// slowSteps is what a call may spend before it needs a slow-guest token, and
+	// then between two looks at the clock while host functions spend.
 	slowSteps = 200 * meter.StepsPerMicrosecond
 	// slice is how many steps a slow guest runs between two yields.
 	slice = 20 * meter.StepsPerMicrosecond
@@ -97,6 +98,7 @@ type Instance struct {
 	// of the call that runs
 	depth   int
 	left    int64 // steps not yet handed to the guest
+	charged int64 // by host functions since it last made way for others
 	total   int64
 	started time.Time
 	waited  time.Duration
@@ -192,7 +194,7 @@ func (i *Instance) nested(f *Func, stack []uint64) error {
 
 // begin hands out the first steps.
 func (i *Instance) begin(total int64) {
-	i.depth, i.total, i.failure, i.waited, i.idle = 1, total, nil, 0, 0
+	i.depth, i.total, i.charged, i.failure, i.waited, i.idle = 1, total, 0, nil, 0, 0
 	first := min(total, slowSteps)
 	i.left = total - first
 	i.started = time.Time{} // the clock is read when the first steps are spent
@@ -215,12 +217,17 @@ func (i *Instance) end() int64 {
 }
 
 // Spend charges the call that runs for what a host function does for it, in
-// steps; it ends the call if that is more than it has. For host functions only.
+// steps; it ends the call if that is more than it has, or took too long by the
+// clock. It may wait: no lock is to be held but the instance's. For host
+// functions only.
 func (i *Instance) Spend(steps int64) {
 	if i.left -= steps; i.left < 0 && i.steps != nil && i.left+int64(i.steps.Get()) < 0 {
 		i.steps.Set(0)
 		i.left = 0
 		i.Abort(&Failure{CauseCPU, ErrCPU})
+	}
+	if i.charged += steps; i.charged >= slowSteps {
+		i.makeWay()
 	}
 }
 
@@ -235,6 +242,16 @@ func (i *Instance) refuel(m api.Module) {
 		steps.Set(0)
 		i.Abort(&Failure{CauseCPU, ErrCPU})
 	}
+	i.makeWay()
+	more := min(i.left, slice)
+	i.left -= more
+	steps.Set(uint64(more))
+}
+
+// makeWay keeps a slow guest from having every processor: it takes a token,
+// yields, and ends the call that took far too long by the clock.
+func (i *Instance) makeWay() {
+	i.charged = 0
 	if i.started.IsZero() {
 		i.started = time.Now()
 	}
@@ -249,9 +266,6 @@ func (i *Instance) refuel(m api.Module) {
 	if time.Since(i.started)-i.waited > max(limit, time.Second) {
 		i.Abort(&Failure{CauseStuck, ErrStuck})
 	}
-	more := min(i.left, slice)
-	i.left -= more
-	steps.Set(uint64(more))
 }
 
 // Abort ends the running call from within a host function.
