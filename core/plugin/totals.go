@@ -19,10 +19,11 @@ const maxPace = time.Second
 // what ran before it goes on, and it is tried again.
 type delayed struct{ err error }
 
-// waits reports whether an attempt failed because of a total only.
+// waits reports whether an attempt failed because of a total only, or because
+// other filters had the processors.
 func waits(err error) bool {
 	var d *delayed
-	return errors.As(err, &d) || errors.Is(err, sandbox.ErrTotal)
+	return errors.As(err, &d) || errors.Is(err, sandbox.ErrTotal) || errors.Is(err, sandbox.ErrCrowded)
 }
 
 func (d *delayed) Error() string { return d.err.Error() }
@@ -74,7 +75,7 @@ func (m *Manager) permit(namespace string) error {
 		namespace, len(done), t.CompilesPerHour, t.Source("compilesPerHour"), next)}
 }
 
-// delay records that a filter waits for a total.
+// delay records that a filter waits for a total, or for a processor.
 func (m *Manager) delay(r *Runtime, err error) {
 	old := r.State()
 	if old.Message == err.Error() {
@@ -85,5 +86,9 @@ func (m *Manager) delay(r *Runtime, err error) {
 	if phase != Failed { // what has failed stays so until it runs
 		phase = Compiling
 	}
-	m.set(r, State{Phase: phase, Reason: "RefusedByPolicy", Message: err.Error(), Digest: old.Digest, Guard: old.Guard})
+	reason := "RefusedByPolicy"
+	if errors.Is(err, sandbox.ErrCrowded) {
+		reason = ""
+	}
+	m.set(r, State{Phase: phase, Reason: reason, Message: err.Error(), Digest: old.Digest, Guard: old.Guard})
 }

@@ -7,6 +7,7 @@ import (
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/sandbox"
 )
 
 func (b *bed) totals(change func(*config.Totals)) {
@@ -65,6 +66,24 @@ func TestCompilesOfANamespaceAreBounded(t *testing.T) {
 	// Raised, it is compiled at the next try.
 	b.totals(func(c *config.Totals) { c.CompilesPerHour = 2 })
 	if s := b.settle(t, second); s.Phase != Ready {
+		t.Errorf("got %+v", s)
+	}
+}
+
+// TestAStartWithoutAProcessorIsTriedAgain: nothing is wrong with the filter.
+func TestAStartWithoutAProcessorIsTriedAgain(t *testing.T) {
+	b := newBed(t)
+	b.fail(&sandbox.Failure{Cause: sandbox.CauseUnavailable, Err: sandbox.ErrCrowded})
+	r := b.Acquire(spec())
+	defer r.Release()
+	for r.State().Message == "" {
+		<-b.Changed()
+	}
+	if s := r.State(); s.Phase != Compiling || s.Reason != "" {
+		t.Errorf("got %+v; want it to wait", s)
+	}
+	b.image.err.Store(nil)
+	if s := b.settle(t, r); s.Phase != Ready {
 		t.Errorf("got %+v", s)
 	}
 }

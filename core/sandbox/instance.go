@@ -21,6 +21,10 @@ const (
 	slice = 20 * meter.StepsPerMicrosecond
 	// stuckFactor times its limit is how long a call may take by the clock.
 	stuckFactor = 50
+	// crowdedAfter is how long the waits of a call for slow-guest tokens may take
+	// together; or as long as the call itself by the clock, if that is longer. A
+	// start holds a token too, for seconds: what waits for it is not to blame.
+	crowdedAfter = 10 * time.Second
 )
 
 // Steps converts a limit in time to steps, at the fixed rate.
@@ -102,6 +106,7 @@ type Instance struct {
 	total   int64
 	started time.Time
 	waited  time.Duration
+	queued  time.Duration // of waited: for tokens
 	idle    time.Duration // of waited: for what is not the guest
 	payer   *Usage
 	token   bool
@@ -194,7 +199,7 @@ func (i *Instance) nested(f *Func, stack []uint64) error {
 
 // begin hands out the first steps.
 func (i *Instance) begin(total int64) {
-	i.depth, i.total, i.charged, i.failure, i.waited, i.idle = 1, total, 0, nil, 0, 0
+	i.depth, i.total, i.charged, i.failure, i.waited, i.queued, i.idle = 1, total, 0, nil, 0, 0, 0
 	first := min(total, slowSteps)
 	i.left = total - first
 	i.started = time.Time{} // the clock is read when the first steps are spent
@@ -255,16 +260,39 @@ func (i *Instance) makeWay() {
 	if i.started.IsZero() {
 		i.started = time.Now()
 	}
+	limit := max(time.Duration(i.total/meter.StepsPerMicrosecond)*time.Microsecond*stuckFactor, time.Second)
 	if !i.token {
-		before := time.Now()
-		i.pool.engine.slow <- struct{}{}
-		i.token = true
-		i.waited += time.Since(before)
+		i.takeToken(max(limit, crowdedAfter))
 	}
 	runtime.Gosched()
-	limit := time.Duration(i.total/meter.StepsPerMicrosecond) * time.Microsecond * stuckFactor
-	if time.Since(i.started)-i.waited > max(limit, time.Second) {
+	if time.Since(i.started)-i.waited > limit {
 		i.Abort(&Failure{CauseStuck, ErrStuck})
+	}
+}
+
+// takeToken waits for a slow-guest token. most bounds all waits of the call
+// together: the instance is locked meanwhile.
+func (i *Instance) takeToken(most time.Duration) {
+	slow := i.pool.engine.slow
+	select {
+	case slow <- struct{}{}:
+		i.token = true
+		return
+	default:
+	}
+	before := time.Now()
+	timer := time.NewTimer(most - i.queued)
+	defer timer.Stop()
+	select {
+	case slow <- struct{}{}:
+		i.token = true
+	case <-timer.C:
+	}
+	took := time.Since(before)
+	i.queued += took
+	i.waited += took
+	if !i.token {
+		i.Abort(&Failure{CauseUnavailable, ErrCrowded})
 	}
 }
 

@@ -308,7 +308,7 @@ func (p *Pool) bury(i *Instance, f *Failure) {
 	if i.dead.Swap(true) {
 		return
 	}
-	if f.Cause != CauseCut {
+	if !f.blameless() {
 		if !p.o.Patient {
 			p.mu.Lock()
 			p.died()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -223,6 +224,39 @@ func TestSlowGuestsLeaveRoomForOthers(t *testing.T) {
 	if n := len(e.slow); n != 0 {
 		t.Errorf("%d slow-guest tokens were not given back", n)
 	}
+}
+
+// TestWaitingForOtherSlowGuestsEnds: it is no failure of the guest that waits.
+func TestWaitingForOtherSlowGuestsEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engine(t, nil)
+		p, err := pool(t, e, endless, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range cap(e.slow) {
+			e.slow <- struct{}{}
+		}
+		for limit, want := range map[time.Duration]time.Duration{20 * time.Millisecond: crowdedAfter, time.Second: stuckFactor * time.Second} {
+			start := time.Now()
+			var f *Failure
+			if err := call(t, p, Budget{Call: Steps(limit)}); !errors.As(err, &f) || f.Cause != CauseUnavailable || !errors.Is(err, ErrCrowded) {
+				t.Errorf("got %v; want ErrCrowded", err)
+			}
+			if took := time.Since(start); took != want {
+				t.Errorf("limit %v: it waited for %v; want %v", limit, took, want)
+			}
+		}
+		if c := p.Usage().Counts(); c.Failures != nil || p.deaths != 0 {
+			t.Errorf("got %v and %d deaths; want none", c.Failures, p.deaths)
+		}
+		for range cap(e.slow) {
+			<-e.slow
+		}
+		if err := call(t, p, Budget{Call: Steps(time.Millisecond)}); !errors.Is(err, ErrCPU) || len(e.slow) != 0 {
+			t.Errorf("afterwards: got %v, %d tokens taken; want ErrCPU and none", err, len(e.slow))
+		}
+	})
 }
 
 func TestPoolGrowsAndShrinks(t *testing.T) {
