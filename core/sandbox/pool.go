@@ -104,14 +104,15 @@ func (m *Module) NewPool(ctx context.Context, o PoolOptions) (*Pool, error) {
 		return nil, fmt.Errorf("%w: it starts with %d KiB of memory, and its limit is %d KiB: raise limits.memory", meter.ErrModule, least>>10, o.MemoryBytes>>10)
 	}
 	e := m.engine
-	p := &Pool{engine: e, module: m, o: o, tenant: e.Tenant(o.Tenant),
+	p := &Pool{engine: e, module: m, o: o,
 		usage:     e.usageOf(o.Owner, o.Filter),
 		instances: e.metrics.instances.With(o.Owner, o.Filter),
 		bytes:     e.metrics.memory.With(o.Owner, o.Filter),
 	}
 	p.list.Store(&[]*Instance{})
-	p.tenant.hold(1)
 	e.mu.Lock()
+	p.tenant = e.tenant(o.Tenant)
+	p.tenant.hold(1) // before somebody can forget it
 	m.refs++
 	e.mu.Unlock()
 	p.serve()
@@ -420,5 +421,7 @@ func (p *Pool) Close(ctx context.Context) {
 func (p *Pool) free() {
 	p.module.release()
 	p.usage.Close()
+	p.engine.mu.Lock()
 	p.tenant.hold(-1)
+	p.engine.mu.Unlock()
 }

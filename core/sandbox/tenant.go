@@ -35,19 +35,25 @@ type Tenant struct {
 	balance atomic.Int64 // steps that may be spent; below zero: overdrawn
 	filled  atomic.Int64 // when balance was refilled, in Unix nanoseconds
 	paced   atomic.Int32
-	pools   atomic.Int32
+	pools   int // that hold it; guarded by Engine.mu
 
 	bytes   telemetry.Gauge
 	refused map[string]telemetry.Counter // by total
 }
 
-// Tenant returns what the pools of a namespace share; nil for "".
+// Tenant returns what the pools of a namespace share; nil for "". It is
+// forgotten if no pool has it and nothing of it is left.
 func (e *Engine) Tenant(namespace string) *Tenant {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.tenant(namespace)
+}
+
+// tenant is Tenant; mu is held.
+func (e *Engine) tenant(namespace string) *Tenant {
 	if namespace == "" {
 		return nil
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	t := e.tenants[namespace]
 	if t == nil {
 		t = &Tenant{name: namespace, bytes: e.metrics.tenantMemory.With(namespace), refused: map[string]telemetry.Counter{}}
@@ -70,7 +76,7 @@ func (e *Engine) SetTotals(totals map[string]*config.Totals) {
 	e.totals = totals
 	for name, t := range e.tenants {
 		t.limit(totals[name])
-		if t.pools.Load() == 0 && t.left(time.Now()) >= t.most() { // nothing of it is left
+		if t.pools == 0 && t.left(time.Now()) >= t.most() { // nothing of it is left
 			delete(e.tenants, name)
 			e.metrics.tenantMemory.Delete(name)
 			for total := range t.refused {
@@ -80,10 +86,10 @@ func (e *Engine) SetTotals(totals map[string]*config.Totals) {
 	}
 }
 
-// hold counts the pools that have the tenant.
-func (t *Tenant) hold(pools int32) {
+// hold counts the pools that have the tenant; Engine.mu is held.
+func (t *Tenant) hold(pools int) {
 	if t != nil {
-		t.pools.Add(pools)
+		t.pools += pools
 	}
 }
 

@@ -105,6 +105,43 @@ func TestCPUOfANamespaceIsBounded(t *testing.T) {
 	(&Instance{pool: p}).Pace(nil)
 }
 
+// TestATenantInUseIsNotForgotten: totals that are set just when a pool is made
+// bound what it takes.
+func TestATenantInUseIsNotForgotten(t *testing.T) {
+	e := engine(t, nil)
+	m, err := e.Load(t.Context(), idle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				e.SetTotals(nil)
+			}
+		}
+	}()
+	for range 1000 {
+		p, err := m.NewPool(t.Context(), PoolOptions{Tenant: "ns", MemoryBytes: 1 << 20, Lazy: true, Import: func(Import) HostFunc { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost := e.Tenant("ns") != p.tenant
+		p.Close(t.Context())
+		if lost {
+			t.Error("the tenant of a pool was forgotten")
+			break
+		}
+	}
+	close(stop)
+	<-stopped
+}
+
 // TestAMemoryThatCannotBeHad: it is an error, and no end of the process.
 func TestAMemoryThatCannotBeHad(t *testing.T) {
 	hidden := bytes.Replace(idle, section(5, 1, 0, 1), section(5, append([]byte{1, 0}, u(60000)...)...), 1)
