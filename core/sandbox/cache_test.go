@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,8 +18,7 @@ import (
 // cached compiles idle in a child and returns the engine's folder.
 func cached(t *testing.T) (dir string) {
 	t.Helper()
-	t.Setenv("PENSTOCK_TEST_COMPILE", "1")
-	e := engine(t, func(o *Options) { o.Compiler = []string{os.Args[0]} })
+	e := engine(t, compiler)
 	m, err := e.Load(t.Context(), idle)
 	if err != nil {
 		t.Fatal(err)
@@ -31,8 +31,10 @@ func cached(t *testing.T) (dir string) {
 func reopen(t *testing.T, dir string) (compiled bool) {
 	t.Helper()
 	ran := filepath.Join(t.TempDir(), "ran")
-	t.Setenv("PENSTOCK_TEST_RAN", ran)
-	e, err := New(Options{Dir: dir, Compiler: []string{os.Args[0]}}, zap.NewNop(), telemetry.New())
+	o := Options{Dir: dir}
+	compiler(&o)
+	o.CompilerEnv = append(o.CompilerEnv, "PENSTOCK_TEST_RAN="+ran)
+	e, err := New(o, zap.NewNop(), telemetry.New())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,8 +134,10 @@ func TestCompileCacheKeyIsPrivate(t *testing.T) {
 // TestCompileCacheEvicts: beyond its bound the entry that was used least goes,
 // and what runs stays.
 func TestCompileCacheEvicts(t *testing.T) {
-	t.Setenv("PENSTOCK_TEST_COMPILE", "1")
-	e := engine(t, func(o *Options) { o.Compiler, o.CacheBytes = []string{os.Args[0]}, 1 })
+	e := engine(t, func(o *Options) {
+		compiler(o)
+		o.CacheBytes = 1
+	})
 	first, err := e.Load(t.Context(), idle)
 	if err != nil {
 		t.Fatal(err)
@@ -208,6 +212,40 @@ func TestCompilerThatLies(t *testing.T) {
 	}
 }
 
+// TestCompilerSeesNoSecrets: a compiler process gets what it needs of this one's
+// environment, and no more.
+func TestCompilerSeesNoSecrets(t *testing.T) {
+	t.Setenv("PENSTOCK_TEST_SECRET", "hunter2")
+	t.Setenv("HOME", "/home/x")
+	t.Setenv("TMPDIR", t.TempDir())
+	folder := t.TempDir()
+	script, seen := filepath.Join(folder, "compiler"), filepath.Join(folder, "seen")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nenv >"+seen+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e := engine(t, func(o *Options) { o.Compiler, o.CompilerEnv = []string{script}, []string{"PENSTOCK_TEST_GIVEN=1"} })
+	if m, err := e.Load(t.Context(), idle); err == nil {
+		m.Close()
+		t.Error("a compiler that does nothing: want an error")
+	}
+	text, err := os.ReadFile(seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		name, _, _ := strings.Cut(line, "=")
+		got[name] = true
+	}
+	for _, own := range []string{"PWD", "OLDPWD", "SHLVL", "_"} { // the shell's
+		delete(got, own)
+	}
+	want := map[string]bool{"PATH": true, "HOME": true, "TMPDIR": true, "GOMAXPROCS": true, "GOTRACEBACK": true, "PENSTOCK_TEST_GIVEN": true}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v; want %v", got, want)
+	}
+}
+
 // BenchmarkStartFromCache is what a plugin's start takes when its code is in the
 // compile cache: reading and checking it, and a first instance. `make plugins`
 // builds the plugin, which the Go toolchain makes 3 MB of.
@@ -216,10 +254,10 @@ func BenchmarkStartFromCache(b *testing.B) {
 	if err != nil {
 		b.Fatalf("%v: run make plugins first", err)
 	}
-	b.Setenv("PENSTOCK_TEST_COMPILE", "1")
-	dir := filepath.Join(b.TempDir(), "compiled")
+	o := Options{Dir: filepath.Join(b.TempDir(), "compiled"), CompileTimeout: 20 * time.Second}
+	compiler(&o)
 	load := func() {
-		e, err := New(Options{Dir: dir, Compiler: []string{os.Args[0]}, CompileTimeout: 20 * time.Second}, zap.NewNop(), telemetry.New())
+		e, err := New(o, zap.NewNop(), telemetry.New())
 		if err != nil {
 			b.Fatal(err)
 		}

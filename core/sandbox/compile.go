@@ -27,7 +27,7 @@ func (e *Engine) runCompiler(ctx context.Context, wasm []byte, dir string) error
 	defer cancel()
 	args := append(e.o.Compiler[1:len(e.o.Compiler):len(e.o.Compiler)], "--dir", dir, "--memory", strconv.FormatInt(e.o.CompileMemory, 10), "--cpu", e.o.CompileTimeout.String())
 	c := exec.CommandContext(ctx, e.o.Compiler[0], args...)
-	c.Env = append(os.Environ(), "GOMAXPROCS=1", "GOTRACEBACK=none")
+	c.Env = e.compilerEnv()
 	c.Stdin = bytes.NewReader(wasm)
 	tail := &tailWriter{}
 	c.Stderr = tail
@@ -46,6 +46,18 @@ func (e *Engine) runCompiler(ctx context.Context, wasm []byte, dir string) error
 		return &CompileError{Reason: fmt.Sprintf("needs more than %d MiB", e.o.CompileMemory>>20)}
 	}
 	return &CompileError{Reason: fmt.Sprintf("%v: %s", err, tail.String())}
+}
+
+// compilerEnv is the compiler's environment. The module may be hostile, and this
+// process' own environment hold secrets.
+func (e *Engine) compilerEnv() []string {
+	env := append([]string{"GOMAXPROCS=1", "GOTRACEBACK=none"}, e.o.CompilerEnv...)
+	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // wallFactor times its limit in CPU time is how long a compile may take by the

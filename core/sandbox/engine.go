@@ -29,7 +29,10 @@ type Options struct {
 	// Compiler is the command that compiles a module in a process of its own: it
 	// calls Compile with its standard input. Empty: compile in this process,
 	// for tests.
-	Compiler       []string
+	Compiler []string
+	// CompilerEnv is for tests: "name=value" that the compiler's process gets beside
+	// what it needs. It gets nothing else of this process' environment.
+	CompilerEnv    []string
 	CompileTimeout time.Duration // of CPU; by the clock wallFactor times that; default 60 s
 	CompileMemory  int64         // bytes, default 1 GiB
 	// CacheBytes bounds the compile cache; what was used least goes first, and

@@ -47,6 +47,11 @@ func engine(t testing.TB, change func(*Options)) *Engine {
 	return e
 }
 
+// compiler has an engine compile in a child: this binary, see TestMain.
+func compiler(o *Options) {
+	o.Compiler, o.CompilerEnv = []string{os.Args[0]}, []string{"PENSTOCK_TEST_COMPILE=1"}
+}
+
 // u encodes an unsigned LEB128.
 func u(n int) []byte {
 	var b []byte
@@ -349,9 +354,7 @@ func TestUnknownImportAnswers(t *testing.T) {
 }
 
 func TestCompilerProcess(t *testing.T) {
-	t.Setenv("PENSTOCK_TEST_COMPILE", "1")
-	self := func(o *Options) { o.Compiler = []string{os.Args[0]} }
-	e := engine(t, self)
+	e := engine(t, compiler)
 	p, err := pool(t, e, idle, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -401,8 +404,10 @@ func bomb(blocks int) []byte {
 }
 
 func TestCompileBomb(t *testing.T) {
-	t.Setenv("PENSTOCK_TEST_COMPILE", "1")
-	e := engine(t, func(o *Options) { o.Compiler, o.CompileTimeout = []string{os.Args[0]}, 300*time.Millisecond })
+	e := engine(t, func(o *Options) {
+		compiler(o)
+		o.CompileTimeout = 300 * time.Millisecond
+	})
 	start := time.Now()
 	_, err := e.Load(t.Context(), bomb(30_000))
 	var failed *CompileError
