@@ -56,6 +56,7 @@ func (m *module) rewriteElements() error {
 	}
 	r := &reader{b: body}
 	n := r.count()
+	all := n
 	out := appendU32(nil, uint32(n))
 	var err error
 	for range n {
@@ -80,6 +81,9 @@ func (m *module) rewriteElements() error {
 			out = append(out, kind)
 		}
 		count := r.count()
+		if all += count; all > maxElements {
+			return feature("more than %d elements and segments of them", maxElements)
+		}
 		out = appendU32(out, uint32(count))
 		for range count {
 			if flags&4 == 0 {
@@ -106,7 +110,11 @@ func (m *module) checkData() error {
 		return nil
 	}
 	r := &reader{b: body}
-	for range r.count() {
+	n := r.count()
+	if n > maxData {
+		return feature("%d data segments, more than %d", n, maxData)
+	}
+	for range n {
 		flags := r.u32()
 		if flags > 2 {
 			return fmt.Errorf("%w: data segment of kind %d", ErrModule, flags)

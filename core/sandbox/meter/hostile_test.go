@@ -1,7 +1,9 @@
 package meter
 
 import (
+	"bytes"
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -43,6 +45,47 @@ func TestFewTables(t *testing.T) {
 	}
 	if _, err := Instrument(tables(2, 1000), Options{}); err != nil {
 		t.Errorf("two tables: %v", err)
+	}
+}
+
+// TestDeclarationsAreBounded: globals, elements and segments take the host's
+// memory in each instance, which no limit counts.
+func TestDeclarationsAreBounded(t *testing.T) {
+	list := func(n int, entry ...byte) []byte {
+		return append(appendU32(nil, uint32(n)), bytes.Repeat(entry, n)...)
+	}
+	module := func(sections ...[]byte) []byte {
+		return append([]byte("\x00asm\x01\x00\x00\x00"), bytes.Join(sections, nil)...)
+	}
+	globals := func(n int) []byte { return appendSection(nil, secGlobal, list(n, 0x7f, 0, 0x41, 0, 0x0b)) }
+	imported := appendSection(nil, secImport, list(1, 1, 'a', 1, 'b', 3, 0x7f, 0))
+	passive := func(elements int) []byte { return append([]byte{1, 0}, list(elements, 0)...) }
+	elements := func(segments ...[]byte) []byte {
+		return appendSection(nil, secElement, append(appendU32(nil, uint32(len(segments))), bytes.Join(segments, nil)...))
+	}
+	expressions := append([]byte{5, 0x70}, list(maxElements, 0xd0, 0x70, 0x0b)...)
+	tests := map[string]struct {
+		wasm []byte
+		want string // "": it is admitted
+	}{
+		"globals":                     {module(globals(maxGlobals)), ""},
+		"too many globals":            {module(globals(maxGlobals + 1)), "100001 globals"},
+		"too many with imported ones": {module(imported, globals(maxGlobals)), "100001 globals"},
+		"elements":                    {module(elements(passive(maxElements - 1))), ""},
+		"too many elements":           {module(elements(passive(maxElements))), "elements"},
+		"too many in two segments":    {module(elements(passive(maxElements/2), passive(maxElements/2))), "elements"},
+		"too many expressions":        {module(elements(expressions)), "elements"},
+		"too many empty segments":     {module(appendSection(nil, secElement, list(maxElements+1, passive(0)...))), "elements"},
+		"data segments":               {module(appendSection(nil, secData, list(maxData, 1, 0))), ""},
+		"too many data segments":      {module(appendSection(nil, secData, list(maxData+1, 1, 0))), "data segments"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := Instrument(test.wasm, Options{})
+			if test.want == "" && err != nil || test.want != "" && (!errors.Is(err, ErrFeature) || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("got %v; want ErrFeature with %q", err, test.want)
+			}
+		})
 	}
 }
 

@@ -30,6 +30,14 @@ type Options struct {
 	TableEntries uint32
 }
 
+// Bounds on what a module declares beside its code and memory, which no memory
+// limit counts: each instance has its own.
+const (
+	maxGlobals  = 100_000   // some 50 bytes each
+	maxElements = 1_000_000 // of all segments, each of which counts as one more
+	maxData     = 100_000   // segments, as toolchains keep to
+)
+
 // section ids of the binary format (WebAssembly 2.0, 5.5.2).
 const (
 	secCustom    = 0

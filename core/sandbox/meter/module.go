@@ -289,6 +289,9 @@ func (m *module) checkMemories() error {
 
 func (m *module) rewriteGlobals() error {
 	r, n := m.list(secGlobal)
+	if all := int(m.globals) + n; all > maxGlobals {
+		return feature("%d globals, more than %d", all, maxGlobals)
+	}
 	out := appendU32(nil, uint32(n+2))
 	for range n {
 		kind, mutable := r.byte(), r.byte()
