@@ -86,12 +86,16 @@ func (r *Run) charge(s *slot, h *held, bytes int) error {
 
 // Hold says how many bytes of bodies the stream holds back itself, beside what
 // is in its Buffer: of a filter that takes bodies. ErrBodyBudget: it may not have
-// so much. Called by the exchange's goroutine within a callback.
+// so much, and an answer of the stream fails with that as long as it holds more.
+// Called by the exchange's goroutine within a callback, or by whoever may answer
+// for the stream while the exchange waits.
 func (w *Waker) Hold(bytes int) error {
 	if w == nil || w.run == nil { // a Waker of its own
 		return nil
 	}
-	return w.run.charge(w.slot, &w.slot.own, bytes)
+	err := w.run.charge(w.slot, &w.slot.own, bytes)
+	w.refused.Store(err != nil)
+	return err
 }
 
 // free gives back everything that a slot is counted for.

@@ -154,6 +154,55 @@ func TestAStreamSaysWhatItHolds(t *testing.T) {
 	budget.left(t)
 }
 
+// TestAnAnswerThatMayNotBeHeld: it is 503 whatever onError says, also if it came
+// while the exchange waited; one that holds less afterwards is sent.
+func TestAnAnswerThatMayNotBeHeld(t *testing.T) {
+	tests := map[string]struct {
+		holds []int
+		late  bool
+		want  int
+	}{
+		"at once":          {[]int{11}, false, 503},
+		"while it waits":   {[]int{11}, true, 503},
+		"there is room":    {[]int{10}, false, 403},
+		"room, and late":   {[]int{10}, true, 403},
+		"the second holds": {[]int{11, 10}, false, 403},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			budget := NewBudget(40, telemetry.New())
+			hold := func(c *call) {
+				for _, n := range test.holds {
+					_ = c.w.Hold(n)
+				}
+			}
+			b := newBed(config.Skip, &script{name: "a", onReq: func(c *call) (Verdict, error) {
+				if !test.late {
+					hold(c)
+					return Respond, nil
+				}
+				go func() {
+					hold(c)
+					c.w.Post(Answer)
+				}()
+				return Pause, nil
+			}})
+			b.chain.entries[0].Bodies, b.chain.entries[0].Tenant = budget, "ns"
+			b.x.Local.Status = 403
+			out := b.run.Request(b.chain, []byte("/"))
+			if test.want == 503 {
+				if e := b.run.Err(); out != Failed || e == nil || e.Status != 503 || e.Reason != "body-budget" {
+					t.Errorf("got %d, %v; want 503", out, e)
+				}
+			} else if out != Answered || b.x.Response.Status != test.want {
+				t.Errorf("got %d, %d, %v; want %d", out, b.x.Response.Status, b.run.Err(), test.want)
+			}
+			b.run.Done()
+			budget.left(t)
+		})
+	}
+}
+
 // TestCopiesForShadowsAreCounted: without room a copy is cut, the exchange goes on.
 func TestCopiesForShadowsAreCounted(t *testing.T) {
 	for room, want := range map[int64]CanaryResult{100: CanaryAgrees, 20: CanarySkipped, 8: CanarySkipped} {

@@ -155,6 +155,7 @@ func (r *Run) slot(e *Entry, path []byte) *slot {
 		s = &slot{waker: &Waker{}}
 	}
 	s.waker.pending.Store(0)
+	s.waker.refused.Store(false)
 	*s = slot{waker: s.waker, entry: e, callback: e.Filter.Callbacks(), off: e.excepted(r.x, path)}
 	if e.Canary != nil && !s.off {
 		e.Canary.choose(s)
@@ -281,6 +282,9 @@ func (r *Run) clientGone() {
 
 // conclude turns a verdict or an error into the pass's outcome.
 func (r *Run) conclude(s *slot, v Verdict, err error, phase exchange.Phase) Outcome {
+	if v == Respond && err == nil && s.waker.refused.Load() {
+		err = ErrBodyBudget
+	}
 	s.note(v, err, phase, &r.x.Local)
 	if err != nil {
 		return r.fail(s, err, phase)

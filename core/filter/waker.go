@@ -60,7 +60,8 @@ func (b *bell) ring() {
 // goroutine.
 type Waker struct {
 	pending atomic.Uint32
-	bell    *bell // shared by the exchange's filters
+	refused atomic.Bool // the last Hold was: what the stream answers is not sent
+	bell    *bell       // shared by the exchange's filters
 	run     *Run
 	slot    *slot
 }

@@ -136,7 +136,12 @@ func sendLocalResponse(v *vm, p []uint64) uint32 {
 		}
 	}
 	a.details = string(details[:min(len(details), maxAnswerDetails)])
-	a.body = bytes.Clone(body)
+	// Without room for the body the exchange ends with the budget's status, not
+	// with this answer. The guest is not told: it has denied the exchange, and
+	// must not come to think that it goes on.
+	if s.w.Hold(len(body)) == nil {
+		a.body = bytes.Clone(body)
+	}
 	s.answer = a
 	if s != v.current {
 		s.w.Post(filter.Answer)
