@@ -50,19 +50,28 @@ func requestProperty(v *vm, s *stream, path []string) ([]byte, bool) {
 	case "protocol":
 		return []byte(protocol(q.Version)), true
 	case "size":
-		return appendU64(v.scratch, uint64(max(x.RequestBytes, 0))), true
+		return appendU64(v.scratch, requestBytes(s)), true
 	case "total_size":
-		return appendU64(v.scratch, uint64(max(x.RequestBytes, 0))+headSize(&q.Header)), true
+		return appendU64(v.scratch, requestBytes(s)+headSize(&q.Header)), true
 	case "headers":
 		return headersProperty(v, view{s: s, h: &q.Header, kind: mapRequestHeaders}, path[1:])
 	}
 	return nil, false
 }
 
+// requestBytes is the size of the request's content; it is counted when the
+// response goes out, 0 before.
+func requestBytes(s *stream) uint64 {
+	if !s.told() {
+		return 0
+	}
+	return uint64(max(s.x.RequestBytes, 0))
+}
+
 // responseProperty returns an attribute of the response, once there is one
 // and only where it does not change under the guest.
 func responseProperty(v *vm, s *stream, path []string) ([]byte, bool) {
-	if len(path) == 0 || s.ways[wayResponse].stage == stageNone && !s.done || !s.open(wayResponse) {
+	if len(path) == 0 || s.ways[wayResponse].stage == stageNone && !s.done || !s.told() {
 		return nil, false
 	}
 	x := s.x
@@ -71,6 +80,9 @@ func responseProperty(v *vm, s *stream, path []string) ([]byte, bool) {
 	case "code":
 		return appendU64(v.scratch, uint64(p.Status)), true
 	case "code_details":
+		if s.v.current != s && !s.delivering { // a filter of the request's body may write them
+			return nil, false
+		}
 		return codeDetails(x), true
 	case "flags":
 		return appendU64(v.scratch, responseFlags(x)), true

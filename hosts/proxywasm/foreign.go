@@ -243,14 +243,15 @@ func setCallbacks(v *vm, args []byte) uint32 {
 	return statusOK
 }
 
-// setConsumer says who sent the request: JSON {name, groups}.
+// setConsumer says who sent the request: JSON {name, groups}. It is the whole
+// exchange's.
 func setConsumer(v *vm, args []byte) uint32 {
 	f := v.r.f
 	if !f.granted("consumer") {
 		return statusInternal
 	}
 	s := v.reach(wayRequest)
-	if s == nil || s.x == nil || s.ways[wayResponse].stage != stageNone {
+	if s == nil || s.x == nil || !s.open(wayNone) || s.ways[wayResponse].stage != stageNone {
 		return statusBadArgument
 	}
 	c, known := v.consumers[string(args)]

@@ -250,6 +250,8 @@ type hand struct {
 	tb testing.TB
 	s  *stream
 	v  *vm
+	// beside: a foreign callback makes the calls, as a tick.
+	beside bool
 }
 
 // phase is which callback a test is in.
@@ -291,7 +293,7 @@ func within(tb testing.TB, b *bed, x *exchange.Exchange, p phase, f func(h *hand
 		}
 		s.ways[p.way] = way{stage: p.stage, headers: p.stage == stageHeaders, buffer: &filter.Buffer{Data: []byte("0123456789")}}
 	}
-	f(&hand{tb, s, s.v})
+	f(&hand{tb: tb, s: s, v: s.v})
 	s.v.current, s.v.effective = nil, nil
 	s.now, s.done = wayNone, false
 	s.i.Unlock()
@@ -301,6 +303,9 @@ func within(tb testing.TB, b *bed, x *exchange.Exchange, p phase, f func(h *hand
 func (h *hand) call(name string, args ...uint64) uint32 {
 	h.tb.Helper()
 	h.v.current, h.v.effective = h.s, h.s
+	if h.beside {
+		h.v.current = nil
+	}
 	stack := make([]uint64, 12)
 	copy(stack, args)
 	h.s.left = 1 << 40

@@ -43,13 +43,13 @@ func TestAttributes(t *testing.T) {
 		"node.id": "node-1", "node.cluster": "penstock", "node.metadata.NAMESPACE": "ns", "node.metadata.NAME": "node-1", "node.metadata.LABELS": "", "xds.node.id": "node-1",
 		"route_name": "HTTPRoute/ns/r/0", "xds.route_name": "HTTPRoute/ns/r/0", "cluster_name": "outbound|80||svc.ns.svc.cluster.local", "x_request_id": "id-1",
 		"request.path": "/a?b", "request.url_path": "/a", "request.query": "b", "request.host": "a.example", "request.scheme": "http", "request.method": "GET",
-		"request.useragent": "curl", "request.id": "id-1", "request.protocol": "HTTP/1.1", "request.time": number(uint64(started.UnixNano())),
-		"request.size": number(10), "request.total_size": number(10 + 10 + 18 + 20), "request.headers.x-one": "1",
+		"request.useragent": "curl", "request.id": "id-1", "request.protocol": "HTTP/1.1", "request.time": number(uint64(started.UnixNano())), "request.headers.x-one": "1",
 		"source.address": "192.0.2.1:99", "source.port": number(99), "connection_id": number(7), "connection.id": number(7), "connection.mtls": "\x01",
 		"connection.requested_server_name": "a.example", "connection.tls_version": "TLSv1.3", "connection.subject_peer_certificate": "CN=me",
 		"connection.dns_san_peer_certificate": "client.example", "connection.uri_san_peer_certificate": "spiffe://a/b", "connection.termination_details": "",
 		"upstream.address": "10.0.0.1:8080", "upstream.port": number(8080), "upstream.request_attempt_count": number(2), "upstream.transport_failure_reason": "",
 	}
+	sizes := map[string]string{"request.size": number(10), "request.total_size": number(10 + 10 + 18 + 20)}
 	response := map[string]string{
 		"response.code": number(200), "response.code_details": "why", "response.flags": number(0), "response.grpc_status": number(5), "response.size": number(20),
 		"response.total_size": number(20 + 4 + 1 + 4), "response.headers.x-up": "u", "response.trailers.grpc-status": "5", "response.backend_latency": number(uint64(time.Millisecond)),
@@ -73,6 +73,7 @@ func TestAttributes(t *testing.T) {
 	}
 	within(t, b, x, phaseRequestHeaders, func(h *hand) {
 		check(h, always)
+		check(h, map[string]string{"request.size": number(0), "request.total_size": number(10 + 18 + 20)}) // not counted yet
 		for path := range response {
 			if _, status := get(h, path); status != statusNotFound {
 				t.Errorf("%s on the way in: got %d; want NOT_FOUND", path, status)
@@ -89,6 +90,7 @@ func TestAttributes(t *testing.T) {
 	})
 	within(t, b, x, phaseResponseHeaders, func(h *hand) {
 		check(h, always)
+		check(h, sizes)
 		check(h, response)
 	})
 	within(t, b, x, phaseDone, func(h *hand) {

@@ -58,9 +58,20 @@ func (v *vm) reach(way uint8) *stream {
 	return nil
 }
 
-// open says whether a direction is the guest's now: a callback of it runs, or
-// the exchange waits in it.
+// open says whether a guest may touch a direction of the stream now; wayNone:
+// what both share.
+//
+// Two goroutines work on an exchange: its own, which the response passes on, and
+// from Send on another one that sends the request's body. A callback of the
+// stream, or an answer that is delivered to it, runs on one of them. A foreign
+// callback, as a tick or another stream's, runs beside both, so it may touch only
+// what a goroutine that waits works on:
+//   - parked on the request's headers, or anywhere on the response, the exchange's
+//     own waits: that direction and what both share;
+//   - parked on the request's trailers it may be the other one: the request alone;
+//   - else, also while a part of a body is held: nothing.
 func (s *stream) open(way uint8) bool {
+	request, response := &s.ways[wayRequest], &s.ways[wayResponse]
 	switch {
 	case s.v.current == s:
 		return s.now == way || way == wayNone || s.done
@@ -69,9 +80,17 @@ func (s *stream) open(way uint8) bool {
 	case s.delivering:
 		return s.ways[way].waits()
 	case way == wayNone:
-		return s.ways[0].parked || s.ways[1].parked
+		return request.parked && request.stage == stageHeaders || response.parked
 	}
 	return s.ways[way].parked
+}
+
+// told says whether a guest may read what the exchange's own goroutine writes on
+// the response's way: errors, sizes, times. It may where the response is open,
+// but for an answer that is delivered to a stream that waits both ways: that may
+// be on the goroutine that sends the request's body.
+func (s *stream) told() bool {
+	return s.open(wayResponse) && (!s.delivering || s.ways[wayResponse].parked || !s.ways[wayRequest].waits())
 }
 
 // view finds a map; ok is false if it is not available now.

@@ -120,7 +120,7 @@ func (f *Filter) ofExchange(v *vm, s *stream, path []string) ([]byte, bool) {
 	case "response":
 		return responseProperty(v, s, rest)
 	case "upstream":
-		return upstreamProperty(v, x, rest)
+		return upstreamProperty(v, s, rest)
 	case "filter_state":
 		if len(rest) == 0 {
 			return nil, false
@@ -164,10 +164,11 @@ func address(v *vm, a netip.AddrPort, path []string) ([]byte, bool) {
 	return nil, false
 }
 
-func upstreamProperty(v *vm, x *exchange.Exchange, path []string) ([]byte, bool) {
+func upstreamProperty(v *vm, s *stream, path []string) ([]byte, bool) {
 	if len(path) == 0 {
 		return nil, false
 	}
+	x := s.x
 	if path[0] == "request_attempt_count" {
 		return appendU64(v.scratch, uint64(x.Attempts)), true
 	}
@@ -177,7 +178,7 @@ func upstreamProperty(v *vm, x *exchange.Exchange, path []string) ([]byte, bool)
 	}
 	switch path[0] {
 	case "transport_failure_reason":
-		if x.Err != nil && x.Err.Side == exchange.SideUpstream {
+		if s.told() && x.Err != nil && x.Err.Side == exchange.SideUpstream {
 			return []byte(x.Err.Reason), true
 		}
 		return nil, true

@@ -31,8 +31,8 @@ type way struct {
 	stage  stage
 	end    bool // the callback saw the end of stream
 	buffer *filter.Buffer
-	// parked: the exchange waits, and touches nothing of this direction until
-	// Unpark: other goroutines may.
+	// parked: the goroutine that this direction passes on waits, until Unpark.
+	// What other goroutines may touch meanwhile is open's to say.
 	parked bool
 	// held: a part of the body, or the headers while parts come, is held back.
 	// The exchange's goroutine will come by.
