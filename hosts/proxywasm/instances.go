@@ -112,13 +112,24 @@ func (a *ABI) leave(ctx context.Context, n *instances) {
 // acquire returns f's root context on a free instance, which is locked. A
 // *sandbox.Failure, or ErrConfigRefused.
 func (f *Filter) acquire() (*root, error) {
-	n := f.on.Load()
-	if n.key != "" && f.alone.Load() {
-		var err error
-		if n, err = f.separate(); err != nil {
-			return nil, &sandbox.Failure{Cause: sandbox.CauseUnavailable, Err: err}
+	for {
+		n := f.on.Load()
+		if n.key != "" && f.alone.Load() {
+			var err error
+			if n, err = f.separate(); err != nil {
+				return nil, &sandbox.Failure{Cause: sandbox.CauseUnavailable, Err: err}
+			}
+		}
+		r, err := f.rootOn(n)
+		if err == nil || n.key == "" || !f.alone.Load() {
+			return r, err
 		}
 	}
+}
+
+// rootOn is acquire on these instances. Where others share them and do not take
+// f's configuration, which has passed its trial, f is to be alone.
+func (f *Filter) rootOn(n *instances) (*root, error) {
 	i, err := n.pool.Acquire()
 	if err != nil {
 		return nil, err
@@ -134,6 +145,7 @@ func (f *Filter) acquire() (*root, error) {
 	left := sandbox.Steps(f.config.Limits.CPUTimeStart)
 	r, err := v.add(f, &left)
 	if err != nil {
+		f.alone.Store(true)
 		i.Unlock()
 		return nil, fmt.Errorf("start on an instance that is shared: %w", err)
 	}
@@ -141,7 +153,7 @@ func (f *Filter) acquire() (*root, error) {
 }
 
 // separate gives f instances of its own: one of its calls has ended an instance
-// that it shared.
+// that it shared, or its configuration was refused there.
 func (f *Filter) separate() (*instances, error) {
 	f.moving.Lock()
 	defer f.moving.Unlock()
@@ -157,7 +169,7 @@ func (f *Filter) separate() (*instances, error) {
 		return nil, err
 	}
 	f.left = f.on.Swap(n)
-	f.log.Warn("a call of the plugin ended an instance that it shared with others: it gets instances of its own")
+	f.log.Warn("the plugin failed on an instance that it shared with others: it gets instances of its own")
 	return n, nil
 }
 

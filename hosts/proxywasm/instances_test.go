@@ -3,13 +3,17 @@ package proxywasm
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/sandbox"
+	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/hosts/capability"
 )
 
@@ -172,4 +176,63 @@ func TestSharedInstancesCloseCutsOff(t *testing.T) {
 	}
 	stuck.Done()
 	pass(t, b).Done()
+}
+
+// sharing starts filters of one namespace whose image says multiConfig.
+func sharing(t *testing.T, wasm []byte, owners ...string) []*Filter {
+	t.Helper()
+	metrics := telemetry.New()
+	e, err := sandbox.New(sandbox.Options{Dir: filepath.Join(t.TempDir(), "compiled")}, zap.NewNop(), metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	abi := New(Options{Log: zap.NewNop(), Metrics: metrics})
+	var filters []*Filter
+	for _, owner := range owners {
+		module, err := e.Load(t.Context(), wasm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &config.Filter{Part: "service", Name: "x", Owner: config.Object{Kind: "Service", Namespace: "ns", Name: owner}, Namespace: "ns", Limits: config.DefaultLimits()}
+		f, err := abi.Start(t.Context(), module, c, config.Loaded{MultiConfig: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close(context.Background()) })
+		filters = append(filters, f)
+	}
+	return filters
+}
+
+// TestSharedInstancesThatRefuseASecond: the image says multiConfig, and takes one
+// configuration in each instance. The second filter passed its trial; it is not
+// tried again for each exchange, but runs apart.
+func TestSharedInstancesThatRefuseASecond(t *testing.T) {
+	g := minimal()
+	// Counts the configurations at address 0, and takes the first.
+	g.has("proxy_on_configure", "ii", 1, 0x41, 0, 0x41, 0, 0x28, 2, 0, 0x41, 1, 0x6a, 0x36, 2, 0, 0x41, 0, 0x28, 2, 0, 0x41, 1, 0x46)
+	g.has("proxy_on_request_headers", "iii", 1, 0x41, 0)
+	filters := sharing(t, g.complete(), "first", "second")
+	shared := filters[0].on.Load()
+	for n, f := range filters {
+		for range 3 {
+			s, err := f.Begin(newExchange(), &filter.Waker{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v, err := s.RequestHeaders(true); v != filter.Continue || err != nil {
+				t.Errorf("filter %d: got %v, %v", n+1, v, err)
+			}
+			s.Done()
+		}
+	}
+	if filters[0].on.Load() != shared || filters[1].on.Load().key != "" {
+		t.Error("want the first filter where it was, the second on instances of its own")
+	}
+	shared.pool.Each(func(i *sandbox.Instance) {
+		if tried, _ := i.Memory().ReadUint32Le(0); tried != 2 {
+			t.Errorf("%d configurations were tried on the shared instance; want one of each filter", tried)
+		}
+	})
 }
