@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"penstock.dev/penstock/core/sandbox"
 )
@@ -12,10 +13,12 @@ import (
 // instances is a pool of instances: one filter's own, or what the filters of a
 // namespace share whose image says multiConfig (decisions D4).
 type instances struct {
-	key   string // empty: not shared
-	first *Filter
-	pool  *sandbox.Pool
-	refs  int // guarded by shares.mu
+	key  string // empty: not shared
+	pool *sandbox.Pool
+	refs int // guarded by shares.mu
+	// asker is the filter that asked last for an instance: a new one starts in its
+	// name, until a root context runs.
+	asker atomic.Pointer[Filter]
 }
 
 // shares are the shared instances, by key.
@@ -37,19 +40,20 @@ func (f *Filter) shareKey() string {
 
 // own makes a pool of f's own; lazy: without a first instance.
 func (f *Filter) own(ctx context.Context, lazy bool) (*instances, error) {
-	n := &instances{first: f, refs: 1}
-	return n, n.open(ctx, f.config.Owner.String(), f.config.ID(), lazy)
+	n := &instances{refs: 1}
+	return n, n.open(ctx, f, f.config.Owner.String(), f.config.ID(), lazy)
 }
 
-func (n *instances) open(ctx context.Context, owner, name string, lazy bool) error {
-	c := n.first.config
+func (n *instances) open(ctx context.Context, f *Filter, owner, name string, lazy bool) error {
+	c := f.config
+	n.asker.Store(f)
 	var err error
-	n.pool, err = n.first.module.NewPool(ctx, sandbox.PoolOptions{
+	n.pool, err = f.module.NewPool(ctx, sandbox.PoolOptions{
 		Owner: owner, Filter: name, Tenant: c.Tenant(),
 		MemoryBytes: c.Limits.MemoryBytes,
 		StartSteps:  sandbox.Steps(c.Limits.CPUTimeStart),
 		Env:         c.Env,
-		Import:      n.first.abi.imports,
+		Import:      f.abi.imports,
 		Init:        n.start,
 		Closing:     closing,
 		Died:        n.died,
@@ -61,7 +65,7 @@ func (n *instances) open(ctx context.Context, owner, name string, lazy bool) err
 			if stderr {
 				level = levelError
 			}
-			log, exchange := n.first.log, uint64(0)
+			log, exchange := n.asker.Load().log, uint64(0)
 			if v, ok := i.Data.(*vm); ok {
 				log, exchange = v.r.f.log, v.exchange()
 			}
@@ -80,9 +84,9 @@ func (a *ABI) join(ctx context.Context, f *Filter) (*instances, error) {
 		n.refs++
 		return n, nil
 	}
-	n := &instances{key: key, first: f, refs: 1}
+	n := &instances{key: key, refs: 1}
 	owner := "Namespace/" + f.config.Namespace
-	if err := n.open(ctx, owner, "shared/"+shortDigest(f.module.Digest()), true); err != nil {
+	if err := n.open(ctx, f, owner, "shared/"+shortDigest(f.module.Digest()), true); err != nil {
 		return nil, err
 	}
 	a.shares.by[key] = n
@@ -130,6 +134,9 @@ func (f *Filter) acquire() (*root, error) {
 // rootOn is acquire on these instances. Where others share them and do not take
 // f's configuration, which has passed its trial, f is to be alone.
 func (f *Filter) rootOn(n *instances) (*root, error) {
+	if n.asker.Load() != f {
+		n.asker.Store(f)
+	}
 	i, err := n.pool.Acquire()
 	if err != nil {
 		return nil, err

@@ -236,3 +236,30 @@ func TestSharedInstancesThatRefuseASecond(t *testing.T) {
 		}
 	})
 }
+
+// TestSharedInstancesThatDoNotStart: what ends an instance before it has a root
+// context is held against the filter that asked for it, not against the one that
+// was there first.
+func TestSharedInstancesThatDoNotStart(t *testing.T) {
+	a, b := tenants(t, "", "request_headers: trap")
+	c := newScene(t, sceneOptions{multi: true, name: "third", with: a})
+	a.f.Close(t.Context())
+	e := b.exchange(config.Reject)
+	e.request("") // the instance is gone
+	e.Done()
+	for _, f := range []*Filter{a.f, c.f} {
+		f.config.Limits.CPUTimeStart = time.Microsecond // the next one does not start
+	}
+	if r, err := c.f.acquire(); err == nil {
+		r.v.i.Unlock()
+		t.Error("an instance started in a microsecond")
+	}
+	if a.f.alone.Load() || !c.f.alone.Load() {
+		t.Errorf("the closed filter is alone: %v, the one that asked: %v; want false, true", a.f.alone.Load(), c.f.alone.Load())
+	}
+	if n := c.f.usage.Counts().Failures[sandbox.CauseCPU]; n != 2 { // shared, and of its own
+		t.Errorf("got %d failures of the filter that asked; want 2", n)
+	}
+	c.f.config.Limits.CPUTimeStart = config.DefaultLimits().CPUTimeStart
+	pass(t, c).Done()
+}

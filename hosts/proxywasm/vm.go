@@ -78,16 +78,17 @@ type incoming struct {
 // gets its filter's root context too.
 func (n *instances) start(i *sandbox.Instance) error {
 	v := &vm{in: n, i: i, lastID: firstRoot - 1, roots: map[*Filter]*root{}, streams: map[uint32]*stream{}, calls: map[uint32]*call{}, consumers: map[string]exchange.Consumer{}, early: true}
-	v.r = &root{f: n.first, v: v}
+	f := n.asker.Load()
+	v.r = &root{f: f, v: v}
 	i.Data = v
 	if v.alloc = i.Func("proxy_on_memory_allocate"); v.alloc == nil {
 		v.alloc = i.Func("malloc")
 	}
 	v.fn.find(i)
-	left := sandbox.Steps(n.first.config.Limits.CPUTimeStart)
+	left := sandbox.Steps(f.config.Limits.CPUTimeStart)
 	err := v.initialise(&left)
 	if err == nil && n.key == "" {
-		_, err = v.add(n.first, &left)
+		_, err = v.add(f, &left)
 	}
 	if err != nil {
 		v.close()
