@@ -114,7 +114,7 @@ type Filter struct {
 	ended atomic.Bool
 
 	moving sync.Mutex
-	left   *instances // that it shared before
+	left   *instances // that it shared before, until it has departed from them
 
 	declared struct {
 		sync.Mutex
@@ -272,7 +272,8 @@ func (f *Filter) Close(ctx context.Context) {
 	until(ctx, time.Time{}, func() bool { return f.holds.Load() == 0 })
 	f.ended.Store(true)
 	f.eachRoot((*root).end)
-	for _, n := range f.places() {
+	f.abi.leave(ctx, f.on.Load())
+	if n := f.takeLeft(); n != nil {
 		f.abi.leave(ctx, n)
 	}
 	f.group.Wait()

@@ -123,6 +123,7 @@ func (f *Filter) acquire() (*root, error) {
 			if n, err = f.separate(); err != nil {
 				return nil, &sandbox.Failure{Cause: sandbox.CauseUnavailable, Err: err}
 			}
+			f.depart()
 		}
 		r, err := f.rootOn(n)
 		if err == nil || n.key == "" || !f.alone.Load() {
@@ -141,7 +142,7 @@ func (f *Filter) rootOn(n *instances) (*root, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.ended.Load() { // others may go on here
+	if f.ended.Load() || n.key != "" && f.alone.Load() { // others may go on here
 		i.Unlock()
 		return nil, &sandbox.Failure{Cause: sandbox.CauseUnavailable, Err: sandbox.ErrClosed}
 	}
@@ -178,6 +179,44 @@ func (f *Filter) separate() (*instances, error) {
 	f.left = f.on.Swap(n)
 	f.log.Warn("the plugin failed on an instance that it shared with others: it gets instances of its own")
 	return n, nil
+}
+
+// depart closes the root contexts that f has left behind on the instances that it
+// shared, once its streams there are done, and then gives these up. No instance is
+// locked.
+func (f *Filter) depart() {
+	f.moving.Lock()
+	n := f.left
+	f.moving.Unlock()
+	if n == nil {
+		return
+	}
+	inUse := false
+	n.pool.Each(func(i *sandbox.Instance) {
+		r := i.Data.(*vm).roots[f]
+		switch {
+		case r == nil:
+		case r.inUse():
+			inUse = true
+		default:
+			r.end()
+		}
+	})
+	if !inUse && f.takeLeft() != nil {
+		nobody, cancel := context.WithCancel(context.Background())
+		cancel() // who left before, or was closed, has no stream to wait for
+		f.abi.leave(nobody, n)
+	}
+}
+
+// takeLeft returns the instances that f shared before, for whoever gives them up;
+// nil: that is done.
+func (f *Filter) takeLeft() *instances {
+	f.moving.Lock()
+	defer f.moving.Unlock()
+	n := f.left
+	f.left = nil
+	return n
 }
 
 // places are the instances on which f may have a root context.

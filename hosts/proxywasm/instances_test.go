@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -262,4 +263,91 @@ func TestSharedInstancesThatDoNotStart(t *testing.T) {
 	}
 	c.f.config.Limits.CPUTimeStart = config.DefaultLimits().CPUTimeStart
 	pass(t, c).Done()
+}
+
+// rootsOf counts the root contexts on instances.
+func rootsOf(n *instances) (all int) {
+	n.pool.Each(func(i *sandbox.Instance) { all += len(i.Data.(*vm).roots) })
+	return all
+}
+
+// TestAFilterLeavesSharedInstances: one that has to be alone has nothing on the
+// shared instances any more once its exchanges there are over, though it ticked
+// and a call was under way; what nobody uses is closed.
+func TestAFilterLeavesSharedInstances(t *testing.T) {
+	a, b := tenants(t, "configure: set_tick_period_milliseconds 10; register_shared_queue \"q\" &\nrequest_headers: "+callOut, "")
+	shared := a.f.on.Load()
+	first := pass(t, a) // in flight
+	pass(t, b).Done()
+	call := <-a.calls.begun
+	a.f.alone.Store(true)
+	pass(t, a).Done()
+	if n := a.f.on.Load(); n == shared || a.f.left != shared || rootsOf(shared) != 2 {
+		t.Errorf("got %d root contexts while an exchange is in flight; want 2", rootsOf(shared))
+	}
+	if out := first.response(""); out != filter.Passed {
+		t.Errorf("the exchange in flight: got %v, %v", out, first.Err())
+	}
+	first.Done()
+	select {
+	case <-call.cancelled:
+	default:
+		t.Error("its call goes on, and nobody waits for the answer")
+	}
+	if a.f.left != nil || shared.refs != 1 || rootsOf(shared) != 1 {
+		t.Errorf("got %d root contexts and %d references; want the neighbour's", rootsOf(shared), shared.refs)
+	}
+	shared.pool.Each(func(i *sandbox.Instance) {
+		if !idle(i) {
+			t.Error("the instance counts as busy with the ticks of a filter that left")
+		}
+	})
+	b.f.alone.Store(true)
+	pass(t, b).Done()
+	if n := b.f.Counts(); shared.refs != 0 || rootsOf(shared) != 0 || len(a.abi.shares.by) != 0 || n.Shared != "" {
+		t.Errorf("got %d references, %d shared pools, %+v; want the shared instances closed", shared.refs, len(a.abi.shares.by), n)
+	}
+	a.until(t, "tick 1") // on instances of its own
+}
+
+// TestAFilterThatIsNotAskedAnyMore: it has to be alone and no exchange came since;
+// its root contexts do not keep a shared instance busy.
+func TestAFilterThatIsNotAskedAnyMore(t *testing.T) {
+	a, _ := tenants(t, "configure: set_tick_period_milliseconds 10", "")
+	busy := func() (busy bool) {
+		a.f.on.Load().pool.Each(func(i *sandbox.Instance) { busy = busy || !idle(i) })
+		return busy
+	}
+	before := busy()
+	a.f.alone.Store(true)
+	if after := busy(); !before || after {
+		t.Errorf("busy %v, then %v; want true, then false", before, after)
+	}
+}
+
+// TestFiltersLeaveAllAtOnce: exchanges come while their filters are sent away; the
+// race detector looks on.
+func TestFiltersLeaveAllAtOnce(t *testing.T) {
+	a, b := tenants(t, "configure: set_tick_period_milliseconds 10", "configure: set_tick_period_milliseconds 10")
+	shared := a.f.on.Load()
+	var group sync.WaitGroup
+	for n := range 4 {
+		s := []*scene{a, b}[n%2]
+		group.Go(func() {
+			for i := range 50 {
+				if i == 10+n {
+					s.f.alone.Store(true)
+				}
+				e := s.exchange(config.Reject)
+				if out := e.request(""); out != filter.Passed {
+					t.Errorf("got %v, %v", out, e.Err())
+				}
+				e.Done()
+			}
+		})
+	}
+	group.Wait()
+	if shared.refs != 0 || a.f.left != nil || b.f.left != nil || len(a.abi.shares.by) != 0 {
+		t.Errorf("got %d references, %d shared pools; want none", shared.refs, len(a.abi.shares.by))
+	}
 }

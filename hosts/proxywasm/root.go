@@ -106,8 +106,18 @@ func (r *root) hold() {
 	r.f.holds.Add(1)
 }
 
+// drop undoes a hold of a call out.
 func (r *root) drop() {
 	r.v.i.Drop()
+	r.f.holds.Add(-1)
+}
+
+// release undoes a hold of a stream; the instance is not locked.
+func (r *root) release() {
+	r.v.i.Drop()
+	if r.stranded() {
+		r.f.depart()
+	}
 	r.f.holds.Add(-1)
 }
 
@@ -150,8 +160,11 @@ func (r *root) on(name string, event func(*vm) error) {
 // plugin wants to go on until it calls proxy_done.
 func (r *root) askDone() (done bool) {
 	v := r.v
-	if v.fn.done == nil || r.doneAsked {
-		return !r.doneAsked || r.released
+	switch {
+	case v.fn.done == nil || r.stranded():
+		return true
+	case r.doneAsked:
+		return r.released
 	}
 	err := r.run(nil, func(v *vm) error { return v.callRoot(v.fn.done) })
 	r.doneAsked = true
@@ -164,7 +177,7 @@ func (r *root) askDone() (done bool) {
 func (r *root) end() {
 	v := r.v
 	r.askDone()
-	if v.i.Alive() && v.fn.remove != nil {
+	if v.i.Alive() && v.fn.remove != nil && !r.stranded() {
 		_ = r.run(nil, func(v *vm) error { return v.callRoot(v.fn.remove) }) // it is closed all the same
 	}
 	if v.i.Alive() {
@@ -192,6 +205,21 @@ func (r *root) close() {
 		}
 	}
 }
+
+// inUse says whether a stream has the root context.
+func (r *root) inUse() bool {
+	for _, s := range r.v.streams {
+		if s.r == r {
+			return true
+		}
+	}
+	return false
+}
+
+// stranded says that the root context's filter has left, or is to leave, the
+// instances that it shared: it gets no callback of its own any more, which might
+// do harm there again.
+func (r *root) stranded() bool { return r.v.in.key != "" && r.f.alone.Load() }
 
 // rootLoop makes the callbacks that time and other instances cause, one after
 // another: ticks, queues.
@@ -289,14 +317,14 @@ func (r *root) serve() {
 	}
 }
 
-// locked runs f with the instance's lock, unless the root context is closed, or
-// its filter has left the instances that it shared.
+// locked runs f with the instance's lock, unless the root context is closed or
+// stranded.
 func (r *root) locked(f func()) {
 	if r.v.i.Lock() != nil {
 		return
 	}
 	defer r.v.i.Unlock()
-	if r.closed || r.v.in.key != "" && r.f.alone.Load() {
+	if r.closed || r.stranded() {
 		return
 	}
 	f()

@@ -349,7 +349,7 @@ func (s *stream) Done() {
 			delete(s.v.streams, s.id)
 			s.i.Unlock()
 		}
-		s.r.drop()
+		s.r.release()
 	}
 	s.budget.Settle()
 	f := s.f

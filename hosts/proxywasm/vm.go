@@ -206,7 +206,7 @@ func idle(i *sandbox.Instance) bool {
 		return true
 	}
 	for _, r := range v.roots {
-		if r.busy {
+		if r.busy && !r.stranded() {
 			return false
 		}
 	}
