@@ -73,18 +73,23 @@ type GRPCEvents interface {
 	Close(status uint32, message string)
 }
 
-// GRPCStream is a gRPC call under way.
+// GRPCStream is a gRPC call under way. Its methods are called while the plugin's
+// instance is locked, so that every exchange on it waits for them: they queue what
+// there is to do and return. They wait neither for the network, nor for an event to
+// be taken, which itself waits for the instance: that would never end.
 type GRPCStream interface {
-	// Send sends a message; end closes the sending side. It does not wait for
-	// the peer; an error means that too much waits to be sent.
+	// Send has a message sent, which is kept; end closes the sending side. An error
+	// means that too much waits to be sent.
 	Send(message []byte, end bool) error
-	// Cancel ends the call; no event follows.
+	// Cancel ends the call, also one that has ended. No event begins after it; one
+	// that is under way is not waited for.
 	Cancel()
 }
 
 // GRPCCaller makes plugins' gRPC calls.
 type GRPCCaller interface {
-	// GRPCCall begins a call; errors as HTTPCaller's.
+	// GRPCCall begins a call, and waits for nothing, as GRPCStream's methods. Errors
+	// as HTTPCaller's.
 	GRPCCall(c *GRPCCall, events GRPCEvents) (GRPCStream, error)
 }
 
