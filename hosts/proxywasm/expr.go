@@ -79,7 +79,7 @@ func evaluateExpression(v *vm, args []byte) ([]byte, uint32) {
 	v.i.Spend(stepsOfEvaluation)
 	a := &attributes{v: v}
 	value, cost, err := x.Evaluate(a)
-	v.i.Spend(stepsPerExpressCost*int64(cost) + int64(a.bytes)/bytesOfAStep)
+	v.i.Spend(stepsPerExpressCost*int64(cost) + a.steps + int64(a.bytes)/bytesOfAStep)
 	switch {
 	case errors.Is(err, cel.ErrValue):
 		return nil, statusSerialization
@@ -105,8 +105,10 @@ func deleteExpression(v *vm, args []byte) uint32 {
 
 // attributes are the properties of Proxy-Wasm as values with types.
 type attributes struct {
-	v     *vm
-	bytes int // looked up so far; charged afterwards, since cel-go recovers panics
+	v *vm
+	// Of what was looked up so far; charged afterwards, since cel-go recovers panics.
+	bytes int
+	steps int64
 }
 
 var _ cel.Attributes = (*attributes)(nil)
@@ -145,6 +147,7 @@ func (a *attributes) Attribute(path []string) any {
 		return cel.Group{}
 	}
 	v.scratch = v.scratch[:0]
+	a.steps += v.lookSteps(path)
 	value, ok := v.r.f.property(v, path)
 	if !ok {
 		return nil

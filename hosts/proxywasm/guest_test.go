@@ -252,6 +252,7 @@ type hand struct {
 	v  *vm
 	// beside: a foreign callback makes the calls, as a tick.
 	beside bool
+	spent  int64 // steps of the last call
 }
 
 // phase is which callback a test is in.
@@ -308,10 +309,11 @@ func (h *hand) call(name string, args ...uint64) uint32 {
 	}
 	stack := make([]uint64, 12)
 	copy(stack, args)
-	h.s.left = 1 << 40
-	if err := h.s.i.Call(h.s.i.Func("call_"+name), &sandbox.Budget{Call: 1 << 40}, stack); err != nil {
+	left := int64(1 << 40)
+	if err := h.s.i.Call(h.s.i.Func("call_"+name), &sandbox.Budget{Call: left, Exchange: &left}, stack); err != nil {
 		h.tb.Fatalf("%s: %v", name, err)
 	}
+	h.spent = 1<<40 - left
 	return uint32(stack[0])
 }
 

@@ -2,6 +2,7 @@ package proxywasm
 
 import (
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -72,4 +73,47 @@ func TestCopiesArePaid(t *testing.T) {
 			t.Errorf("got %d for %d steps; want OK for %d at least", stack[0], spent, 4<<20/bytesOfAStep)
 		}
 	})
+}
+
+// TestSearchesArePaid: who looks for a name in a map pays for all its fields, and
+// more the longer the name is.
+func TestSearchesArePaid(t *testing.T) {
+	const fields = 5000
+	b := start(t, caller(), nil)
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	x := newExchange()
+	for range fields {
+		x.Request.Header.Add([]byte("X-Many"), []byte("1"))
+		x.Response.Header.Add([]byte("X-Many"), []byte("1"))
+	}
+	const name, long, size = 2000, 800, 4000 // where the name is, how long it is, where results go
+	property := map[uint64]string{mapRequestHeaders: "request\x00headers\x00", mapResponseHeaders: "response\x00headers\x00"}
+	for kind, at := range map[uint64]phase{mapRequestHeaders: phaseRequestHeaders, mapResponseHeaders: phaseResponseHeaders} {
+		within(t, b, x, at, func(h *hand) {
+			h.put(name, strings.Repeat("x", long))
+			path, n := h.put(6000, property[kind]+strings.Repeat("x", long))
+			for function, test := range map[string]struct {
+				args []uint64
+				want int64
+			}{
+				"proxy_get_header_map_size":      {[]uint64{kind, size}, fields},
+				"proxy_get_header_map_pairs":     {[]uint64{kind, size, size + 4}, fields},
+				"proxy_get_header_map_value":     {[]uint64{kind, name, long, size, size + 4}, fields * long / comparedOfAStep},
+				"proxy_add_header_map_value":     {[]uint64{kind, name, long, name, 1}, fields},
+				"proxy_replace_header_map_value": {[]uint64{kind, name, long, name, 1}, fields * long / comparedOfAStep},
+				"proxy_remove_header_map_value":  {[]uint64{kind, name, long}, fields * long / comparedOfAStep},
+				"proxy_get_property":             {[]uint64{path, n, size, size + 4}, fields * long / comparedOfAStep},
+			} {
+				if h.call(function, test.args...); h.spent < test.want {
+					t.Errorf("%s of map %d took %d steps; want %d at least", function, kind, h.spent, test.want)
+				}
+			}
+			a := attributes{v: h.v}
+			if a.Attribute(strings.Split(property[kind]+"x-none", "\x00")); a.steps < fields {
+				t.Errorf("an expression over map %d took %d steps; want %d at least", kind, a.steps, fields)
+			}
+		})
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/sandbox"
 )
 
@@ -100,7 +101,21 @@ func callImports() map[string]hostFunc {
 const (
 	stepsOfCall  = 50
 	bytesOfAStep = 16 // that are copied
+	// comparedOfAStep is how much of a name is compared with each field's.
+	comparedOfAStep = 8
 )
+
+// search charges the guest for looking for a name among fields, or for each of
+// them if it is empty.
+func (v *vm) search(h *exchange.Header, name []byte) {
+	v.i.Spend(searchSteps(h.Len(), len(name)))
+}
+
+// searchSteps is what looking for a name of that many bytes among fields costs:
+// each is looked at, and few have a name of the same length, which is compared.
+func searchSteps(fields, bytes int) int64 {
+	return int64(fields) * int64(1+bytes/comparedOfAStep)
+}
 
 // read returns guest memory; the view is valid until the guest runs again.
 func (v *vm) read(ptr, size uint64) ([]byte, bool) {

@@ -275,6 +275,7 @@ func mapImports() map[string]hostFunc {
 			if !ok || !ok2 {
 				return statusInvalidMemory
 			}
+			v.search(w.h, name)
 			if !w.check(name, value) || w.h.Len() >= maxFields || !w.s.grow(len(name)+len(value)) {
 				return statusBadArgument
 			}
@@ -304,6 +305,7 @@ func mapBytes(v *vm, p []uint64) uint32 {
 	if !ok {
 		return statusBadArgument
 	}
+	v.search(w.h, nil)
 	var pairs [requestPseudo]pair
 	if !v.writeU32(p[1], uint32(mapSize(w.pseudo(&pairs, v.digits[:0]), w.h))) {
 		return statusInvalidMemory
@@ -316,6 +318,7 @@ func getPairs(v *vm, p []uint64) uint32 {
 	if !ok {
 		return statusBadArgument
 	}
+	v.search(w.h, nil)
 	var pairs [requestPseudo]pair
 	v.scratch = appendPairs(v.scratch[:0], w.pseudo(&pairs, v.digits[:0]), w.h)
 	return v.give(v.scratch, p[1], p[2])
@@ -360,6 +363,7 @@ func getValue(v *vm, p []uint64) uint32 {
 	if !ok {
 		return statusInvalidMemory
 	}
+	v.search(w.h, name)
 	value, found := w.get(name, v.digits[:0])
 	if !found && !v.r.f.old { // 0.1.0 answers OK and nothing
 		return statusNotFound
@@ -376,6 +380,7 @@ func removeValue(v *vm, p []uint64) uint32 {
 	if !ok {
 		return statusInvalidMemory
 	}
+	v.search(w.h, name)
 	if len(name) <= 1024 {
 		w.h.Del(string(name))
 	}

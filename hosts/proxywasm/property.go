@@ -25,11 +25,26 @@ func getProperty(v *vm, p []uint64) uint32 {
 	}
 	path := strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
 	v.scratch = v.scratch[:0]
+	v.i.Spend(v.lookSteps(path))
 	value, found := v.r.f.property(v, path)
 	if !found {
 		return statusNotFound
 	}
 	return v.give(value, p[2], p[3])
+}
+
+// lookSteps is what property costs a guest at most: it may look for a field's name,
+// the last one of path, in the heads that the guest can reach.
+func (v *vm) lookSteps(path []string) int64 {
+	s := v.reach(wayNone)
+	if s == nil || s.x == nil {
+		return 0
+	}
+	fields := s.x.Request.Header.Len()
+	if s.told() {
+		fields += s.x.Response.Header.Len() + s.x.Response.Trailer.Len()
+	}
+	return searchSteps(fields, len(path[len(path)-1]))
 }
 
 // property looks a path up (Envoy's attributes); numbers are written into the
