@@ -36,7 +36,7 @@ const (
 	leftOver = 10 * time.Minute
 )
 
-// codeCache is the folder of native code. An entry is the rewritten module, the
+// codeCache is the folder of native code. An entry is the rewritten module's outline, the
 // engine's files for it, and a listing of them. All are sealed: what others have
 // written into the folder, or what is torn, is never run. The key lies beside
 // the folder.
@@ -52,7 +52,7 @@ type codeCache struct {
 
 // listing is an entry's file in the folder done.
 type listing struct {
-	Files []listedFile `json:"files"` // the first is the rewritten module
+	Files []listedFile `json:"files"` // the first is the outline
 	Seal  []byte       `json:"seal"`  // of the entry's id and files
 }
 
@@ -182,9 +182,9 @@ func (c *codeCache) unseal(name string, data, proof []byte) error {
 	return nil
 }
 
-// get returns the rewritten module if the entry is there as it was added; nil:
+// get returns the outline of the rewritten module if the entry is there as it was added; nil:
 // it is not. An entry that is not as it was is dropped.
-func (c *codeCache) get(id string) (metered []byte) {
+func (c *codeCache) get(id string) (outline []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l, err := c.list(id)
@@ -197,7 +197,7 @@ func (c *codeCache) get(id string) (metered []byte) {
 			data, err = c.file(id, f)
 		}
 		if i == 0 {
-			metered = data
+			outline = data
 		}
 	}
 	if err != nil {
@@ -207,7 +207,7 @@ func (c *codeCache) get(id string) (metered []byte) {
 	}
 	now := time.Now()
 	_ = os.Chtimes(c.listingPath(id), now, now) // only how long it stays depends on it
-	return metered
+	return outline
 }
 
 // list reads an entry's listing.
@@ -254,19 +254,19 @@ func (c *codeCache) file(id string, f listedFile) ([]byte, error) {
 
 func sealName(id, name string) string { return "file " + id + " " + name }
 
-// add makes an entry of the rewritten module and what a compiler process left
+// add makes an entry of the outline and what a compiler process left
 // in the folder from.
-func (c *codeCache) add(id string, metered []byte, from string) error {
+func (c *codeCache) add(id string, outline []byte, from string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	module := "metered/" + id
-	if err := os.MkdirAll(filepath.Join(c.dir, "metered"), 0o700); err != nil {
+	module := "outline/" + id
+	if err := os.MkdirAll(filepath.Join(c.dir, "outline"), 0o700); err != nil {
 		return err
 	}
-	if err := writeNew(filepath.Join(c.dir, filepath.FromSlash(module)), metered); err != nil {
+	if err := writeNew(filepath.Join(c.dir, filepath.FromSlash(module)), outline); err != nil {
 		return err
 	}
-	l := listing{Files: []listedFile{{module, int64(len(metered)), c.sealed(sealName(id, module), metered)}}}
+	l := listing{Files: []listedFile{{module, int64(len(outline)), c.sealed(sealName(id, module), outline)}}}
 	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -406,7 +406,7 @@ func (c *codeCache) sweep() {
 		}
 	}
 	code, _ := filepath.Glob(filepath.Join(c.dir, "wazero-*", "*"))
-	modules, _ := filepath.Glob(filepath.Join(c.dir, "metered", "*"))
+	modules, _ := filepath.Glob(filepath.Join(c.dir, "outline", "*"))
 	for _, path := range append(code, modules...) {
 		name, err := filepath.Rel(c.dir, path)
 		info, err2 := os.Lstat(path)

@@ -2,6 +2,8 @@ package sandbox
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"maps"
 	"os"
@@ -101,7 +103,7 @@ func TestCompileCacheOnlyLoadsWhatItWrote(t *testing.T) {
 			edit(entry(t, dir), func([]byte) []byte { return []byte(`{"files":[],"seal":""}`) })
 		}, true},
 		"a bit of the module": {func(t *testing.T, dir string) {
-			all, _ := filepath.Glob(filepath.Join(dir, "metered", "*"))
+			all, _ := filepath.Glob(filepath.Join(dir, "outline", "*"))
 			edit(all[0], func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
 		}, true},
 		"another key": {func(t *testing.T, dir string) { edit(dir+".key", func(b []byte) []byte { b[0] ^= 1; return b }) }, true},
@@ -118,6 +120,46 @@ func TestCompileCacheOnlyLoadsWhatItWrote(t *testing.T) {
 				t.Error("it is compiled each time")
 			}
 		})
+	}
+}
+
+// TestCompileCacheOfAnotherEngine: an entry whose code the engine does not find,
+// though it is whole, is compiled again. The engine never runs, or compiles, an
+// outline.
+func TestCompileCacheOfAnotherEngine(t *testing.T) {
+	dir := cached(t)
+	o := Options{Dir: dir}
+	compiler(&o)
+	e, err := New(o, zap.NewNop(), telemetry.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(idle)
+	id := e.code.id("sha256:" + hex.EncodeToString(sum[:]))
+	outline := e.code.get(id)
+	l, err := e.code.list(id)
+	if err != nil || outline == nil {
+		t.Fatalf("the entry is not there: %v", err)
+	}
+	from := t.TempDir()
+	name := filepath.Join(from, filepath.Dir(l.Files[1].Name), "another")
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, l.Files[1].Name), name); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.code.add(id, outline, from); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !reopen(t, dir) {
+		t.Error("it was not compiled again")
+	}
+	if reopen(t, dir) {
+		t.Error("it was compiled a third time")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -127,18 +128,48 @@ func Compile(dir string, memory int64, cpu time.Duration, in io.Reader) error {
 	return compileInto(dir, metered)
 }
 
+// compileInto fills dir with the engine's file of the module's code, under the name
+// that it looks for when it is given the module's outline.
 func compileInto(dir string, metered []byte) error {
-	ctx := context.Background()
-	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	outline, err := meter.Outline(metered)
 	if err != nil {
 		return err
 	}
+	code, err := compileOne(filepath.Join(dir, "whole"), metered)
+	if err != nil {
+		return err
+	}
+	name, err := compileOne(dir, outline)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(code, name); err != nil {
+		return err
+	}
+	return os.RemoveAll(filepath.Join(dir, "whole"))
+}
+
+// compileOne compiles a module, and returns the path of the file that the engine
+// made in dir.
+func compileOne(dir string, wasm []byte) (file string, err error) {
+	ctx := context.Background()
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		return "", err
+	}
 	r := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(cache))
 	defer r.Close(ctx)
-	if _, err := r.CompileModule(ctx, metered); err != nil {
-		return fmt.Errorf("%w: %w", meter.ErrModule, err)
+	if _, err := r.CompileModule(ctx, wasm); err != nil {
+		return "", fmt.Errorf("%w: %w", meter.ErrModule, err)
 	}
-	return nil
+	files, err := filepath.Glob(filepath.Join(dir, "wazero-*", "*"))
+	if err == nil && len(files) != 1 {
+		err = fmt.Errorf("the engine left %d files in %s, want 1", len(files), dir)
+	}
+	if err != nil {
+		return "", err
+	}
+	return files[0], nil
 }
 
 // runtimeConfig is what both processes compile with: what differs would miss

@@ -221,9 +221,12 @@ func (e *Engine) loadFirst(ctx context.Context, m *Module, wasm []byte, permit f
 }
 
 func (e *Engine) load(ctx context.Context, m *Module, wasm []byte, permit func() error) error {
-	metered := e.code.get(m.code.id)
-	if metered != nil {
-		return m.inspect(ctx, metered)
+	if outline := e.code.get(m.code.id); outline != nil {
+		err := m.fromCache(outline)
+		if !errors.Is(err, errNoCode) {
+			return err
+		}
+		e.log.Warn("an entry of the compile cache is of another engine or processor: it is compiled again", zap.String("entry", m.code.id))
 	}
 	metered, err := meter.Instrument(wasm, meter.Options{})
 	if err != nil {
@@ -234,12 +237,17 @@ func (e *Engine) load(ctx context.Context, m *Module, wasm []byte, permit func()
 			return &notPermitted{err}
 		}
 	}
-	if len(e.o.Compiler) > 0 {
-		if err := e.compile(ctx, wasm, metered, m.code.id); err != nil {
-			return err
-		}
+	if len(e.o.Compiler) == 0 {
+		return m.inspect(ctx, metered)
 	}
-	return m.inspect(ctx, metered)
+	outline, err := meter.Outline(metered)
+	if err != nil {
+		return err
+	}
+	if err := e.compile(ctx, wasm, outline, m.code.id); err != nil {
+		return err
+	}
+	return m.fromCache(outline)
 }
 
 // CompileError is why a cold compile failed.
@@ -249,7 +257,7 @@ type CompileError struct{ Reason string }
 func (e *CompileError) Error() string { return "compile: " + e.Reason }
 
 // compile runs the compiler process. One runs at a time; the others wait.
-func (e *Engine) compile(ctx context.Context, wasm, metered []byte, id string) error {
+func (e *Engine) compile(ctx context.Context, wasm, outline []byte, id string) error {
 	select {
 	case e.compiling <- struct{}{}:
 		defer func() { <-e.compiling }()
@@ -267,7 +275,7 @@ func (e *Engine) compile(ctx context.Context, wasm, metered []byte, id string) e
 	if err != nil {
 		return err
 	}
-	if err := e.code.add(id, metered, dir); err != nil {
+	if err := e.code.add(id, outline, dir); err != nil {
 		return &CompileError{Reason: err.Error()}
 	}
 	e.log.Debug("module compiled", zap.Int("bytes", len(wasm)), zap.Duration("took", time.Since(start)))

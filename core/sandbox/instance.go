@@ -178,7 +178,10 @@ func (i *Instance) Call(f *Func, b *Budget, stack []uint64) error {
 		*b.Exchange -= spent
 	}
 	if err == nil && i.failure == nil {
-		return nil
+		if spent <= total {
+			return nil
+		}
+		i.failure = &Failure{CauseCPU, ErrCPU} // it returned between two checks
 	}
 	return i.died(err)
 }

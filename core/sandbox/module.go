@@ -2,11 +2,13 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 
 	"penstock.dev/penstock/core/sandbox/meter"
 )
@@ -53,10 +55,28 @@ const (
 	wasiOld = "wasi_unstable"
 )
 
-// inspect reads exports and imports.
-func (m *Module) inspect(ctx context.Context, metered []byte) error {
-	m.runtime = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), runtimeConfig(m.engine.cache))
-	c, err := m.runtime.CompileModule(ctx, metered)
+// errNoCode means that the engine does not find a module's code in its cache.
+var errNoCode = errors.New("the engine finds no code in the compile cache")
+
+// fromCache has the engine take the code of an outline from its cache, and reads
+// exports and imports. The engine must not compile the outline: it does not, with a
+// context that is done.
+func (m *Module) fromCache(outline []byte) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := m.inspect(experimental.WithCompilationWorkers(ctx, 2), outline) // one worker alone does not look at the context
+	if errors.Is(err, context.Canceled) {
+		return errNoCode
+	}
+	return err
+}
+
+// inspect compiles a module, and reads exports and imports.
+func (m *Module) inspect(ctx context.Context, wasm []byte) error {
+	if m.runtime == nil {
+		m.runtime = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), runtimeConfig(m.engine.cache))
+	}
+	c, err := m.runtime.CompileModule(ctx, wasm)
 	if err != nil {
 		return fmt.Errorf("%w: %w", meter.ErrModule, err)
 	}

@@ -141,4 +141,3 @@ func (f *function) appendFlush(b []byte) []byte {
 	b = append(b, 0x0b, 0x42, 0)
 	return appendU32(append(b, 0x21), f.acc)
 }
-

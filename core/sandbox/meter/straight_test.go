@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -35,5 +36,39 @@ func TestStraightCode(t *testing.T) {
 	many := two(repeat(maxSites+1, 0x20, 0, 0x10, 1), nil)
 	if _, err := Instrument(many, Options{}); !errors.Is(err, ErrFeature) {
 		t.Errorf("a function with many calls: got %v; want ErrFeature", err)
+	}
+}
+
+// TestOutline: an outline has everything but the code, and differs if the code does.
+func TestOutline(t *testing.T) {
+	outline := func(code []byte) []byte {
+		t.Helper()
+		rewritten, err := Instrument(code, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := Outline(rewritten)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	a, b := outline(adding), outline(dividing)
+	if bytes.Equal(a, b) {
+		t.Error("two modules have the same outline")
+	}
+	r := newBed(t).r
+	module, err := r.CompileModule(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := module.ExportedFunctions()["f"]; f == nil || len(f.ParamTypes()) != 1 || f.DebugName() != ".victim" {
+		t.Errorf("got %v; want the export f with a parameter, of the function victim", f)
+	}
+	if _, _, err := call(t.Context(), t, a, 1, 1); err == nil || !strings.Contains(err.Error(), "unreachable") {
+		t.Errorf("got %v; want a trap", err)
+	}
+	if _, err := Outline(a[:len(a)-1]); !errors.Is(err, ErrModule) {
+		t.Errorf("cut: got %v; want ErrModule", err)
 	}
 }
