@@ -23,7 +23,7 @@ const (
 	rescan = 5 * time.Second
 	// renew is how often an unchanged folder is translated again: what depends on
 	// time are last good forms, in minutes and hours.
-	renew = 30 * time.Second
+	renew = time.Minute
 )
 
 // Options of a Source.
