@@ -32,6 +32,12 @@ func bundledPlugin(tb testing.TB, name, conf string) *Filter {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return pluginOf(tb, wasm, conf)
+}
+
+// pluginOf starts a plugin with this config.
+func pluginOf(tb testing.TB, wasm []byte, conf string) *Filter {
+	tb.Helper()
 	m := telemetry.New()
 	e, err := sandbox.New(sandbox.Options{Dir: filepath.Join(tb.TempDir(), "compiled")}, zap.NewNop(), m)
 	if err != nil {
@@ -42,7 +48,7 @@ func bundledPlugin(tb testing.TB, name, conf string) *Filter {
 		tb.Fatal(err)
 	}
 	f, err := New(Options{Log: zap.NewNop(), Metrics: m}).Start(tb.Context(), module, &config.Filter{
-		Part: "service", Name: name, Owner: config.Object{Kind: "Service", Namespace: "ns", Name: "svc"},
+		Part: "service", Name: "plugin", Owner: config.Object{Kind: "Service", Namespace: "ns", Name: "svc"},
 		Config: []byte(conf), Limits: config.DefaultLimits(),
 	}, config.Loaded{Grant: []string{"consumer"}})
 	if err != nil {
@@ -79,6 +85,19 @@ func benchmarkRequest(b *testing.B, f *Filter) {
 			b.Fatal(v, err)
 		}
 		s.Done()
+	}
+}
+
+// BenchmarkGuest is all that the header plugins of bench/ (bench/run.sh builds
+// them) cost one exchange, but for what the network takes.
+func BenchmarkGuest(b *testing.B) {
+	for _, name := range []string{"c", "go", "assemblyscript"} {
+		wasm, err := os.ReadFile(filepath.Join("..", "..", "bench", "out", name+".wasm"))
+		if err != nil {
+			b.Logf("%v: bench/run.sh builds it", err)
+			continue
+		}
+		b.Run(name, func(b *testing.B) { benchmarkRequest(b, pluginOf(b, wasm, "")) })
 	}
 }
 
