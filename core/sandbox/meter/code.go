@@ -103,7 +103,7 @@ type function struct {
 	length  uint32 // local: operand of a bulk operation
 	static  int    // steps of all code, each instruction once
 	calls   int    // in the code
-	below   int    // what the frames of a callee weigh that do not count themselves
+	between int    // what the frames weigh that lead from here to a guarded function
 	vectors bool
 	// due and ahead make the most steps that can have been added up here since the
 	// last check, on any path: their sum. ahead is what was charged at sites after
@@ -147,13 +147,18 @@ func (f *function) body() error {
 	switch {
 	case f.looking:
 		f.shape.static, f.shape.stack = f.static+entry, f.weight(locals)
+		f.shape.own, f.shape.total = f.shape.static, flushAt+1
 	case f.shape.class == free:
 		f.out = append(append(appendU32(f.out, uint32(declared)), declarations...), f.code...)
 	default:
 		f.out = appendU32(f.out, uint32(declared+2))
 		f.out = append(f.out, declarations...)
 		f.out = append(f.out, 1, 0x7e, 1, 0x7f) // i64, i32
-		f.assemble(entry, f.weight(locals)+f.below)
+		weight := f.weight(locals) + f.between
+		if f.shape.aborts {
+			weight += flatStack // of the frames that led to it
+		}
+		f.assemble(entry, weight)
 	}
 	return nil
 }

@@ -188,7 +188,7 @@ func (f *function) call(op byte) error {
 		t = f.m.types[index]
 		f.shape.unknown = true
 		f.pending += weightIndirect
-		f.below = max(f.below, f.m.takenDepth)
+		f.between = max(f.between, f.m.takenBetween)
 		f.pay(nil)
 		f.height = max(f.height-1, 0)
 		f.code = appendU32(appendU32(append(f.code, op), index), table)
@@ -202,13 +202,21 @@ func (f *function) call(op byte) error {
 // must not wait until it returns, since the one that it calls may be itself.
 func (f *function) pay(callee *shape) {
 	if f.looking {
-		if callee != nil && !f.m.calls(f.shape, callee) {
+		if callee == nil {
+			return
+		}
+		if f.r.more() && f.r.b[f.r.at] == 0x00 {
+			callee.aborts = true
+		} else {
+			callee.returns = true
+		}
+		if !f.m.calls(f.shape, callee) {
 			f.shape.unknown = true
 		}
 		return
 	}
 	if callee != nil && callee.class != guarded {
-		f.below = max(f.below, callee.depth)
+		f.between = max(f.between, callee.between)
 		if callee.class == free {
 			f.pending += callee.own
 		}

@@ -50,16 +50,23 @@ func TestNoWayAround(t *testing.T) {
 	x := []byte{0x20, 0}
 	twice := func(call []byte) []byte { return join(x, call, x, call, []byte{0x6a}) } // f(x) + f(x)
 	big := join(x, repeat(2000, 0x41, 3, 0x6e))
+	var long [][]byte
+	for i := range byte(90) {
+		long = append(long, join(x, direct((i+1)%90)))
+	}
 	for name, module := range map[string][]byte{
-		"itself":              many(join(x, direct(0))),
-		"itself by table":     many(join(x, table(0))),
-		"each other":          many(join(x, direct(1)), join(x, direct(0))),
-		"three":               many(join(x, direct(1)), join(x, direct(2)), join(x, direct(0))),
-		"a tail":              many(join(x, direct(1)), join(x, direct(2)), join(x, direct(1))),
-		"two rings":           many(join(x, direct(1), direct(2)), join(x, direct(2), direct(0)), join(x, direct(1))),
-		"by table and direct": many(join(x, direct(1)), join(x, direct(2)), join(x, table(0))),
-		"a big one":           many(join(big, direct(1)), join(x, direct(0))),
-		"many calls first":    many(join(x, []byte(strings.Repeat("\x10\x02", 70)), direct(1)), join(x, direct(0)), x),
+		"itself":               many(join(x, direct(0))),
+		"itself by table":      many(join(x, table(0))),
+		"each other":           many(join(x, direct(1)), join(x, direct(0))),
+		"three":                many(join(x, direct(1)), join(x, direct(2)), join(x, direct(0))),
+		"a tail":               many(join(x, direct(1)), join(x, direct(2)), join(x, direct(1))),
+		"two rings":            many(join(x, direct(1), direct(2)), join(x, direct(2), direct(0)), join(x, direct(1))),
+		"by table and direct":  many(join(x, direct(1)), join(x, direct(2)), join(x, table(0))),
+		"a big one":            many(join(big, direct(1)), join(x, direct(0))),
+		"a failure that fails": many(join(x, direct(1), []byte{0x00}), join(x, direct(0))),
+		"one far below":        many(join(x, direct(1), []byte{0x00}), join(x, direct(2)), join(x, direct(3)), join(x, table(0))),
+		"a long way":           many(long...),
+		"many calls first":     many(join(x, []byte(strings.Repeat("\x10\x02", 70)), direct(1)), join(x, direct(0)), x),
 	} {
 		for _, budget := range []int64{100_000, 1 << 40} {
 			n, err := spend(t, module, 1, budget)

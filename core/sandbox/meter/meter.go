@@ -23,7 +23,8 @@ const StackBytes = 8 << 20
 type Options struct {
 	// StackBytes is what the frames of one call chain may weigh; default 8 MiB.
 	// A frame weighs 32 bytes and 8 for each parameter, local, result and value
-	// on its operand stack, 16 if the function uses vectors.
+	// on its operand stack, 16 if the function uses vectors. Not every function's
+	// frame is counted by itself, see the package comment.
 	StackBytes int32
 	// TableEntries is the size that all tables may reach together, each as much as
 	// any other; default 1,000,000. A table that begins larger is refused: an entry

@@ -14,21 +14,21 @@ type module struct {
 	nameBody []byte // custom section "name", after its name
 	names    []byte // rewritten
 
-	types      []funcType
-	given      uint32   // types that the module has; ours follow
-	rawTypes   []byte   // encoded types, new ones appended
-	imported   int      // imported functions
-	globals    uint32   // imported and defined globals, before ours
-	functions  []uint32 // type of each function: imported, then defined
-	memories   int
-	taken      []bool   // by defined function: something but a direct call can call it
-	shape      []shape  // by defined function
-	takenDepth int      // the most of shape.depth of those taken
-	edges      []uint32 // callees of the functions, one after the other
-	refuel     uint32   // function index
-	overflow   uint32
-	steps      uint32 // global index
-	stack      uint32
+	types        []funcType
+	given        uint32   // types that the module has; ours follow
+	rawTypes     []byte   // encoded types, new ones appended
+	imported     int      // imported functions
+	globals      uint32   // imported and defined globals, before ours
+	functions    []uint32 // type of each function: imported, then defined
+	memories     int
+	taken        []bool   // by defined function: something but a direct call can call it
+	shape        []shape  // by defined function
+	takenBetween int      // of those taken, the most of shape.between
+	edges        []uint32 // callees of the functions, one after the other
+	refuel       uint32   // function index
+	overflow     uint32
+	steps        uint32 // global index
+	stack        uint32
 }
 
 // split cuts the module into sections and checks their order.

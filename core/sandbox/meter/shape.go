@@ -6,7 +6,8 @@ type class byte
 const (
 	// guarded: it may run itself again through what it calls, and each way of a
 	// function to itself leads through a guarded one. It pays on entry, with a check,
-	// and its frame counts on the metered stack, with those below it that do not.
+	// and its frame counts on the metered stack, with those that lead from it to
+	// another guarded one.
 	guarded class = iota
 	// flat: it pays when it is left, or for all of its code on entry.
 	flat
@@ -23,8 +24,13 @@ const (
 	// on entry.
 	wholeSteps = aheadMost
 	// flatStack bounds the frames of functions that call each other and are not
-	// guarded: so much may be in use beyond what the metered stack says.
-	flatStack = 512
+	// guarded: so much may be in use, once, beyond what the metered stack says.
+	flatStack = 4096
+	// flatBetween bounds those that lead to a guarded function, which can be there
+	// many times: they weigh with the guarded one before them. takenBetween is that
+	// for what can be called by table, which weighs with all that call by table.
+	flatBetween  = 512
+	takenBetween = 128
 	// maxDepth of calls that are looked at, maxListed calls in one function, and
 	// maxEdges calls in all: a function beyond them is guarded.
 	maxDepth  = 100
@@ -38,13 +44,16 @@ type shape struct {
 	state   state
 	unknown bool // it calls by table, or more than can be listed
 	again   bool // a way from it leads back to it
+	aborts  bool // it is called, and a trap follows each time
+	returns bool // it is called, and something else follows
 	loops   bool // or operations whose cost is known when they run
 	index   int  // among the defined functions
 	static  int  // steps of its own code, each instruction once, and of its entry
 	own     int  // and of the free functions that it calls
 	total   int  // and of what else it calls that makes no check; loops make one
 	stack   int  // what its frame weighs
-	depth   int  // and the frames below it, as far as they do not count themselves
+	depth   int  // and the frames of what it calls, as far as they do not count themselves
+	between int  // and only those that lead to a guarded function; 0: it calls none
 	first   int  // of its callees in module.edges
 	calls   int  // how many those are
 }
@@ -79,12 +88,21 @@ func (m *module) shapes(bodies [][]byte) error {
 		}
 		s.calls = len(m.edges) - s.first
 	}
+	// What is called to end the guest is called once at most, and guards best the ways
+	// that lead through it: what reports a failure can fail.
+	for i := range m.shape {
+		if s := &m.shape[i]; s.aborts && !s.returns {
+			s.state = classified
+		} else {
+			s.aborts = false
+		}
+	}
 	for i := range m.shape {
 		m.classify(&m.shape[i], 0)
 	}
 	for i := range m.shape {
 		if s := &m.shape[i]; m.taken[i] && s.class != guarded {
-			m.takenDepth = max(m.takenDepth, s.depth)
+			m.takenBetween = max(m.takenBetween, s.between)
 		}
 	}
 	return nil
@@ -99,6 +117,7 @@ func (m *module) classify(s *shape, depth int) {
 		return
 	}
 	s.state, s.own, s.total = entered, s.static, s.static
+	leads := false
 	if depth > maxDepth { // what is not looked at may lead back
 		s.unknown = true
 	} else {
@@ -111,17 +130,26 @@ func (m *module) classify(s *shape, depth int) {
 			if !c.checks() {
 				s.total = min(s.total+c.total, flushAt+1)
 			}
-			if c.class != guarded {
+			switch {
+			case c.aborts: // its frame weighs for those that lead to it
+			case c.class == guarded:
+				leads = true
+			default:
 				s.depth = max(s.depth, c.depth)
+				s.between = max(s.between, c.between)
+				leads = leads || c.between > 0
 			}
 		}
 	}
 	s.depth += s.stack
+	if leads {
+		s.between += s.stack
+	}
 	s.state = classified
-	switch {
-	case s.unknown || s.again || s.depth > flatStack:
+	switch taken := m.taken[s.index]; {
+	case s.unknown || s.again || s.depth > flatStack || s.between > flatBetween || taken && s.between > takenBetween:
 		s.class = guarded
-	case !m.taken[s.index] && !s.loops && s.own <= freeSteps && s.total <= flushAt:
+	case !taken && !s.loops && s.own <= freeSteps && s.total <= flushAt:
 		s.class = free
 	default:
 		s.class = flat
