@@ -6,6 +6,10 @@ import "fmt"
 // compiler's time grows faster than a function does.
 const maxBody = 4 << 20
 
+// maxCode bounds the code of a rewritten module, in bytes: what is made of a loop of
+// three bytes is twenty times as long.
+const maxCode = 192 << 20
+
 // rewriteCode rewrites every function body.
 func (m *module) rewriteCode() error {
 	body, ok := m.sections[secCode]
@@ -40,6 +44,9 @@ func (m *module) rewriteCode() error {
 			return err
 		}
 		out = append(appendU32(out, uint32(len(f.out))), f.out...)
+		if len(out) > maxCode {
+			return feature("code that takes more than %d MiB once it is metered", maxCode>>20)
+		}
 	}
 	m.sections[secCode] = out
 	return nil

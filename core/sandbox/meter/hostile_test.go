@@ -76,6 +76,7 @@ func TestDeclarationsAreBounded(t *testing.T) {
 		"too many in two segments":    {module(elements(passive(maxElements/2), passive(maxElements/2))), "elements"},
 		"too many expressions":        {module(elements(expressions)), "elements"},
 		"too many empty segments":     {module(appendSection(nil, secElement, list(maxElements+1, passive(0)...))), "elements"},
+		"too many functions":          {module(appendSection(nil, secType, list(1, 0x60, 0, 0)), appendSection(nil, secFunction, list(maxFunctions+1, 0))), "functions"},
 		"data segments":               {module(appendSection(nil, secData, list(maxData, 1, 0))), ""},
 		"too many data segments":      {module(appendSection(nil, secData, list(maxData+1, 1, 0))), "data segments"},
 	}
@@ -116,5 +117,21 @@ func TestMovesArePaid(t *testing.T) {
 	b, err := spend(t, module, 2000, 1<<40)
 	if err != nil || b-a < 1000*locals/weightMoves {
 		t.Errorf("1000 turns of %d moves took %d steps, %v; want %d at least", locals, b-a, err, 1000*locals/weightMoves)
+	}
+}
+
+// TestCodeIsBounded: a module of loops alone grows when it is rewritten.
+func TestCodeIsBounded(t *testing.T) {
+	body := append([]byte{0}, append(repeat(1<<20, 0x03, 0x40, 0x0b), 0x0b)...)
+	const n = 8
+	code := appendU32(nil, n)
+	for range n {
+		code = append(appendU32(code, uint32(len(body))), body...)
+	}
+	module := appendSection([]byte("\x00asm\x01\x00\x00\x00"), secType, []byte{1, 0x60, 0, 0})
+	module = appendSection(module, secFunction, append([]byte{n}, make([]byte, n)...))
+	module = appendSection(module, secCode, code)
+	if _, err := Instrument(module, Options{}); !errors.Is(err, ErrFeature) || !strings.Contains(err.Error(), "once it is metered") {
+		t.Errorf("got %v; want ErrFeature", err)
 	}
 }

@@ -38,6 +38,9 @@ const (
 	maxGlobals  = 100_000   // some 50 bytes each
 	maxElements = 1_000_000 // of all segments, each of which counts as one more
 	maxData     = 100_000   // segments, as toolchains keep to
+	// maxFunctions bounds what is noted of each function while a module is rewritten,
+	// some 150 bytes.
+	maxFunctions = 500_000
 )
 
 // section ids of the binary format (WebAssembly 2.0, 5.5.2).

@@ -214,7 +214,11 @@ func (m *module) readFunctions() error {
 		return nil
 	}
 	r := &reader{b: body}
-	for range r.count() {
+	n := r.count()
+	if n > maxFunctions {
+		return feature("%d functions, more than %d", n, maxFunctions)
+	}
+	for range n {
 		t := r.u32()
 		if r.err == nil && t >= m.given {
 			return fmt.Errorf("%w: function of unknown type %d", ErrModule, t)
