@@ -11,7 +11,7 @@ func (f *function) weight(locals uint64) int {
 
 // assemble puts entry, block, code and exit together.
 func (f *function) assemble(entry, weight int) {
-	guards, whole, checks := f.shape.class == guarded, f.shape.whole(), f.shape.checks()
+	guards := f.shape.class == guarded
 	b := f.out
 	if guards { // stack -= weight; below zero: overflow
 		b = appendU32(append(b, 0x23), f.m.stack)
@@ -33,16 +33,10 @@ func (f *function) assemble(entry, weight int) {
 	default:
 		results = appendS64(nil, int64(f.m.typeOf(nil, types)))
 	}
-	if whole {
-		entry = f.shape.own
-	}
 	b = appendS64(append(b, 0x42), int64(entry))
 	b = appendU32(append(b, 0x21), f.acc)
-	folded := guards || whole && checks
-	if folded || whole { // what can recurse pays on entry
+	if guards { // what can recurse pays on entry
 		b = f.appendPay(b)
-	}
-	if folded {
 		b = append(b, 0x42, 0)
 		b = appendU32(append(b, 0x21), f.acc)
 		b = appendFold(b, results)
@@ -51,15 +45,13 @@ func (f *function) assemble(entry, weight int) {
 	}
 	b = append(append(b, 0x02), results...)
 	b = append(b, f.code...) // ends with the block's end
-	if folded {
+	if guards {
 		b = appendU32(append(append(b, otherwise...), 0x10), f.m.refuel)
 		b = append(b, unfold...)
 	}
-	switch {
-	case whole:
-	case checks && !guards:
+	if !guards && f.shape.checks() {
 		b = f.appendFlush(b)
-	default:
+	} else {
 		b = f.appendPay(b)
 	}
 	if guards {

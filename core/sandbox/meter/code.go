@@ -63,25 +63,8 @@ type frame struct {
 	due                   int  // of the jumps to its end, the most; see function.due
 }
 
-// site is an addition to the steps that is executed before what follows it, so
-// that it can be charged there.
-type site struct {
-	at    int // of its number in the code
-	steps int
-	ahead int // of steps: what follows
-}
-
-const (
-	// aheadEach is the longest code, in steps, that is charged with what comes before
-	// a jump past it: an addition costs as much as a few steps.
-	aheadEach = 16
-	// aheadMost is how much a site may charge for what may not be executed.
-	aheadMost = 64
-	// siteMost is the largest number that fits where a site's is written.
-	siteMost = 1<<13 - 1
-	// never is less than any sum of steps.
-	never = -1 << 40
-)
+// never is less than any sum of steps.
+const never = -1 << 40
 
 // function rewrites one body, as its class asks. Its fields but m and looking
 // are of the current one.
@@ -100,7 +83,6 @@ type function struct {
 	out     []byte // locals and code
 	frames  []frame
 	depth   int // blocks that are open in the rewritten code
-	sites   []site
 	targets []uint32
 	height  int
 	highest int
@@ -112,15 +94,12 @@ type function struct {
 	calls   int    // in the code
 	between int    // what the frames weigh that lead from here to a guarded function
 	vectors bool
-	// due and ahead make the most steps that can have been added up here since the
-	// last check, on any path: their sum. ahead is what was charged at sites after
-	// they were written, all of which may be of this path.
-	due, ahead int
+	due     int // the most that can have been added up here since the last check
 }
 
 func (f *function) rewrite(body []byte, index int) error {
 	*f = function{m: f.m, looking: f.looking, shape: &f.m.shape[index], kind: f.m.types[f.m.functions[f.m.imported+2+index]],
-		r: &reader{b: body}, code: f.code[:0], out: f.out[:0], frames: f.frames[:0], sites: f.sites[:0], targets: f.targets}
+		r: &reader{b: body}, code: f.code[:0], out: f.out[:0], frames: f.frames[:0], targets: f.targets}
 	if err := f.body(); err != nil {
 		return fmt.Errorf("function %d: %w", f.m.imported+index, err)
 	}
@@ -146,7 +125,7 @@ func (f *function) body() error {
 	declarations := f.r.b[start:f.r.at]
 	f.acc, f.length = uint32(locals), uint32(locals)+1
 	f.depth = 1
-	f.frames = append(f.frames, frame{results: len(f.kind.results), site: -1, due: never})
+	f.frames = append(f.frames, frame{results: len(f.kind.results), due: never})
 	if err := f.instructions(); err != nil {
 		return err
 	}
@@ -170,46 +149,26 @@ func (f *function) body() error {
 	return nil
 }
 
-// charge adds the pending steps to acc: at the place that is always executed
-// before and charges what follows it, if they are few, and else here.
+// charge adds the pending steps to acc.
 func (f *function) charge() {
 	f.pending += f.moves / weightMoves
 	f.moves %= weightMoves
 	n := f.pending
-	if n == 0 {
-		return
-	}
 	f.pending = 0
 	f.static += n
-	if f.looking || f.shape.class == free || f.shape.whole() {
+	if n == 0 || f.looking || f.shape.class == free {
 		return
 	}
-	top := &f.frames[len(f.frames)-1]
-	if top.site >= 0 && n <= aheadEach {
-		if s := &f.sites[top.site]; s.ahead+n <= aheadMost && s.steps+n <= siteMost {
-			s.steps, s.ahead = s.steps+n, s.ahead+n
-			f.ahead += n
-			f.code[s.at], f.code[s.at+1] = byte(s.steps&0x7f|0x80), byte(s.steps>>7)
-			return
-		}
-	}
 	f.due += n
-	f.code = append(appendU32(append(f.code, 0x20), f.acc), 0x42)
-	if top.site = -1; n <= siteMost {
-		top.site = len(f.sites)
-		f.sites = append(f.sites, site{at: len(f.code), steps: n})
-		f.code = append(f.code, byte(n&0x7f|0x80), byte(n>>7)) // room for more
-	} else {
-		f.code = appendS64(f.code, int64(n))
-	}
+	f.code = appendU32(append(f.code, 0x20), f.acc)
+	f.code = appendS64(append(f.code, 0x42), int64(n))
 	f.code = append(f.code, 0x7c)
 	f.code = appendU32(append(f.code, 0x21), f.acc)
 }
 
 // check is appendCheck here.
 func (f *function) check() {
-	f.code = f.appendCheck(f.code)
-	f.due = -f.ahead
+	f.code, f.due = f.appendCheck(f.code), 0
 }
 
 func (f *function) move(e effect) {

@@ -19,7 +19,7 @@ func (f *function) control(op byte) error {
 		top := &f.frames[len(f.frames)-1]
 		f.height = top.base + top.params
 		top.due = max(top.due, f.due)
-		top.site, f.due = top.opened, top.before
+		f.due = top.before
 	case 0x0b: // end
 		f.charge()
 		top := f.frames[len(f.frames)-1]
@@ -104,8 +104,7 @@ func (f *function) jump(b []byte, n uint32) []byte {
 
 // dead is the code after a jump: height and steps no longer matter.
 func (f *function) dead() {
-	top := &f.frames[len(f.frames)-1]
-	f.height, f.due, top.site = top.base, never, -1
+	f.height, f.due = f.frames[len(f.frames)-1].base, never
 }
 
 func (f *function) open(op byte) error {
@@ -127,15 +126,13 @@ func (f *function) open(op byte) error {
 		}
 		results = 1
 	}
-	f.charge()
-	before, kindBytes := f.due, f.r.b[start:f.r.at]
-	next := frame{
-		params: params, results: results, loop: op == 0x03, label: f.depth, due: never,
-		site: f.frames[len(f.frames)-1].site,
+	if op != 0x02 {
+		f.charge()
 	}
+	before, kindBytes := f.due, f.r.b[start:f.r.at]
+	next := frame{params: params, results: results, loop: op == 0x03, label: f.depth, due: never, before: before}
 	if op == 0x03 {
 		f.shape.loops = true
-		next.site = -1 // what is before is executed once
 	}
 	if next.folded = op == 0x03 && params == 0; next.folded {
 		f.code = appendFold(f.code, kindBytes)
@@ -145,7 +142,7 @@ func (f *function) open(op byte) error {
 		f.code = append(append(f.code, 0x02), kindBytes...)
 		f.depth += foldDepth
 		next.label++
-		f.due = -f.ahead
+		f.due = 0
 	} else {
 		f.code = append(append(f.code, op), kindBytes...)
 		f.depth++
@@ -157,7 +154,7 @@ func (f *function) open(op byte) error {
 		f.move(effect{1, 0})
 		next.due = f.due // without else
 	}
-	next.base, next.opened, next.before = max(f.height-params, 0), next.site, before
+	next.base = max(f.height-params, 0)
 	f.frames = append(f.frames, next)
 	if len(f.frames) > 10_000 {
 		return feature("blocks nested more than 10000 deep")
@@ -222,7 +219,7 @@ func (f *function) pay(callee *shape) {
 		}
 	}
 	f.charge()
-	if f.shape.checks() && !f.shape.whole() && f.due+f.ahead >= flushAt/2 {
+	if f.shape.checks() && f.due >= flushAt/2 {
 		f.check()
 	}
 }
@@ -253,7 +250,7 @@ func (f *function) bulk(shift byte, grow bool) {
 	f.code = append(f.code, 0x7c)
 	f.code = appendU32(append(f.code, 0x21), f.acc)
 	f.code = f.appendFlush(f.code)
-	f.due = -f.ahead
+	f.due = 0
 }
 
 // saturatingOrBulk handles the prefix 0xfc.

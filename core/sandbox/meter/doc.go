@@ -9,10 +9,8 @@
 // Each block of straight-line code adds its weight to a local of its function,
 // which is subtracted from penstock.steps when the function is left, and before it
 // gets large, by loops and before calls; when the counter falls below zero the
-// guest calls refuel, which sets the counter anew or traps. To add less often,
-// a jump past a few steps pays for them as well, and a small function pays for
-// all of its code on entry, or is paid for by whoever calls it: what a run costs
-// depends on the module and what it does, and is never less than its weight.
+// guest calls refuel, which sets the counter anew or traps. Small functions are
+// paid for by whoever calls them.
 //
 // Of the functions on each way on which a function can lead back to itself, one
 // at least is guarded: it pays and checks on entry, and subtracts the weight of

@@ -9,7 +9,7 @@ const (
 	// and its frame counts on the metered stack, with those that lead from it to
 	// another guarded one.
 	guarded class = iota
-	// flat: it pays when it is left, or for all of its code on entry.
+	// flat: it pays when it is left.
 	flat
 	// free: cheap, and called directly alone: whoever calls it pays for it, and it is
 	// left as it is.
@@ -20,9 +20,6 @@ const (
 	// freeSteps is the most that a function may cost that its callers pay for, whole,
 	// whatever it then does.
 	freeSteps = 40
-	// wholeSteps is the most that a function may cost that pays for all of its code
-	// on entry.
-	wholeSteps = aheadMost
 	// flatStack bounds the frames of functions that call each other and are not
 	// guarded: so much may be in use, once, beyond what the metered stack says.
 	flatStack = 4096
@@ -57,9 +54,6 @@ type shape struct {
 	first   int  // of its callees in module.edges
 	calls   int  // how many those are
 }
-
-// whole reports whether a function pays for all of its code on entry.
-func (s *shape) whole() bool { return !s.loops && s.own <= wholeSteps }
 
 // checks reports whether a function asks for more steps if there are none left:
 // else many calls of it in a row could spend much that nobody has.
