@@ -113,7 +113,8 @@ type Error struct {
 	// "cpu", "memory", "stack", "exit", "stuck", "unavailable", "abi".
 	Cause string
 	Err   error
-	// Busy: no instance became free in time. The answer is 503 with Retry-After.
+	// Busy: no instance, processor or CPU share became free in time. The answer is
+	// 503 with Retry-After.
 	Busy bool
 }
 

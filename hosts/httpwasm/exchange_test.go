@@ -517,6 +517,28 @@ func TestExclusive(t *testing.T) {
 	})
 }
 
+// TestCrowdedOut: who finds no processor is told to come again.
+func TestCrowdedOut(t *testing.T) {
+	b := start(t, &guest{request: []op{do("read_body", 0, buffer, 99)}, next: 1}, nil)
+	x := newExchange()
+	post(x, 5, "hello")
+	begun, err := b.f.Begin(x, &filter.Waker{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := begun.(*stream)
+	// as the sandbox ends a call while other slow guests have the processors
+	x.Request.Body.(*partsBody).wait = func() {
+		s.i.Abort(&sandbox.Failure{Cause: sandbox.CauseUnavailable, Err: sandbox.ErrCrowded})
+	}
+	_, err = s.RequestHeaders(false)
+	var failure *filter.Error
+	if !errors.As(err, &failure) || failure.Cause != sandbox.CauseUnavailable || !failure.Busy {
+		t.Errorf("got %+v; want busy", failure)
+	}
+	s.Done()
+}
+
 // TestWaitingIsNotTheGuests: a slow body does not make a guest stuck.
 func TestWaitingIsNotTheGuests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

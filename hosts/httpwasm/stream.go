@@ -77,7 +77,8 @@ func (s *stream) reset() {
 func convert(err error) error {
 	var f *sandbox.Failure
 	if errors.As(err, &f) {
-		return &filter.Error{Cause: f.Cause, Err: f.Err, Busy: errors.Is(f.Err, sandbox.ErrBusy)}
+		busy := errors.Is(f.Err, sandbox.ErrBusy) || errors.Is(f.Err, sandbox.ErrCrowded)
+		return &filter.Error{Cause: f.Cause, Err: f.Err, Busy: busy}
 	}
 	return &filter.Error{Cause: sandbox.CauseABI, Err: err}
 }

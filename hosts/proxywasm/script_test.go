@@ -123,6 +123,7 @@ func (l *trace) until(tb testing.TB, prefix string) []string {
 type calls struct {
 	begun  chan *begunCall
 	refuse error
+	before func() // called first; nil: nothing is
 }
 
 type begunCall struct {
@@ -132,6 +133,9 @@ type begunCall struct {
 }
 
 func (c *calls) HTTPCall(call *capability.HTTPCall, done func(*capability.HTTPAnswer, error)) (func(), error) {
+	if c.before != nil {
+		c.before()
+	}
 	if c.refuse != nil {
 		return nil, c.refuse
 	}

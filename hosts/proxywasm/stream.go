@@ -148,7 +148,7 @@ func (s *stream) lock() error {
 func convert(err error) error {
 	var f *sandbox.Failure
 	if errors.As(err, &f) {
-		return &filter.Error{Cause: f.Cause, Err: f.Err}
+		return &filter.Error{Cause: f.Cause, Err: f.Err, Busy: errors.Is(f.Err, sandbox.ErrCrowded)}
 	}
 	return &filter.Error{Cause: sandbox.CauseABI, Err: err}
 }
