@@ -56,7 +56,7 @@ func (n *instances) open(ctx context.Context, f *Filter, owner, name string, laz
 		Import:      f.abi.imports,
 		Init:        n.start,
 		Closing:     closing,
-		Died:        n.died,
+		Died:        died,
 		Idle:        idle,
 		Lazy:        lazy,
 		Patient:     n.key != "",
@@ -153,7 +153,9 @@ func (f *Filter) rootOn(n *instances) (*root, error) {
 	left := sandbox.Steps(f.config.Limits.CPUTimeStart)
 	r, err := v.add(f, &left)
 	if err != nil {
-		f.alone.Store(true)
+		if !blameless(err) {
+			f.alone.Store(true)
+		}
 		i.Unlock()
 		return nil, fmt.Errorf("start on an instance that is shared: %w", err)
 	}

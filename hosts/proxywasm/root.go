@@ -92,7 +92,7 @@ func (v *vm) startCall(left *int64, name string, a, b uint64) (uint32, error) {
 	}
 	v.stack[0], v.stack[1] = a, b
 	budget := sandbox.Budget{Call: *left, Exchange: left, Usage: v.r.f.usage}
-	err := v.i.Call(f, &budget, v.stack[:])
+	err := v.invoke(f, &budget)
 	budget.Settle()
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", name, err)
@@ -145,7 +145,7 @@ func (v *vm) callRoot(fn *sandbox.Func, args ...uint64) error {
 	}
 	v.stack[0] = uint64(v.r.id)
 	copy(v.stack[1:], args)
-	return v.i.Call(fn, v.r.budget, v.stack[:])
+	return v.invoke(fn, v.r.budget)
 }
 
 // on runs an event on a goroutine that is no exchange's; a failure ends the
@@ -183,6 +183,11 @@ func (r *root) end() {
 	if v.i.Alive() {
 		r.close()
 		delete(v.roots, r.f)
+		for _, s := range v.streams {
+			if s.r == r {
+				s.wakeUp()
+			}
+		}
 	}
 }
 
@@ -197,11 +202,6 @@ func (r *root) close() {
 	for _, c := range r.v.calls {
 		if c.r == r {
 			r.v.drop(c)
-		}
-	}
-	for _, s := range r.v.streams {
-		if s.r == r {
-			s.wakeUp()
 		}
 	}
 }

@@ -119,7 +119,7 @@ func (s *stream) enter() error {
 	}
 	v.r, v.current, v.effective = r, s, s
 	v.stack[0], v.stack[1] = uint64(s.id), uint64(r.id)
-	if err := i.Call(v.fn.contextCreate, &s.budget, v.stack[:]); err != nil {
+	if err := v.invoke(v.fn.contextCreate, &s.budget); err != nil {
 		s.failed = true
 		i.Unlock()
 		return convert(err)
@@ -203,7 +203,7 @@ func (s *stream) begin(w *way, cb *callback) {
 func (s *stream) run(fn *sandbox.Func) error {
 	v := s.v
 	v.r, v.current, v.effective = s.r, s, s
-	err := s.i.Call(fn, &s.budget, v.stack[:])
+	err := v.invoke(fn, &s.budget)
 	v.current, v.effective = nil, nil
 	if err != nil {
 		s.failed = true
@@ -370,7 +370,7 @@ func (s *stream) finish() {
 		}
 		v.r, v.current, v.effective = s.r, s, s
 		v.stack[0] = uint64(s.id)
-		err = s.i.Call(fn, &s.budget, v.stack[:])
+		err = v.invoke(fn, &s.budget)
 	}
 	v.current, v.effective = nil, nil
 	if err != nil {

@@ -1,6 +1,7 @@
 package proxywasm
 
 import (
+	"errors"
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
@@ -34,7 +35,7 @@ type vm struct {
 	arrived  incoming
 
 	closed bool
-	killer *Filter // whose call ended the instance
+	killer *Filter // whose call ended the instance; nil: nobody is to blame
 }
 
 // functions are the guest's callbacks; nil: not exported.
@@ -156,19 +157,36 @@ func closing(i *sandbox.Instance) {
 	v.wakeAll()
 }
 
-// died tells the streams of a dead instance. Where several filters share it, the
-// one whose call it was gets instances of its own.
-func (n *instances) died(i *sandbox.Instance) {
-	v, ok := i.Data.(*vm)
-	if !ok {
-		return
+// died ends what a dead instance does on its own.
+func died(i *sandbox.Instance) {
+	if v, ok := i.Data.(*vm); ok {
+		v.close()
 	}
-	v.killer = v.r.f
-	if n.key != "" {
-		v.killer.alone.Store(true)
+}
+
+// invoke calls the guest, with what stands on the stack; the error is a
+// *sandbox.Failure. The streams of an instance that ends are told. Where several
+// filters share it, the one whose call it was gets instances of its own.
+func (v *vm) invoke(fn *sandbox.Func, b *sandbox.Budget) error {
+	err := v.i.Call(fn, b, v.stack[:])
+	if err == nil {
+		return nil
 	}
-	v.close()
+	if !blameless(err) {
+		v.killer = v.r.f
+		if v.in.key != "" {
+			v.killer.alone.Store(true)
+		}
+	}
 	v.wakeAll()
+	return err
+}
+
+// blameless reports whether a guest's call ended, or there was none, for what is
+// not the guest's fault.
+func blameless(err error) bool {
+	var f *sandbox.Failure
+	return errors.As(err, &f) && (f.Cause == sandbox.CauseUnavailable || f.Cause == sandbox.CauseCut)
 }
 
 func (v *vm) wakeAll() {
