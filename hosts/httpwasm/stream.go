@@ -161,6 +161,9 @@ func (s *stream) ResponseHeaders(bool) (filter.Verdict, error) {
 	p := &s.x.Response
 	b := &s.response
 	b.inner = p.Body
+	if s.phase == phaseNext && !bodyless(p.Status) {
+		b.begin(s.answer.body)
+	}
 	if err := s.addTrailers(); err != nil {
 		s.release()
 		s.phase = phaseOver
@@ -170,9 +173,6 @@ func (s *stream) ResponseHeaders(bool) (filter.Verdict, error) {
 	if s.phase == phaseNext {
 		for _, f := range s.answer.header.Fields() {
 			p.Header.Add(f.Name, f.Value)
-		}
-		if !bodyless(p.Status) {
-			b.begin(s.answer.body)
 		}
 		s.phase = phaseResponse
 		_, err = s.call(s.v.response, uint64(s.context), flag(s.x.Err != nil))
