@@ -155,10 +155,11 @@ func (b *body) settle(at *exchange.Body, length *int64, h, trailer *exchange.Hea
 	b.seen = 0
 }
 
-// begin puts what the guest has written ahead of the body.
-func (b *body) begin(text []byte) {
-	b.kept = append(b.kept, text...)
-	b.added = len(text)
+// begin puts what the guest has written ahead of the body, of which nothing has been
+// read. It is moved, not copied: what counts as held stays the same.
+func (b *body) begin(text *[]byte) {
+	b.kept, *text = *text, b.kept
+	b.added = len(b.kept)
 }
 
 // rest returns what is sent before inner.

@@ -162,7 +162,7 @@ func (s *stream) ResponseHeaders(bool) (filter.Verdict, error) {
 	b := &s.response
 	b.inner = p.Body
 	if s.phase == phaseNext && !bodyless(p.Status) {
-		b.begin(s.answer.body)
+		b.begin(&s.answer.body)
 	}
 	if err := s.addTrailers(); err != nil {
 		s.release()
