@@ -152,6 +152,7 @@ func (f *Filter) imported(imp sandbox.Import) sandbox.HostFunc {
 			v.trap(imp.Name, errNoExchange)
 		}
 		v.call = imp.Name
+		i.Spend(stepsOfCall)
 		result := h.f(v, stack)
 		if h.result != "" {
 			stack[0] = result

@@ -60,7 +60,9 @@ func (b *body) write(text []byte, limit int64) error {
 func (s *stream) take(b *body, buf []byte) (n int, end bool, err error) {
 	for n < len(buf) {
 		if b.seen < len(b.kept) {
-			m := copy(buf[n:], b.kept[b.seen:])
+			m := min(len(buf)-n, len(b.kept)-b.seen)
+			s.v.pay(m)
+			copy(buf[n:], b.kept[b.seen:b.seen+m])
 			b.seen += m
 			n += m
 			continue
@@ -73,13 +75,17 @@ func (s *stream) take(b *body, buf []byte) (n int, end bool, err error) {
 		if err != nil {
 			return n, false, err
 		}
+		s.v.pay(m) // ends the call only once m is accounted for
 	}
 	return n, b.whole() && b.seen == len(b.kept), nil
 }
 
+// running reports whether a call of the guest runs for the stream.
+func (s *stream) running() bool { return s.v != nil && s.v.s == s }
+
 // pull reads once, into p.
 func (s *stream) pull(b *body, p []byte) (n int, err error) {
-	if b.inner.Buffered() > 0 || s.v == nil || s.v.s != s { // it does not wait, or no guest does
+	if b.inner.Buffered() > 0 || !s.running() { // it does not wait, or no guest does
 		n, err = b.inner.Read(p)
 	} else {
 		s.i.Waiting(func() { n, err = b.inner.Read(p) })
@@ -117,8 +123,12 @@ func (s *stream) drain(b *body) error {
 	b.keep = true
 	defer func() { b.seen = seen }()
 	for !b.ended {
-		if _, err := s.pull(b, part[:]); err != nil {
+		n, err := s.pull(b, part[:])
+		if err != nil {
 			return err
+		}
+		if s.running() {
+			s.v.pay(n)
 		}
 	}
 	return nil

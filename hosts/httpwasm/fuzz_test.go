@@ -10,6 +10,7 @@ import (
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/sandbox"
 )
 
 // FuzzHostCalls: no arguments make the host panic, and what stays in the
@@ -45,6 +46,9 @@ func FuzzHostCalls(f *testing.F) {
 		begun, _ := b.f.Begin(x, &filter.Waker{})
 		s := begun.(*stream)
 		s.i, s.v = i, i.Data.(*vm)
+		if err := i.Call(s.v.request, &sandbox.Budget{Call: 1 << 40}, s.v.stack[:]); err != nil { // leaves its steps to what follows
+			t.Fatal(err)
+		}
 		s.v.s = s
 		s.features = uint32(features) & allFeatures
 		for _, at := range []uint32{0, 100, 200, 300, 2000, 0x1ffff - 1000} {

@@ -95,6 +95,7 @@ func getHeaderNames(v *vm, p []uint64) uint64 {
 	if h != nil {
 		fields := h.Fields()
 		for i := range fields {
+			v.search(i+1, len(fields[i].Name)) // with those before
 			if isFirst(fields, i) {
 				v.scratch = appendLower(v.scratch, fields[i].Name)
 				count++
@@ -127,6 +128,7 @@ func getHeaderValues(v *vm, p []uint64) uint64 {
 			count++
 		}
 	case h != nil:
+		v.search(h.Len(), len(name))
 		for _, f := range h.Fields() {
 			if exchange.EqualFold(f.Name, name) {
 				v.scratch = appendText(v.scratch, f.Value)
@@ -143,6 +145,7 @@ func (v *vm) changeHeader(p []uint64, change func(h *exchange.Header, name, valu
 	kind, name, value := u(p[0]), v.read(p[1], p[2]), trimmed(v, p[3], p[4])
 	v.check(len(name) > 0, errEmpty)
 	h := v.writable(kind)
+	v.search(h.Len(), len(name))
 	v.check(isToken(name) && len(name) <= maxNameBytes && isValue(value) && len(value) <= maxValueBytes, errInvalid)
 	x := v.s.x
 	switch {
@@ -163,6 +166,7 @@ func removeHeader(v *vm, p []uint64) uint64 {
 	kind, name := u(p[0]), v.read(p[1], p[2])
 	v.check(len(name) > 0, errEmpty)
 	h := v.writable(kind)
+	v.search(h.Len(), len(name))
 	if !isFraming(name) {
 		h.DeleteFunc(func(f exchange.Field) bool { return exchange.EqualFold(f.Name, name) })
 	}

@@ -143,7 +143,7 @@ func readBody(v *vm, p []uint64) uint64 {
 	kind, limit := u(p[0]), p[2]
 	v.check(kind <= kindResponse, errKind)
 	v.check(u(limit) != 0, errNoLimit)
-	buf := v.read(p[1], limit)
+	buf := v.view(p[1], limit)
 	after := s.phase != phaseRequest
 	b := &s.request
 	switch {

@@ -107,11 +107,36 @@ func (v *vm) copy(b []byte) []byte {
 	return v.s.x.Arena.Copy(b)
 }
 
+// What a host function costs a guest, in steps.
+const (
+	stepsOfCall  = 50
+	bytesOfAStep = 16 // that are copied
+	// comparedOfAStep is how much of a name is compared with each field's.
+	comparedOfAStep = 8
+)
+
+// pay charges the guest for bytes that it hands over or gets.
+func (v *vm) pay(bytes int) { v.i.Spend(int64(bytes) / bytesOfAStep) }
+
+// search charges the guest for looking for a name of that many bytes among fields:
+// each is looked at, and one with a name of the same length is compared.
+func (v *vm) search(fields, bytes int) {
+	v.i.Spend(int64(fields) * int64(1+bytes/comparedOfAStep))
+}
+
 // u truncates a parameter: the upper half of an i32 is undefined.
 func u(p uint64) uint32 { return uint32(p) }
 
-// read returns guest memory; the view is valid until the guest runs again.
+// read returns guest memory, for which the guest pays; the view is valid until the
+// guest runs again.
 func (v *vm) read(ptr, size uint64) []byte {
+	b := v.view(ptr, size)
+	v.pay(len(b))
+	return b
+}
+
+// view is read of what the guest does not hand over.
+func (v *vm) view(ptr, size uint64) []byte {
 	if u(size) == 0 {
 		return nil
 	}
@@ -121,8 +146,10 @@ func (v *vm) read(ptr, size uint64) []byte {
 }
 
 // give writes data into the guest's buffer if it is large enough, and returns
-// its length in any case.
+// its length in any case. A guest pays also for what it has no room for: most of it
+// was put together for the guest.
 func (v *vm) give(data []byte, buf, limit uint64) uint64 {
+	v.pay(len(data))
 	if len(data) > 0 && uint64(len(data)) <= uint64(u(limit)) {
 		v.check(v.i.Memory().Write(u(buf), data), errMemory)
 	}
