@@ -122,25 +122,30 @@ func sendLocalResponse(v *vm, p []uint64) uint32 {
 		return statusBadArgument
 	}
 	w := view{s: s, h: &s.x.Local.Header, kind: mapResponseHeaders}
-	a := &answer{status: int(status), grpc: int32(u(p[7]))}
-	for _, pair := range pairs {
-		if len(pair.name) > 0 && !w.check(pair.name, pair.value) {
-			return statusBadArgument
-		}
-	}
+	sent, size := pairs[:0], len(body)
 	for _, q := range pairs {
 		// Plugins send pairs without a name and do not look at the status: a response
 		// that never comes would hold their exchange up.
-		if len(q.name) > 0 && !isFraming(q.name) && !exchange.EqualFold(q.name, "content-length") {
-			a.pairs = append(a.pairs, pair{bytes.Clone(q.name), bytes.Clone(q.value)})
+		if len(q.name) == 0 {
+			continue
+		}
+		if !w.check(q.name, q.value) {
+			return statusBadArgument
+		}
+		if !isFraming(q.name) && !exchange.EqualFold(q.name, "content-length") {
+			sent = append(sent, q)
+			size += len(q.name) + len(q.value)
 		}
 	}
-	a.details = string(details[:min(len(details), maxAnswerDetails)])
-	// Without room for the body the exchange ends with the budget's status, not
-	// with this answer. The guest is not told: it has denied the exchange, and
+	a := &answer{status: int(status), grpc: int32(u(p[7])), details: string(details[:min(len(details), maxAnswerDetails)])}
+	// Without room for body and fields the exchange ends with the budget's status,
+	// not with this answer. The guest is not told: it has denied the exchange, and
 	// must not come to think that it goes on.
-	if s.w.Hold(len(body)) == nil {
-		a.body = bytes.Clone(body)
+	if s.w.Hold(size) == nil {
+		a.body, a.pairs = bytes.Clone(body), sent
+		for n, q := range sent {
+			sent[n] = pair{bytes.Clone(q.name), bytes.Clone(q.value)}
+		}
 	}
 	s.answer = a
 	if s != v.current {

@@ -10,11 +10,11 @@ import (
 	"penstock.dev/penstock/core/telemetry"
 )
 
-// TestALocalResponseCountsAsHeld: its body is in the budget until the exchange
-// ends; without room it is 503, whatever onError says.
+// TestALocalResponseCountsAsHeld: its body and fields are in the budget until the
+// exchange ends; without room it is 503, whatever onError says.
 func TestALocalResponseCountsAsHeld(t *testing.T) {
-	body := strings.Repeat("x", 1000)
-	answer := `send_local_response 403 "" "` + body + `" {} -1`
+	body := strings.Repeat("x", 400)
+	answer := `send_local_response 403 "" "` + body + `" {x-long=` + strings.Repeat("y", 594) + `;te=not-sent} -1`
 	at := map[string][]string{
 		"in a callback":  {"request_headers: " + answer},
 		"while it waits": {"configure: set_tick_period_milliseconds 10", "tick: set_effective_context 2; " + answer, "request_headers: return 1"},
@@ -40,8 +40,8 @@ func TestALocalResponseCountsAsHeld(t *testing.T) {
 					if err := e.Err(); out != filter.Failed || err == nil || err.Status != 503 || err.Reason != "body-budget" {
 						t.Errorf("got %v, %v; want 503", out, err)
 					}
-				} else if held("1000"); out != filter.Answered || e.x.Response.Status != want || e.read(t, e.x.Response.Body) != body {
-					t.Errorf("got %v, %d, %v; want %d and the body", out, e.x.Response.Status, e.Err(), want)
+				} else if held("1000"); out != filter.Answered || e.x.Response.Status != want || e.read(t, e.x.Response.Body) != body || e.x.Response.Header.Count("x-long") != 1 {
+					t.Errorf("got %v, %d, %v; want %d, the body and the field", out, e.x.Response.Status, e.Err(), want)
 				}
 				e.Done()
 				held("0")
