@@ -1,6 +1,7 @@
 package httpwasm
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -543,6 +544,26 @@ func TestCrowdedOut(t *testing.T) {
 	var failure *filter.Error
 	if !errors.As(err, &failure) || failure.Cause != sandbox.CauseUnavailable || !failure.Busy {
 		t.Errorf("got %+v; want busy", failure)
+	}
+	s.Done()
+}
+
+// TestClosedUnderAnExchange: that the filter has ended is not the guest's failure.
+func TestClosedUnderAnExchange(t *testing.T) {
+	b := start(t, &guest{next: 1}, nil)
+	x := newExchange()
+	s, _, err := b.begin(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.f.Close(ctx)
+	respondWith(x, 200)
+	_, err = s.ResponseHeaders(true)
+	var failure *filter.Error
+	if !errors.As(err, &failure) || failure.Cause != sandbox.CauseUnavailable {
+		t.Errorf("got %v; want cause unavailable", err)
 	}
 	s.Done()
 }

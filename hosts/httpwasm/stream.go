@@ -86,8 +86,8 @@ func convert(err error) error {
 // call makes one guest call; a and b are its arguments, the result is what it
 // returns.
 func (s *stream) call(fn *sandbox.Func, a, b uint64) (uint64, error) {
-	if err := s.i.Lock(); err != nil {
-		return 0, &filter.Error{Cause: sandbox.CauseTrap, Err: err}
+	if err := s.i.Lock(); err != nil { // the filter was closed: nobody else has called the guest
+		return 0, &filter.Error{Cause: sandbox.CauseUnavailable, Err: err}
 	}
 	defer s.i.Unlock()
 	v := s.v
