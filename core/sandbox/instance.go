@@ -230,12 +230,19 @@ func (i *Instance) end() int64 {
 // clock. It may wait: no lock is to be held but the instance's. For host
 // functions only.
 func (i *Instance) Spend(steps int64) {
-	if i.left -= steps; i.left < 0 && i.steps != nil && i.left+int64(i.steps.Get()) < 0 {
+	i.left -= steps
+	if i.charged += steps; i.left < 0 || i.charged >= slowSteps {
+		i.overdrawn() // apart, so that the rest is inlined
+	}
+}
+
+func (i *Instance) overdrawn() {
+	if i.left < 0 && i.steps != nil && i.left+int64(i.steps.Get()) < 0 {
 		i.steps.Set(0)
 		i.left = 0
 		i.Abort(&Failure{CauseCPU, ErrCPU})
 	}
-	if i.charged += steps; i.charged >= slowSteps {
+	if i.charged >= slowSteps {
 		i.makeWay()
 	}
 }
