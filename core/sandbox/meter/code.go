@@ -58,8 +58,7 @@ type frame struct {
 	loop                  bool
 	label                 int  // where a jump to it goes: blocks that are open there in the rewritten code
 	folded                bool // a loop in a fold
-	site                  int  // where code that follows here may be charged; -1: nowhere
-	opened, before        int  // site and due when it was opened, for its else
+	before                int  // due when it was opened, for its else
 	due                   int  // of the jumps to its end, the most; see function.due
 }
 
