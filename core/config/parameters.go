@@ -18,6 +18,7 @@ type ProxyParameters struct {
 
 	HeaderTimeout   time.Duration // from a head's first byte to its end, 408 beyond; default 10 s
 	IdleTimeout     time.Duration // between requests, and between two reads or writes of a body; default 60 s
+	TunnelTimeout   time.Duration // of an upgraded connection without a byte either way; default 1 h
 	ConnectTimeout  time.Duration // to an endpoint, 504 beyond; default 5 s
 	ResponseTimeout time.Duration // from the request sent to the response's head, 504 beyond; default 60 s
 
@@ -59,6 +60,7 @@ func DefaultProxyParameters() *ProxyParameters {
 		HeaderFields:     100,
 		HeaderTimeout:    10 * time.Second,
 		IdleTimeout:      60 * time.Second,
+		TunnelTimeout:    time.Hour,
 		ConnectTimeout:   5 * time.Second,
 		ResponseTimeout:  60 * time.Second,
 		MaxConnections:   1024,

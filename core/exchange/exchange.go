@@ -33,6 +33,9 @@ type Request struct {
 	Trailer Header
 	// TE says that the client accepts trailers (TE: trailers).
 	TE bool
+	// Upgrade is the protocol that the client would go on with, such as
+	// "websocket" (RFC 9110, 7.8); nil: none. A request that has it has no body.
+	Upgrade []byte
 }
 
 // Response is the response of an exchange.
@@ -45,6 +48,10 @@ type Response struct {
 	// is nil and ContentLength what the header field says, -1 if it says nothing.
 	ContentLength int64
 	Trailer       Header
+	// Tunnel is what follows a 101, to Upgrade; nil for every other status. The
+	// client's codec copies it both ways: no filter sees it.
+	Tunnel  Tunnel
+	Upgrade []byte
 }
 
 // Consumer is who sent the request, as an authentication filter found out.

@@ -126,9 +126,7 @@ func (r *Run) Late() bool {
 // for the proxy's own answers. l.Body and its fields are kept, not copied.
 func (r *Run) Replace(l *exchange.Local) {
 	p := &r.x.Response
-	if p.Body != nil {
-		p.Body.Close()
-	}
+	p.Abandon()
 	p.Header.Reset()
 	p.Trailer.Reset()
 	r.sides[1].used, r.sides[1].next = 0, 0

@@ -137,9 +137,7 @@ func (h *HTTP) respond(s *state) {
 		}
 	}
 	if x.Err != nil && (x.Err.Reason == "plugin-reset" || x.Err.Reason == "client-gone") {
-		if x.Response.Body != nil {
-			x.Response.Body.Close()
-		}
+		x.Response.Abandon()
 		return
 	}
 	x.Phase = exchange.PhaseEncode

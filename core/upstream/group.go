@@ -36,9 +36,7 @@ var classNames = [...]string{"error", "1xx", "2xx", "3xx", "4xx", "5xx"}
 func (s *Set) newGroup(u *config.Upstream) *Group {
 	g := &Group{set: s, config: u, failures: s.failures.With(u.Name)}
 	for i, name := range classNames {
-		if i != 1 {
-			g.classes[i] = s.requests.With(u.Name, name)
-		}
+		g.classes[i] = s.requests.With(u.Name, name)
 	}
 	g.current.Store(&endpoints{})
 	return g

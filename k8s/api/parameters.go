@@ -41,6 +41,7 @@ type ProxyParametersSpec struct {
 type ParameterTimeouts struct {
 	Header   string `json:"header,omitempty"`
 	Idle     string `json:"idle,omitempty"`
+	Tunnel   string `json:"tunnel,omitempty"`
 	Connect  string `json:"connect,omitempty"`
 	Response string `json:"response,omitempty"`
 }

@@ -101,6 +101,7 @@ func (r *run) applyObject(p *config.ProxyParameters, o *api.ProxyParameters) boo
 	if t := s.Timeouts; t != nil {
 		a.duration("spec.timeouts.header", t.Header, &p.HeaderTimeout, 100*time.Millisecond, 5*time.Minute)
 		a.duration("spec.timeouts.idle", t.Idle, &p.IdleTimeout, time.Second, time.Hour)
+		a.duration("spec.timeouts.tunnel", t.Tunnel, &p.TunnelTimeout, time.Second, 7*24*time.Hour)
 		a.duration("spec.timeouts.connect", t.Connect, &p.ConnectTimeout, 10*time.Millisecond, time.Minute)
 		a.duration("spec.timeouts.response", t.Response, &p.ResponseTimeout, 100*time.Millisecond, time.Hour)
 	}

@@ -74,7 +74,7 @@ const inlineBytes = 8 << 10
 // ErrStale, ErrInvalidMessage, an *exchange.Error of the body, or of the
 // connection.
 func (c *UpstreamConn) Write(x *exchange.Exchange, reused bool) (rest bool, err error) {
-	c.received, c.keep, c.duplex = false, true, false
+	c.received, c.keep, c.duplex, c.body = false, true, false, nil
 	q := &x.Request
 	f := requestForm(q)
 	c.out.begin()
@@ -147,7 +147,7 @@ func (c *UpstreamConn) ReadHead(x *exchange.Exchange) error {
 			return nil
 		}
 		if p.Status == 101 {
-			return errSwitch
+			return c.beginTunnel(x)
 		}
 		if interim == maxInterim {
 			return errManyInterim
@@ -161,7 +161,7 @@ func (c *UpstreamConn) ReadHead(x *exchange.Exchange) error {
 // Settle frees the connection if the response has no content to read. The
 // connection is not to be used afterwards but through the response's Body.
 func (c *UpstreamConn) Settle() {
-	if c.body.form == formNone {
+	if c.body != nil && c.body.form == formNone {
 		c.body.finish(true)
 	}
 }

@@ -82,7 +82,13 @@ func appendRequest(b []byte, x *exchange.Exchange, f form) ([]byte, error) {
 	if !ok {
 		return b, ErrInvalidMessage
 	}
-	if q.TE {
+	switch {
+	case len(q.Upgrade) > 0:
+		if !switchable(q.Upgrade) || f != formNone {
+			return b, ErrInvalidMessage
+		}
+		b = appendUpgrade(b, q.Upgrade)
+	case q.TE:
 		b = append(b, "TE: trailers\r\nConnection: TE\r\n"...)
 	}
 	b = appendFraming(b, f, q.ContentLength)

@@ -23,6 +23,9 @@ type head struct {
 	named     bool // Connection names other fields
 	trailers  bool // TE: trailers
 	expect    bool // Expect: 100-continue
+	switches  bool // Connection: upgrade
+	upgrades  int  // number of Upgrade fields
+	upgrade   []byte
 	hosts     int
 	host      []byte
 	codings   int // number of Transfer-Encoding fields
@@ -134,6 +137,8 @@ func (hd *head) take(name, value []byte, trusted bool) (keep bool, err *Refused)
 		}
 	case 7:
 		if fold(name, "upgrade") {
+			hd.upgrades++
+			hd.upgrade = value
 			return false, nil
 		}
 	case 10:
@@ -174,7 +179,9 @@ func (hd *head) takeConnection(value []byte) *Refused {
 		var e []byte
 		e, value = element(value)
 		switch {
-		case len(e) == 0, fold(e, "upgrade"):
+		case len(e) == 0:
+		case fold(e, "upgrade"):
+			hd.switches = true
 		case fold(e, "close"):
 			hd.close = true
 		case fold(e, "keep-alive"):

@@ -44,6 +44,18 @@ func (in *reader) release() {
 	in.base, in.r, in.end = 0, 0, 0
 }
 
+// drop gives the buffer back, with what is in it, but not the bytes that are
+// pinned: whoever reads on does so with first.
+func (in *reader) drop() {
+	if in.base > 0 && in.pinned == nil {
+		in.pinned = in.lent
+	} else {
+		in.pool.Put(in.lent)
+	}
+	in.lent, in.buf = nil, nil
+	in.base, in.r, in.end = 0, 0, 0
+}
+
 // minRoom is the least space that is worth a read.
 const minRoom = 1 << 10
 

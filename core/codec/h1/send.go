@@ -17,6 +17,9 @@ func (c *Conn) Send(x *exchange.Exchange) error {
 	c.stopWatch()
 	skipped := c.cancelContinue()
 	p := &x.Response
+	if p.Tunnel != nil {
+		return c.sendTunnel(x)
+	}
 	if p.Body != nil {
 		defer p.Body.Close()
 	}

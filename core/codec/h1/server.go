@@ -190,6 +190,9 @@ func newline(b []byte) bool {
 func (c *Conn) begin() {
 	q, hd := &c.x.Request, &c.hd
 	c.last = hd.close || q.Version == exchange.HTTP10 && !hd.keepAlive
+	if hd.upgrades == 1 && hd.switches && q.Version >= exchange.HTTP11 && hd.length <= 0 && !hd.chunked && switchable(hd.upgrade) {
+		q.Upgrade = hd.upgrade
+	}
 	switch {
 	case hd.chunked:
 		c.body.start(formChunked, -1, &q.Trailer)
@@ -243,9 +246,7 @@ const (
 // a moment keeps its unread bytes from destroying our answer (RFC 9112, 9.6).
 func (c *Conn) close() {
 	c.stopWatch()
-	if b := c.x.Response.Body; b != nil {
-		b.Close() // the handler gave up, or panicked
-	}
+	c.x.Response.Abandon() // the handler gave up, or panicked
 	if c.in.r < c.in.end || c.draining.Load() && c.sent {
 		c.linger = true
 	}

@@ -1,0 +1,265 @@
+package h1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/bufpool"
+)
+
+// switchable reports whether a connection may go on with this protocol: one
+// token, with a version or without (RFC 9110, 7.8). What would be HTTP again is
+// not: a request in it would pass no filter (h2c), or never be seen (TLS).
+func switchable(protocol []byte) bool {
+	name := protocol
+	for i, c := range protocol {
+		if c == '/' {
+			name = protocol[:i]
+			if !validToken(protocol[i+1:]) {
+				return false
+			}
+			break
+		}
+	}
+	if !validToken(name) {
+		return false
+	}
+	for _, refused := range []string{"h2c", "h2", "http", "tls"} {
+		if fold(name, refused) {
+			return false
+		}
+	}
+	return true
+}
+
+func appendUpgrade(b, protocol []byte) []byte {
+	b = append(b, "Connection: Upgrade\r\nUpgrade: "...)
+	b = append(b, protocol...)
+	return append(b, '\r', '\n')
+}
+
+// beginTunnel takes the upstream's 101: to the protocol that was asked for.
+func (c *UpstreamConn) beginTunnel(x *exchange.Exchange) error {
+	q, p, hd := &x.Request, &x.Response, &c.hd
+	if len(q.Upgrade) == 0 || !hd.switches || hd.upgrades != 1 || !exchange.EqualFold(hd.upgrade, q.Upgrade) || hd.chunked || hd.length > 0 {
+		return errSwitch
+	}
+	p.ContentLength, p.Body = 0, nil
+	p.Upgrade, p.Tunnel = hd.upgrade, &tunnel{c: c}
+	return nil
+}
+
+// tunnel is the exchange.Tunnel of a connection to an upstream.
+type tunnel struct {
+	c      *UpstreamConn
+	closed atomic.Bool
+}
+
+// Read implements io.Reader.
+func (t *tunnel) Read(p []byte) (int, error) {
+	in := &t.c.in
+	if in.r < in.end {
+		n := copy(p, in.buffered())
+		in.take(n)
+		return n, nil
+	}
+	return t.c.w.read(p)
+}
+
+// Write implements io.Writer.
+func (t *tunnel) Write(p []byte) (int, error) {
+	if err := t.c.w.write(p, time.Now(), t.c.p.IdleTimeout); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// CloseWrite implements exchange.Tunnel.
+func (t *tunnel) CloseWrite() error { return closeWrite(t.c.w.nc) }
+
+// Close implements exchange.Tunnel.
+func (t *tunnel) Close() {
+	if !t.closed.Swap(true) {
+		t.c.Close()
+		t.c.free(false)
+	}
+}
+
+var errNoHalfClose = errors.New("the connection cannot be closed in one direction")
+
+func closeWrite(nc net.Conn) error {
+	if half, ok := nc.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errNoHalfClose
+}
+
+// sendTunnel sends a 101 and what follows, both ways, until both ends have closed
+// or neither has sent anything for TunnelTimeout.
+func (c *Conn) sendTunnel(x *exchange.Exchange) error {
+	p := &x.Response
+	up := p.Tunnel
+	defer up.Close()
+	c.out.begin()
+	b, _, ok := appendFields(append(c.out.b, "HTTP/1.1 101 Switching Protocols\r\n"...), &p.Header, false)
+	if !ok || p.Status != 101 || len(x.Request.Upgrade) == 0 || !switchable(p.Upgrade) {
+		return c.broken(x, ErrInvalidMessage)
+	}
+	c.out.b = append(appendUpgrade(b, p.Upgrade), '\r', '\n')
+	c.last, x.HeadersSent = true, true
+	if err := c.out.flush(); err != nil {
+		return c.broken(x, err)
+	}
+	c.out.release()
+	t := &pair{c: c, up: up, idle: c.p.TunnelTimeout}
+	if mine, ok := up.(*tunnel); ok {
+		t.upstream = mine.c
+	}
+	t.touch()
+	var wg sync.WaitGroup
+	wg.Go(func() { t.fromClient() })
+	t.fromUpstream()
+	wg.Wait()
+	x.RequestBytes, x.ResponseBytes = t.sent, t.received
+	if t.fault != nil {
+		c.reset = true
+		return t.fault
+	}
+	return nil
+}
+
+// pair is the two ends of a tunnel.
+type pair struct {
+	c        *Conn
+	up       exchange.Tunnel
+	upstream *UpstreamConn // nil: of another codec
+	lent     *bufpool.Buffer
+	idle     time.Duration
+	last     atomic.Int64 // when a byte came, in nanoseconds since the pair began
+	began    time.Time
+	ended    atomic.Int32 // directions that are over
+	// Each is written by one of the two goroutines.
+	sent, received int64
+
+	once  sync.Once
+	fault *exchange.Error // why it ended before both ends had closed; set by once
+}
+
+func (t *pair) touch() {
+	if t.began.IsZero() {
+		t.began = time.Now()
+	}
+	t.last.Store(int64(time.Since(t.began)))
+}
+
+// quiet reports whether nothing came for the idle time.
+func (t *pair) quiet() bool { return time.Since(t.began)-time.Duration(t.last.Load()) >= t.idle }
+
+// fromClient copies what the client sends.
+func (t *pair) fromClient() {
+	in := &t.c.in
+	for {
+		if in.r == in.end {
+			in.drop() // the head stays
+			t.c.w.armRead(time.Now(), t.idle)
+			err := in.first()
+			if err == errInterrupted || err == errTimeout && !t.quiet() {
+				continue
+			}
+			if err != nil {
+				t.end(err, exchange.SideClient, t.up.CloseWrite)
+				return
+			}
+		}
+		t.touch()
+		n, err := t.up.Write(in.buffered())
+		t.sent += int64(n)
+		if err != nil {
+			t.end(err, exchange.SideUpstream, nil)
+			return
+		}
+		in.take(n)
+	}
+}
+
+// fromUpstream copies what the upstream sends.
+func (t *pair) fromUpstream() {
+	for {
+		b, err := t.next()
+		if err == errInterrupted || err == errTimeout && !t.quiet() {
+			continue
+		}
+		if err != nil {
+			t.done()
+			t.end(err, exchange.SideUpstream, func() error { return closeWrite(t.c.w.nc) })
+			return
+		}
+		t.touch()
+		err = t.c.w.write(b, time.Now(), t.c.p.IdleTimeout)
+		t.done()
+		if err != nil {
+			t.end(err, exchange.SideClient, nil)
+			return
+		}
+		t.received += int64(len(b))
+	}
+}
+
+// next returns what the upstream has sent, which is there until done. Where it
+// can, it waits without a buffer.
+func (t *pair) next() ([]byte, error) {
+	if t.upstream == nil {
+		t.lent = t.c.server.pool.Get(bufpool.Medium)
+		n, err := t.up.Read(t.lent.Bytes)
+		if n > 0 {
+			err = nil
+		}
+		return t.lent.Bytes[:n], err
+	}
+	in := &t.upstream.in
+	if in.r == in.end {
+		t.upstream.w.armRead(time.Now(), t.idle)
+		if err := in.first(); err != nil {
+			return nil, err
+		}
+	}
+	return in.buffered(), nil
+}
+
+func (t *pair) done() {
+	if t.upstream != nil {
+		t.upstream.in.drop()
+		return
+	}
+	t.c.server.pool.Put(t.lent)
+	t.lent = nil
+}
+
+// end ends one direction. After an orderly end the other goes on, as long as bytes
+// come and the half close could be handed on.
+func (t *pair) end(err error, side exchange.Side, half func() error) {
+	if err == io.EOF && half != nil && half() == nil {
+		if t.ended.Add(1) == 2 {
+			t.once.Do(func() {}) // what closing does to the other side is no fault
+			t.up.Close()
+		}
+		return
+	}
+	t.once.Do(func() {
+		reason := "tunnel-cut"
+		if err == errTimeout {
+			reason = "tunnel-timeout"
+		}
+		t.fault = &exchange.Error{Phase: exchange.PhaseResponseBody, Side: side, Status: 502, Reason: reason, Err: err}
+	})
+	t.up.Close()
+	if t.c.w.tcp != nil {
+		_ = t.c.w.tcp.SetLinger(0) // what was cut must not look like an end
+	}
+	t.c.Abort()
+}
