@@ -2,7 +2,10 @@ module penstock.dev/penstock/conformance
 
 go 1.26.0
 
-require oras.land/oras-go/v2 v2.7.0
+require (
+	github.com/coder/websocket v1.8.15
+	oras.land/oras-go/v2 v2.7.0
+)
 
 require github.com/distribution/distribution/v3 v3.1.2 // indirect
 
