@@ -53,10 +53,10 @@ func echo(w http.ResponseWriter, r *http.Request) {
 }
 
 const guarded = `
-      - image: penstock.dev/plugins/key-auth:1
-        config: {keys: [{key: secret, consumer: somebody}]}
-      - image: penstock.dev/plugins/transform:1
-        config: {response: {headers: {set: {X-Served-By: penstock}}}}`
+- use: key-auth
+  config: {keys: [{key: secret-enough, consumer: chat}]}
+- use: transform
+  config: {response: {headers: {set: {X-Served-By: penstock}}}}`
 
 func start(t *testing.T) *harness.Proxy {
 	t.Helper()
@@ -64,23 +64,22 @@ func start(t *testing.T) *harness.Proxy {
 	return harness.Start(t, harness.Options{
 		Images: []string{harness.BundledPlugins(t)},
 		Files: map[string]string{
-			"gateway.yaml": harness.GatewayFor(2), "policy.yaml": policy,
-			"a.yaml": harness.Service("a", "", port), "b.yaml": harness.Service("b", guarded, port),
+			"gateway.yaml": harness.GatewayFor(1),
+			"a.yaml":       harness.Service("a", "", port), "b.yaml": harness.Service("b", guarded, port),
 		},
 	})
 }
 
-const policy = `apiVersion: penstock.dev/v1alpha1
-kind: PluginPolicy
-metadata: {name: all}
-spec:
-  namespaceSelector: {}
-  images: [{prefix: penstock.dev/plugins, unsigned: true, allowTags: true}]
-  capabilities: [consumer]
-`
-
-func TestMessages(t *testing.T) {
+func TestWebSocket(t *testing.T) {
 	p := start(t)
+	for name, test := range map[string]func(*testing.T, *harness.Proxy){
+		"messages": messages, "guarded": guard, "refused": refused, "node": node,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, p) })
+	}
+}
+
+func messages(t *testing.T, p *harness.Proxy) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	c, r, err := websocket.Dial(ctx, p.URL+"/a/", &websocket.DialOptions{Subprotocols: []string{"chat"}, CompressionMode: websocket.CompressionContextTakeover})
@@ -124,15 +123,14 @@ func TestMessages(t *testing.T) {
 	p.Eventually("the record of the exchange", func() bool { return strings.Contains(p.Log(), `"status":101`) })
 }
 
-// TestGuarded: the handshake passes the chain.
-func TestGuarded(t *testing.T) {
-	p := start(t)
+// guard: the handshake passes the chain.
+func guard(t *testing.T, p *harness.Proxy) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, r, err := websocket.Dial(ctx, p.URL+"/b/", nil); err == nil || r == nil || r.StatusCode != http.StatusUnauthorized {
 		t.Errorf("without a key: got %v; want 401", err)
 	}
-	c, r, err := websocket.Dial(ctx, p.URL+"/b/", &websocket.DialOptions{HTTPHeader: http.Header{"X-API-Key": {"secret"}}})
+	c, r, err := websocket.Dial(ctx, p.URL+"/b/", &websocket.DialOptions{HTTPHeader: http.Header{"X-API-Key": {"secret-enough"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,18 +149,16 @@ func TestGuarded(t *testing.T) {
 	}
 }
 
-// TestRefusedByUpstream: an answer that is no 101 is an ordinary one.
-func TestRefusedByUpstream(t *testing.T) {
-	p := start(t)
+// refused: an answer that is no 101 is an ordinary one.
+func refused(t *testing.T, p *harness.Proxy) {
 	_, r, err := websocket.Dial(t.Context(), p.URL+"/a/plain", nil)
-	if err == nil || r == nil || r.StatusCode != http.StatusOK || r.Header.Get("X-Got-Path") != "/plain" {
+	if err == nil || r == nil || r.StatusCode != http.StatusOK || r.Header.Get("X-Got-Path") != "/a/plain" {
 		t.Errorf("got %v, %v; want a plain 200", r, err)
 	}
 }
 
-// TestNode: the client that Node.js has.
-func TestNode(t *testing.T) {
-	p := start(t)
+// node is the client that Node.js has.
+func node(t *testing.T, p *harness.Proxy) {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	text, err := exec.CommandContext(ctx, "node", "--experimental-websocket", "client.js", strings.Replace(p.URL, "http", "ws", 1)+"/a/").CombinedOutput()
