@@ -170,6 +170,7 @@ func (f *forward) sent() error {
 type edge struct {
 	addr string
 	*forward
+	drain func()
 }
 
 func newEdge(t testing.TB, p *config.ProxyParameters, f *forward) *edge {
@@ -204,7 +205,13 @@ func newEdge(t testing.TB, p *config.ProxyParameters, f *forward) *edge {
 		mu.Unlock()
 		wg.Wait()
 	})
-	return &edge{ln.Addr().String(), f}
+	return &edge{ln.Addr().String(), f, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range conns {
+			c.Drain()
+		}
+	}}
 }
 
 func (e *edge) dial(t testing.TB) *originConn {

@@ -179,3 +179,60 @@ func TestNoTunnel(t *testing.T) {
 		})
 	}
 }
+
+// TestGoingAway: when the proxy drains, a WebSocket client gets a close frame
+// between two others, and what it answers reaches the upstream.
+func TestGoingAway(t *testing.T) {
+	frame := func(size int) string {
+		return string([]byte{0x82, 127, 0, 0, 0, 0, byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size)}) + strings.Repeat("x", size)
+	}
+	const going = "\x88\x02\x03\xe9"
+	for name, before := range map[string]int{"idle": -1, "in a frame's head": 5, "in a frame": 1000, "between frames": len(frame(70_000))} {
+		t.Run(name, func(t *testing.T) {
+			more, heard := make(chan struct{}), make(chan string, 1)
+			o := newOrigin(t, func(_ int, c *originConn) {
+				c.head()
+				c.say(yes)
+				f := frame(70_000)
+				if before >= 0 {
+					c.say((f + f)[:before])
+				}
+				<-more
+				if before >= 0 {
+					c.say((f + f)[before:])
+				}
+				b, _ := io.ReadAll(c.r)
+				heard <- string(b)
+			})
+			p := params()
+			_, g := newSet(t, p, o.addr)
+			e := newEdge(t, p, &forward{group: func() *Group { return g }})
+			c := e.dial(t)
+			c.say(ask)
+			c.head()
+			if before > 0 {
+				expect(t, c.r, (frame(70_000) + frame(70_000))[:before])
+			}
+			e.drain()
+			want := ""
+			if before > 0 && before < len(frame(70_000)) {
+				want = frame(70_000)[before:]
+			}
+			if want != "" {
+				close(more)
+			}
+			expect(t, c.r, want+going)
+			if want == "" {
+				close(more)
+			}
+			c.say("answer")
+			c.Conn.(*net.TCPConn).CloseWrite()
+			if got := <-heard; got != "answer" {
+				t.Errorf("the upstream got %q; want the client's answer", got)
+			}
+			if b, err := io.ReadAll(c.r); err != nil || len(b) > 0 {
+				t.Errorf("got %d bytes more, %v; want the end", len(b), err)
+			}
+		})
+	}
+}

@@ -54,7 +54,7 @@ type Conn struct {
 	out      sender
 
 	draining atomic.Bool
-	waiting  atomic.Bool // between exchanges
+	waiting  atomic.Bool // between exchanges, or in a tunnel
 
 	last    bool // no exchange follows this one
 	linger  bool // the client may still send: close in two steps
@@ -94,7 +94,8 @@ func (c *Conn) Serve() {
 }
 
 // Drain lets the exchange in flight finish and closes the connection then; at
-// once if there is none. It may be called by any goroutine.
+// once if there is none. A WebSocket client is told to go (1001). It may be called
+// by any goroutine.
 func (c *Conn) Drain() {
 	c.draining.Store(true)
 	if c.waiting.Load() {

@@ -116,13 +116,18 @@ func (c *Conn) sendTunnel(x *exchange.Exchange) error {
 		return c.broken(x, err)
 	}
 	c.out.release()
-	t := &pair{c: c, up: up, idle: c.p.TunnelTimeout}
+	t := &pair{c: c, up: up, idle: c.p.TunnelTimeout, websocket: fold(p.Upgrade, "websocket")}
 	if mine, ok := up.(*tunnel); ok {
 		t.upstream = mine.c
 	}
 	t.touch()
+	c.waiting.Store(true) // for Drain
+	defer c.waiting.Store(false)
+	if c.draining.Load() {
+		t.goAway()
+	}
 	var wg sync.WaitGroup
-	wg.Go(func() { t.fromClient() })
+	wg.Go(t.fromClient)
 	t.fromUpstream()
 	wg.Wait()
 	x.RequestBytes, x.ResponseBytes = t.sent, t.received
@@ -146,6 +151,13 @@ type pair struct {
 	// Each is written by one of the two goroutines.
 	sent, received int64
 
+	// mu is held while something is written to the client.
+	mu        sync.Mutex
+	websocket bool
+	frames    frames // to the client
+	closing   bool   // the client is to be told that the proxy goes away
+	closed    bool   // and was
+
 	once  sync.Once
 	fault *exchange.Error // why it ended before both ends had closed; set by once
 }
@@ -168,6 +180,9 @@ func (t *pair) fromClient() {
 			in.drop() // the head stays
 			t.c.w.armRead(time.Now(), t.idle)
 			err := in.first()
+			if t.c.draining.Load() {
+				t.goAway()
+			}
 			if err == errInterrupted || err == errTimeout && !t.quiet() {
 				continue
 			}
@@ -200,7 +215,7 @@ func (t *pair) fromUpstream() {
 			return
 		}
 		t.touch()
-		err = t.c.w.write(b, time.Now(), t.c.p.IdleTimeout)
+		err = t.toClient(b)
 		t.done()
 		if err != nil {
 			t.end(err, exchange.SideClient, nil)
