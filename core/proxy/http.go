@@ -89,6 +89,9 @@ func (h *HTTP) request(s *state) *exchange.Error {
 	if err := h.runChain(s); err != nil {
 		return err
 	}
+	if err := h.hops(s); err != nil {
+		return err
+	}
 	h.outgoing(s)
 	return outcome(s, s.run.RequestBody())
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"strconv"
 
 	"penstock.dev/penstock/core/config"
@@ -18,6 +19,9 @@ var (
 	forwarded      = []byte("Forwarded")
 	xConsumerName  = []byte("X-Consumer-Username")
 	xConsumerGroup = []byte("X-Consumer-Groups")
+	maxForwards    = []byte("Max-Forwards")
+	allow          = []byte("Allow")
+	methods        = []byte("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
 )
 
 // outgoing readies the request for the upstream: the rule's rewrite, who the
@@ -39,6 +43,40 @@ func (h *HTTP) outgoing(s *state) {
 	if s.params.Via != "" {
 		addVia(x, s.params.Via)
 	}
+}
+
+var errHops = errors.New("Max-Forwards is not a number")
+
+// hops does what Max-Forwards asks of TRACE and OPTIONS (RFC 9110, 7.6.2): at 0
+// the request ends here, else it is one less. A TRACE is not answered with what
+// it said: that would show credentials which filters and proxies have added.
+func (h *HTTP) hops(s *state) *exchange.Error {
+	x := s.x
+	trace := string(x.Request.Method) == "TRACE"
+	if !trace && string(x.Request.Method) != "OPTIONS" {
+		return nil
+	}
+	value, ok := x.Request.Header.Get("Max-Forwards")
+	if !ok {
+		return nil
+	}
+	n, err := strconv.ParseUint(string(value), 10, 31)
+	if err != nil || x.Request.Header.Count("Max-Forwards") > 1 {
+		return fault(exchange.PhaseMatch, exchange.SideClient, 400, "max-forwards", errHops)
+	}
+	if n > 0 {
+		x.Request.Header.Set(maxForwards, strconv.AppendUint(x.Arena.Alloc(10)[:0], n-1, 10))
+		return nil
+	}
+	l := &x.Local
+	l.Header.Reset()
+	l.Status, l.Details, l.GRPCStatus, l.Body = 200, "", -1, nil
+	if trace {
+		l.Status = 405
+	}
+	l.Header.Add(allow, methods)
+	s.run.Replace(l)
+	return errDone
 }
 
 // consumer writes the headers that only the proxy may write (annotations.md, 7.2).

@@ -281,6 +281,36 @@ func TestWeights(t *testing.T) {
 	}
 }
 
+// TestMaxForwards: RFC 9110, 7.6.2.
+func TestMaxForwards(t *testing.T) {
+	b := newBed(t)
+	c := newConfig(b.port, rule("r", "/", "a"))
+	service(t, c, "a", echo)
+	if err := b.store.Apply(c); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		method, value string
+		status        int
+		got           string
+	}{
+		{"OPTIONS", "2", 200, "1"}, {"OPTIONS", "0", 200, ""}, {"OPTIONS", "", 200, ""}, {"OPTIONS", "x", 400, ""}, {"OPTIONS", "-1", 400, ""},
+		{"TRACE", "1", 200, "0"}, {"TRACE", "0", 405, ""}, {"GET", "0", 200, "0"}, {"GET", "x", 200, "x"},
+	} {
+		header := http.Header{}
+		if test.value != "" {
+			header.Set("Max-Forwards", test.value)
+		}
+		r, _ := b.do(t, test.method, "/", "", header)
+		if r.StatusCode != test.status || r.Header.Get("Got-Max-Forwards") != test.got {
+			t.Errorf("%s with %q: got %d, upstream %q; want %d, %q", test.method, test.value, r.StatusCode, r.Header.Get("Got-Max-Forwards"), test.status, test.got)
+		}
+		if forwarded := r.Header.Get("X-Up") != ""; forwarded != (test.value != "0" && test.status == 200 || test.method == "GET") {
+			t.Errorf("%s with %q: forwarded: %v", test.method, test.value, forwarded)
+		}
+	}
+}
+
 func TestTimeouts(t *testing.T) {
 	b := newBed(t)
 	total, try := rule("total", "/total", "stuck"), rule("try", "/try", "stuck")
