@@ -68,15 +68,21 @@ func (h *HTTP) hops(s *state) *exchange.Error {
 		x.Request.Header.Set(maxForwards, strconv.AppendUint(x.Arena.Alloc(10)[:0], n-1, 10))
 		return nil
 	}
-	l := &x.Local
-	l.Header.Reset()
-	l.Status, l.Details, l.GRPCStatus, l.Body = 200, "", -1, nil
+	status := 200
 	if trace {
-		l.Status = 405
+		status = 405
 	}
+	h.options(s, status)
+	return errDone
+}
+
+// options answers with the methods that there are.
+func (h *HTTP) options(s *state, status int) {
+	l := &s.x.Local
+	l.Header.Reset()
+	l.Status, l.Details, l.GRPCStatus, l.Body = status, "", -1, nil
 	l.Header.Add(allow, methods)
 	s.run.Replace(l)
-	return errDone
 }
 
 // consumer writes the headers that only the proxy may write (annotations.md, 7.2).

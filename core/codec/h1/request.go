@@ -132,7 +132,7 @@ func setTarget(x *exchange.Exchange, target []byte, hd *head) *Refused {
 			return err
 		}
 	}
-	if !validEscapes(q.Path) {
+	if !validEscapes(q.Path) || backslash(q.Path) {
 		return errTarget
 	}
 	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, q.Path
@@ -181,6 +181,13 @@ func setAbsolute(x *exchange.Exchange, target []byte) *Refused {
 		q.Path = rest
 	}
 	return nil
+}
+
+// backslash reports whether the path, not the query, has one: some upstreams take it
+// for a slash, past what the path was matched and guarded by.
+func backslash(path []byte) bool {
+	i := bytes.IndexByte(path, '\\')
+	return i >= 0 && bytes.IndexByte(path[:i], '?') < 0
 }
 
 // validEscapes reports whether every % of the path, not of the query, starts
