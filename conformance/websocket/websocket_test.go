@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -164,5 +165,28 @@ func node(t *testing.T, p *harness.Proxy) {
 	text, err := exec.CommandContext(ctx, "node", "--experimental-websocket", "client.js", strings.Replace(p.URL, "http", "ws", 1)+"/a/").CombinedOutput()
 	if err != nil || !strings.HasSuffix(string(text), "ok\n") {
 		t.Errorf("got %v:\n%s", err, text)
+	}
+}
+
+// TestGoingAway: a client is told (1001) when the proxy stops, which then does.
+func TestGoingAway(t *testing.T) {
+	port := harness.Upstream(t, echo)
+	p := harness.Start(t, harness.Options{Files: map[string]string{"gateway.yaml": harness.GatewayFor(1), "a.yaml": harness.Service("a", "", port)}})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	c, _, err := websocket.Dial(ctx, p.URL+"/a/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = c.Read(ctx)
+	if closed := (websocket.CloseError{}); !errors.As(err, &closed) || closed.Code != websocket.StatusGoingAway {
+		t.Errorf("got %v; want the close 1001", err)
+	}
+	if code := p.Exit(); code != 0 {
+		t.Errorf("it ended with %d; want 0", code)
 	}
 }
