@@ -44,8 +44,9 @@ type Gateway struct {
 type Listener struct {
 	Name     string // section name
 	Port     uint16 // 1..65535
-	Protocol string // "HTTP"
+	Protocol string // "HTTP", "HTTPS"
 	Hostname string // "", "a.example" or "*.example"; lower case
+	TLS      *TLS   // of an HTTPS listener; nil: plain text
 	// Chain is the Gateway's part, which runs before a route is matched; nil: none.
 	Chain  *Chain
 	Routes *RouteTable
@@ -183,6 +184,7 @@ type Endpoint struct {
 // errors are joined. It is the last guard before a config is compiled.
 func (c *Config) Validate() error {
 	var errs joined
+	secure := map[uint16]bool{}
 	for _, g := range c.Gateways {
 		if g.Parameters == nil {
 			errs.add("%s: no parameters", g.Object)
@@ -191,6 +193,10 @@ func (c *Config) Validate() error {
 			if l.Port == 0 {
 				errs.add("%s: listener %s: port 0", g.Object, l.Name)
 			}
+			if before, known := secure[l.Port]; known && before != (l.TLS != nil) || (l.TLS != nil) != (l.Protocol == "HTTPS") {
+				errs.add("%s: listener %s: TLS and plain text on port %d", g.Object, l.Name, l.Port)
+			}
+			secure[l.Port] = l.TLS != nil
 			if l.Routes == nil {
 				errs.add("%s: listener %s: no route table", g.Object, l.Name)
 				continue

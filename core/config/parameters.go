@@ -75,6 +75,9 @@ func DefaultProxyParameters() *ProxyParameters {
 type Socket struct {
 	Address    netip.AddrPort
 	Parameters *ProxyParameters
+	// Names is what ends TLS, in the order of the listeners: of two with one
+	// hostname the first counts. nil: plain text.
+	Names []ServerName
 }
 
 // Key names the socket in exchange.Conn.Socket: its wanted address as text.
