@@ -51,6 +51,12 @@ type testServer struct {
 
 func newTestServer(t *testing.T, p *config.ProxyParameters, h handlerFunc) *testServer {
 	t.Helper()
+	return newTestServerOver(t, p, h, func(nc net.Conn) net.Conn { return nc })
+}
+
+// newTestServerOver serves what over makes of each connection.
+func newTestServerOver(t *testing.T, p *config.ProxyParameters, h handlerFunc, over func(net.Conn) net.Conn) *testServer {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +69,7 @@ func newTestServer(t *testing.T, p *config.ProxyParameters, h handlerFunc) *test
 			if err != nil {
 				return
 			}
-			c := s.NewConn(nc, &exchange.Conn{ID: 1, Trusted: ts.trusted.Load()}, p)
+			c := s.NewConn(over(nc), &exchange.Conn{ID: 1, Trusted: ts.trusted.Load()}, p)
 			ts.mu.Lock()
 			ts.conns = append(ts.conns, c)
 			ts.mu.Unlock()

@@ -105,7 +105,7 @@ func (c *Conn) Drain() {
 
 // Abort closes the connection whatever it does. It may be called by any
 // goroutine.
-func (c *Conn) Abort() { c.w.nc.Close() }
+func (c *Conn) Abort() { c.w.abort() }
 
 // next reads the next request head; false ends the connection.
 func (c *Conn) next() bool {
@@ -254,16 +254,27 @@ func (c *Conn) close() {
 	c.in.release()
 	c.out.release()
 	if c.reset {
-		if c.w.tcp != nil {
-			c.w.tcp.SetLinger(0)
+		if c.w.below != nil {
+			c.w.below.SetLinger(0)
 		}
+		c.w.abort()
 	} else if half, ok := c.w.nc.(interface{ CloseWrite() error }); ok && c.linger && half.CloseWrite() == nil {
-		b := c.server.pool.Get(bufpool.Small)
-		c.w.nc.SetReadDeadline(time.Now().Add(lingerTime))
-		_, _ = io.CopyBuffer(discard{}, io.LimitReader(readOnly{c.w.nc}, lingerBytes), b.Bytes)
-		c.server.pool.Put(b)
+		c.readOn()
 	}
 	c.w.nc.Close()
+}
+
+// readOn reads what the client still sends, for a moment.
+func (c *Conn) readOn() {
+	from := c.w.nc
+	if c.w.secure() { // it need not be deciphered
+		_ = c.w.below.CloseWrite() // if it fails nothing is to be read either
+		from = c.w.below
+	}
+	b := c.server.pool.Get(bufpool.Small)
+	from.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyBuffer(discard{}, io.LimitReader(readOnly{from}, lingerBytes), b.Bytes)
+	c.server.pool.Put(b)
 }
 
 // readOnly and discard hide methods that io.CopyBuffer would use in place of

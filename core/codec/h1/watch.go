@@ -28,7 +28,7 @@ func (c *Conn) Watch(gone func()) (stop func()) {
 	switch {
 	case whole:
 		go c.watch(w, gone)
-	case c.w.raw == nil:
+	case c.w.probe == nil:
 		return func() {}
 	default: // unread bytes of the body hide the end from a read
 		w.quit = make(chan struct{})
@@ -71,7 +71,7 @@ func (c *Conn) look(w *watcher, gone func()) {
 		case <-t.C:
 		}
 		closed := false
-		err := c.w.raw.Control(func(fd uintptr) {
+		err := c.w.probe.Control(func(fd uintptr) {
 			p := []unix.PollFd{{Fd: int32(fd), Events: peerClosed}}
 			n, err := unix.Poll(p, 0)
 			closed = err == nil && n > 0 && p[0].Revents&(peerClosed|unix.POLLHUP|unix.POLLERR) != 0

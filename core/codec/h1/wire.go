@@ -26,11 +26,23 @@ type wire struct {
 	nc  net.Conn
 	tcp *net.TCPConn    // nil: something else
 	raw syscall.RawConn // nil unless tcp
+	// below is tcp, or the connection that carries TLS; nil: something else.
+	below transport
+	probe syscall.RawConn // of below: to look at, not to read
+	one   [1]byte         // what first reads without a buffer
 
 	readBy, writeBy time.Time // armed deadlines; zero: not known
 	interrupted     atomic.Bool
 	look            look
 	ask             ask
+}
+
+// transport is a TCP connection, or stands for one.
+type transport interface {
+	net.Conn
+	syscall.Conn
+	CloseWrite() error
+	SetLinger(seconds int) error
 }
 
 // look is what the callbacks below found; callbacks are made once, so that
@@ -47,11 +59,36 @@ type look struct {
 func (w *wire) init(nc net.Conn, pool *bufpool.Pool) {
 	w.nc = nc
 	w.look.pool = pool
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			w.tcp, w.raw = tcp, raw
-		}
+	w.tcp, _ = nc.(*net.TCPConn)
+	if secure, ok := nc.(interface{ NetConn() net.Conn }); ok { // as tls.Conn has it
+		nc = secure.NetConn()
 	}
+	below, ok := nc.(transport)
+	if !ok {
+		return
+	}
+	raw, err := below.SyscallConn()
+	if err != nil {
+		w.tcp = nil
+		return
+	}
+	w.below, w.probe = below, raw
+	if w.tcp != nil {
+		w.raw = raw
+	}
+}
+
+// secure reports whether nc enciphers what below carries.
+func (w *wire) secure() bool { return w.below != nil && w.tcp == nil }
+
+// abort closes the connection at once: nothing is written any more, not even
+// TLS's word that all was sent (RFC 8446, 6.1).
+func (w *wire) abort() {
+	if w.below != nil {
+		w.below.Close()
+		return
+	}
+	w.nc.Close()
 }
 
 // near reports whether a deadline armed before may stand for one in d from now:
@@ -132,14 +169,13 @@ func (w *wire) write(p []byte, now time.Time, d time.Duration) error {
 // the pool: that is what an idle connection does.
 func (w *wire) first() (*bufpool.Buffer, int, error) {
 	l := &w.look
-	if w.raw == nil {
-		b := l.pool.Get(bufpool.Medium)
-		n, err := w.read(b.Bytes)
+	if w.raw == nil { // TLS may hold bytes that the socket does not show
+		n, err := w.read(w.one[:])
 		if err != nil {
-			l.pool.Put(b)
 			return nil, 0, err
 		}
-		return b, n, nil
+		b := l.pool.Get(bufpool.Medium)
+		return b, copy(b.Bytes, w.one[:n]), nil
 	}
 	if l.first == nil {
 		l.first = l.readFirst
