@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"penstock.dev/penstock/core/certs"
 	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
@@ -49,17 +50,35 @@ type Listeners struct {
 	open     telemetry.Gauges
 	accepted telemetry.Counters
 	panics   telemetry.Counter
+	failures telemetry.Counters
+	tickets  certs.Tickets
 	ids      atomic.Uint64
 	running  sync.WaitGroup // accept loops and connections
 
 	mu       sync.Mutex
 	draining bool
 	sockets  map[string]*socket
-	conns    map[*h1.Conn]struct{}
+	conns    map[*client]struct{}
+}
+
+// client is a connection and what serves it.
+type client struct {
+	nc net.Conn
+	// served is guarded by Listeners.mu; nil: no request can have come yet.
+	served served
+}
+
+// served is how a codec serves a connection.
+type served interface {
+	// Serve serves it to its end and closes it.
+	Serve()
+	// Drain lets what is in flight finish; any goroutine may call it.
+	Drain()
 }
 
 // New returns Listeners without a socket. Metrics: penstock_listener_connections
-// and penstock_listener_accepted_total by socket, and
+// and penstock_listener_accepted_total by socket,
+// penstock_tls_handshake_failures_total by socket and reason, and
 // penstock_listener_panics_total.
 func New(log *zap.Logger, m *telemetry.Metrics, s *h1.Server, b Binder) *Listeners {
 	return &Listeners{
@@ -69,8 +88,9 @@ func New(log *zap.Logger, m *telemetry.Metrics, s *h1.Server, b Binder) *Listene
 		open:     m.Gauges("penstock_listener_connections", "Open client connections.", "socket"),
 		accepted: m.Counters("penstock_listener_accepted_total", "Client connections that were accepted.", "socket"),
 		panics:   m.Counters("penstock_listener_panics_total", "Connections that ended in a panic.").With(),
+		failures: m.Counters("penstock_tls_handshake_failures_total", "Client connections that ended before TLS was agreed on.", "socket", "reason"),
 		sockets:  map[string]*socket{},
-		conns:    map[*h1.Conn]struct{}{},
+		conns:    map[*client]struct{}{},
 	}
 }
 
@@ -79,14 +99,16 @@ type socket struct {
 	key        string
 	ln         net.Listener
 	parameters atomic.Pointer[config.ProxyParameters]
+	tls        atomic.Pointer[certs.Server] // nil: plain text
 	open       telemetry.Gauge
 	accepted   telemetry.Counter
 }
 
 // Reconcile makes the sockets be exactly these: new ones are bound, others
 // closed. Connections that were accepted live on. An unchanged address is kept;
-// its parameters hold for connections accepted from now on. The joined errors
-// name each address that could not be bound; the others serve all the same.
+// its parameters and certificates hold for connections accepted from now on. The
+// joined errors name each address that could not be bound and each certificate
+// that cannot be used; the others serve all the same.
 func (l *Listeners) Reconcile(wanted []config.Socket) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,6 +128,9 @@ func (l *Listeners) Reconcile(wanted []config.Socket) error {
 	for _, w := range wanted {
 		if s := l.sockets[w.Key()]; s != nil {
 			s.parameters.Store(w.Parameters)
+			if err := l.certify(s, w); err != nil {
+				errs = append(errs, err)
+			}
 		} else if err := l.bind(w); err != nil {
 			errs = append(errs, err)
 		}
@@ -133,9 +158,28 @@ func (l *Listeners) bind(w config.Socket) error {
 	key := w.Key()
 	s := &socket{key: key, ln: ln, open: l.open.With(key), accepted: l.accepted.With(key)}
 	s.parameters.Store(w.Parameters)
+	err = l.certify(s, w) // before the first connection
 	l.sockets[key] = s
 	l.running.Go(func() { l.accept(s) })
-	l.log.Info("listening", zap.String("socket", key))
+	l.log.Info("listening", zap.String("socket", key), zap.Bool("tls", w.Names != nil))
+	return err
+}
+
+// certify gives a socket its certificates, or plain text if it is to have none.
+func (l *Listeners) certify(s *socket, w config.Socket) error {
+	if w.Names == nil {
+		s.tls.Store(nil)
+		return nil
+	}
+	server := s.tls.Load()
+	if server == nil {
+		server = certs.NewServer(&l.tickets, s.key, alpn)
+	}
+	err := server.Set(w.Names)
+	s.tls.Store(server)
+	if err != nil {
+		return fmt.Errorf("listen %s: %w", s.key, err)
+	}
 	return nil
 }
 
@@ -182,9 +226,7 @@ func (l *Listeners) accept(s *socket) {
 
 // start serves a connection on its own goroutine.
 func (l *Listeners) start(s *socket, nc net.Conn) {
-	p := s.parameters.Load()
-	conn := l.describe(s, nc, p)
-	c := l.server.NewConn(nc, conn, p)
+	c := &client{nc: nc}
 	l.mu.Lock()
 	if l.draining {
 		l.mu.Unlock()
@@ -194,22 +236,44 @@ func (l *Listeners) start(s *socket, nc net.Conn) {
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
 	s.open.Add(1)
-	l.running.Go(func() { l.serve(s, c, conn) })
+	l.running.Go(func() { l.serve(s, c) })
 }
 
-func (l *Listeners) serve(s *socket, c *h1.Conn, conn *exchange.Conn) {
+func (l *Listeners) serve(s *socket, c *client) {
+	p := s.parameters.Load()
+	conn := l.describe(s, c.nc, p)
 	defer func() {
 		if p := recover(); p != nil {
 			l.panics.Inc()
 			l.log.Error("panic", zap.Any("err", p), zap.Stringer("remote", conn.Remote), zap.ByteString("stack", debug.Stack()))
-			c.Abort()
+			c.nc.Close()
 		}
 		s.open.Add(-1)
 		l.mu.Lock()
 		delete(l.conns, c)
 		l.mu.Unlock()
 	}()
-	c.Serve()
+	if codec := l.codec(s, c, conn, p); codec != nil {
+		codec.Serve()
+	}
+}
+
+// codec agrees with the client on what is spoken; nil if the connection has ended.
+func (l *Listeners) codec(s *socket, c *client, conn *exchange.Conn, p *config.ProxyParameters) served {
+	nc := c.nc
+	if server := s.tls.Load(); server != nil {
+		if nc = l.handshake(s, server, c.nc, conn, p); nc == nil {
+			return nil
+		}
+	}
+	codec := l.server.NewConn(nc, conn, p)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.served = codec
+	if l.draining {
+		codec.Drain()
+	}
+	return codec
 }
 
 // describe makes the facts about a connection.
@@ -250,7 +314,11 @@ func (l *Listeners) Drain(ctx context.Context) error {
 		l.unbind(s)
 	}
 	for c := range l.conns {
-		c.Drain()
+		if c.served != nil {
+			c.served.Drain()
+		} else { // it is shaking hands
+			c.nc.Close()
+		}
 	}
 	l.mu.Unlock()
 	ended := make(chan struct{})
@@ -265,7 +333,7 @@ func (l *Listeners) Drain(ctx context.Context) error {
 	}
 	l.mu.Lock()
 	for c := range l.conns {
-		c.Abort()
+		c.nc.Close()
 	}
 	l.mu.Unlock()
 	<-ended

@@ -15,6 +15,7 @@ import (
 // What can go wrong before the upstream is asked.
 var (
 	errNoListener = errors.New("no listener has this hostname")
+	errMisdirect  = errors.New("the connection is not for the listener with this hostname")
 	errNoRoute    = errors.New("no route matches")
 	errPath       = errors.New("the path cannot be normalised")
 	errNoBackend  = errors.New("the rule has no backend that can be used")
@@ -37,15 +38,30 @@ func (h *HTTP) findListener(s *state) *exchange.Error {
 	if current == nil {
 		return fault(exchange.PhaseGateway, exchange.SideProxy, 503, "not-ready", errNotServing)
 	}
-	s.listener = current.Port(x.Conn.Socket).Listener(s.request.Hostname)
+	port := current.Port(x.Conn.Socket)
+	s.listener = port.Listener(s.request.Hostname)
 	if s.listener == nil {
 		return fault(exchange.PhaseGateway, exchange.SideClient, 404, "no-listener", errNoListener)
+	}
+	if misdirected(port, s.listener, x.Conn) {
+		s.listener = nil
+		return fault(exchange.PhaseGateway, exchange.SideClient, 421, "misdirected", errMisdirect)
 	}
 	s.gateway = s.listener.Gateway
 	s.params = s.gateway.Parameters
 	s.run.Wait(s.params.ResponseTimeout)
 	x.Gateway, x.Listener = s.gateway.Name, s.listener.Name
 	return nil
+}
+
+// misdirected reports whether a request for l came over a connection that was
+// made with another listener's certificate, or in plain text where l wants TLS
+// (RFC 9110, 15.5.20, and 7.4).
+func misdirected(port *snapshot.Port, l *snapshot.Listener, c *exchange.Conn) bool {
+	if c.TLS == nil || !l.Secure {
+		return l.Secure != (c.TLS != nil)
+	}
+	return port.Named(c.TLS.ServerName) != l
 }
 
 // target fills s.request from the request as it is now.

@@ -28,6 +28,7 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 		chains: map[string]*Chain{},
 	}
 	var sockets []config.Socket
+	at := map[string]int{} // in sockets
 	for _, g := range cfg.Gateways {
 		gateway := &Gateway{Name: g.Object.Namespace + "/" + g.Object.Name, Parameters: g.Parameters}
 		for i, l := range g.Listeners {
@@ -38,10 +39,16 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 			if port == nil {
 				port = &Port{exact: map[string]*Listener{}, wildcard: map[string]*Listener{}}
 				c.new.ports[key] = port
+				at[key] = len(sockets)
 				sockets = append(sockets, socket)
+			}
+			if l.TLS != nil {
+				s := &sockets[at[key]]
+				s.Names = append(s.Names, config.ServerName{Hostname: l.Hostname, TLS: l.TLS})
 			}
 			port.add(l.Hostname, &Listener{
 				Name:    gateway.Name + "/" + l.Name,
+				Secure:  l.TLS != nil,
 				Gateway: gateway,
 				Chain:   c.chain(l.Chain),
 				Table:   c.table(l.Routes, c.oldTable(g.Object, i)),

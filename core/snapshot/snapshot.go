@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"bytes"
 	"strings"
 
 	"penstock.dev/penstock/core/config"
@@ -31,11 +30,13 @@ type Port struct {
 	exact    map[string]*Listener
 	wildcard map[string]*Listener // by ".example"
 	any      *Listener
+	first    *Listener
 }
 
 // Listener is one listener of a Gateway with its routes.
 type Listener struct {
 	Name    string // "namespace/gateway/listener"
+	Secure  bool   // it is reached over TLS only
 	Gateway *Gateway
 	Chain   *Chain // the Gateway's part; nil: none
 	Table   *router.Table[*Rule]
@@ -74,23 +75,31 @@ func (s *Snapshot) Port(key string) *Port { return s.ports[key] }
 
 // Listener returns the listener with the most specific hostname for a request;
 // nil if there is none. hostname is lower case, without port.
-func (p *Port) Listener(hostname []byte) *Listener {
+func (p *Port) Listener(hostname []byte) *Listener { return find(p, hostname) }
+
+// Named returns the listener whose certificates a client is shown that asks for
+// this server name, in lower case. Without one it is the listener without a
+// hostname, else the first. It chooses as core/certs does.
+func (p *Port) Named(server string) *Listener {
+	if p != nil && server == "" && p.any == nil {
+		return p.first
+	}
+	return find(p, server)
+}
+
+func find[T string | []byte](p *Port, hostname T) *Listener {
 	if p == nil {
 		return nil
 	}
 	if l := p.exact[string(hostname)]; l != nil {
 		return l
 	}
-	if len(p.wildcard) > 0 {
-		for rest := hostname; ; {
-			i := bytes.IndexByte(rest, '.')
-			if i < 0 {
-				break
-			}
-			if l := p.wildcard[string(rest[i:])]; l != nil {
-				return l
-			}
-			rest = rest[i+1:]
+	for i := 0; len(p.wildcard) > 0 && i < len(hostname); i++ {
+		if hostname[i] != '.' {
+			continue
+		}
+		if l := p.wildcard[string(hostname[i:])]; l != nil {
+			return l
 		}
 	}
 	return p.any
@@ -98,6 +107,9 @@ func (p *Port) Listener(hostname []byte) *Listener {
 
 // add puts a listener under its hostname; the first one keeps it.
 func (p *Port) add(hostname string, l *Listener) {
+	if p.first == nil {
+		p.first = l
+	}
 	suffix, isWildcard := strings.CutPrefix(hostname, "*")
 	switch {
 	case hostname == "":

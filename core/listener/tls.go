@@ -1,0 +1,126 @@
+package listener
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/certs"
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+)
+
+// alpn is what is spoken over TLS, best first (RFC 7301).
+var alpn = []string{"http/1.1"}
+
+// carrier is the connection below TLS. crypto/tls also writes by itself, to
+// answer a KeyUpdate for one; a write that begins after the deadline of the last
+// message has passed gets a deadline of its own, since a write that fails is the
+// last one that TLS tries.
+type carrier struct {
+	*net.TCPConn
+	idle    time.Duration
+	writeBy atomic.Int64 // the armed deadline, in nanoseconds of Unix time
+	refusal certs.Refusal
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *carrier) SetWriteDeadline(t time.Time) error {
+	c.writeBy.Store(t.UnixNano())
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (c *carrier) SetDeadline(t time.Time) error {
+	c.writeBy.Store(t.UnixNano())
+	return c.TCPConn.SetDeadline(t)
+}
+
+// Write implements net.Conn.
+func (c *carrier) Write(p []byte) (int, error) {
+	if now := time.Now(); now.UnixNano() > c.writeBy.Load() {
+		_ = c.SetWriteDeadline(now.Add(c.idle)) // fails on a closed connection, as the write then does
+	}
+	return c.TCPConn.Write(p)
+}
+
+// Refuse implements certs.Refusable.
+func (c *carrier) Refuse(why certs.Refusal) { c.refusal = why }
+
+// handshake makes nc speak TLS within the time for a head; nil if it cannot. It
+// sets conn.TLS.
+func (l *Listeners) handshake(s *socket, server *certs.Server, nc net.Conn, conn *exchange.Conn, p *config.ProxyParameters) net.Conn {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		panic(fmt.Sprintf("BUG: TLS over %T", nc))
+	}
+	below := &carrier{TCPConn: tcp, idle: p.IdleTimeout}
+	c := tls.Server(below, server.Config())
+	_ = below.SetDeadline(time.Now().Add(p.HeaderTimeout)) // fails on a closed connection, as the handshake then does
+	if err := c.Handshake(); err != nil {
+		reason := below.failure(err)
+		l.failures.With(s.key, reason).Inc()
+		l.log.Debug("handshake", zap.String("socket", s.key), zap.Stringer("remote", conn.Remote), zap.String("reason", reason), zap.Error(err))
+		if reason == "plain_http" {
+			below.answerPlain()
+		}
+		below.Close()
+		return nil
+	}
+	state := c.ConnectionState()
+	state.ServerName = strings.ToLower(state.ServerName)
+	conn.TLS = &state
+	return c
+}
+
+// failure names why a handshake failed, for metrics.
+func (c *carrier) failure(err error) string {
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case c.refusal != "":
+		return string(c.refusal)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "timeout"
+	case errors.As(err, &record):
+		if record.Conn != nil && looksLikeHTTP(record.RecordHeader) {
+			return "plain_http"
+		}
+		return "not_tls"
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.EPIPE):
+		return "client_gone"
+	case errors.As(err, &op) && op.Op == "remote error":
+		return "client_alert"
+	}
+	return "other"
+}
+
+// looksLikeHTTP reports whether a connection begins as a plain HTTP request does.
+func looksLikeHTTP(first [5]byte) bool {
+	switch string(first[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH", "CONNE", "TRACE":
+		return true
+	}
+	return false
+}
+
+const plainAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: 33\r\n\r\nthis port is for https, not http\n"
+
+// answerPlain tells a client that speaks plain HTTP what is wrong. The unread
+// rest of its request must not destroy the answer.
+func (c *carrier) answerPlain() {
+	if _, err := io.WriteString(c.TCPConn, plainAnswer); err != nil || c.CloseWrite() != nil {
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(time.Second)) // fails on a closed connection, as the read then does
+	_, _ = io.Copy(io.Discard, io.LimitReader(c.TCPConn, 1<<20))
+}
