@@ -26,6 +26,9 @@ func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
 	o := object("Gateway", g)
 	var listeners []*config.Listener
 	key := fmt.Sprintf("%s %p", version(g), r.current)
+	if g.Spec.TLS != nil && g.Spec.TLS.Backend != nil {
+		r.problem(o, "spec.tls.backend", "UnsupportedValue", "TLS to backends is not supported yet: it has no effect")
+	}
 	for i := range g.Spec.Listeners {
 		l := &g.Spec.Listeners[i]
 		field := fmt.Sprintf("spec.listeners[%d]", i)
@@ -38,8 +41,12 @@ func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
 			hostname = strings.ToLower(string(*l.Hostname))
 		}
 		chain := r.join(r.listenerParts(g, string(l.Name)))
-		listeners = append(listeners, &config.Listener{Name: string(l.Name), Port: uint16(l.Port), Protocol: string(l.Protocol), Hostname: hostname, Chain: chain, Routes: table})
-		key += fmt.Sprintf(" %p %p", table, chain)
+		var tls *config.TLS
+		if l.Protocol == gatewayv1.HTTPSProtocolType {
+			tls = r.tls(o, g, l, field)
+		}
+		listeners = append(listeners, &config.Listener{Name: string(l.Name), Port: uint16(l.Port), Protocol: string(l.Protocol), Hostname: hostname, TLS: tls, Chain: chain, Routes: table})
+		key += fmt.Sprintf(" %p %p %p", table, chain, tls)
 	}
 	return r.t.memo.gateways.get(o.String(), key, func() *config.Gateway {
 		return &config.Gateway{Object: o, Listeners: listeners, Parameters: r.current}
@@ -49,8 +56,12 @@ func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
 // admitted reports whether a listener can be served.
 func (r *run) admitted(o config.Object, g *gatewayv1.Gateway, i int, field string) bool {
 	l := &g.Spec.Listeners[i]
-	if l.Protocol != gatewayv1.HTTPProtocolType {
-		r.problem(o, field+".protocol", "UnsupportedProtocol", "%q is not supported yet: want HTTP", l.Protocol)
+	switch {
+	case l.Protocol != gatewayv1.HTTPProtocolType && l.Protocol != gatewayv1.HTTPSProtocolType:
+		r.problem(o, field+".protocol", "UnsupportedProtocol", "%q is not supported yet: want HTTP or HTTPS", l.Protocol)
+		return false
+	case l.Protocol == gatewayv1.HTTPProtocolType && l.TLS != nil:
+		r.problem(o, field+".tls", "Invalid", "protocol HTTP is plain text: write HTTPS, or remove it")
 		return false
 	}
 	if l.Port < 1 || l.Port > 65535 {
@@ -72,7 +83,7 @@ func (r *run) admitted(o config.Object, g *gatewayv1.Gateway, i int, field strin
 			return false
 		}
 	}
-	return true
+	return r.claims(o, l, field)
 }
 
 func value[T ~string](p *T) string {

@@ -107,6 +107,12 @@ func dump(c *config.Config, problems []translate.Problem) string {
 		dumpParameters(p, g.Parameters)
 		for _, l := range g.Listeners {
 			p(1, "listener %s %s %d %s", l.Name, l.Protocol, l.Port, l.Hostname)
+			if l.TLS != nil {
+				p(2, "tls at least 1.%d, %d certificates", 2+l.TLS.MinVersion, len(l.TLS.Certificates))
+				for _, c := range l.TLS.Certificates {
+					p(3, "certificate of %s for %v, chain of %d, key of %d bytes", c.Object, c.Names, len(c.Chain), len(c.Key))
+				}
+			}
 			dumpChain(p, 2, l.Chain)
 			for _, e := range l.Routes.Entries {
 				p(2, "%s %v", e.Route.Object, e.Hostnames)

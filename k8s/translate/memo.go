@@ -59,6 +59,9 @@ type memos struct {
 	totals    memo[config.Totals]
 
 	parameters memo[config.ProxyParameters]
+
+	tls          memo[config.TLS]
+	certificates memo[keyPair]
 }
 
 func (m *memos) turn() {
@@ -72,6 +75,8 @@ func (m *memos) turn() {
 	m.endpoints.turn()
 	m.totals.turn()
 	m.parameters.turn()
+	m.tls.turn()
+	m.certificates.turn()
 }
 
 // digest returns a hash of v's JSON, which is the same for equal values.

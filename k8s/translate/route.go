@@ -93,7 +93,7 @@ func (r *run) backend(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, i, j int
 	case ref.Kind != nil && *ref.Kind != "Service" || ref.Group != nil && *ref.Group != "":
 		r.problem(o, field+".kind", "InvalidKind", "want a Service")
 		return b
-	case namespace != route.Namespace && !r.granted(route.Namespace, namespace, string(ref.Name)):
+	case namespace != route.Namespace && !r.granted("HTTPRoute", route.Namespace, "Service", namespace, string(ref.Name)):
 		r.problem(o, field, "RefNotPermitted", "a Service of namespace %s needs a ReferenceGrant there", namespace)
 		return b
 	}
@@ -116,19 +116,19 @@ func (r *run) backend(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, i, j int
 	return b
 }
 
-// granted reports whether a ReferenceGrant lets HTTPRoutes of one namespace
-// refer to a Service of another.
-func (r *run) granted(from, to, name string) bool {
+// granted reports whether a ReferenceGrant lets objects of Gateway API of one
+// namespace refer to a core object of another.
+func (r *run) granted(fromKind, from, toKind, to, name string) bool {
 	for _, g := range r.o.ReferenceGrants {
 		if g.Namespace != to {
 			continue
 		}
 		fromOK, toOK := false, false
 		for _, f := range g.Spec.From {
-			fromOK = fromOK || f.Group == gatewayv1.GroupName && f.Kind == "HTTPRoute" && string(f.Namespace) == from
+			fromOK = fromOK || f.Group == gatewayv1.GroupName && string(f.Kind) == fromKind && string(f.Namespace) == from
 		}
 		for _, t := range g.Spec.To {
-			toOK = toOK || t.Group == "" && t.Kind == "Service" && (t.Name == nil || string(*t.Name) == name)
+			toOK = toOK || t.Group == "" && string(t.Kind) == toKind && (t.Name == nil || string(*t.Name) == name)
 		}
 		if fromOK && toOK {
 			return true

@@ -87,8 +87,9 @@ type Translator struct {
 	history map[string]*history // by part
 	// parameters are the last good ones of each Gateway.
 	parameters map[string]*config.ProxyParameters
-	texts      map[string]parsed // annotation text -> entries
-	shares     map[string]*share // by namespace
+	certs      map[string]*config.Certificate // last good ones, by listener and Secret
+	texts      map[string]parsed              // annotation text -> entries
+	shares     map[string]*share              // by namespace
 }
 
 // New returns a Translator that remembers nothing.
@@ -129,6 +130,7 @@ func (t *Translator) translate(o *Objects) (_ *config.Config, _ []Problem, again
 	r.unattached()
 	r.survey()
 	t.memo.turn()
+	t.certs = r.certs
 	t.forget(r)
 	if same(t.last, c) {
 		c = t.last
@@ -177,9 +179,11 @@ type run struct {
 	attached    map[*gatewayv1.HTTPRoute]bool
 	parts       map[string]bool // ids seen in this run
 	routes      map[string]*config.Route
-	known       map[string][]string // guards; nil: not gathered yet
-	callers     map[string]bool     // namespaces with plugins that may call out
-	called      map[string]bool     // namespace/name of other Services that they may call
+	known       map[string][]string            // guards; nil: not gathered yet
+	callers     map[string]bool                // namespaces with plugins that may call out
+	called      map[string]bool                // namespace/name of other Services that they may call
+	certs       map[string]*config.Certificate // what serves, by listener and Secret
+	ports       map[gatewayv1.PortNumber]claim
 }
 
 func newRun(t *Translator, o *Objects) *run {
@@ -204,6 +208,8 @@ func newRun(t *Translator, o *Objects) *run {
 		routes:          map[string]*config.Route{},
 		callers:         map[string]bool{},
 		called:          map[string]bool{},
+		certs:           map[string]*config.Certificate{},
+		ports:           map[gatewayv1.PortNumber]claim{},
 	}
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName {

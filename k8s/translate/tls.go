@@ -1,0 +1,178 @@
+package translate
+
+import (
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/api"
+)
+
+// optionMinVersion of a listener's tls.options is the oldest version of TLS.
+const optionMinVersion = api.Group + "/min-tls-version"
+
+// tls returns how an HTTPS listener ends TLS. Without a certificate that can be
+// used it refuses every handshake: its hostname must not fall to a listener that
+// has fewer filters.
+func (r *run) tls(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener, field string) *config.TLS {
+	made := &config.TLS{}
+	field += ".tls"
+	switch {
+	case l.TLS == nil || len(l.TLS.CertificateRefs) == 0:
+		r.problem(o, field+".certificateRefs", "InvalidCertificateRef", "missing: HTTPS needs a Secret of type kubernetes.io/tls; connections for the listener are refused until it is named")
+	case l.TLS.Mode != nil && *l.TLS.Mode != gatewayv1.TLSModeTerminate:
+		r.problem(o, field+".mode", "UnsupportedValue", "%q: HTTPS wants Terminate; connections for the listener are refused", *l.TLS.Mode)
+	case g.Spec.TLS != nil && g.Spec.TLS.Frontend != nil:
+		r.problem(o, "spec.tls.frontend", "UnsupportedValue", "client certificates are not supported yet, so that listeners with TLS refuse all connections: remove it")
+	default:
+		made.MinVersion = r.minVersion(o, l.TLS.Options, field+".options")
+		made.Certificates = r.certificates(o, g, l, field)
+	}
+	key := fmt.Sprint(made.MinVersion)
+	for _, c := range made.Certificates {
+		key += fmt.Sprintf(" %p", c)
+	}
+	return r.t.memo.tls.get(o.String()+"/"+string(l.Name), key, func() *config.TLS { return made })
+}
+
+// minVersion reads the options. A value that is wrong means the newest version:
+// never an older one than was asked for.
+func (r *run) minVersion(o config.Object, options map[gatewayv1.AnnotationKey]gatewayv1.AnnotationValue, field string) config.TLSVersion {
+	v := config.TLS12
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		switch text := options[name]; {
+		case name != optionMinVersion:
+			r.problem(o, field, "UnsupportedValue", "%.80q is unknown and has no effect: want %s", name, optionMinVersion)
+		case text == "1.3":
+			v = config.TLS13
+		case text != "1.2":
+			r.problem(o, field, "UnsupportedValue", "%s: %.40q: want \"1.2\" or \"1.3\"; it is 1.3 until it is right", name, text)
+			v = config.TLS13
+		}
+	}
+	return v
+}
+
+// badRef is a reference that leads to no certificate.
+type badRef struct {
+	field, reason, message string
+	kept                   bool // the last good one serves
+}
+
+// certificates returns those that a listener names and tells what is wrong with
+// them. The last good one stands for one that broke, or is gone.
+func (r *run) certificates(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener, field string) []*config.Certificate {
+	var all []*config.Certificate
+	var bad []badRef
+	for i := range l.TLS.CertificateRefs {
+		ref := &l.TLS.CertificateRefs[i]
+		at := fmt.Sprintf("%s.certificateRefs[%d]", field, i)
+		namespace := cmpOr(value(ref.Namespace), g.Namespace)
+		id := o.String() + "/" + string(l.Name) + " " + namespace + "/" + string(ref.Name)
+		pair, b := r.reference(g, ref, namespace)
+		switch {
+		case b == nil:
+			r.review(o, l, pair, at)
+			r.certs[id] = pair.config
+		case b.reason == "InvalidCertificateRef" && r.t.certs[id] != nil:
+			b.kept = true
+			r.certs[id] = r.t.certs[id]
+		}
+		if b != nil {
+			b.field = at + b.field
+			bad = append(bad, *b)
+		}
+		if c := r.certs[id]; c != nil && !slices.Contains(all, c) {
+			all = append(all, c)
+		}
+	}
+	for _, b := range bad {
+		then := "connections for the listener are refused until it is right"
+		switch {
+		case b.kept:
+			then = "the last good certificate serves until it is right"
+		case len(all) > 0:
+			then = "the listener's other certificates serve"
+		}
+		r.problem(o, b.field, b.reason, "%s; %s", b.message, then)
+	}
+	return all
+}
+
+// reference returns what a certificateRef leads to.
+func (r *run) reference(g *gatewayv1.Gateway, ref *gatewayv1.SecretObjectReference, namespace string) (*keyPair, *badRef) {
+	if ref.Kind != nil && *ref.Kind != "Secret" || ref.Group != nil && *ref.Group != "" {
+		return nil, &badRef{field: ".kind", reason: "InvalidCertificateRef", message: "want a Secret"}
+	}
+	if namespace != g.Namespace && !r.granted("Gateway", g.Namespace, "Secret", namespace, string(ref.Name)) {
+		return nil, &badRef{reason: "RefNotPermitted", message: fmt.Sprintf("a Secret of namespace %s needs a ReferenceGrant there, from Gateways of %s", namespace, g.Namespace)}
+	}
+	secret := r.secrets[namespace+"/"+string(ref.Name)]
+	if secret == nil {
+		return nil, &badRef{reason: "InvalidCertificateRef", message: fmt.Sprintf("there is no Secret %s in namespace %s", ref.Name, namespace)}
+	}
+	pair := r.certificate(secret)
+	if pair.err != nil {
+		return nil, &badRef{reason: "InvalidCertificateRef", message: fmt.Sprintf("Secret %s/%s: %v", namespace, ref.Name, pair.err)}
+	}
+	return pair, nil
+}
+
+// review warns of a certificate that serves and that clients will not like.
+func (r *run) review(o config.Object, l *gatewayv1.Listener, pair *keyPair, field string) {
+	leaf, hostname, now := pair.leaf, strings.ToLower(value(l.Hostname)), r.t.o.Now()
+	warn := func(format string, args ...any) {
+		r.warn(o, field, "InvalidCertificateRef", "the certificate of %s "+format, append([]any{pair.config.Object}, args...)...)
+	}
+	switch {
+	case now.After(leaf.NotAfter):
+		warn("expired at %s: renew it", leaf.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(leaf.NotBefore):
+		warn("is not valid before %s", leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	switch {
+	case len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0:
+		warn("names no hostname in its subjectAltName: clients refuse it")
+	case hostname != "" && !named(leaf, hostname):
+		warn("is not for %s: clients refuse it; it is for %.200s", hostname, strings.Join(pair.config.Names, ", "))
+	}
+}
+
+// named reports whether a certificate is for a listener's hostname, or for one
+// that is under it.
+func named(leaf *x509.Certificate, hostname string) bool {
+	if !strings.HasPrefix(hostname, "*") {
+		return leaf.VerifyHostname(hostname) == nil
+	}
+	return slices.ContainsFunc(leaf.DNSNames, func(name string) bool {
+		name = strings.ToLower(name)
+		return name == hostname || covers(hostname, name)
+	})
+}
+
+// claim is the first listener on a port.
+type claim struct {
+	protocol gatewayv1.ProtocolType
+	by       string
+}
+
+// claims reports whether a listener may have its port: all on it speak TLS, or
+// none does.
+func (r *run) claims(o config.Object, l *gatewayv1.Listener, field string) bool {
+	first, taken := r.ports[l.Port]
+	if !taken {
+		r.ports[l.Port] = claim{l.Protocol, fmt.Sprintf("listener %q of %s", l.Name, o)}
+		return true
+	}
+	if first.protocol != l.Protocol {
+		r.problem(o, field+".protocol", "ProtocolConflict", "%s already is on port %d with %s: use another port", first.by, l.Port, first.protocol)
+		return false
+	}
+	return true
+}
