@@ -97,6 +97,34 @@ func TestParametersDocument(t *testing.T) {
 	}
 }
 
+// TestTLSDocument checks the YAML of docs/tls.md with the example's Secret.
+func TestTLSDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/tls.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := os.ReadFile("../../examples/tls/config/secret.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := yamlBlock.FindStringSubmatch(string(text))
+	if block == nil {
+		t.Fatal("no block")
+	}
+	const class = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: penstock}\nspec: {controllerName: " + controllerName + "}\n---\n"
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(block[1]+class+string(secret)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	checked, err := files.Check(dir, newTranslator(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range checked.Problems {
+		t.Error(p)
+	}
+}
+
 func TestLoopbackOnly(t *testing.T) {
 	for address, ok := range map[string]bool{"127.0.0.1:1": true, "[::1]:1": true, "localhost:1": true, "0.0.0.0:1": false, ":1": false, "192.0.2.1:1": false, "x": false} {
 		if err := loopback(address); (err == nil) != ok {
