@@ -31,6 +31,7 @@ type Server struct {
 	tickets *Tickets
 	label   string
 	alpn    []string
+	config  *tls.Config
 
 	mu    sync.Mutex // one Set at a time
 	names []config.ServerName
@@ -61,6 +62,7 @@ type entry struct {
 // best first (RFC 7301).
 func NewServer(tickets *Tickets, label string, alpn []string) *Server {
 	s := &Server{tickets: tickets, label: label, alpn: alpn}
+	s.config = &tls.Config{GetConfigForClient: s.hello}
 	s.current.Store(&table{})
 	return s
 }
@@ -193,9 +195,7 @@ func (s *Server) renew(e *entry) {
 }
 
 // Config returns what connections of the socket are made with; it follows Set.
-func (s *Server) Config() *tls.Config {
-	return &tls.Config{NextProtos: s.alpn, GetConfigForClient: s.hello}
-}
+func (s *Server) Config() *tls.Config { return s.config }
 
 // refused has no certificate: crypto/tls answers unrecognized_name (RFC 6066, 3).
 var refused = &tls.Config{

@@ -16,7 +16,7 @@ type ProxyParameters struct {
 	HeaderBytes      int // all fields of a head, 431 beyond; default 64 KiB
 	HeaderFields     int // number of fields, 431 beyond; default 100
 
-	HeaderTimeout   time.Duration // from a head's first byte to its end, 408 beyond; default 10 s
+	HeaderTimeout   time.Duration // from a head's first byte to its end, 408 beyond, and a TLS handshake; default 10 s
 	IdleTimeout     time.Duration // between requests, and between two reads or writes of a body; default 60 s
 	TunnelTimeout   time.Duration // of an upgraded connection without a byte either way; default 1 h
 	ConnectTimeout  time.Duration // to an endpoint, 504 beyond; default 5 s

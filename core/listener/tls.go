@@ -73,7 +73,7 @@ func (l *Listeners) handshake(s *socket, server *certs.Server, nc net.Conn, conn
 		if reason == "plain_http" {
 			below.answerPlain()
 		}
-		below.Close()
+		nc.Close()
 		return nil
 	}
 	state := c.ConnectionState()

@@ -197,7 +197,7 @@ func TestHandshakesThatFailAreCounted(t *testing.T) {
 	for reason, test := range tests {
 		t.Run(reason, func(t *testing.T) {
 			got := test(t)
-			if reason == "plain_http" && !(strings.HasPrefix(got, "HTTP/1.1 400 ") && strings.HasSuffix(got, "not http\n")) {
+			if reason == "plain_http" && (!strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.HasSuffix(got, "not http\n")) {
 				t.Errorf("got %q", got)
 			}
 			want := `penstock_tls_handshake_failures_total{reason="` + reason + `",socket="127.0.0.1:0"} 1`

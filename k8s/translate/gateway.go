@@ -78,7 +78,7 @@ func (r *run) admitted(o config.Object, g *gatewayv1.Gateway, i int, field strin
 			r.problem(o, field+".name", "Invalid", "%q is the name of listener %d too", l.Name, j)
 			return false
 		}
-		if other.Port == l.Port && strings.EqualFold(value(other.Hostname), value(l.Hostname)) {
+		if other.Port == l.Port && other.Protocol == l.Protocol && strings.EqualFold(value(other.Hostname), value(l.Hostname)) {
 			r.problem(o, field, "HostnameConflict", "listener %q has the same port and hostname", other.Name)
 			return false
 		}

@@ -255,7 +255,7 @@ func (c *Conn) close() {
 	c.out.release()
 	if c.reset {
 		if c.w.below != nil {
-			c.w.below.SetLinger(0)
+			_ = c.w.below.SetLinger(0) // fails on a closed connection
 		}
 		c.w.abort()
 	} else if half, ok := c.w.nc.(interface{ CloseWrite() error }); ok && c.linger && half.CloseWrite() == nil {
