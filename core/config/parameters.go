@@ -12,6 +12,10 @@ type ProxyParameters struct {
 	// others, annotations.md 7.2) are kept; default none.
 	TrustedProxies []netip.Prefix
 
+	// ProxyProtocol are peers whose connections begin with a PROXY protocol header,
+	// version 1 or 2, which says who the client is; default none.
+	ProxyProtocol []netip.Prefix
+
 	RequestLineBytes int // request line, 414 beyond; default 8 KiB
 	HeaderBytes      int // all fields of a head, 431 beyond; default 64 KiB
 	HeaderFields     int // number of fields, 431 beyond; default 100

@@ -50,6 +50,7 @@ type Listeners struct {
 	open     telemetry.Gauges
 	accepted telemetry.Counters
 	panics   telemetry.Counter
+	headers  telemetry.Counters
 	failures telemetry.Counters
 	tickets  certs.Tickets
 	ids      atomic.Uint64
@@ -88,6 +89,7 @@ func New(log *zap.Logger, m *telemetry.Metrics, s *h1.Server, b Binder) *Listene
 		open:     m.Gauges("penstock_listener_connections", "Open client connections.", "socket"),
 		accepted: m.Counters("penstock_listener_accepted_total", "Client connections that were accepted.", "socket"),
 		panics:   m.Counters("penstock_listener_panics_total", "Connections that ended in a panic.").With(),
+		headers:  m.Counters("penstock_listener_proxy_protocol_failures_total", "Connections that did not begin with the PROXY protocol header that they must.", "socket"),
 		failures: m.Counters("penstock_tls_handshake_failures_total", "Client connections that ended before TLS was agreed on.", "socket", "reason"),
 		sockets:  map[string]*socket{},
 		conns:    map[*client]struct{}{},
@@ -241,7 +243,7 @@ func (l *Listeners) start(s *socket, nc net.Conn) {
 
 func (l *Listeners) serve(s *socket, c *client) {
 	p := s.parameters.Load()
-	conn := l.describe(s, c.nc, p)
+	conn := l.describe(s, c.nc)
 	defer func() {
 		if p := recover(); p != nil {
 			l.panics.Inc()
@@ -253,6 +255,10 @@ func (l *Listeners) serve(s *socket, c *client) {
 		delete(l.conns, c)
 		l.mu.Unlock()
 	}()
+	if !l.identify(s, c.nc, conn, p) {
+		c.nc.Close()
+		return
+	}
 	if codec := l.codec(s, c, conn, p); codec != nil {
 		codec.Serve()
 	}
@@ -276,14 +282,31 @@ func (l *Listeners) codec(s *socket, c *client, conn *exchange.Conn, p *config.P
 	return codec
 }
 
-// describe makes the facts about a connection.
-func (l *Listeners) describe(s *socket, nc net.Conn, p *config.ProxyParameters) *exchange.Conn {
+// describe makes the facts that the socket tells about a connection.
+func (l *Listeners) describe(s *socket, nc net.Conn) *exchange.Conn {
 	c := &exchange.Conn{ID: l.ids.Add(1), Socket: s.key}
 	if a, ok := nc.LocalAddr().(*net.TCPAddr); ok {
 		c.Local = plain(a)
 	}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.Remote = plain(a)
+	}
+	return c
+}
+
+// identify finds out who the client is; false: the connection does not begin as it
+// must.
+func (l *Listeners) identify(s *socket, nc net.Conn, c *exchange.Conn, p *config.ProxyParameters) bool {
+	if sendsHeader(c.Remote.Addr(), p) {
+		h, err := readProxyHeader(nc, p.HeaderTimeout)
+		if err != nil {
+			l.headers.With(s.key).Inc()
+			l.log.Debug("PROXY protocol", zap.String("socket", s.key), zap.Stringer("remote", c.Remote), zap.Error(err))
+			return false
+		}
+		if h.source.IsValid() {
+			c.Remote, c.Local = h.source, h.destination
+		}
 	}
 	ip := c.Remote.Addr()
 	for _, prefix := range p.TrustedProxies {
@@ -295,7 +318,7 @@ func (l *Listeners) describe(s *socket, nc net.Conn, p *config.ProxyParameters) 
 		c.RemoteIP = []byte(ip.WithZone("").String())
 	}
 	c.LocalPort = strconv.AppendUint(nil, uint64(c.Local.Port()), 10)
-	return c
+	return true
 }
 
 // plain returns an IPv4 address as such, not mapped into IPv6.

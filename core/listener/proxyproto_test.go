@@ -5,10 +5,17 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
 )
 
 const v2Signature = "\r\n\r\n\x00\r\nQUIT\n"
@@ -71,6 +78,64 @@ func TestProxyHeader(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestProxyProtocol: what the header says counts for peers that send one, and the
+// request follows it, whatever comes in one piece. Of others it is no request.
+func TestProxyProtocol(t *testing.T) {
+	l, m := newListeners(t, func(x *exchange.Exchange) {
+		answer(x, x.Conn.Remote.String()+" "+string(x.Conn.RemoteIP)+" "+x.Conn.Local.String()+" "+string(x.Conn.LocalPort))
+	})
+	p := config.DefaultProxyParameters()
+	p.HeaderTimeout = 300 * time.Millisecond
+	p.ProxyProtocol = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	if err := l.Reconcile(socketOf(p)); err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr(anyPort.String())
+	const header, request = "PROXY TCP4 192.0.2.7 192.0.2.1 1234 443\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+	said := "192.0.2.7:1234 192.0.2.7 192.0.2.1:443 443"
+	v2 := v2Signature + "\x21\x11\x04\x0c\xc0\x00\x02\x07\xc0\x00\x02\x01\x04\xd2\x01\xbb" + strings.Repeat("x", 1024)
+	for name, test := range map[string]struct {
+		parts []string
+		want  string
+	}{
+		"in one":             {[]string{header + request}, said},
+		"one by one":         {[]string{header[:3], header[3:20], header[20:], request}, said},
+		"into the request":   {[]string{header[:10], header[10:] + request[:5], request[5:]}, said},
+		"version 2":          {[]string{v2 + request}, said},
+		"version 2 in parts": {[]string{v2[:5], v2[5:14], v2[14:700], v2[700:] + request[:1], request[1:]}, said},
+		"UNKNOWN":            {[]string{"PROXY UNKNOWN\r\n" + request}, "127.0.0.1:"},
+		"none":               {[]string{request}, ""},
+		"two":                {[]string{header + header + request}, "400"},
+		"never whole":        {[]string{header[:10]}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nc := dial(t, addr)
+			for _, part := range test.parts {
+				_, _ = io.WriteString(nc, part) // the proxy may have closed
+				time.Sleep(10 * time.Millisecond)
+			}
+			b, _ := io.ReadAll(nc) // a reset is an end too
+			if test.want == "" && len(b) > 0 || !strings.Contains(string(b), test.want) {
+				t.Errorf("got %q; want %q", b, test.want)
+			}
+		})
+	}
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	if text := w.Body.String(); !strings.Contains(text, `penstock_listener_proxy_protocol_failures_total{socket="127.0.0.1:0"} 2`) {
+		t.Errorf("got %s; want 2 failures", text)
+	}
+	p = config.DefaultProxyParameters() // nobody is believed
+	if err := l.Reconcile(socketOf(p)); err != nil {
+		t.Fatal(err)
+	}
+	nc := dial(t, addr)
+	_, _ = io.WriteString(nc, header+request)
+	if b, _ := io.ReadAll(nc); !strings.HasPrefix(string(b), "HTTP/1.1 400 ") {
+		t.Errorf("got %q; want 400", b)
 	}
 }
 

@@ -21,20 +21,27 @@ type ProxyParameters struct {
 type ProxyParametersSpec struct {
 	// TrustedProxies are addresses and prefixes of peers whose identity fields
 	// (X-Forwarded-For and others) are kept.
-	TrustedProxies []string             `json:"trustedProxies,omitempty"`
-	Timeouts       *ParameterTimeouts   `json:"timeouts,omitempty"`
-	Limits         *ParameterLimits     `json:"limits,omitempty"`
-	Forwarded      *ParameterForwarding `json:"forwarded,omitempty"`
-	Redis          *ParameterRedis      `json:"redis,omitempty"`
+	TrustedProxies []string `json:"trustedProxies,omitempty"`
+	// ProxyProtocol names the peers that say who a connection's client is.
+	ProxyProtocol *ParameterProxyProtocol `json:"proxyProtocol,omitempty"`
+	Timeouts      *ParameterTimeouts      `json:"timeouts,omitempty"`
+	Limits        *ParameterLimits        `json:"limits,omitempty"`
+	Forwarded     *ParameterForwarding    `json:"forwarded,omitempty"`
+	Redis         *ParameterRedis         `json:"redis,omitempty"`
 
 	// These come later, or are flags of the process: an object that has one is
 	// refused (NotSupported).
-	TrustedHops   json.RawMessage `json:"trustedHops,omitempty"`
-	ProxyProtocol json.RawMessage `json:"proxyProtocol,omitempty"`
-	TLS           json.RawMessage `json:"tls,omitempty"`
-	AccessLog     json.RawMessage `json:"accessLog,omitempty"`
-	Admin         json.RawMessage `json:"admin,omitempty"`
-	Health        json.RawMessage `json:"health,omitempty"`
+	TrustedHops json.RawMessage `json:"trustedHops,omitempty"`
+	TLS         json.RawMessage `json:"tls,omitempty"`
+	AccessLog   json.RawMessage `json:"accessLog,omitempty"`
+	Admin       json.RawMessage `json:"admin,omitempty"`
+	Health      json.RawMessage `json:"health,omitempty"`
+}
+
+// ParameterProxyProtocol is how PROXY protocol is used.
+type ParameterProxyProtocol struct {
+	// Sources are addresses and prefixes whose connections begin with a header.
+	Sources []string `json:"sources,omitempty"`
 }
 
 // ParameterTimeouts are durations as "10s".

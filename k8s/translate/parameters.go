@@ -98,6 +98,9 @@ func (r *run) applyObject(p *config.ProxyParameters, o *api.ProxyParameters) boo
 	if s.TrustedProxies != nil {
 		p.TrustedProxies = a.prefixes("spec.trustedProxies", s.TrustedProxies)
 	}
+	if s.ProxyProtocol != nil {
+		p.ProxyProtocol = a.prefixes("spec.proxyProtocol.sources", s.ProxyProtocol.Sources)
+	}
 	if t := s.Timeouts; t != nil {
 		a.duration("spec.timeouts.header", t.Header, &p.HeaderTimeout, 100*time.Millisecond, 5*time.Minute)
 		a.duration("spec.timeouts.idle", t.Idle, &p.IdleTimeout, time.Second, time.Hour)
@@ -148,7 +151,7 @@ func (a *applied) later(s *api.ProxyParametersSpec) {
 		value json.RawMessage
 		fix   string
 	}{
-		{"trustedHops", s.TrustedHops, "name the proxies in trustedProxies"}, {"proxyProtocol", s.ProxyProtocol, "remove it"}, {"tls", s.TLS, "remove it"},
+		{"trustedHops", s.TrustedHops, "name the proxies in trustedProxies"}, {"tls", s.TLS, "remove it"},
 		{"accessLog", s.AccessLog, "use the flag --access-log"}, {"admin", s.Admin, "use the flag --admin"}, {"health", s.Health, "use the flag --health"},
 	} {
 		if f.value != nil {
