@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -222,7 +223,7 @@ func (c *content) advance() (ready bool, err error) {
 // size of the line with its CRLF, 0 if b does not hold all of it yet.
 func parseChunkLine(b []byte) (size int64, n int, bad bool) {
 	i := 0
-	for ; i < len(b) && classes[b[i]]&isHex != 0; i++ {
+	for ; i < len(b) && rfc9110.Is(b[i], rfc9110.Hex); i++ {
 		if i == 15 {
 			return 0, 0, true
 		}
@@ -254,7 +255,7 @@ func parseChunkLine(b []byte) (size int64, n int, bad bool) {
 	if end < i {
 		return 0, 0, len(b) > maxChunkLine
 	}
-	if end > maxChunkLine || b[end-1] != '\r' || !validValue(b[i:end-1]) {
+	if end > maxChunkLine || b[end-1] != '\r' || !rfc9110.ValidValue(b[i:end-1]) {
 		return 0, 0, true
 	}
 	return size, end + 1, false
@@ -284,7 +285,7 @@ func (c *content) readTrailer() error {
 		c.trailer.Reset()
 		return nil
 	}
-	c.trailer.DeleteFunc(func(f exchange.Field) bool { return !mayTrail(f.Name, c.trusted) })
+	c.trailer.DeleteFunc(func(f exchange.Field) bool { return !rfc9110.MayTrail(f.Name, c.trusted) })
 	c.in.take(n)
 	return io.EOF
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -18,10 +19,10 @@ var ErrInvalidMessage = errors.New("message has a name or value that cannot be s
 // invalid. dated reports whether Date was among them.
 func appendFields(b []byte, h *exchange.Header, keepTrailer bool) (_ []byte, dated, ok bool) {
 	for _, f := range h.Fields() {
-		if hop(f.Name) || !keepTrailer && len(f.Name) == 7 && fold(f.Name, "trailer") {
+		if rfc9110.Hop(f.Name) || !keepTrailer && len(f.Name) == 7 && rfc9110.Fold(f.Name, "trailer") {
 			continue
 		}
-		if len(f.Name) == 4 && fold(f.Name, "date") {
+		if len(f.Name) == 4 && rfc9110.Fold(f.Name, "date") {
 			dated = true
 		}
 		if b, ok = appendField(b, f); !ok {
@@ -32,7 +33,7 @@ func appendFields(b []byte, h *exchange.Header, keepTrailer bool) (_ []byte, dat
 }
 
 func appendField(b []byte, f exchange.Field) ([]byte, bool) {
-	if !validToken(f.Name) || !validValue(f.Value) {
+	if !rfc9110.ValidToken(f.Name) || !rfc9110.ValidValue(f.Value) {
 		return b, false
 	}
 	b = append(b, f.Name...)
@@ -45,7 +46,7 @@ func appendField(b []byte, f exchange.Field) ([]byte, bool) {
 // not trail, or that are invalid, are left out.
 func appendTrailer(b []byte, h *exchange.Header) []byte {
 	for _, f := range h.Fields() {
-		if mayTrail(f.Name, true) {
+		if rfc9110.MayTrail(f.Name, true) {
 			b, _ = appendField(b, f)
 		}
 	}
@@ -68,8 +69,8 @@ func appendFraming(b []byte, f form, length int64) []byte {
 // appendRequest appends the head of x's request for an upstream.
 func appendRequest(b []byte, x *exchange.Exchange, f form) ([]byte, error) {
 	q := &x.Request
-	if !validToken(q.Method) || len(q.Path) == 0 || q.Path[0] != '/' && string(q.Path) != "*" || !all(q.Path, isTarget) ||
-		len(q.Authority) > 0 && !validAuthority(q.Authority) {
+	if !rfc9110.ValidToken(q.Method) || len(q.Path) == 0 || q.Path[0] != '/' && string(q.Path) != "*" || !rfc9110.All(q.Path, rfc9110.Target) ||
+		len(q.Authority) > 0 && !rfc9110.ValidAuthority(q.Authority) {
 		return b, ErrInvalidMessage
 	}
 	b = append(b, q.Method...)
@@ -123,20 +124,9 @@ func appendStatus(b []byte, status int) []byte {
 	return append(b, '\r', '\n')
 }
 
-// date is the text of Date for one second.
-type date struct {
-	unix int64
-	text []byte
-}
-
-const dateLayout = "Date: Mon, 02 Jan 2006 15:04:05 GMT\r\n" // IMF-fixdate, RFC 9110, 5.6.7
-
-// appendDate appends a Date field; its text is made once a second.
+// appendDate appends a Date field.
 func (s *Server) appendDate(b []byte, now time.Time) []byte {
-	d := s.date.Load()
-	if unix := now.Unix(); d == nil || d.unix != unix {
-		d = &date{unix: unix, text: now.UTC().AppendFormat(nil, dateLayout)}
-		s.date.Store(d)
-	}
-	return append(b, d.text...)
+	b = append(b, "Date: "...)
+	b = s.date.AppendTo(b, now)
+	return append(b, '\r', '\n')
 }

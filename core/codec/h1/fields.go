@@ -3,6 +3,7 @@ package h1
 import (
 	"bytes"
 
+	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -57,7 +58,7 @@ func parseFields(b []byte, lim *limits, hd *head, h *exchange.Header, trusted bo
 			return pos + 2, hd.finish(h)
 		}
 		i := 0
-		for i < len(line) && classes[line[i]]&isToken != 0 {
+		for i < len(line) && rfc9110.Is(line[i], rfc9110.Token) {
 			i++
 		}
 		end := bytes.IndexByte(line[i:], '\n') + i
@@ -76,8 +77,8 @@ func parseFields(b []byte, lim *limits, hd *head, h *exchange.Header, trusted bo
 		if line[end-1] != '\r' {
 			return 0, errLineEnd
 		}
-		name, value := line[:i], trim(line[i+1:end-1])
-		if !validValue(value) {
+		name, value := line[:i], rfc9110.Trim(line[i+1:end-1])
+		if !rfc9110.ValidValue(value) {
 			return 0, errFieldValue
 		}
 		keep, err := hd.take(name, value, trusted)
@@ -117,58 +118,58 @@ func unfinished(line []byte, i, size int, lim *limits) *Refused {
 func (hd *head) take(name, value []byte, trusted bool) (keep bool, err *Refused) {
 	switch len(name) {
 	case 2:
-		if fold(name, "te") {
+		if rfc9110.Fold(name, "te") {
 			hd.takeTE(value)
 			return false, nil
 		}
 	case 4:
-		if fold(name, "host") {
+		if rfc9110.Fold(name, "host") {
 			hd.hosts++
 			hd.host = value
 			return false, nil
 		}
 	case 6:
-		if fold(name, "expect") {
-			if !fold(value, "100-continue") {
+		if rfc9110.Fold(name, "expect") {
+			if !rfc9110.Fold(value, "100-continue") {
 				return false, errExpect
 			}
 			hd.expect = true
 			return false, nil
 		}
 	case 7:
-		if fold(name, "upgrade") {
+		if rfc9110.Fold(name, "upgrade") {
 			hd.upgrades++
 			hd.upgrade = value
 			return false, nil
 		}
 	case 10:
-		if fold(name, "connection") {
+		if rfc9110.Fold(name, "connection") {
 			return false, hd.takeConnection(value)
 		}
-		if fold(name, "keep-alive") {
+		if rfc9110.Fold(name, "keep-alive") {
 			return false, nil
 		}
 	case 14:
-		if fold(name, "content-length") {
+		if rfc9110.Fold(name, "content-length") {
 			return true, hd.takeLength(value)
 		}
 	case 16:
-		if fold(name, "proxy-connection") {
+		if rfc9110.Fold(name, "proxy-connection") {
 			return false, nil
 		}
 	case 17:
-		if fold(name, "transfer-encoding") {
+		if rfc9110.Fold(name, "transfer-encoding") {
 			hd.takeCoding(value)
 			return false, nil
 		}
 	}
-	return trusted || !Identity(name), nil
+	return trusted || !rfc9110.Identity(name), nil
 }
 
 func (hd *head) takeTE(value []byte) {
 	for len(value) > 0 {
 		var e []byte
-		if e, value = element(value); fold(e, "trailers") {
+		if e, value = rfc9110.Element(value); rfc9110.Fold(e, "trailers") {
 			hd.trailers = true
 		}
 	}
@@ -177,16 +178,16 @@ func (hd *head) takeTE(value []byte) {
 func (hd *head) takeConnection(value []byte) *Refused {
 	for len(value) > 0 {
 		var e []byte
-		e, value = element(value)
+		e, value = rfc9110.Element(value)
 		switch {
 		case len(e) == 0:
-		case fold(e, "upgrade"):
+		case rfc9110.Fold(e, "upgrade"):
 			hd.switches = true
-		case fold(e, "close"):
+		case rfc9110.Fold(e, "close"):
 			hd.close = true
-		case fold(e, "keep-alive"):
+		case rfc9110.Fold(e, "keep-alive"):
 			hd.keepAlive = true
-		case !all(e, isToken):
+		case !rfc9110.All(e, rfc9110.Token):
 			return errConnection
 		default:
 			hd.named = true
@@ -197,7 +198,7 @@ func (hd *head) takeConnection(value []byte) *Refused {
 
 // takeLength refuses a second Content-Length even if it is the same.
 func (hd *head) takeLength(value []byte) *Refused {
-	n, ok := parseLength(value)
+	n, ok := rfc9110.ParseLength(value)
 	if !ok || hd.length >= 0 {
 		return errLength
 	}
@@ -211,14 +212,14 @@ func (hd *head) takeCoding(value []byte) {
 	switch {
 	case hd.codings > 1:
 		hd.coding = errCoding
-	case fold(value, "chunked"):
+	case rfc9110.Fold(value, "chunked"):
 		hd.chunked = true
 	default:
 		hd.coding = errCodingUnknown
 		for rest := value; len(rest) > 0 || len(value) == 0; {
 			var e []byte
-			e, rest = element(rest)
-			if !validToken(e) || fold(e, "chunked") && (len(rest) > 0 || len(e) == len(value)) {
+			e, rest = rfc9110.Element(rest)
+			if !rfc9110.ValidToken(e) || rfc9110.Fold(e, "chunked") && (len(rest) > 0 || len(e) == len(value)) {
 				hd.coding = errCoding
 				break
 			}
@@ -247,12 +248,12 @@ func dropNamed(section []byte, h *exchange.Header) {
 		end := bytes.IndexByte(section, '\n')
 		line := section[:end-1]
 		section = section[end+1:]
-		if len(line) < 11 || line[10] != ':' || !fold(line[:10], "connection") {
+		if len(line) < 11 || line[10] != ':' || !rfc9110.Fold(line[:10], "connection") {
 			continue
 		}
 		for value := line[11:]; len(value) > 0; {
 			var e []byte
-			if e, value = element(value); len(e) > 0 && !protected(e) {
+			if e, value = rfc9110.Element(value); len(e) > 0 && !rfc9110.Protected(e) {
 				h.DeleteFunc(func(f exchange.Field) bool { return exchange.EqualFold(f.Name, e) })
 			}
 		}

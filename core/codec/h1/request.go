@@ -3,6 +3,7 @@ package h1
 import (
 	"bytes"
 
+	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -56,7 +57,7 @@ func unfinishedLine(b []byte, lim *limits) *Refused {
 		if c == ' ' {
 			break
 		}
-		if classes[c]&isToken == 0 {
+		if !rfc9110.Is(c, rfc9110.Token) {
 			return errStartLine
 		}
 	}
@@ -74,7 +75,7 @@ func parseRequestLine(line []byte, lim *limits, q *exchange.Request) (target []b
 	}
 	line = line[:len(line)-1]
 	i := 0
-	for i < len(line) && classes[line[i]]&isToken != 0 {
+	for i < len(line) && rfc9110.Is(line[i], rfc9110.Token) {
 		i++
 	}
 	if i == 0 || i == len(line) || line[i] != ' ' {
@@ -82,7 +83,7 @@ func parseRequestLine(line []byte, lim *limits, q *exchange.Request) (target []b
 	}
 	q.Method = line[:i:i]
 	line = line[i+1:]
-	for i = 0; i < len(line) && classes[line[i]]&isTarget != 0; {
+	for i = 0; i < len(line) && rfc9110.Is(line[i], rfc9110.Target); {
 		i++
 	}
 	if i == 0 || i == len(line) || line[i] != ' ' {
@@ -94,15 +95,13 @@ func parseRequestLine(line []byte, lim *limits, q *exchange.Request) (target []b
 		q.Version = exchange.HTTP11
 	case string(v) == "HTTP/1.0":
 		q.Version = exchange.HTTP10
-	case len(v) == 8 && string(v[:5]) == "HTTP/" && digit(v[5]) && v[6] == '.' && digit(v[7]):
+	case len(v) == 8 && string(v[:5]) == "HTTP/" && rfc9110.Digit(v[5]) && v[6] == '.' && rfc9110.Digit(v[7]):
 		return nil, errVersion
 	default:
 		return nil, errStartLine
 	}
 	return target, nil
 }
-
-func digit(c byte) bool { return '0' <= c && c <= '9' }
 
 // setTarget fills Scheme, Authority, Path and Original from the target and the
 // Host field (RFC 9112, 3.2). The absolute form's authority wins over Host.
@@ -114,7 +113,7 @@ func setTarget(x *exchange.Exchange, target []byte, hd *head) *Refused {
 	if hd.hosts > 1 || hd.hosts == 0 && q.Version == exchange.HTTP11 {
 		return errHost
 	}
-	if hd.hosts == 1 && !validAuthority(hd.host) && (len(hd.host) > 0 || q.Version == exchange.HTTP11) {
+	if hd.hosts == 1 && !rfc9110.ValidAuthority(hd.host) && (len(hd.host) > 0 || q.Version == exchange.HTTP11) {
 		return errHost
 	}
 	q.Scheme = schemeOf(x.Conn)
@@ -132,7 +131,7 @@ func setTarget(x *exchange.Exchange, target []byte, hd *head) *Refused {
 			return err
 		}
 	}
-	if !validEscapes(q.Path) || backslash(q.Path) {
+	if !rfc9110.ValidEscapes(q.Path) || rfc9110.Backslash(q.Path) {
 		return errTarget
 	}
 	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, q.Path
@@ -156,7 +155,7 @@ func schemeOf(c *exchange.Conn) []byte {
 func setAbsolute(x *exchange.Exchange, target []byte) *Refused {
 	q := &x.Request
 	n := len(q.Scheme)
-	if len(target) < n+3 || !fold(target[:n], string(q.Scheme)) || string(target[n:n+3]) != "://" {
+	if len(target) < n+3 || !rfc9110.Fold(target[:n], string(q.Scheme)) || string(target[n:n+3]) != "://" {
 		return errTarget
 	}
 	rest := target[n+3:]
@@ -165,7 +164,7 @@ func setAbsolute(x *exchange.Exchange, target []byte) *Refused {
 		i = len(rest)
 	}
 	q.Authority = rest[:i:i]
-	if !validAuthority(q.Authority) {
+	if !rfc9110.ValidAuthority(q.Authority) {
 		return errTarget
 	}
 	switch rest = rest[i:]; {
@@ -181,34 +180,6 @@ func setAbsolute(x *exchange.Exchange, target []byte) *Refused {
 		q.Path = rest
 	}
 	return nil
-}
-
-// backslash reports whether the path, not the query, has one: some upstreams take it
-// for a slash, past what the path was matched and guarded by.
-func backslash(path []byte) bool {
-	i := bytes.IndexByte(path, '\\')
-	return i >= 0 && bytes.IndexByte(path[:i], '?') < 0
-}
-
-// validEscapes reports whether every % of the path, not of the query, starts
-// an escape (RFC 3986, 2.1).
-func validEscapes(path []byte) bool {
-	i := bytes.IndexByte(path, '%')
-	if i < 0 {
-		return true
-	}
-	if q := bytes.IndexByte(path, '?'); q >= 0 {
-		path = path[:q]
-	}
-	for ; i < len(path); i++ {
-		if path[i] != '%' {
-			continue
-		}
-		if i+2 >= len(path) || classes[path[i+1]]&classes[path[i+2]]&isHex == 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // isHead reports whether the request is a HEAD, whose response has no body.

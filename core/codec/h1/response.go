@@ -3,6 +3,7 @@ package h1
 import (
 	"bytes"
 
+	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -57,11 +58,11 @@ func parseStatusLine(line []byte, lim *limits, p *exchange.Response) *Refused {
 		return errStatusLine
 	}
 	a, b, c := line[9], line[10], line[11]
-	if a < '1' || a > '5' || !digit(b) || !digit(c) {
+	if a < '1' || a > '5' || !rfc9110.Digit(b) || !rfc9110.Digit(c) {
 		return errStatusLine
 	}
 	p.Status = int(a-'0')*100 + int(b-'0')*10 + int(c-'0')
-	if len(line) > 12 && line[12] != ' ' || !validValue(line[12:]) {
+	if len(line) > 12 && line[12] != ' ' || !rfc9110.ValidValue(line[12:]) {
 		return errStatusLine
 	}
 	return nil

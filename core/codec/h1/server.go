@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
@@ -22,7 +23,7 @@ type Server struct {
 	rejected func(conn *exchange.Conn, status int, reason string)
 	refusals map[*Refused]telemetry.Counter
 	pool     bufpool.Pool
-	date     atomic.Pointer[date]
+	date     rfc9110.Date
 }
 
 // NewServer returns a Server that hands exchanges to h. rejected, if it is not

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
 )
@@ -20,17 +21,17 @@ func switchable(protocol []byte) bool {
 	for i, c := range protocol {
 		if c == '/' {
 			name = protocol[:i]
-			if !validToken(protocol[i+1:]) {
+			if !rfc9110.ValidToken(protocol[i+1:]) {
 				return false
 			}
 			break
 		}
 	}
-	if !validToken(name) {
+	if !rfc9110.ValidToken(name) {
 		return false
 	}
 	for _, refused := range []string{"h2c", "h2", "http", "tls"} {
-		if fold(name, refused) {
+		if rfc9110.Fold(name, refused) {
 			return false
 		}
 	}
@@ -116,7 +117,7 @@ func (c *Conn) sendTunnel(x *exchange.Exchange) error {
 		return c.broken(x, err)
 	}
 	c.out.release()
-	t := &pair{c: c, up: up, idle: c.p.TunnelTimeout, websocket: fold(p.Upgrade, "websocket")}
+	t := &pair{c: c, up: up, idle: c.p.TunnelTimeout, websocket: rfc9110.Fold(p.Upgrade, "websocket")}
 	if mine, ok := up.(*tunnel); ok {
 		t.upstream = mine.c
 	}

@@ -1,36 +1,45 @@
-package h1
+package rfc9110
 
 import "math/bits"
 
-// class of a byte, as bits.
+// Class is a set of bytes, as bits: several may be joined.
+type Class uint8
+
+// The classes.
 const (
-	isToken  = 1 << iota // tchar, RFC 9110, 5.6.2
-	isTarget             // may stand in a request-target: visible ASCII but '#'
-	isHost               // reg-name without pct-encoded, RFC 3986, 3.2.2
-	isHex
+	Token    Class = 1 << iota // tchar, RFC 9110, 5.6.2
+	Target                     // may stand in a request-target: visible ASCII but '#'
+	Hostname                   // reg-name without pct-encoded, RFC 3986, 3.2.2
+	Hex
 )
 
 // classes is a table, never changed.
-var classes = func() (t [256]uint8) {
+var classes = func() (t [256]Class) {
 	for c := 0x21; c < 0x7f; c++ {
 		if c != '#' {
-			t[c] |= isTarget
+			t[c] |= Target
 		}
 	}
-	mark := func(chars string, class uint8) {
+	mark := func(chars string, class Class) {
 		for i := range len(chars) {
 			t[chars[i]] |= class
 		}
 	}
 	const alnum = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	mark(alnum+"!#$%&'*+-.^_`|~", isToken)
-	mark(alnum+"-._~!$&'()*+,;=", isHost)
-	mark("0123456789abcdefABCDEF", isHex)
+	mark(alnum+"!#$%&'*+-.^_`|~", Token)
+	mark(alnum+"-._~!$&'()*+,;=", Hostname)
+	mark("0123456789abcdefABCDEF", Hex)
 	return t
 }()
 
-// all reports whether every byte of b is of the class.
-func all(b []byte, class uint8) bool {
+// Is reports whether c is of the class.
+func Is(c byte, class Class) bool { return classes[c]&class != 0 }
+
+// Digit reports whether c is a decimal digit.
+func Digit(c byte) bool { return '0' <= c && c <= '9' }
+
+// All reports whether every byte of b is of the class.
+func All(b []byte, class Class) bool {
 	for _, c := range b {
 		if classes[c]&class == 0 {
 			return false
@@ -39,12 +48,12 @@ func all(b []byte, class uint8) bool {
 	return true
 }
 
-// validToken reports whether b is a token (RFC 9110, 5.6.2).
-func validToken(b []byte) bool { return len(b) > 0 && all(b, isToken) }
+// ValidToken reports whether b is a token (RFC 9110, 5.6.2).
+func ValidToken(b []byte) bool { return len(b) > 0 && All(b, Token) }
 
-// validValue reports whether b may be a field value (RFC 9110, 5.5): visible
+// ValidValue reports whether b may be a field value (RFC 9110, 5.5): visible
 // ASCII, obs-text, space and tab; no other control byte.
-func validValue(b []byte) bool {
+func ValidValue(b []byte) bool {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for len(b) >= 8 {
 		x := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
@@ -70,8 +79,8 @@ func validValue(b []byte) bool {
 	return true
 }
 
-// fold reports whether b equals s, which is lower case, ignoring ASCII case.
-func fold(b []byte, s string) bool {
+// Fold reports whether b equals s, which is lower case, ignoring ASCII case.
+func Fold(b []byte, s string) bool {
 	if len(b) != len(s) {
 		return false
 	}
@@ -87,8 +96,8 @@ func fold(b []byte, s string) bool {
 	return true
 }
 
-// trim removes optional white space (RFC 9110, 5.6.3) from both ends.
-func trim(b []byte) []byte {
+// Trim removes optional white space (RFC 9110, 5.6.3) from both ends.
+func Trim(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
 		b = b[1:]
 	}
@@ -98,19 +107,19 @@ func trim(b []byte) []byte {
 	return b
 }
 
-// element cuts the first element off a comma-separated list.
-func element(list []byte) (first, rest []byte) {
+// Element cuts the first element off a comma-separated list.
+func Element(list []byte) (first, rest []byte) {
 	for i, c := range list {
 		if c == ',' {
-			return trim(list[:i]), list[i+1:]
+			return Trim(list[:i]), list[i+1:]
 		}
 	}
-	return trim(list), nil
+	return Trim(list), nil
 }
 
-// parseLength reads a Content-Length: digits alone, RFC 9110, 8.6. Numbers of
+// ParseLength reads a Content-Length: digits alone, RFC 9110, 8.6. Numbers of
 // more than 18 digits are refused.
-func parseLength(v []byte) (n int64, ok bool) {
+func ParseLength(v []byte) (n int64, ok bool) {
 	if len(v) == 0 || len(v) > 18 {
 		return 0, false
 	}

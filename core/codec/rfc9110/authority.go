@@ -1,15 +1,15 @@
-package h1
+package rfc9110
 
 import (
 	"bytes"
 	"net/netip"
 )
 
-// validAuthority reports whether b is a host with an optional port (RFC 9110,
+// ValidAuthority reports whether b is a host with an optional port (RFC 9110,
 // 4.2): a reg-name without escapes, an IPv4 address, or an IPv6 address in
 // brackets without a zone; not empty. User information is refused. An empty
 // port is allowed, as the grammar has it.
-func validAuthority(b []byte) bool {
+func ValidAuthority(b []byte) bool {
 	if len(b) == 0 || len(b) > 255+6 {
 		return false
 	}
@@ -22,7 +22,7 @@ func validAuthority(b []byte) bool {
 		return err == nil && a.Is6() && a.Zone() == "" && validPort(b[end+1:])
 	}
 	for i, c := range b {
-		if classes[c]&isHost == 0 {
+		if classes[c]&Hostname == 0 {
 			return i > 0 && validPort(b[i:])
 		}
 	}
@@ -39,7 +39,7 @@ func validPort(b []byte) bool {
 	}
 	n := 0
 	for _, c := range b[1:] {
-		if !digit(c) {
+		if !Digit(c) {
 			return false
 		}
 		n = n*10 + int(c-'0')

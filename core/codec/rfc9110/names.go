@@ -1,4 +1,4 @@
-package h1
+package rfc9110
 
 // Identity reports whether a field says who the client is or how it came: such
 // fields are believed from trusted proxies only. Names are compared without
@@ -63,9 +63,9 @@ func lower(buf *[32]byte, name []byte) (b []byte, ok bool) {
 	return buf[:len(name)], true
 }
 
-// protected reports whether Connection may not take the field away: it frames,
+// Protected reports whether Connection may not take the field away: it frames,
 // routes, authenticates or says who the client is.
-func protected(name []byte) bool {
+func Protected(name []byte) bool {
 	var buf [32]byte
 	b, ok := lower(&buf, name)
 	if !ok {
@@ -80,34 +80,34 @@ func protected(name []byte) bool {
 	return Identity(name)
 }
 
-// hop reports whether the field belongs to one connection or to the framing,
+// Hop reports whether the field belongs to one connection or to the framing,
 // so that the codec alone writes it.
-func hop(name []byte) bool {
+func Hop(name []byte) bool {
 	switch len(name) {
 	case 2:
-		return fold(name, "te")
+		return Fold(name, "te")
 	case 4:
-		return fold(name, "host")
+		return Fold(name, "host")
 	case 6:
-		return fold(name, "expect")
+		return Fold(name, "expect")
 	case 7:
-		return fold(name, "upgrade")
+		return Fold(name, "upgrade")
 	case 10:
-		return fold(name, "connection") || fold(name, "keep-alive")
+		return Fold(name, "connection") || Fold(name, "keep-alive")
 	case 14:
-		return fold(name, "content-length")
+		return Fold(name, "content-length")
 	case 16:
-		return fold(name, "proxy-connection")
+		return Fold(name, "proxy-connection")
 	case 17:
-		return fold(name, "transfer-encoding")
+		return Fold(name, "transfer-encoding")
 	}
 	return false
 }
 
-// mayTrail reports whether a field may come in a trailer section: nothing that
+// MayTrail reports whether a field may come in a trailer section: nothing that
 // frames, routes, authenticates or changes how the content is read (RFC 9110, 6.5.1).
-func mayTrail(name []byte, trusted bool) bool {
-	if hop(name) || !trusted && Identity(name) {
+func MayTrail(name []byte, trusted bool) bool {
+	if Hop(name) || !trusted && Identity(name) {
 		return false
 	}
 	var buf [32]byte
