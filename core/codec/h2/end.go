@@ -1,0 +1,81 @@
+package h2
+
+import (
+	"errors"
+	"time"
+
+	"penstock.dev/penstock/core/internal/bufpool"
+)
+
+// How a connection is closed that the client may still be sending on: reading
+// on for a moment keeps its unread bytes from destroying our GOAWAY.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 64 << 20
+)
+
+// giveUp ends all streams: nothing of theirs can be sent any more. c.mu is held.
+func (c *Conn) giveUp() {
+	c.ended = true
+	for _, s := range c.streams {
+		c.drop(s)
+	}
+}
+
+// end ends the connection, for the reason that serve returned.
+func (c *Conn) end(err error) {
+	var mistake connError
+	if errors.As(err, &mistake) {
+		c.reject(400, mistake.reason)
+	}
+	if s := c.block.s; s != nil {
+		c.server.free(s) // its head never ended
+	}
+	c.mu.Lock()
+	if !c.ended {
+		if err == errIdle && c.drain != drainLast || mistake.reason != "" {
+			last := c.last
+			if c.drain == drainLast {
+				last = c.promised
+			}
+			c.out = appendGoAway(c.room(64), last, mistake.code)
+		}
+		c.giveUp()
+	}
+	c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
+	for c.writing {
+		c.written.Wait()
+	}
+	c.writing = true // for good
+	for len(c.out) > 0 && !c.dead {
+		c.write()
+	}
+	dead := c.dead
+	c.dead = true
+	c.server.pool.Put(c.lent)
+	c.out, c.lent = nil, nil
+	c.mu.Unlock()
+	if !dead {
+		c.linger()
+	}
+	c.nc.Close()
+	c.in.release()
+}
+
+// linger tells the client that no more comes, and waits for it to close.
+func (c *Conn) linger() {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	b := c.server.pool.Get(bufpool.Small)
+	defer c.server.pool.Put(b)
+	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	for left := lingerBytes; left > 0; {
+		n, err := c.nc.Read(b.Bytes)
+		if err != nil {
+			return
+		}
+		left -= n
+	}
+}

@@ -1,0 +1,262 @@
+package h2
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/bufpool"
+)
+
+// What can end a response early.
+var (
+	errBodyShort = errors.New("body is shorter than its length")
+	errBodyLong  = errors.New("body is longer than its length")
+	errStalled   = errors.New("the client opened no window within the idle timeout")
+)
+
+// queueHeaders gathers a header block. c.mu is held; the caller flushes.
+func (c *Conn) queueHeaders(id uint32, flags uint8, block []byte) {
+	out := c.room(len(block) + 64)
+	if c.peer.shrink { // RFC 7541, 4.2
+		c.peer.shrink = false
+		block = append([]byte{resizeToZero}, block...)
+	}
+	c.out = appendHeaders(out, id, flags, block, c.peer.maxFrame)
+}
+
+// Send implements exchange.Client. Its errors are *exchange.Error: SideClient
+// if the client is gone or does not read, else whose the body is. A response
+// that HTTP/2 cannot carry, or whose body fails before anything was sent, is
+// replaced by a plain 502; x.Response.Status says so.
+func (s *stream) Send(x *exchange.Exchange) error {
+	s.sent = true
+	s.stopWatch()
+	if b := x.Response.Body; b != nil {
+		defer b.Close()
+	}
+	err := s.send(x)
+	s.c.mu.Lock()
+	x.RequestBytes = s.body.bytes
+	s.c.mu.Unlock()
+	x.ResponseBytes = s.total
+	if err != nil {
+		return s.broken(x, err)
+	}
+	return nil
+}
+
+func (s *stream) send(x *exchange.Exchange) (err error) {
+	p := &x.Response
+	s.fields, err = s.appendResponse(s.fields[:0], x)
+	if err != nil {
+		return err
+	}
+	if p.Body == nil || s.bodyless(p.Status) {
+		return s.sendHead(x, true, true)
+	}
+	return s.sendBody(x)
+}
+
+// sendHead gathers the head of the final response, which is in s.fields.
+func (s *stream) sendHead(x *exchange.Exchange, end, flush bool) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.body.expect = false
+	if s.gone || c.ended {
+		return errGone
+	}
+	s.started = true
+	x.HeadersSent = true
+	var flags uint8
+	if end {
+		flags = flagEndStream
+	}
+	c.queueHeaders(s.id, flags, s.fields)
+	if end {
+		c.complete(s)
+	}
+	if flush {
+		c.flush()
+	}
+	return nil
+}
+
+// sendBody sends head and body; what the body gives without waiting goes with
+// the head.
+func (s *stream) sendBody(x *exchange.Exchange) error {
+	p := &x.Response
+	size := bufpool.Medium
+	if p.ContentLength >= bufpool.Large {
+		size = bufpool.Large
+	}
+	if s.data == nil {
+		s.data = s.c.server.pool.Get(size)
+	}
+	for {
+		if !s.started && p.Body.Buffered() == 0 && p.ContentLength != 0 {
+			if err := s.sendHead(x, false, true); err != nil {
+				return err
+			}
+		}
+		n, err := s.gather(p.Body, p.ContentLength)
+		switch {
+		case p.ContentLength >= 0 && s.total > p.ContentLength:
+			return errBodyLong
+		case err == io.EOF && s.total < p.ContentLength:
+			return errBodyShort
+		case err != nil && err != io.EOF:
+			return err
+		}
+		if !s.started {
+			if err := s.sendHead(x, false, false); err != nil {
+				return err
+			}
+		}
+		part := s.data.Bytes[:n]
+		if err == nil {
+			if err := s.sendData(part, false); err != nil {
+				return err
+			}
+			continue
+		}
+		if s.fields = appendTrailer(s.fields[:0], &p.Trailer); len(s.fields) == 0 {
+			return s.sendData(part, true)
+		}
+		if err := s.sendData(part, false); err != nil {
+			return err
+		}
+		return s.sendHead(x, true, true)
+	}
+}
+
+// gather reads what the body gives without waiting, at least one byte. The last
+// bytes of a body whose length is known come with its end.
+func (s *stream) gather(body exchange.Body, length int64) (n int, err error) {
+	buf := s.data.Bytes
+	for {
+		k, err := body.Read(buf[n:])
+		n += k
+		s.total += int64(k)
+		if err != nil || n == len(buf) || n > 0 && s.total != length && body.Buffered() == 0 {
+			return n, err
+		}
+	}
+}
+
+// sendData sends content, as far and as fast as windows allow; end says that it
+// is the last.
+func (s *stream) sendData(p []byte, end bool) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var by time.Time
+	for {
+		if s.gone || c.ended || c.dead {
+			return errGone
+		}
+		n := min(len(p), s.window, c.window, c.peer.maxFrame, outMost-len(c.out))
+		if n > 0 || len(p) == 0 {
+			n = max(n, 0)
+			var flags uint8
+			if end && n == len(p) {
+				flags = flagEndStream
+			}
+			if n > 0 || end {
+				out := appendFrame(c.room(frameHeaderLen+n), frameData, flags, s.id, n)
+				c.out = append(out, p[:n]...)
+			}
+			c.window -= n
+			s.window -= n
+			c.control.give(controlPerData)
+			if p = p[n:]; len(p) > 0 {
+				continue
+			}
+			if end {
+				c.complete(s)
+			}
+			c.flush()
+			return nil
+		}
+		// One deadline for all of p: a window that opens by single bytes is none.
+		if by.IsZero() {
+			by = time.Now().Add(c.p.IdleTimeout)
+		}
+		c.flush()
+		if s.gone || c.ended || min(s.window, c.window) > 0 && outMost > len(c.out) {
+			continue // things changed while it was written
+		}
+		s.blocked = true
+		c.blocked++
+		inTime := s.sendWait.wait(by)
+		s.blocked = false
+		c.blocked--
+		if !inTime {
+			return errStalled
+		}
+	}
+}
+
+// broken ends a response that failed: with another one while nothing has left,
+// else so that it does not look whole.
+func (s *stream) broken(x *exchange.Exchange, err error) error {
+	e := &exchange.Error{Phase: exchange.PhaseResponseBody, Side: exchange.SideUpstream, Status: 502, Reason: "response-body-cut", Err: err}
+	reset := codeInternal
+	switch err {
+	case errStalled:
+		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 408, "client-timeout"
+		reset = codeEnhanceYourCalm
+		s.c.count("window-stall")
+	case errGone:
+		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 499, "client-gone"
+		reset = codeCancel
+	case ErrInvalidMessage:
+		e.Phase, e.Side, e.Reason = exchange.PhaseEncode, exchange.SidePlugin, "invalid-message"
+	default:
+		var cause *exchange.Error
+		if errors.As(err, &cause) {
+			e = cause
+		}
+	}
+	if !s.started && err != errGone {
+		x.Response.Status = e.Status
+		s.fields = s.c.appendDate(appendStatus(s.fields[:0], e.Status))
+		s.fields = appendText(s.fields, "content-length", "0")
+		_ = s.sendHead(x, true, true) // a client that is gone by now needs none
+		return e
+	}
+	s.c.mu.Lock()
+	s.c.abandon(s, reset)
+	s.c.flush()
+	s.c.mu.Unlock()
+	return e
+}
+
+// Inform implements exchange.Client. A 100 (Continue) is sent only to a client
+// that waits for it.
+func (s *stream) Inform(x *exchange.Exchange, status int, h *exchange.Header) error {
+	c := s.c
+	if status < 100 || status > 199 || status == 101 { // RFC 9113, 8.6
+		return nil
+	}
+	if status == 100 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		s.body.proceed()
+		return nil
+	}
+	b, _, ok := appendFields(appendStatus(nil, status), h)
+	if !ok {
+		return ErrInvalidMessage
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.gone || c.ended {
+		return errGone
+	}
+	c.queueHeaders(s.id, 0, b)
+	c.flush()
+	return nil
+}

@@ -1,0 +1,263 @@
+package h2
+
+import (
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/bufpool"
+)
+
+// stream is one request and its response. It is the exchange.Client of its
+// exchange. Streams are used again, for any connection.
+type stream struct {
+	c    *Conn
+	id   uint32
+	x    exchange.Exchange
+	head bool // the client sent HEAD, whatever a filter makes of it
+
+	// For the exchange's goroutine.
+	sent   bool   // Send was called
+	fields []byte // of a header block
+	data   *bufpool.Buffer
+	total  int64 // content bytes taken from the response's body
+
+	// Guarded by the connection's mutex.
+	body     requestBody
+	window   int // what may be sent
+	gone     bool
+	started  bool // the head of the final response is gathered
+	finished bool // the response was sent whole
+	blocked  bool
+	sendWait waiter
+	watch    *watcher
+}
+
+func newStream() *stream {
+	s := &stream{}
+	s.x.Client = s
+	s.body.s = s
+	return s
+}
+
+// stream returns a stream that nobody uses.
+func (s *Server) stream(c *Conn, id uint32) *stream {
+	st := s.streams.Get().(*stream)
+	st.c, st.id = c, id
+	st.x.Conn = c.conn
+	st.sendWait.cond.L, st.body.wait.cond.L = &c.mu, &c.mu
+	st.body.window = streamWindow
+	return st
+}
+
+// free gives a stream back that no goroutine uses any more.
+func (s *Server) free(st *stream) {
+	s.pool.Put(st.data)
+	st.body.reset(&s.pool)
+	if st.fields = st.fields[:0]; cap(st.fields) > bufpool.Small {
+		st.fields = nil
+	}
+	st.sendWait.reset()
+	st.c, st.data, st.watch = nil, nil, nil
+	st.sent, st.gone, st.started, st.finished, st.blocked, st.total, st.head = false, false, false, false, false, 0, false
+	st.x.Reset()
+	st.x.Conn = nil
+	s.streams.Put(st)
+}
+
+// panicked is what a handler panicked with.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+// String returns the value with the stack of the handler's goroutine.
+func (p *panicked) String() string {
+	return fmt.Sprintf("%v\n\nstream's goroutine:\n%s", p.value, p.stack)
+}
+
+// serve runs the handler. A panic ends the connection.
+func (s *stream) serve() {
+	c := s.c
+	defer c.running.Done()
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if b := s.x.Response.Body; b != nil {
+			b.Close()
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.panicked == nil {
+			c.panicked = &panicked{p, debug.Stack()}
+		}
+		c.dead = true
+		c.serving--
+		c.giveUp()
+		c.poke()
+	}()
+	c.server.handler.Serve(&s.x)
+	s.finish()
+}
+
+// finish ends a stream after its handler.
+func (s *stream) finish() {
+	c := s.c
+	s.stopWatch()
+	if b := s.x.Response.Body; b != nil && !s.sent {
+		b.Close() // the handler gave up
+	}
+	c.mu.Lock()
+	s.body.close()
+	for s.body.reading { // in another goroutine; close has ended it
+		s.body.wait.cond.Wait()
+	}
+	if s.finished {
+		c.resets.give(resetCredit)
+	} else {
+		c.abandon(s, codeInternal)
+	}
+	if c.serving--; c.serving == 0 {
+		c.quiet = time.Now()
+		if c.drain != drainNot {
+			c.poke()
+		}
+	}
+	c.flush()
+	c.mu.Unlock()
+	c.server.free(s)
+}
+
+// abandon resets a stream from here, if it is still there. c.mu is held; the
+// caller flushes.
+func (c *Conn) abandon(s *stream, code code) {
+	if s.gone {
+		return
+	}
+	c.ignored.add(s.id)
+	if !c.ended {
+		c.out = appendRST(c.room(32), s.id, code)
+	}
+	c.drop(s)
+}
+
+// drop forgets a stream that was reset, by whomever: its goroutines see that
+// the client is gone. c.mu is held.
+func (c *Conn) drop(s *stream) {
+	if s.gone {
+		return
+	}
+	s.gone = true
+	delete(c.streams, s.id)
+	s.body.fail(errCut)
+	s.sendWait.wake()
+	if s.watch != nil {
+		s.watch.tell(c)
+	}
+}
+
+// complete is called when the response has been gathered to its end. c.mu is
+// held; the caller flushes.
+func (c *Conn) complete(s *stream) {
+	s.finished = true
+	if s.gone {
+		return
+	}
+	s.gone = true // nothing more can be sent
+	delete(c.streams, s.id)
+	switch {
+	case s.body.whole:
+		return
+	case s.body.left != 0:
+		// An early answer: the client need not send the rest (RFC 9113, 8.1).
+		c.out = appendRST(c.room(32), s.id, codeNo)
+	}
+	c.ignored.add(s.id)
+	s.body.fail(errClosed)
+}
+
+// reset answers a stream error.
+func (c *Conn) reset(e streamError) error {
+	c.count(e.reason)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.streams[e.id]; s != nil {
+		c.abandon(s, e.code)
+	} else {
+		c.ignored.add(e.id)
+		c.out = appendRST(c.room(32), e.id, e.code)
+	}
+	if !c.resets.take(resetCost) {
+		return connError{codeEnhanceYourCalm, "reset-flood"}
+	}
+	return nil
+}
+
+// watcher tells once that the client is gone.
+type watcher struct {
+	gone func()
+
+	mu      sync.Mutex // held while gone runs
+	stopped bool
+}
+
+// tell calls gone on another goroutine. c.mu is held.
+func (w *watcher) tell(c *Conn) {
+	c.running.Add(1)
+	go func() {
+		defer c.running.Done()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !w.stopped {
+			w.gone()
+		}
+	}()
+}
+
+func (w *watcher) stop() {
+	w.mu.Lock()
+	w.stopped = true
+	w.mu.Unlock()
+}
+
+// Watch implements exchange.Client.
+func (s *stream) Watch(gone func()) (stop func()) {
+	s.stopWatch()
+	w := &watcher{gone: gone}
+	c := s.c
+	c.mu.Lock()
+	if s.gone {
+		w.tell(c)
+	} else {
+		s.watch = w
+	}
+	c.mu.Unlock()
+	return func() {
+		c.mu.Lock()
+		if s.watch == w {
+			s.watch = nil
+		}
+		c.mu.Unlock()
+		w.stop()
+	}
+}
+
+// stopWatch ends the watch that runs, if there is one.
+func (s *stream) stopWatch() {
+	s.c.mu.Lock()
+	w := s.watch
+	s.watch = nil
+	s.c.mu.Unlock()
+	if w != nil {
+		w.stop()
+	}
+}
+
+// StopBody makes reading the request's body fail, now and from now on. It may
+// be called by any goroutine while the exchange lasts: an upstream that needs
+// no more of the body frees the goroutine that copies it.
+func (s *stream) StopBody() { s.body.Close() }
