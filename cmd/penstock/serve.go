@@ -15,6 +15,7 @@ import (
 	"penstock.dev/penstock/core/accesslog"
 	"penstock.dev/penstock/core/admin"
 	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
@@ -136,8 +137,9 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	}
 	var sockets late
 	p.store = snapshot.New(bind, &sockets, p.groups, p.plugins, p.metrics)
-	server := h1.NewServer(proxy.New(p.store, accessLog), p.metrics, rejected)
-	p.listeners = listener.New(log.Named("listener"), p.metrics, server, listener.NetBinder{})
+	handler := proxy.New(p.store, accessLog)
+	http1, http2 := h1.NewServer(handler, p.metrics, rejected), h2.NewServer(handler, p.metrics, rejected)
+	p.listeners = listener.New(log.Named("listener"), p.metrics, http1, http2, listener.NetBinder{})
 	sockets.Sockets = p.listeners
 	p.source = files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: newTranslator(p.store.Ran)})
 	p.admin = admin.New(p.store, p.metrics, func() []admin.Problem { return problems(p.source.Problems()) })

@@ -17,6 +17,7 @@ import (
 
 	"penstock.dev/penstock/core/certs"
 	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/telemetry"
@@ -45,7 +46,8 @@ func (NetBinder) Bind(s config.Socket) (net.Listener, error) {
 // Drain are for one goroutine at a time.
 type Listeners struct {
 	log      *zap.Logger
-	server   *h1.Server
+	http1    *h1.Server
+	http2    *h2.Server
 	binder   Binder
 	open     telemetry.Gauges
 	accepted telemetry.Counters
@@ -81,10 +83,11 @@ type served interface {
 // and penstock_listener_accepted_total by socket,
 // penstock_tls_handshake_failures_total by socket and reason, and
 // penstock_listener_panics_total.
-func New(log *zap.Logger, m *telemetry.Metrics, s *h1.Server, b Binder) *Listeners {
+func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Server, b Binder) *Listeners {
 	return &Listeners{
 		log:      log.Named("listener"),
-		server:   s,
+		http1:    http1,
+		http2:    http2,
 		binder:   b,
 		open:     m.Gauges("penstock_listener_connections", "Open client connections.", "socket"),
 		accepted: m.Counters("penstock_listener_accepted_total", "Client connections that were accepted.", "socket"),
@@ -259,27 +262,29 @@ func (l *Listeners) serve(s *socket, c *client) {
 		c.nc.Close()
 		return
 	}
-	if codec := l.codec(s, c, conn, p); codec != nil {
-		codec.Serve()
-	}
-}
-
-// codec agrees with the client on what is spoken; nil if the connection has ended.
-func (l *Listeners) codec(s *socket, c *client, conn *exchange.Conn, p *config.ProxyParameters) served {
 	nc := c.nc
 	if server := s.tls.Load(); server != nil {
 		if nc = l.handshake(s, server, c.nc, conn, p); nc == nil {
-			return nil
+			return
 		}
 	}
-	codec := l.server.NewConn(nc, conn, p)
+	codec := l.choose(nc, conn, p)
+	l.adopt(c, codec)
+	codec.Serve()
+	if next := l.succeed(codec, nc, conn, p); next != nil {
+		l.adopt(c, next)
+		next.Serve()
+	}
+}
+
+// adopt notes what serves a connection from now on.
+func (l *Listeners) adopt(c *client, codec served) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c.served = codec
 	if l.draining {
 		codec.Drain()
 	}
-	return codec
 }
 
 // describe makes the facts that the socket tells about a connection.

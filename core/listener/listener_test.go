@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/telemetry"
@@ -40,7 +43,7 @@ var anyPort = netip.MustParseAddrPort("127.0.0.1:0")
 func newListeners(t *testing.T, h handlerFunc) (*Listeners, *telemetry.Metrics) {
 	t.Helper()
 	m := telemetry.New()
-	l := New(zap.NewNop(), m, h1.NewServer(h, m, nil), NetBinder{})
+	l := New(zap.NewNop(), m, h1.NewServer(h, m, nil), h2.NewServer(h, m, nil), NetBinder{})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -210,6 +213,53 @@ func TestDrainLetsTheBusyFinish(t *testing.T) {
 	}
 	if err := <-drained; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestHTTP2WithPriorKnowledge(t *testing.T) {
+	l, _ := newListeners(t, func(x *exchange.Exchange) { answer(x, strconv.Itoa(int(x.Request.Version))) })
+	if err := l.Reconcile(socketOf(config.DefaultProxyParameters())); err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr(anyPort.String())
+	for name, split := range map[string]int{"whole": 24, "in two parts": 10, "after its first line": 16} {
+		t.Run(name, func(t *testing.T) {
+			nc := dial(t, addr)
+			io.WriteString(nc, h2.Preface[:split])
+			time.Sleep(20 * time.Millisecond) // so that the parts are read one by one
+			io.WriteString(nc, h2.Preface[split:]+"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+			// GET http://a/ in four fields of the static table, and :authority a.
+			io.WriteString(nc, "\x00\x00\x06\x01\x05\x00\x00\x00\x01\x82\x86\x84\x01\x01a")
+			b := make([]byte, 0, 1024)
+			for !bytes.HasSuffix(b, []byte("20")) {
+				p := make([]byte, 256)
+				n, err := nc.Read(p)
+				if b = append(b, p[:n]...); err != nil {
+					t.Fatalf("%q, %v", b, err)
+				}
+			}
+		})
+	}
+	if got := ask(t, dial(t, addr)); got != "11" {
+		t.Errorf("HTTP/1.1: got %q", got)
+	}
+	drained := make(chan error, 1)
+	go func() { drained <- l.Drain(context.Background()) }()
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHTTP2OnlyAsTheFirstBytes(t *testing.T) {
+	l, _ := newListeners(t, func(x *exchange.Exchange) { answer(x, "x") })
+	if err := l.Reconcile(socketOf(config.DefaultProxyParameters())); err != nil {
+		t.Fatal(err)
+	}
+	nc := dial(t, l.Addr(anyPort.String()))
+	ask(t, nc)
+	io.WriteString(nc, h2.Preface)
+	if b, _ := io.ReadAll(nc); !strings.HasPrefix(string(b), "HTTP/1.1 505 ") {
+		t.Errorf("got %q", b)
 	}
 }
 

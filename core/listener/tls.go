@@ -20,7 +20,7 @@ import (
 )
 
 // alpn is what is spoken over TLS, best first (RFC 7301).
-var alpn = []string{"http/1.1"}
+var alpn = []string{"h2", "http/1.1"}
 
 // carrier is the connection below TLS. crypto/tls also writes by itself, to
 // answer a KeyUpdate for one; a write that begins after the deadline of the last

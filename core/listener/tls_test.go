@@ -12,8 +12,11 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,7 +91,7 @@ func TestTLS(t *testing.T) {
 	}
 	get := func(name, want string) *tls.Conn {
 		t.Helper()
-		c, err := dialTLS(t, l, &tls.Config{ServerName: name, NextProtos: []string{"h2", "http/1.1"}})
+		c, err := dialTLS(t, l, &tls.Config{ServerName: name, NextProtos: []string{"http/1.1"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -259,4 +262,33 @@ func TestTLSWritesByItself(t *testing.T) {
 	if _, err := c.Write(big); err == nil {
 		t.Error("a write that hangs did not end")
 	}
+}
+
+// TestHTTP2OverTLS: a client that can speak HTTP/2 does, one request beside another.
+func TestHTTP2OverTLS(t *testing.T) {
+	l, _ := newListeners(t, func(x *exchange.Exchange) {
+		answer(x, string(x.Request.Scheme)+" "+strconv.Itoa(int(x.Request.Version)))
+	})
+	if err := l.Reconcile(secureSocket(config.DefaultProxyParameters(), certificate(t, "a.example"))); err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{ServerName: "a.example", InsecureSkipVerify: true},
+	}}
+	defer client.CloseIdleConnections()
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			r, err := client.Get("https://" + l.Addr(anyPort.String()).String() + "/")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Body.Close()
+			if b, err := io.ReadAll(r.Body); err != nil || string(b) != "https 20" || r.ProtoMajor != 2 {
+				t.Errorf("got %q, %v by %s; want https 20", b, err, r.Proto)
+			}
+		})
+	}
+	group.Wait()
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/listener"
 	"penstock.dev/penstock/core/oci"
@@ -45,7 +46,8 @@ func newBed(t testing.TB) *bed {
 	plugins := plugin.New(plugin.Options{Images: noImages{}, Log: log, Metrics: m})
 	var sockets struct{ snapshot.Sockets }
 	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), &sockets, groups, plugins, m)
-	listeners := listener.New(log, m, h1.NewServer(proxy.New(store, nil), m, nil), listener.NetBinder{})
+	handler := proxy.New(store, nil)
+	listeners := listener.New(log, m, h1.NewServer(handler, m, nil), h2.NewServer(handler, m, nil), listener.NetBinder{})
 	sockets.Sockets = listeners
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

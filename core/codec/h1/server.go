@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -64,6 +65,9 @@ type Conn struct {
 	head    bool // the client sent HEAD, whatever a filter makes of it
 	watcher *watcher
 
+	prior   bool   // prior knowledge of HTTP/2 is accepted
+	preface []byte // what was read of its preface, and behind it
+
 	// 100 (Continue) is sent by whoever reads the body, the final response by
 	// the exchange's goroutine.
 	mu     sync.Mutex
@@ -87,11 +91,31 @@ func (s *Server) NewConn(nc net.Conn, conn *exchange.Conn, p *config.ProxyParame
 func (c *Conn) Serve() {
 	defer c.close()
 	for c.next() {
+		c.prior = false
 		c.server.handler.Serve(&c.x)
 		if !c.finish() {
 			return
 		}
 	}
+}
+
+// AcceptPriorKnowledge makes Serve return with the connection left open if the
+// client begins with HTTP/2's preface (RFC 9113, 3.3). To be called before Serve.
+func (c *Conn) AcceptPriorKnowledge() { c.prior = true }
+
+// PriorKnowledge returns, once Serve has returned, all that was read from a
+// client that speaks HTTP/2: the connection is the caller's then. nil: it does
+// not, and the connection is closed.
+func (c *Conn) PriorKnowledge() (read []byte) { return c.preface }
+
+// handOver keeps what was read if it is the beginning of HTTP/2's preface.
+func (c *Conn) handOver() bool {
+	if !c.prior || !bytes.HasPrefix(c.in.buffered(), []byte("PRI * HTTP/2.0\r\n")) {
+		return false
+	}
+	c.preface = bytes.Clone(c.in.buffered())
+	c.in.release()
+	return true
 }
 
 // Drain lets the exchange in flight finish and closes the connection then; at
@@ -120,7 +144,7 @@ func (c *Conn) next() bool {
 	c.head = isHead(&c.x)
 	if err != nil {
 		var refused *Refused
-		if errors.As(err, &refused) {
+		if errors.As(err, &refused) && (refused != errVersion || !c.handOver()) {
 			c.refuse(refused)
 		}
 		return false
@@ -247,6 +271,9 @@ const (
 // close closes the connection. Where the client may be sending, reading on for
 // a moment keeps its unread bytes from destroying our answer (RFC 9112, 9.6).
 func (c *Conn) close() {
+	if c.preface != nil {
+		return
+	}
 	c.stopWatch()
 	c.x.Response.Abandon() // the handler gave up, or panicked
 	if c.in.r < c.in.end || c.draining.Load() && c.sent {
