@@ -130,7 +130,6 @@ func (ts *testServer) connect(t testing.TB) *rawClient {
 	nc.SetDeadline(time.Now().Add(10 * time.Second))
 	r := &rawClient{Framer: http2.NewFramer(nc, nc), nc: nc.(*net.TCPConn), t: t}
 	r.AllowIllegalWrites = true
-	r.AllowIllegalReads = true
 	r.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	r.enc = hpack.NewEncoder(&r.buf)
 	return r
