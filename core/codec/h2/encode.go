@@ -181,7 +181,8 @@ func (s *stream) appendResponse(b []byte, x *exchange.Exchange) ([]byte, error) 
 	}
 	switch {
 	case none:
-		if p.Status != 204 && p.ContentLength >= 0 && (p.ContentLength > 0 || p.Header.Count("Content-Length") > 0) {
+		// Not for 304, where it is allowed: net/http's client then misses content.
+		if s.head && p.Status != 204 && p.Status != 304 && p.ContentLength >= 0 && (p.ContentLength > 0 || p.Header.Count("Content-Length") > 0) {
 			b = appendLength(b, p.ContentLength)
 		}
 	case p.Body == nil:

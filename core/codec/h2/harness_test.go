@@ -102,10 +102,12 @@ func (ts *testServer) client(t testing.TB) *http.Client {
 // rawClient speaks frames.
 type rawClient struct {
 	*http2.Framer
-	nc  *net.TCPConn
-	t   testing.TB
-	enc *hpack.Encoder
-	buf bytes.Buffer
+	nc    *net.TCPConn
+	t     testing.TB
+	enc   *hpack.Encoder
+	buf   bytes.Buffer
+	last  uint32
+	spent int
 }
 
 // dial connects, and greets with these settings.

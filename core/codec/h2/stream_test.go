@@ -1,0 +1,398 @@
+package h2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"penstock.dev/penstock/core/exchange"
+)
+
+// waitGone waits until Watch says that the client is gone.
+func waitGone(x *exchange.Exchange) {
+	gone := make(chan struct{})
+	defer x.Client.Watch(func() { close(gone) })()
+	<-gone
+}
+
+func TestResponses(t *testing.T) {
+	field := func(h *exchange.Header, name, value string) { h.Add([]byte(name), []byte(value)) }
+	tests := map[string]struct {
+		serve   handlerFunc
+		method  string
+		want    string
+		wantErr string
+	}{
+		"status alone": {func(x *exchange.Exchange) {
+			x.Response.Status = 204
+			x.Client.Send(x)
+		}, "GET", "204 ", ""},
+		"no body": {func(x *exchange.Exchange) {
+			x.Response.Status = 200
+			x.Client.Send(x)
+		}, "GET", "200 content-length=0 ", ""},
+		"fields in lower case, without the connection's": {func(x *exchange.Exchange) {
+			h := &x.Response.Header
+			field(h, "X-A", " b ")
+			field(h, "Connection", "close")
+			field(h, "Transfer-Encoding", "chunked")
+			field(h, "Content-Length", "99")
+			answer(x, 299, "x")
+		}, "GET", "299 content-length=1 x-a=b x", ""},
+		"HEAD": {func(x *exchange.Exchange) {
+			x.Request.Method = []byte("GET") // a filter may do that
+			answer(x, 200, "hello")
+		}, "HEAD", "200 content-length=5 ", ""},
+		"HEAD of a length": {func(x *exchange.Exchange) {
+			x.Response.Status, x.Response.ContentLength = 200, 7
+			x.Client.Send(x)
+		}, "HEAD", "200 content-length=7 ", ""},
+		"304 says no length": {func(x *exchange.Exchange) {
+			x.Response.Status, x.Response.ContentLength = 304, 7
+			x.Client.Send(x)
+		}, "GET", "304 ", ""},
+		"an empty body of unknown length": {func(x *exchange.Exchange) {
+			x.Response.Status, x.Response.Body, x.Response.ContentLength = 200, &exchange.Bytes{}, -1
+			x.Client.Send(x)
+		}, "GET", "200 ", ""},
+		"a long field": {func(x *exchange.Exchange) {
+			field(&x.Response.Header, "x", strings.Repeat("y", 40000))
+			answer(x, 200, "")
+		}, "GET", "200 content-length=0 x=" + strings.Repeat("y", 40000) + " ", ""},
+		"an invalid field": {func(x *exchange.Exchange) {
+			field(&x.Response.Header, "x", "a\nb")
+			checkErr(x.Client.Send(x), exchange.SidePlugin, "invalid-message")
+		}, "GET", "502 content-length=0 ", ""},
+		"status 101": {func(x *exchange.Exchange) {
+			x.Response.Status = 101
+			checkErr(x.Client.Send(x), exchange.SidePlugin, "invalid-message")
+		}, "GET", "502 content-length=0 ", ""},
+		"a body that fails at once": {func(x *exchange.Exchange) {
+			x.Response.Status, x.Response.Body, x.Response.ContentLength = 200, &broken{ready: true}, 3
+			checkErr(x.Client.Send(x), exchange.SideUpstream, "response-body-cut")
+		}, "GET", "502 content-length=0 ", ""},
+		"a body that fails later": {func(x *exchange.Exchange) {
+			x.Response.Status, x.Response.Body, x.Response.ContentLength = 200, &broken{}, 3
+			checkErr(x.Client.Send(x), exchange.SideUpstream, "response-body-cut")
+		}, "GET", "200 content-length=3 ", "INTERNAL_ERROR"},
+		"a body that is short": {func(x *exchange.Exchange) {
+			x.Response.Status, x.Response.Body, x.Response.ContentLength = 200, exchange.NewBytes(make([]byte, 50000)), 50001
+			checkErr(x.Client.Send(x), exchange.SideUpstream, "response-body-cut")
+		}, "GET", "", "INTERNAL_ERROR"},
+		"a body that is long": {func(x *exchange.Exchange) {
+			x.Response.Status, x.Response.Body, x.Response.ContentLength = 200, exchange.NewBytes([]byte("abc")), 2
+			checkErr(x.Client.Send(x), exchange.SideUpstream, "response-body-cut")
+		}, "GET", "502 content-length=0 ", ""},
+		"no answer": {func(*exchange.Exchange) {}, "GET", "", "INTERNAL_ERROR"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			ts := newTestServer(t, params(), test.serve)
+			r, _ := http.NewRequest(test.method, "http://a.example/", nil)
+			resp, err := ts.client(t).Do(r)
+			var got string
+			if err == nil {
+				var b []byte
+				b, err = io.ReadAll(resp.Body)
+				got = fmt.Sprint(resp.StatusCode, " ")
+				if resp.Header.Get("Date") == "" {
+					t.Error("no Date")
+				}
+				for _, name := range []string{"Content-Length", "X", "X-A", "Connection", "Transfer-Encoding"} {
+					for _, v := range resp.Header[name] {
+						got += strings.ToLower(name) + "=" + v + " "
+					}
+				}
+				got += string(b)
+			}
+			if test.wantErr == "" && (err != nil || got != test.want) {
+				t.Errorf("got %q, %v; want %q", got, err, test.want)
+			}
+			if test.wantErr != "" && (err == nil || !strings.Contains(err.Error(), test.wantErr) || test.want != "" && got != test.want) {
+				t.Errorf("got %q, %v; want %q, %s", got, err, test.want, test.wantErr)
+			}
+			ts.mu.Lock()
+			defer ts.mu.Unlock()
+			if len(ts.panics) > 0 {
+				t.Error(ts.panics)
+			}
+		})
+	}
+}
+
+// checkErr panics, for the test to see, if err is not of that kind.
+func checkErr(err error, side exchange.Side, reason string) {
+	var e *exchange.Error
+	if !errors.As(err, &e) || e.Side != side || e.Reason != reason {
+		panic(fmt.Sprint("got ", err))
+	}
+}
+
+// broken is a body whose Read fails.
+type broken struct{ ready bool }
+
+func (b *broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func (b *broken) Buffered() int {
+	if b.ready {
+		return 1
+	}
+	return 0
+}
+
+func (b *broken) Close() {}
+
+func TestInterimResponses(t *testing.T) {
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) {
+		var h exchange.Header
+		h.Add([]byte("Link"), []byte("</a>"))
+		x.Client.Inform(x, 103, &h)
+		x.Client.Inform(x, 101, &h) // HTTP/2 has none
+		x.Client.Inform(x, 100, nil)
+		answer(x, 200, "")
+	})
+	var got []string
+	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			got = append(got, fmt.Sprint(code, h.Get("Link")))
+			return nil
+		}})
+	r, _ := http.NewRequestWithContext(ctx, "GET", "http://a.example/", nil)
+	resp, err := ts.client(t).Do(r)
+	if s := slurp(t, resp, err); s != "200 " || strings.Join(got, ",") != "103</a>" {
+		t.Errorf("got %q, %v", s, got)
+	}
+}
+
+func TestExpectContinue(t *testing.T) {
+	tests := map[string]struct {
+		read bool
+		want string
+	}{
+		"100 comes when the body is read": {true, "100 200 hello"},
+		"none if it is answered without":  {false, "200"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			ts := newTestServer(t, params(), func(x *exchange.Exchange) {
+				var b []byte
+				if test.read {
+					b, _ = io.ReadAll(x.Request.Body)
+				}
+				answer(x, 200, string(b))
+			})
+			r := ts.dial(t)
+			r.headers(1, false, post("expect: 100-continue", "content-length: 5")...)
+			if test.read {
+				time.AfterFunc(50*time.Millisecond, func() { r.WriteData(1, true, []byte("hello")) })
+			}
+			if got := r.outcome(1); got != test.want {
+				t.Errorf("got %q; want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestAnEarlyAnswerFreesTheClient(t *testing.T) {
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) { answer(x, 413, "") })
+	r := ts.dial(t)
+	r.headers(1, false, post()...)
+	if got := r.outcome(1); got != "413" {
+		t.Fatalf("got %s", got)
+	}
+	if got := r.outcome(1); got != "RST NO_ERROR" {
+		t.Fatalf("got %s", got)
+	}
+	// What is under way is no mistake, and the connection's window opens again.
+	for range 3 * connWindow / leastFrameSize {
+		if err := r.WriteData(1, false, make([]byte, leastFrameSize)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.nc.Write(nil); err != nil {
+			t.Fatal(err)
+		}
+		if r.spent += leastFrameSize; r.spent > connWindow/2 {
+			f, err := r.ReadFrame()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w, ok := f.(*http2.WindowUpdateFrame); ok {
+				r.spent -= int(w.Increment)
+			}
+		}
+	}
+	r.headers(3, true, get()...)
+	if got := r.outcome(3); got != "413" {
+		t.Errorf("the next request: %s", got)
+	}
+}
+
+func TestAResetCancels(t *testing.T) {
+	tests := map[string]handlerFunc{
+		"a watch":               waitGone,
+		"a read":                func(x *exchange.Exchange) { io.ReadAll(x.Request.Body) },
+		"a send without window": func(x *exchange.Exchange) { answer(x, 200, string(make([]byte, 1<<20))) },
+	}
+	for name, serve := range tests {
+		t.Run(name, func(t *testing.T) {
+			entered, done := make(chan struct{}), make(chan error, 2)
+			p := params()
+			p.IdleTimeout = time.Minute
+			ts := newTestServer(t, p, func(x *exchange.Exchange) {
+				entered <- struct{}{}
+				serve(x)
+				_, err := x.Request.Body.Read(make([]byte, 1))
+				done <- err
+			})
+			r := ts.dial(t)
+			r.headers(1, false, post()...)
+			<-entered
+			r.WriteRSTStream(1, http2.ErrCodeCancel)
+			if err := <-done; err == nil || err == io.EOF {
+				t.Errorf("reading the body: %v", err)
+			}
+			r.headers(3, false, post()...)
+			<-entered
+			r.nc.Close()
+			if err := <-done; err == nil || err == io.EOF {
+				t.Errorf("reading the body after the end: %v", err)
+			}
+		})
+	}
+}
+
+func TestWatchIsStopped(t *testing.T) {
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) {
+		called := false
+		x.Client.Watch(func() { called = true })()
+		waitGone(x)
+		if called {
+			t.Error("called after it was stopped")
+		}
+	})
+	r := ts.dial(t)
+	r.headers(1, true, get()...)
+	r.WriteRSTStream(1, http2.ErrCodeCancel)
+	r.WriteRawFrame(framePing, flagAck, 0, make([]byte, 8))
+}
+
+// TestASlowStreamHurtsNoOther: one body is not read, one response is not taken.
+func TestASlowStreamHurtsNoOther(t *testing.T) {
+	release := make(chan struct{})
+	p := params()
+	p.IdleTimeout = time.Minute
+	ts := newTestServer(t, p, func(x *exchange.Exchange) {
+		if string(x.Request.Path) == "/slow" {
+			<-release
+		}
+		n, err := io.Copy(io.Discard, x.Request.Body)
+		answer(x, 200, fmt.Sprint(n, " ", err, string(make([]byte, 200000))))
+	})
+	c := ts.client(t)
+	body := strings.Repeat("x", 4<<20)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			resp, err := c.Post("http://a.example/slow", "", strings.NewReader(body))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			b, _ := io.ReadAll(resp.Body)
+			if !strings.HasPrefix(string(b), "4194304 <nil>") {
+				t.Errorf("got %.20q", b)
+			}
+		})
+	}
+	untaken, err := c.Post("http://a.example/fast", "", strings.NewReader("y")) // its response is not read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer untaken.Body.Close()
+	for range 3 {
+		resp, err := c.Post("http://a.example/fast", "", strings.NewReader(body))
+		if got := slurp(t, resp, err); !strings.HasPrefix(got, "200 4194304 <nil>") {
+			t.Errorf("got %.20q", got)
+		}
+	}
+	close(release)
+	wg.Wait()
+}
+
+func TestBodySemantics(t *testing.T) {
+	tests := map[string]struct {
+		serve handlerFunc
+		want  string
+	}{
+		"a client that sends nothing": {func(x *exchange.Exchange) {
+			_, err := io.ReadAll(x.Request.Body)
+			checkErr(err, exchange.SideClient, "request-body-timeout")
+			answer(x, 200, "late")
+		}, "200 late"},
+		"closed": {func(x *exchange.Exchange) {
+			x.Request.Body.Close()
+			x.Request.Body.Close()
+			_, err := x.Request.Body.Read(make([]byte, 1))
+			checkErr(err, exchange.SideClient, "request-body-closed")
+			answer(x, 200, "closed")
+		}, "200 closed"},
+		"stopped while it is read": {func(x *exchange.Exchange) {
+			read := make(chan error)
+			go func() {
+				_, err := io.ReadAll(x.Request.Body)
+				read <- err
+			}()
+			x.Client.(interface{ StopBody() }).StopBody()
+			checkErr(<-read, exchange.SideClient, "request-body-closed")
+			answer(x, 200, "stopped")
+		}, "200 stopped"},
+		"left to another goroutine that reads": {func(x *exchange.Exchange) {
+			go io.ReadAll(x.Request.Body)
+			answer(x, 200, "left")
+		}, "200 left"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := params()
+			p.IdleTimeout = 100 * time.Millisecond
+			ts := newTestServer(t, p, test.serve)
+			r := ts.dial(t)
+			r.headers(1, false, post()...)
+			if got := r.outcome(1); got != test.want {
+				t.Errorf("got %q; want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestAPanicEndsTheConnection(t *testing.T) {
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) { panic("BUG: test") })
+	r := ts.dial(t)
+	r.headers(1, true, get()...)
+	if got := r.outcome(1); !strings.HasPrefix(got, "closed") {
+		t.Errorf("got %s", got)
+	}
+	for range 100 {
+		ts.mu.Lock()
+		n := len(ts.panics)
+		ts.mu.Unlock()
+		if n == 1 {
+			if text := fmt.Sprint(ts.panics[0]); !strings.Contains(text, "BUG: test") || !strings.Contains(text, "TestAPanicEndsTheConnection") {
+				t.Errorf("got %s", text)
+			}
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("Serve did not panic")
+}
