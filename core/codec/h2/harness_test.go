@@ -133,6 +133,11 @@ func (ts *testServer) connect(t testing.TB) *rawClient {
 	r := &rawClient{Framer: http2.NewFramer(nc, nc), nc: nc.(*net.TCPConn), t: t}
 	r.AllowIllegalWrites = true
 	r.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	return r.encoder()
+}
+
+// encoder readies r for block.
+func (r *rawClient) encoder() *rawClient {
 	r.enc = hpack.NewEncoder(&r.buf)
 	return r
 }

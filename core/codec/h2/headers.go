@@ -199,7 +199,7 @@ func (c *Conn) start(s *stream) error {
 	c.streams[s.id] = s
 	c.serving++
 	c.running.Add(1)
-	go s.serve()
+	go s.run()
 	return nil
 }
 

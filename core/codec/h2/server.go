@@ -208,12 +208,14 @@ func (c *Conn) serve() error {
 		if err != nil {
 			return err
 		}
-		err = c.handle(&f)
-		var one streamError
-		if err != nil && errors.As(err, &one) {
-			err = c.reset(one)
+		if err = c.handle(&f); err == nil {
+			continue
 		}
-		if err != nil {
+		var one streamError
+		if !errors.As(err, &one) {
+			return err
+		}
+		if err = c.reset(one); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,8 @@ type stream struct {
 	c    *Conn
 	id   uint32
 	x    exchange.Exchange
-	head bool // the client sent HEAD, whatever a filter makes of it
+	run  func() // serve, made once: starting it allocates nothing
+	head bool   // the client sent HEAD, whatever a filter makes of it
 
 	// For the exchange's goroutine.
 	sent   bool   // Send was called
@@ -37,7 +38,7 @@ type stream struct {
 
 func newStream() *stream {
 	s := &stream{}
-	s.x.Client = s
+	s.x.Client, s.run = s, s.serve
 	s.body.s = s
 	return s
 }
