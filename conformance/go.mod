@@ -7,7 +7,13 @@ require (
 	oras.land/oras-go/v2 v2.7.0
 )
 
-require github.com/distribution/distribution/v3 v3.1.2 // indirect
+require (
+	github.com/distribution/distribution/v3 v3.1.2 // indirect
+	github.com/fatih/color v1.19.0 // indirect
+	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
+	github.com/summerwind/h2spec v2.2.1+incompatible // indirect
+)
 
 require (
 	cel.dev/expr v0.25.2 // indirect
@@ -118,4 +124,7 @@ require (
 	google.golang.org/protobuf v1.36.11 // indirect
 )
 
-tool github.com/distribution/distribution/v3/cmd/registry
+tool (
+	github.com/distribution/distribution/v3/cmd/registry
+	github.com/summerwind/h2spec/cmd/h2spec
+)
