@@ -21,8 +21,12 @@ var (
 // its stream's window, until it is read. Unlike others, its Close may be called
 // while another goroutine reads: that Read then ends. All of it is guarded by
 // the connection's mutex.
+//
+// One that was handed out is not used again for another request: whoever reads
+// it too late finds it closed.
 type requestBody struct {
-	s      *stream
+	c      *Conn
+	s      *stream // not for use once the body is closed
 	parts  []part
 	size   int   // bytes in parts
 	left   int64 // of the content, to come; -1: unknown
@@ -30,6 +34,7 @@ type requestBody struct {
 	window int   // what the client may send
 	owed   int   // what was taken of that, and not yet told
 
+	handed  bool // the exchange has it
 	whole   bool // END_STREAM came
 	closed  bool
 	reading bool
@@ -68,7 +73,7 @@ func (b *requestBody) drop(pool *bufpool.Pool) {
 // receive takes data of the client's that came in a frame of size bytes. c.mu
 // is held.
 func (s *stream) receive(data []byte, size int, end bool) error {
-	c, b := s.c, &s.body
+	c, b := s.c, s.body
 	free := size // of the connection's window
 	defer func() { c.taken(free) }()
 	if b.whole {
@@ -120,7 +125,7 @@ func (b *requestBody) push(pool *bufpool.Pool, data []byte) {
 // owe says that n bytes of the stream's window are free again. c.mu is held;
 // the caller flushes.
 func (b *requestBody) owe(n int) {
-	c := b.s.c
+	c := b.c
 	if b.owed += n; b.owed >= streamWindow/2 && !b.s.gone && !b.whole && !c.ended {
 		c.out = appendWindowUpdate(c.room(32), b.s.id, b.owed)
 		b.window += b.owed
@@ -131,7 +136,7 @@ func (b *requestBody) owe(n int) {
 // Read implements exchange.Body. The first one sends the 100 (Continue) that
 // the client waits for. Its errors are *exchange.Error.
 func (b *requestBody) Read(p []byte) (int, error) {
-	c := b.s.c
+	c := b.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if b.closed {
@@ -180,7 +185,7 @@ func (b *requestBody) pop(p []byte) (n int) {
 		k := copy(p[n:], first.b.Bytes[first.r:first.w])
 		n += k
 		if first.r += k; first.r == first.w {
-			b.s.c.server.pool.Put(first.b)
+			b.c.server.pool.Put(first.b)
 			first.b = nil
 			used++
 		}
@@ -204,7 +209,7 @@ func (b *requestBody) end() error {
 
 // proceed sends the 100 (Continue) that the client waits for. c.mu is held.
 func (b *requestBody) proceed() {
-	c := b.s.c
+	c := b.c
 	if !b.expect {
 		return
 	}
@@ -218,7 +223,7 @@ func (b *requestBody) proceed() {
 
 // Buffered implements exchange.Body.
 func (b *requestBody) Buffered() int {
-	c := b.s.c
+	c := b.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return b.size
@@ -226,7 +231,7 @@ func (b *requestBody) Buffered() int {
 
 // Close implements exchange.Body.
 func (b *requestBody) Close() {
-	c := b.s.c
+	c := b.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b.close()
@@ -249,8 +254,8 @@ func (b *requestBody) fail(err error) {
 }
 
 func (b *requestBody) discard() {
-	b.s.c.taken(b.size)
-	b.drop(&b.s.c.server.pool)
+	b.c.taken(b.size)
+	b.drop(&b.c.server.pool)
 	b.wait.wake()
 }
 

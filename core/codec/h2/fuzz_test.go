@@ -165,7 +165,7 @@ func other(block []byte) *http.Request {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		(&http2.Server{}).ServeConn(far, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r })})
+		(&http2.Server{}).ServeConn(far, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r })}) //nolint:staticcheck // x/net's own server is the oracle
 	}()
 	go near.Write(in.Bytes())
 	back := http2.NewFramer(nil, near)

@@ -3,7 +3,6 @@ package h2
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -92,7 +91,9 @@ func (ts *testServer) reasons() string {
 
 // client returns a real client on connections of its own.
 func (ts *testServer) client(t testing.TB) *http.Client {
-	tr := &http2.Transport{AllowHTTP: true, DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial("tcp", ts.addr)
 	}}
 	t.Cleanup(tr.CloseIdleConnections)

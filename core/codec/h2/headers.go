@@ -155,10 +155,9 @@ func (c *Conn) refuse(r *Refused) error {
 		return connError{codeEnhanceYourCalm, "reset-flood"}
 	}
 	id := c.block.id
-	switch {
-	case r.Status == 0:
+	if r.Status == 0 {
 		c.out = appendRST(c.room(32), id, codeProtocol)
-	default:
+	} else {
 		var store [128]byte
 		b := appendStatus(store[:0], r.Status)
 		b = c.appendDate(b)
@@ -179,7 +178,7 @@ func (c *Conn) start(s *stream) error {
 	s.head = string(q.Method) == "HEAD"
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := &s.body
+	b := s.body
 	b.left = hd.length
 	if c.block.endStream {
 		if hd.length > 0 {
@@ -191,6 +190,7 @@ func (c *Conn) start(s *stream) error {
 	q.Body, q.ContentLength = nil, 0
 	if !b.whole && hd.length != 0 {
 		q.Body, q.ContentLength = b, hd.length
+		b.handed = true
 		b.expect = hd.expect
 	} else {
 		b.closed = true
@@ -215,7 +215,7 @@ func (c *Conn) onTrailer() error {
 	if c.hd.err != nil {
 		return streamError{s.id, codeProtocol, "trailer"}
 	}
-	b := &s.body
+	b := s.body
 	if !b.closed {
 		for _, f := range c.trailer.Fields() {
 			b.trailer.Add(b.arena.Copy(f.Name), b.arena.Copy(f.Value))

@@ -26,7 +26,7 @@ type stream struct {
 	total  int64 // content bytes taken from the response's body
 
 	// Guarded by the connection's mutex.
-	body     requestBody
+	body     *requestBody // of its own fields only c is not guarded
 	window   int // what may be sent
 	gone     bool
 	started  bool // the head of the final response is gathered
@@ -39,7 +39,7 @@ type stream struct {
 func newStream() *stream {
 	s := &stream{}
 	s.x.Client, s.run = s, s.serve
-	s.body.s = s
+	s.body = &requestBody{s: s}
 	return s
 }
 
@@ -49,14 +49,19 @@ func (s *Server) stream(c *Conn, id uint32) *stream {
 	st.c, st.id = c, id
 	st.x.Conn = c.conn
 	st.sendWait.cond.L, st.body.wait.cond.L = &c.mu, &c.mu
-	st.body.window = streamWindow
+	st.body.c, st.body.window = c, streamWindow
 	return st
 }
 
 // free gives a stream back that no goroutine uses any more.
 func (s *Server) free(st *stream) {
 	s.pool.Put(st.data)
-	st.body.reset(&s.pool)
+	if st.body.handed {
+		st.body.wait.reset()
+		st.body = &requestBody{s: st}
+	} else {
+		st.body.reset(&s.pool)
+	}
 	if st.fields = st.fields[:0]; cap(st.fields) > bufpool.Small {
 		st.fields = nil
 	}
