@@ -6,16 +6,17 @@ import "fmt"
 type code uint32
 
 const (
-	codeNo              code = 0x0
-	codeProtocol        code = 0x1
-	codeInternal        code = 0x2
-	codeFlowControl     code = 0x3
-	codeStreamClosed    code = 0x5
-	codeFrameSize       code = 0x6
-	codeRefusedStream   code = 0x7
-	codeCancel          code = 0x8
-	codeCompression     code = 0x9
-	codeEnhanceYourCalm code = 0xb
+	codeNo                 code = 0x0
+	codeProtocol           code = 0x1
+	codeInternal           code = 0x2
+	codeFlowControl        code = 0x3
+	codeStreamClosed       code = 0x5
+	codeFrameSize          code = 0x6
+	codeRefusedStream      code = 0x7
+	codeCancel             code = 0x8
+	codeCompression        code = 0x9
+	codeEnhanceYourCalm    code = 0xb
+	codeInadequateSecurity code = 0xc
 )
 
 // connError ends the connection (RFC 9113, 5.4.1).
@@ -70,7 +71,7 @@ var (
 func reasons() []string {
 	all := []string{
 		// connections
-		"preface", "no-settings", "frame-size", "no-pad-length", "padding", "stream-id", "stream-closed", "idle-stream",
+		"preface", "tls", "no-settings", "frame-size", "no-pad-length", "padding", "stream-id", "stream-closed", "idle-stream",
 		"header-block", "compression", "settings", "settings-ack", "push-promise", "ping", "goaway", "priority-update",
 		"window-update", "window-overflow", "flow-control", "header-timeout",
 		"control-flood", "reset-flood", "continuation-flood",

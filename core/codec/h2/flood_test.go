@@ -2,6 +2,7 @@ package h2
 
 import (
 	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -155,6 +156,34 @@ func TestResetsThatCompletedStreamsPayFor(t *testing.T) {
 			t.Fatalf("stopped after %d streams", i)
 		}
 		b.give(resetCredit)
+	}
+}
+
+// TestResponsesThatNobodyReads: small responses wait as large ones do.
+func TestResponsesThatNobodyReads(t *testing.T) {
+	long := []byte(strings.Repeat("x", 1000))
+	p := params()
+	p.IdleTimeout = time.Minute
+	ts := newTestServer(t, p, func(x *exchange.Exchange) {
+		x.Response.Status = 204
+		x.Response.Header.Add([]byte("x"), long)
+		x.Client.Send(x)
+	})
+	r := ts.dial(t)
+	r.nc.SetReadBuffer(4096)
+	for i := range uint32(50000) {
+		r.nc.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		if r.WriteRawFrame(frameHeaders, flagEndHeaders|flagEndStream, 2*i+1, []byte{0x82, 0x86, 0x84, 1, 1, 'a'}) != nil {
+			break // the connection was given up, or nobody reads it
+		}
+	}
+	ts.mu.Lock()
+	c := ts.conns[0]
+	ts.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.out); n > 2*outMost+maxServing*1100 {
+		t.Errorf("%d bytes wait to be written", n)
 	}
 }
 

@@ -1,8 +1,12 @@
 package h2
 
 import (
+	"crypto/tls"
 	"encoding/binary"
 	"io"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -221,6 +225,73 @@ func flood(n int, send func(*rawClient)) func(*rawClient) {
 func manyOpen(r *rawClient) {
 	for id := uint32(1); id <= 33; id += 2 {
 		r.headers(id, false, post()...)
+	}
+}
+
+// TestReasons: each reason has its counter.
+func TestReasons(t *testing.T) {
+	known := map[string]bool{}
+	for _, r := range reasons() {
+		known[r] = true
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) < 10 {
+		t.Fatal(files, err)
+	}
+	used := regexp.MustCompile(`(?:connError\{|streamError\{[^,]+, |count\(|, )(?:code\w+, )?"([a-z-]+)"[})]`)
+	found := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") || name == "errors.go" {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if !strings.Contains(line, "Error{") && !strings.Contains(line, "count(") {
+				continue
+			}
+			for _, m := range used.FindAllStringSubmatch(line, -1) {
+				found++
+				if !known[m[1]] {
+					t.Errorf("%s: %q has no counter", name, m[1])
+				}
+			}
+		}
+	}
+	if found < 60 {
+		t.Errorf("only %d uses found", found)
+	}
+}
+
+func TestTLSThatIsTooWeak(t *testing.T) {
+	tests := map[string]struct {
+		state *tls.ConnectionState
+		want  bool
+	}{
+		"none":                      {nil, true},
+		"1.3":                       {&tls.ConnectionState{Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256}, true},
+		"1.2 with an AEAD":          {&tls.ConnectionState{Version: tls.VersionTLS12, CipherSuite: tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}, true},
+		"1.2 with CBC":              {&tls.ConnectionState{Version: tls.VersionTLS12, CipherSuite: tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA}, false},
+		"1.2 without ephemeral key": {&tls.ConnectionState{Version: tls.VersionTLS12, CipherSuite: tls.TLS_RSA_WITH_AES_128_GCM_SHA256}, false},
+		"1.1":                       {&tls.ConnectionState{Version: tls.VersionTLS11, CipherSuite: tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA}, false},
+	}
+	for name, test := range tests {
+		if got := secure(test.state); got != test.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
+func TestAHeaderBlockThatDoesNotEnd(t *testing.T) {
+	p := params()
+	p.HeaderTimeout = 100 * time.Millisecond
+	ts := newTestServer(t, p, func(x *exchange.Exchange) { answer(x, 200, "") })
+	r := ts.dial(t)
+	r.WriteRawFrame(frameHeaders, 0, 1, r.block(get()...))
+	if got := r.outcome(1); got != "GOAWAY ENHANCE_YOUR_CALM" || ts.reasons() != "400 header-timeout" {
+		t.Errorf("got %s, %s", got, ts.reasons())
 	}
 }
 

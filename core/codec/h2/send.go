@@ -65,8 +65,8 @@ func (s *stream) sendHead(x *exchange.Exchange, end, flush bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.body.expect = false
-	if s.gone || c.ended {
-		return errGone
+	if err := s.awaitRoom(); err != nil {
+		return err
 	}
 	s.started = true
 	x.HeadersSent = true
@@ -188,12 +188,40 @@ func (s *stream) sendData(p []byte, end bool) error {
 		if s.gone || c.ended || min(s.window, c.window) > 0 && outMost > len(c.out) {
 			continue // things changed while it was written
 		}
-		s.blocked = true
-		c.blocked++
-		inTime := s.sendWait.wait(by)
-		s.blocked = false
-		c.blocked--
-		if !inTime {
+		if !s.block(by) {
+			return errStalled
+		}
+	}
+}
+
+// block waits until a window opens, or what was gathered is written; false if
+// by has passed. c.mu is held, and let go of meanwhile.
+func (s *stream) block(by time.Time) (inTime bool) {
+	s.blocked = true
+	s.c.blocked++
+	inTime = s.sendWait.wait(by)
+	s.blocked = false
+	s.c.blocked--
+	return inTime
+}
+
+// awaitRoom waits until a head may be gathered: a client that reads nothing must
+// not fill the memory with small responses. c.mu is held, and let go of meanwhile.
+func (s *stream) awaitRoom() error {
+	c := s.c
+	var by time.Time
+	for {
+		if s.gone || c.ended || c.dead {
+			return errGone
+		}
+		if len(c.out) < outMost {
+			return nil
+		}
+		if by.IsZero() {
+			by = time.Now().Add(c.p.IdleTimeout)
+		}
+		c.flush()
+		if len(c.out) >= outMost && !s.gone && !s.block(by) {
 			return errStalled
 		}
 	}
@@ -253,8 +281,8 @@ func (s *stream) Inform(x *exchange.Exchange, status int, h *exchange.Header) er
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.gone || c.ended {
-		return errGone
+	if err := s.awaitRoom(); err != nil {
+		return err
 	}
 	c.queueHeaders(s.id, 0, b)
 	c.flush()

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -200,6 +201,9 @@ func (c *Conn) serve() error {
 	c.out = appendWindowUpdate(b, 0, connWindow-defaultWindow)
 	c.started = true
 	c.mu.Unlock()
+	if !secure(c.conn.TLS) {
+		return connError{codeInadequateSecurity, "tls"}
+	}
 	if err := c.in.preface(); err != nil {
 		return err
 	}
@@ -219,6 +223,21 @@ func (c *Conn) serve() error {
 			return err
 		}
 	}
+}
+
+// secure reports whether HTTP/2 may be spoken over TLS of that kind (RFC 9113,
+// 9.2): 1.3, or 1.2 with an ephemeral key and an AEAD.
+func secure(s *tls.ConnectionState) bool {
+	if s == nil || s.Version >= tls.VersionTLS13 {
+		return true
+	}
+	switch s.CipherSuite {
+	case tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256:
+		return s.Version == tls.VersionTLS12
+	}
+	return false
 }
 
 // count counts a refusal.

@@ -27,7 +27,7 @@ type stream struct {
 
 	// Guarded by the connection's mutex.
 	body     *requestBody // of its own fields only c is not guarded
-	window   int // what may be sent
+	window   int          // what may be sent
 	gone     bool
 	started  bool // the head of the final response is gathered
 	finished bool // the response was sent whole
