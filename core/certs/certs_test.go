@@ -156,6 +156,7 @@ func TestChoice(t *testing.T) {
 		"no name: the first, and who stands for it":   {several, nil, "", "ec", ""},
 		"no name, RSA only":                           {several, onlyRSA, "", "rsa", ""},
 		"another name: the listener's default":        {several, nil, "nobody.example", "ec", ""},
+		"another name, RSA only":                      {several, onlyRSA, "nobody.example", "rsa", ""},
 		"the listener is chosen by name":              {split, nil, "www.example.org", "exact", ""},
 		"the listener's wildcard":                     {split, nil, "a.example.org", "wild", ""},
 		"the listener's wildcard is many labels":      {split, nil, "a.b.example.org", "wild", ""},
