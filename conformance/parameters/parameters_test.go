@@ -81,10 +81,10 @@ func TestParameters(t *testing.T) {
 		}
 	})
 	t.Run("a mistake changes nothing", func(t *testing.T) {
-		for i, spec := range []string{"  limits: {requestLine: 1}\n", "  limits: {requestLine: \"7\"}\n", "  proxyProtocol: {}\n", "  nobodyKnows: 1\n"} {
+		for i, spec := range []string{"  limits: {requestLine: 1}\n", "  limits: {requestLine: \"7\"}\n", "  accessLog: {}\n", "  nobodyKnows: 1\n"} {
 			p.Write("parameters.yaml", object(spec+fmt.Sprintf("# %d\n", i)))
 			p.Eventually("it is told", func() bool {
-				return strings.Contains(p.Log(), []string{"requestLine of type string", "want a size from 1Ki", "spec.proxyProtocol", "nobodyKnows"}[i])
+				return strings.Contains(p.Log(), []string{"requestLine of type string", "want a size from 1Ki", "spec.accessLog", "nobodyKnows"}[i])
 			})
 			if status, _ := get(t, long, "Path"); status != http.StatusOK {
 				t.Errorf("%s: got %d; want the last good parameters", spec, status)

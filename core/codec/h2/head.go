@@ -210,7 +210,7 @@ func (hd *head) target(scheme []byte) ([]byte, *Refused) {
 		return nil, errTarget
 	}
 	if hd.path[0] != '/' && (string(hd.path) != "*" || string(hd.method) != "OPTIONS") ||
-		!rfc9110.All(hd.path, rfc9110.Target) || !rfc9110.ValidEscapes(hd.path) {
+		!rfc9110.All(hd.path, rfc9110.Target) || !rfc9110.ValidEscapes(hd.path) || rfc9110.Backslash(hd.path) {
 		return nil, errTarget
 	}
 	authority := hd.authority
