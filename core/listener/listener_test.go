@@ -156,10 +156,9 @@ func TestRemovingASocketKeepsItsConnections(t *testing.T) {
 }
 
 func TestAPanicEndsItsConnectionAlone(t *testing.T) {
-	first := true
+	var before atomic.Bool
 	l, _ := newListeners(t, func(x *exchange.Exchange) {
-		if first {
-			first = false
+		if !before.Swap(true) {
 			panic("BUG: test")
 		}
 		answer(x, "x")
