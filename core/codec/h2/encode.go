@@ -9,9 +9,9 @@ import (
 	"penstock.dev/penstock/core/exchange"
 )
 
-// ErrInvalidMessage means that a response was made, by a filter for instance,
+// errInvalidMessage means that a response was made, by a filter for instance,
 // which HTTP/2 cannot carry: a field or a status. Nothing of it is sent.
-var ErrInvalidMessage = errors.New("message has a name or value that cannot be sent")
+var errInvalidMessage = errors.New("message has a name or value that cannot be sent")
 
 // Fields are encoded without a dynamic table (RFC 7541, 6.2.2 and 6.2.3): see
 // RATIONALE.md.
@@ -154,6 +154,16 @@ func appendFields(b []byte, h *exchange.Header) (_ []byte, dated, ok bool) {
 	return b, dated, true
 }
 
+// trailing reports whether appendTrailer has something to append.
+func trailing(h *exchange.Header) bool {
+	for _, f := range h.Fields() {
+		if rfc9110.MayTrail(f.Name, true) && rfc9110.ValidToken(f.Name) && rfc9110.ValidValue(f.Value) {
+			return true
+		}
+	}
+	return false
+}
+
 // appendTrailer appends the fields of a trailer section. Those that may not
 // trail, or that are invalid, are left out.
 func appendTrailer(b []byte, h *exchange.Header) []byte {
@@ -170,11 +180,11 @@ func (s *stream) appendResponse(b []byte, x *exchange.Exchange) ([]byte, error) 
 	p := &x.Response
 	none := s.bodyless(p.Status)
 	if p.Status < 200 || p.Status > 599 || p.Body == nil && !none && p.ContentLength > 0 {
-		return b, ErrInvalidMessage
+		return b, errInvalidMessage
 	}
 	b, dated, ok := appendFields(appendStatus(b, p.Status), &p.Header)
 	if !ok {
-		return b, ErrInvalidMessage
+		return b, errInvalidMessage
 	}
 	if !dated {
 		b = s.c.appendDate(b)

@@ -38,32 +38,32 @@ func (e streamError) Error() string {
 	return fmt.Sprintf("stream %d error %d: %s", e.id, e.code, e.reason)
 }
 
-// Refused says why a request is not accepted. Reason is a short code, one of a
+// refused says why a request is not accepted. Reason is a short code, one of a
 // fixed set. Status is what the client is told; 0: the request is malformed
 // (RFC 9113, 8.1.1), and its stream is reset.
-type Refused struct {
+type refused struct {
 	Status int
 	Reason string
 }
 
 // Error returns the reason.
-func (r *Refused) Error() string { return "refused: " + r.Reason }
+func (r *refused) Error() string { return "refused: " + r.Reason }
 
 // What can be wrong with a request. Reasons that HTTP/1.1 has too mean the same.
 var (
-	errPseudo     = &Refused{0, "pseudo-field"}
-	errMethod     = &Refused{0, "method"}
-	errFieldName  = &Refused{0, "field-name"}
-	errFieldValue = &Refused{0, "field-value"}
-	errConnection = &Refused{0, "connection-field"}
-	errLength     = &Refused{0, "content-length"}
-	errHost       = &Refused{400, "host"}
-	errTarget     = &Refused{400, "target"}
-	errConnect    = &Refused{501, "connect"}
-	errLineLong   = &Refused{414, "line-too-long"}
-	errHeadLarge  = &Refused{431, "fields-too-large"}
-	errHeadMany   = &Refused{431, "too-many-fields"}
-	errExpect     = &Refused{417, "expect"}
+	errPseudo     = &refused{0, "pseudo-field"}
+	errMethod     = &refused{0, "method"}
+	errFieldName  = &refused{0, "field-name"}
+	errFieldValue = &refused{0, "field-value"}
+	errConnection = &refused{0, "connection-field"}
+	errLength     = &refused{0, "content-length"}
+	errHost       = &refused{400, "host"}
+	errTarget     = &refused{400, "target"}
+	errConnect    = &refused{501, "connect"}
+	errLineLong   = &refused{414, "line-too-long"}
+	errHeadLarge  = &refused{431, "fields-too-large"}
+	errHeadMany   = &refused{431, "too-many-fields"}
+	errExpect     = &refused{417, "expect"}
 )
 
 // reasons lists all that connections, streams and requests are refused for, for
@@ -78,7 +78,7 @@ func reasons() []string {
 		// streams
 		"priority", "too-many-streams", "trailer", "body-length", "window-stall",
 	}
-	for _, r := range []*Refused{
+	for _, r := range []*refused{
 		errPseudo, errMethod, errFieldName, errFieldValue, errConnection, errLength, errHost, errTarget, errConnect,
 		errLineLong, errHeadLarge, errHeadMany, errExpect,
 	} {

@@ -15,6 +15,9 @@ type limits struct {
 // fieldOverhead is what a field counts for beside its name and value (RFC 9113, 6.5.2).
 const fieldOverhead = 32
 
+// crumbFactor times the limit of fields is how many crumbs a cookie may have.
+const crumbFactor = 4
+
 // The pseudo-fields of a request, as bits.
 const (
 	pseudoMethod = 1 << iota
@@ -32,7 +35,7 @@ type head struct {
 	h       *exchange.Header
 	arena   *exchange.Arena
 
-	err         *Refused // the first thing that is wrong
+	err         *refused // the first thing that is wrong
 	size, count int
 	seen        uint8 // pseudo-fields
 	regular     bool  // a field that is not one came
@@ -60,7 +63,7 @@ func (hd *head) take(name, value string) bool {
 	return hd.err == nil
 }
 
-func (hd *head) add(name, value string) *Refused {
+func (hd *head) add(name, value string) *refused {
 	if hd.size > hd.lim.bytes {
 		return errHeadLarge
 	}
@@ -76,7 +79,7 @@ func (hd *head) add(name, value string) *Refused {
 		return errFieldValue // RFC 9113, 8.2.1
 	}
 	if name == "cookie" {
-		if hd.cookies++; hd.cookies > 1 {
+		if hd.cookies++; hd.cookies > 1 && hd.cookies <= crumbFactor*hd.lim.fields {
 			hd.count--
 		}
 	}
@@ -102,7 +105,7 @@ func validName(b []byte) bool {
 
 func space(c byte) bool { return c == ' ' || c == '\t' }
 
-func (hd *head) addPseudo(name, value string) *Refused {
+func (hd *head) addPseudo(name, value string) *refused {
 	if hd.trailer || hd.regular {
 		return errPseudo
 	}
@@ -129,7 +132,7 @@ func (hd *head) addPseudo(name, value string) *Refused {
 }
 
 // look looks at one field; keep is false if it is not for the other side.
-func (hd *head) look(name, value []byte) (keep bool, err *Refused) {
+func (hd *head) look(name, value []byte) (keep bool, err *refused) {
 	switch string(name) {
 	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
 		return false, errConnection // RFC 9113, 8.2.2
@@ -172,7 +175,7 @@ var (
 
 // finish judges the whole section and fills x.Request and x.Original. Body and
 // length are left to the caller. scheme is the connection's.
-func (hd *head) finish(x *exchange.Exchange, scheme []byte) *Refused {
+func (hd *head) finish(x *exchange.Exchange, scheme []byte) *refused {
 	if hd.err != nil {
 		return hd.err
 	}
@@ -201,7 +204,7 @@ func (hd *head) finish(x *exchange.Exchange, scheme []byte) *Refused {
 // target checks :scheme and :path and returns the authority (RFC 9113, 8.3.1):
 // :authority and Host must be the same if both are there. A trusted proxy may
 // have ended TLS itself: its scheme need not be the connection's.
-func (hd *head) target(scheme []byte) ([]byte, *Refused) {
+func (hd *head) target(scheme []byte) ([]byte, *refused) {
 	if len(hd.path) > hd.lim.line {
 		return nil, errLineLong
 	}

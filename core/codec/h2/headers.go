@@ -135,15 +135,15 @@ func (c *Conn) fragment(p []byte, last bool) error {
 	case s == nil:
 		return nil
 	}
-	if refused := c.hd.finish(&s.x, c.scheme); refused != nil {
+	if r := c.hd.finish(&s.x, c.scheme); r != nil {
 		c.server.free(s)
-		return c.refuse(refused)
+		return c.refuse(r)
 	}
 	return c.start(s)
 }
 
 // refuse answers a request that is not accepted, or resets its stream.
-func (c *Conn) refuse(r *Refused) error {
+func (c *Conn) refuse(r *refused) error {
 	status := r.Status
 	if status == 0 {
 		status = 400

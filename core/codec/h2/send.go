@@ -54,33 +54,40 @@ func (s *stream) send(x *exchange.Exchange) (err error) {
 		return err
 	}
 	if p.Body == nil || s.bodyless(p.Status) {
-		return s.sendHead(x, true, true)
+		return s.sendHead(x, true)
 	}
 	return s.sendBody(x)
 }
 
-// sendHead gathers the head of the final response, which is in s.fields.
-func (s *stream) sendHead(x *exchange.Exchange, end, flush bool) error {
+// sendHead sends the head of the final response, or the trailer section, which
+// is in s.fields.
+func (s *stream) sendHead(x *exchange.Exchange, end bool) error {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var flags uint8
+	if end {
+		flags = flagEndStream
+	}
+	if err := s.gatherHead(x, flags); err != nil {
+		return err
+	}
+	if end {
+		c.complete(s)
+	}
+	c.flush()
+	return nil
+}
+
+// gatherHead is sendHead without a flush. c.mu is held.
+func (s *stream) gatherHead(x *exchange.Exchange, flags uint8) error {
 	s.body.expect = false
 	if err := s.awaitRoom(); err != nil {
 		return err
 	}
 	s.started = true
 	x.HeadersSent = true
-	var flags uint8
-	if end {
-		flags = flagEndStream
-	}
-	c.queueHeaders(s.id, flags, s.fields)
-	if end {
-		c.complete(s)
-	}
-	if flush {
-		c.flush()
-	}
+	s.c.queueHeaders(s.id, flags, s.fields)
 	return nil
 }
 
@@ -97,7 +104,7 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 	}
 	for {
 		if !s.started && p.Body.Buffered() == 0 && p.ContentLength != 0 {
-			if err := s.sendHead(x, false, true); err != nil {
+			if err := s.sendHead(x, false); err != nil {
 				return err
 			}
 		}
@@ -110,25 +117,15 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 		case err != nil && err != io.EOF:
 			return err
 		}
-		if !s.started {
-			if err := s.sendHead(x, false, false); err != nil {
-				return err
-			}
-		}
-		part := s.data.Bytes[:n]
-		if err == nil {
-			if err := s.sendData(part, false); err != nil {
-				return err
-			}
-			continue
-		}
-		if s.fields = appendTrailer(s.fields[:0], &p.Trailer); len(s.fields) == 0 {
-			return s.sendData(part, true)
-		}
-		if err := s.sendData(part, false); err != nil {
+		part, last := s.data.Bytes[:n], err == io.EOF
+		trails := last && trailing(&p.Trailer)
+		if err := s.sendData(x, part, last && !trails); err != nil || last && !trails {
 			return err
 		}
-		return s.sendHead(x, true, true)
+		if trails {
+			s.fields = appendTrailer(s.fields[:0], &p.Trailer)
+			return s.sendHead(x, true)
+		}
 	}
 }
 
@@ -146,12 +143,18 @@ func (s *stream) gather(body exchange.Body, length int64) (n int, err error) {
 	}
 }
 
-// sendData sends content, as far and as fast as windows allow; end says that it
-// is the last.
-func (s *stream) sendData(p []byte, end bool) error {
+// sendData sends content, as far and as fast as windows allow, with the head if
+// that was not sent yet; end says that it is the last.
+func (s *stream) sendData(x *exchange.Exchange, p []byte, end bool) error {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.room(min(len(p)+len(s.fields)+16*frameHeaderLen, outMost+bufpool.Small))
+	if !s.started {
+		if err := s.gatherHead(x, 0); err != nil {
+			return err
+		}
+	}
 	var by time.Time
 	for {
 		if s.gone || c.ended || c.dead {
@@ -240,7 +243,7 @@ func (s *stream) broken(x *exchange.Exchange, err error) error {
 	case errGone:
 		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 499, "client-gone"
 		reset = codeCancel
-	case ErrInvalidMessage:
+	case errInvalidMessage:
 		e.Phase, e.Side, e.Reason = exchange.PhaseEncode, exchange.SidePlugin, "invalid-message"
 	default:
 		var cause *exchange.Error
@@ -252,7 +255,7 @@ func (s *stream) broken(x *exchange.Exchange, err error) error {
 		x.Response.Status = e.Status
 		s.fields = s.c.appendDate(appendStatus(s.fields[:0], e.Status))
 		s.fields = appendText(s.fields, "content-length", "0")
-		_ = s.sendHead(x, true, true) // a client that is gone by now needs none
+		_ = s.sendHead(x, true) // a client that is gone by now needs none
 		return e
 	}
 	s.c.mu.Lock()
@@ -277,7 +280,7 @@ func (s *stream) Inform(x *exchange.Exchange, status int, h *exchange.Header) er
 	}
 	b, _, ok := appendFields(appendStatus(nil, status), h)
 	if !ok {
-		return ErrInvalidMessage
+		return errInvalidMessage
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
