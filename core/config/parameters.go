@@ -26,6 +26,10 @@ type ProxyParameters struct {
 	ConnectTimeout  time.Duration // to an endpoint, 504 beyond; default 5 s
 	ResponseTimeout time.Duration // from the request sent to the response's head, 504 beyond; default 60 s
 
+	// MaxPerClient is how many connections one client may have, an IPv6 client
+	// being a network of 64 bits; trusted proxies may have any number. 0, the
+	// default: no bound.
+	MaxPerClient int
 	// MaxConnections to one endpoint, idle ones and busy ones; default 1024.
 	// MaxIdle kept for reuse; default 128. MaxPending exchanges that wait for
 	// a connection, 503 beyond; default 1024.

@@ -53,6 +53,7 @@ type Listeners struct {
 	accepted telemetry.Counters
 	panics   telemetry.Counter
 	headers  telemetry.Counters
+	crowded  telemetry.Counters
 	failures telemetry.Counters
 	tickets  certs.Tickets
 	ids      atomic.Uint64
@@ -62,6 +63,7 @@ type Listeners struct {
 	draining bool
 	sockets  map[string]*socket
 	conns    map[*client]struct{}
+	clients  map[netip.Addr]int // connections of each client
 }
 
 // client is a connection and what serves it.
@@ -93,9 +95,11 @@ func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Serv
 		accepted: m.Counters("penstock_listener_accepted_total", "Client connections that were accepted.", "socket"),
 		panics:   m.Counters("penstock_listener_panics_total", "Connections that ended in a panic.").With(),
 		headers:  m.Counters("penstock_listener_proxy_protocol_failures_total", "Connections that did not begin with the PROXY protocol header that they must.", "socket"),
+		crowded:  m.Counters("penstock_listener_per_client_refusals_total", "Connections that were closed because their client has as many as it may.", "socket"),
 		failures: m.Counters("penstock_tls_handshake_failures_total", "Client connections that ended before TLS was agreed on.", "socket", "reason"),
 		sockets:  map[string]*socket{},
 		conns:    map[*client]struct{}{},
+		clients:  map[netip.Addr]int{},
 	}
 }
 
@@ -262,6 +266,12 @@ func (l *Listeners) serve(s *socket, c *client) {
 		c.nc.Close()
 		return
 	}
+	if !l.admit(conn, p) {
+		l.crowded.With(s.key).Inc()
+		c.nc.Close()
+		return
+	}
+	defer l.leave(conn)
 	nc := c.nc
 	if server := s.tls.Load(); server != nil {
 		if nc = l.handshake(s, server, c.nc, conn, p); nc == nil {

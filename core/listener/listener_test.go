@@ -349,3 +349,54 @@ func TestAcceptingGoesOnAfterAnError(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestConnectionsPerClient(t *testing.T) {
+	l, m := newListeners(t, func(x *exchange.Exchange) { answer(x, "ok") })
+	p := config.DefaultProxyParameters()
+	p.MaxPerClient = 2
+	if err := l.Reconcile(socketOf(p)); err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr(anyPort.String())
+	alive := func(c net.Conn) bool {
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") // it may be closed
+		line, err := bufio.NewReader(c).ReadString('\n')
+		return err == nil && strings.HasPrefix(line, "HTTP/1.1 200 ")
+	}
+	first, second := dial(t, addr), dial(t, addr)
+	if !alive(first) || !alive(second) {
+		t.Fatal("the first two were not served")
+	}
+	if alive(dial(t, addr)) {
+		t.Error("a third was served")
+	}
+	first.Close()
+	for deadline := time.Now().Add(5 * time.Second); !alive(dial(t, addr)); {
+		if time.Now().After(deadline) {
+			t.Fatal("none is served after one has gone")
+		}
+	}
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if !strings.Contains(w.Body.String(), `penstock_listener_per_client_refusals_total{socket="127.0.0.1:0"}`) {
+		t.Error("it was not counted")
+	}
+	p = config.DefaultProxyParameters()
+	p.MaxPerClient, p.TrustedProxies = 1, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	if err := l.Reconcile(socketOf(p)); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if !alive(dial(t, addr)) {
+			t.Error("a trusted proxy was refused")
+		}
+	}
+}
+
+func TestClientOf(t *testing.T) {
+	for address, want := range map[string]string{"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "fe80::1%eth0": "fe80::"} {
+		if got := clientOf(netip.MustParseAddr(address)); got.String() != want {
+			t.Errorf("%s: got %s; want %s", address, got, want)
+		}
+	}
+}

@@ -58,6 +58,7 @@ type ParameterLimits struct {
 	RequestLine  string `json:"requestLine,omitempty"`
 	Headers      string `json:"headers,omitempty"`
 	HeaderFields *int64 `json:"headerFields,omitempty"`
+	PerClient    *int64 `json:"connectionsPerClient,omitempty"`
 	// Of one endpoint.
 	Connections     *int64 `json:"connections,omitempty"`
 	IdleConnections *int64 `json:"idleConnections,omitempty"`

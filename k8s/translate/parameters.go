@@ -113,6 +113,7 @@ func (r *run) applyObject(p *config.ProxyParameters, o *api.ProxyParameters) boo
 		a.size("spec.limits.headers", l.Headers, &p.HeaderBytes, 4<<10, 1<<20)
 		a.count("spec.limits.headerFields", l.HeaderFields, &p.HeaderFields, 10, 1000)
 		a.count("spec.limits.connections", l.Connections, &p.MaxConnections, 1, 65_535)
+		a.count("spec.limits.connectionsPerClient", l.PerClient, &p.MaxPerClient, 0, 65_535)
 		a.count("spec.limits.idleConnections", l.IdleConnections, &p.MaxIdle, 0, 65_535)
 		a.count("spec.limits.pending", l.Pending, &p.MaxPending, 0, 65_535)
 	}
