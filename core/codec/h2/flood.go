@@ -32,8 +32,10 @@ func (b *bucket) give(n int) { b.left = min(b.left+n, b.most) }
 const (
 	// Frames that ask for nothing to be served: SETTINGS, PING, PRIORITY,
 	// WINDOW_UPDATE, empty DATA, unknown ones. A DATA frame that was sent pays
-	// for two, since each may be answered by two WINDOW_UPDATEs.
+	// for two, since each may be answered by two WINDOW_UPDATEs; not one that
+	// was cut short by a window that opens by a few bytes.
 	controlBurst, controlPerSecond, controlPerData = 1000, 200, 2
+	worthwhile                                     = 1 << 10
 	// Streams that end before their response: reset by the client, or because
 	// of its mistakes, refused. A stream that ends well pays for a quarter.
 	resetBurst, resetPerSecond, resetCost, resetCredit = 200 * 4, 50 * 4, 4, 1

@@ -61,8 +61,12 @@ func TestFloods(t *testing.T) {
 		"PRIORITY":                 {nil, raw(framePriority, 0, 7, 0, 0, 0, 1, 9), "control-flood", 0},
 		"PRIORITY_UPDATE":          {nil, raw(framePriorityUpdate, 0, 0, 0, 0, 0, 1), "control-flood", 0},
 		"WINDOW_UPDATE":            {nil, raw(frameWindowUpdate, 0, 0, 0, 0, 0, 1), "control-flood", 0},
-		"unknown frames":           {nil, raw(0xbb, 0, 0), "control-flood", 0},
-		"RST_STREAM of old":        {func(r *rawClient) { r.headers(1, true, get()...) }, raw(frameRSTStream, 0, 1, 0, 0, 0, 8), "control-flood", 1},
+		"WINDOW_UPDATE by single bytes": {func(r *rawClient) {
+			r.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			r.headers(1, true, get("x-big: 1")...)
+		}, raw(frameWindowUpdate, 0, 1, 0, 0, 0, 1), "control-flood", 1},
+		"unknown frames":    {nil, raw(0xbb, 0, 0), "control-flood", 0},
+		"RST_STREAM of old": {func(r *rawClient) { r.headers(1, true, get()...) }, raw(frameRSTStream, 0, 1, 0, 0, 0, 8), "control-flood", 1},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +82,8 @@ func TestFloods(t *testing.T) {
 					<-gone
 					stop()
 				}
-				answer(x, 200, "")
+				_, big := x.Request.Header.Get("x-big")
+				answer(x, 200, strings.Repeat("x", map[bool]int{true: 1 << 20}[big]))
 			})
 			r := ts.dial(t)
 			done := make(chan struct{})

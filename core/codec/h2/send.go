@@ -173,7 +173,9 @@ func (s *stream) sendData(x *exchange.Exchange, p []byte, end bool) error {
 			}
 			c.window -= n
 			s.window -= n
-			c.control.give(controlPerData)
+			if n >= worthwhile || n == len(p) {
+				c.control.give(controlPerData)
+			}
 			if p = p[n:]; len(p) > 0 {
 				continue
 			}
