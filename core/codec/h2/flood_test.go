@@ -165,6 +165,35 @@ func TestResetsThatCompletedStreamsPayFor(t *testing.T) {
 	}
 }
 
+// TestAWindowThatOpensBySingleBytes: waiting for each byte makes it no cheaper.
+func TestAWindowThatOpensBySingleBytes(t *testing.T) {
+	p := params()
+	p.IdleTimeout = time.Minute
+	ts := newTestServer(t, p, func(x *exchange.Exchange) { answer(x, 200, strings.Repeat("x", 1<<20)) })
+	r := ts.dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	r.headers(1, true, get()...)
+	got := 0
+	for range 20000 {
+		r.WriteWindowUpdate(1, 1)
+		for more := true; more; {
+			f, err := r.ReadFrame()
+			if err != nil {
+				t.Fatalf("after %d bytes: %v", got, err)
+			}
+			switch f := f.(type) {
+			case *http2.DataFrame:
+				got, more = got+len(f.Data()), false
+			case *http2.GoAwayFrame:
+				if f.ErrCode != http2.ErrCodeEnhanceYourCalm {
+					t.Errorf("got %v", f)
+				}
+				return
+			}
+		}
+	}
+	t.Errorf("still served after %d bytes", got)
+}
+
 // TestResponsesThatNobodyReads: small responses wait as large ones do.
 func TestResponsesThatNobodyReads(t *testing.T) {
 	long := []byte(strings.Repeat("x", 1000))
