@@ -154,7 +154,7 @@ func TestABadCertificateIsNamed(t *testing.T) {
 func TestHandshakesThatFailAreCounted(t *testing.T) {
 	l, m := newListeners(t, func(x *exchange.Exchange) { answer(x, "x") })
 	p := config.DefaultProxyParameters()
-	p.HeaderTimeout = 200 * time.Millisecond
+	p.HeaderTimeout = 3 * time.Second // no other handshake takes so long
 	if err := l.Reconcile(secureSocket(p, certificate(t, "a.example"))); err != nil {
 		t.Fatal(err)
 	}
