@@ -2,8 +2,11 @@ package http2
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
+	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +64,72 @@ func TestClient(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestTrailers: they pass both ways, through an upstream that speaks HTTP/1.1.
+func TestTrailers(t *testing.T) {
+	p := start(t)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.URL+"/", io.MultiReader(strings.NewReader("abc")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Trailer = http.Header{"X-Sum": {"42"}}
+	resp, err := client(t).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.Trailer.Get("X-Sum") != "42!" {
+		t.Errorf("got trailer %v, %v", resp.Trailer, err)
+	}
+}
+
+// TestAFloodIsCounted: a client that resets all it asks for is sent away, and
+// the upstream saw few of its requests.
+func TestAFloodIsCounted(t *testing.T) {
+	p := start(t)
+	nc, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	const n = 5000
+	b := []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+	for i := range uint32(n) {
+		id := binary.BigEndian.AppendUint32(nil, 2*i+1)
+		b = append(append(append(b, 0, 0, 6, 1, 5), id...), 0x82, 0x86, 0x84, 1, 1, 'a')
+		b = append(append(append(b, 0, 0, 4, 3, 0), id...), 0, 0, 0, 8)
+	}
+	go nc.Write(b)
+	nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	all, err := io.ReadAll(nc)
+	goAway := []byte{0, 0, 8, 7, 0, 0, 0, 0, 0}
+	if i := bytes.LastIndex(all, goAway); i < 0 || i+17 > len(all) || all[i+16] != 0xb {
+		t.Errorf("no GOAWAY with ENHANCE_YOUR_CALM: %v", err)
+	}
+	m := p.Metrics()
+	if !strings.Contains(m, `penstock_codec_rejected_total{reason="reset-flood"} 1`) {
+		t.Error("not counted")
+	}
+	if served := requests(t, m); served > 300 {
+		t.Errorf("%d of %d requests were served", served, n)
+	}
+}
+
+// requests returns how many requests were served, by the metrics.
+func requests(t *testing.T, metrics string) int {
+	t.Helper()
+	sum := 0
+	for line := range strings.Lines(metrics) {
+		if strings.HasPrefix(line, "penstock_proxy_requests_total{") {
+			n, err := strconv.Atoi(strings.TrimSpace(line[strings.LastIndex(line, " ")+1:]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += n
+		}
+	}
+	return sum
 }
 
 // TestGivingUpIsNoHarm: responses that are not read to their end are no flood.

@@ -21,7 +21,9 @@ import (
 func start(t *testing.T) *harness.Proxy {
 	t.Helper()
 	port := harness.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
 		harness.Echo(w, r)
+		w.Header().Set("X-Sum", r.Trailer.Get("X-Sum")+"!")
 		_, _ = io.WriteString(w, "an answer that is longer than a window of one byte\n")
 	})
 	service := strings.Replace(harness.Service("a", "", port), "value: /a", "value: /", 1)
