@@ -88,7 +88,7 @@ func TestProxyProtocol(t *testing.T) {
 		answer(x, x.Conn.Remote.String()+" "+string(x.Conn.RemoteIP)+" "+x.Conn.Local.String()+" "+string(x.Conn.LocalPort))
 	})
 	p := config.DefaultProxyParameters()
-	p.HeaderTimeout = 300 * time.Millisecond
+	p.HeaderTimeout = 2 * time.Second
 	p.ProxyProtocol = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	if err := l.Reconcile(socketOf(p)); err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func TestTunnel(t *testing.T) {
 // TestTunnelEnds: what one side does reaches the other.
 func TestTunnelEnds(t *testing.T) {
 	p := params()
-	p.TunnelTimeout = 300 * time.Millisecond
+	p.TunnelTimeout = time.Second
 	t.Run("the client vanishes", func(t *testing.T) {
 		ended := make(chan error, 1)
 		o := newOrigin(t, func(_ int, c *originConn) {
@@ -113,8 +113,8 @@ func TestTunnelEnds(t *testing.T) {
 		c := e.dial(t)
 		c.say(ask)
 		c.head()
-		for range 4 { // longer than the timeout in all
-			time.Sleep(150 * time.Millisecond)
+		for range 3 { // longer than the timeout in all
+			time.Sleep(400 * time.Millisecond)
 			c.say("x")
 			expect(t, c.r, "X")
 		}
