@@ -40,8 +40,8 @@ func (c *Conn) end(err error) {
 			}
 			c.out = appendGoAway(c.room(64), last, mistake.code)
 		}
-		c.giveUp()
 	}
+	c.giveUp()
 	c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
 	for c.writing {
 		c.written.Wait()

@@ -210,6 +210,7 @@ func TestResponsesThatNobodyReads(t *testing.T) {
 		r.WriteRawFrame(frameHeaders, flagEndHeaders|flagEndStream, id, []byte{0x82, 0x86, 0x84, 1, 1, 'a'})
 	}
 	request(1)
+	start := time.Now()
 	var c *Conn
 	for c == nil {
 		ts.mu.Lock()
@@ -224,6 +225,9 @@ func TestResponsesThatNobodyReads(t *testing.T) {
 			c.mu.Lock()
 			serving, size, seen := c.serving, len(c.out), c.last == 2*i+3
 			c.mu.Unlock()
+			if time.Since(start) > 5*time.Second {
+				t.Fatalf("%d are served, %d bytes wait, the last was seen: %v; %s", serving, size, seen, ts.reasons())
+			}
 			if size > 2*outMost {
 				t.Fatalf("%d bytes wait to be written", size)
 			}

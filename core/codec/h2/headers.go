@@ -178,6 +178,10 @@ func (c *Conn) start(s *stream) error {
 	s.head = string(q.Method) == "HEAD"
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ended { // a write failed: nobody would tell this stream
+		c.server.free(s)
+		return errGone
+	}
 	b := s.body
 	b.left = hd.length
 	if c.block.endStream {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/telemetry"
 )
 
 // waitGone waits until Watch says that the client is gone.
@@ -270,18 +271,34 @@ func TestAResetCancels(t *testing.T) {
 	}
 }
 
+// TestNoStreamStartsAfterTheEnd: a write fails while requests are buffered.
+func TestNoStreamStartsAfterTheEnd(t *testing.T) {
+	s := NewServer(handlerFunc(func(*exchange.Exchange) { t.Error("served") }), telemetry.New(), nil)
+	c := s.NewConn(&memConn{}, &exchange.Conn{ID: 1}, params())
+	c.mu.Lock()
+	c.giveUp()
+	c.mu.Unlock()
+	block := (&rawClient{}).encoder().block(get()...)
+	if err := c.handle(&frame{kind: frameHeaders, flags: flagEndHeaders | flagEndStream, id: 1, payload: block}); err != errGone {
+		t.Errorf("got %v", err)
+	}
+	c.running.Wait()
+}
+
 func TestWatchIsStopped(t *testing.T) {
+	stopped, done := make(chan struct{}), make(chan bool, 1)
 	ts := newTestServer(t, params(), func(x *exchange.Exchange) {
 		called := false
 		x.Client.Watch(func() { called = true })()
-		before := called // the client may have been quicker
+		close(stopped)
 		waitGone(x)
-		if called != before {
-			t.Error("called after it was stopped")
-		}
+		done <- called
 	})
 	r := ts.dial(t)
 	r.headers(1, true, get()...)
+	<-stopped
 	r.WriteRSTStream(1, http2.ErrCodeCancel)
-	r.WriteRawFrame(framePing, flagAck, 0, make([]byte, 8))
+	if <-done {
+		t.Error("called after it was stopped")
+	}
 }

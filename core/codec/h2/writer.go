@@ -80,6 +80,9 @@ func (c *Conn) writeAll() {
 func (c *Conn) write() {
 	b, lent := c.out, c.lent
 	c.out, c.lent = nil, nil
+	if c.blocked > 0 {
+		c.wakeBlocked() // there is room again, long before this is written
+	}
 	now := time.Now()
 	if !near(c.writeBy, now, c.p.IdleTimeout) && !c.ended {
 		c.writeBy = now.Add(c.p.IdleTimeout)
@@ -93,9 +96,6 @@ func (c *Conn) write() {
 		c.dead = true
 		c.giveUp()
 		c.poke()
-	}
-	if c.blocked > 0 {
-		c.wakeBlocked()
 	}
 }
 
