@@ -205,7 +205,9 @@ func TestDrainLetsTheBusyFinish(t *testing.T) {
 		t.Error("Drain did not wait")
 	default:
 	}
+	l.mu.Lock() // Drain has told the busy one, too
 	close(leave)
+	l.mu.Unlock()
 	b, err := io.ReadAll(busy)
 	if err != nil || !strings.Contains(string(b), "Connection: close") || !strings.HasSuffix(string(b), "x") {
 		t.Errorf("busy: %q, %v", b, err)
