@@ -312,7 +312,8 @@ func (l *Listeners) describe(s *socket, nc net.Conn) *exchange.Conn {
 // identify finds out who the client is; false: the connection does not begin as it
 // must.
 func (l *Listeners) identify(s *socket, nc net.Conn, c *exchange.Conn, p *config.ProxyParameters) bool {
-	if sendsHeader(c.Remote.Addr(), p) {
+	// Nobody else's header is read: a client could call itself what it likes.
+	if within(c.Remote.Addr(), p.ProxyProtocol) {
 		h, err := readProxyHeader(nc, p.HeaderTimeout)
 		if err != nil {
 			l.headers.With(s.key).Inc()
@@ -324,11 +325,7 @@ func (l *Listeners) identify(s *socket, nc net.Conn, c *exchange.Conn, p *config
 		}
 	}
 	ip := c.Remote.Addr()
-	for _, prefix := range p.TrustedProxies {
-		if prefix.Contains(ip) {
-			c.Trusted = true
-		}
-	}
+	c.Trusted = within(ip, p.TrustedProxies)
 	if ip.IsValid() {
 		c.RemoteIP = []byte(ip.WithZone("").String())
 	}

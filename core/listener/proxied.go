@@ -7,15 +7,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"penstock.dev/penstock/core/config"
 )
 
-// sendsHeader reports whether a peer begins its connections with a PROXY protocol
-// header. Nobody else's is read: a client could call itself what it likes.
-func sendsHeader(peer netip.Addr, p *config.ProxyParameters) bool {
-	for _, prefix := range p.ProxyProtocol {
-		if prefix.Contains(peer) {
+// within reports whether one of the prefixes has the address.
+func within(a netip.Addr, prefixes []netip.Prefix) bool {
+	for _, p := range prefixes {
+		if p.Contains(a) {
 			return true
 		}
 	}

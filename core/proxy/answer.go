@@ -16,14 +16,20 @@ var (
 	location    = []byte("Location")
 )
 
+// local begins a response of the proxy's own, without fields and content.
+func local(x *exchange.Exchange, status int) *exchange.Local {
+	l := &x.Local
+	l.Header.Reset()
+	l.Status, l.Details, l.GRPCStatus, l.Body = status, "", -1, nil
+	return l
+}
+
 // answerError makes err the exchange's response: a short text that names no
 // detail. The response's way back is still to come.
 func (h *HTTP) answerError(s *state, err *exchange.Error) {
 	x := s.x
 	x.Err = err
-	l := &x.Local
-	l.Header.Reset()
-	l.Status, l.Details, l.GRPCStatus = err.Status, "", -1
+	l := local(x, err.Status)
 	l.Header.Add(contentType, plainText)
 	switch err.Reason {
 	case "chain-pending", "overflow", "plugin-busy", "body-budget":
@@ -62,9 +68,7 @@ func (h *HTTP) redirect(s *state) {
 	if r.Path != nil {
 		target = rewritePath(x, r.Path, s.match)
 	}
-	l := &x.Local
-	l.Header.Reset()
-	l.Status, l.Details, l.GRPCStatus, l.Body = r.Status, "", -1, nil
+	l := local(x, r.Status)
 	l.Header.Add(location, x.Arena.CopyString(scheme+"://"+name+string(target)))
 	s.run.Replace(l)
 }

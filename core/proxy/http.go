@@ -89,7 +89,7 @@ func (h *HTTP) request(s *state) *exchange.Error {
 	if err := h.runChain(s); err != nil {
 		return err
 	}
-	if err := h.hops(s); err != nil {
+	if err := s.hops(); err != nil {
 		return err
 	}
 	h.outgoing(s)

@@ -50,7 +50,7 @@ var errHops = errors.New("Max-Forwards is not a number")
 // hops does what Max-Forwards asks of TRACE and OPTIONS (RFC 9110, 7.6.2): at 0
 // the request ends here, else it is one less. A TRACE is not answered with what
 // it said: that would show credentials which filters and proxies have added.
-func (h *HTTP) hops(s *state) *exchange.Error {
+func (s *state) hops() *exchange.Error {
 	x := s.x
 	trace := string(x.Request.Method) == "TRACE"
 	if !trace && string(x.Request.Method) != "OPTIONS" {
@@ -72,15 +72,13 @@ func (h *HTTP) hops(s *state) *exchange.Error {
 	if trace {
 		status = 405
 	}
-	h.options(s, status)
+	s.options(status)
 	return errDone
 }
 
 // options answers with the methods that there are.
-func (h *HTTP) options(s *state, status int) {
-	l := &s.x.Local
-	l.Header.Reset()
-	l.Status, l.Details, l.GRPCStatus, l.Body = status, "", -1, nil
+func (s *state) options(status int) {
+	l := local(s.x, status)
 	l.Header.Add(allow, methods)
 	s.run.Replace(l)
 }

@@ -166,7 +166,7 @@ func (h *HTTP) findRule(s *state) *exchange.Error {
 	x.Phase = exchange.PhaseMatch
 	rule, match, ok := s.listener.Table.Find(&s.request)
 	if !ok && string(x.Request.Path) == "*" { // OPTIONS * asks about the proxy (RFC 9110, 9.3.7)
-		h.options(s, 200)
+		s.options(200)
 		return errDone
 	}
 	if !ok {

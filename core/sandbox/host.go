@@ -70,7 +70,7 @@ func (n importCall) Call(ctx context.Context, guest api.Module, stack []uint64) 
 	if i.memory == nil { // the module's start section runs
 		i.memory = guest.Memory()
 	}
-	i.imports[n](i, stack)
+	i.pool.imports[n](i, stack)
 }
 
 // serve chooses who serves the module's imports.

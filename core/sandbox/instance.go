@@ -86,12 +86,11 @@ type Instance struct {
 	// Data is the ABI host's.
 	Data any
 
-	pool    *Pool
-	imports []HostFunc // the pool's
-	mu      sync.Mutex
-	dead    atomic.Bool // set under mu
-	holds   atomic.Int32
-	used    atomic.Int64 // unix seconds of the last call
+	pool  *Pool
+	mu    sync.Mutex
+	dead  atomic.Bool // set under mu
+	holds atomic.Int32
+	used  atomic.Int64 // unix seconds of the last call
 
 	module api.Module
 	memory api.Memory

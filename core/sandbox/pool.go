@@ -142,7 +142,7 @@ func (p *Pool) Usage() *Usage { return p.usage }
 
 // make adds an instance; create is held.
 func (p *Pool) make() (*Instance, error) {
-	i := &Instance{pool: p, imports: p.imports, funcs: map[string]*Func{}}
+	i := &Instance{pool: p, funcs: map[string]*Func{}}
 	a, err := p.allocate(p.module.least)
 	if err != nil {
 		return nil, err

@@ -36,9 +36,7 @@ func (f *function) assemble(entry, weight int) {
 	b = appendS64(append(b, 0x42), int64(entry))
 	b = appendU32(append(b, 0x21), f.acc)
 	if guards { // what can recurse pays on entry
-		b = f.appendPay(b)
-		b = append(b, 0x42, 0)
-		b = appendU32(append(b, 0x21), f.acc)
+		b = f.appendClear(f.appendPay(b))
 		b = appendFold(b, results)
 		b = appendU32(append(b, 0x23), f.m.steps)
 		b = append(b, 0x42, 0, 0x53, 0x0d, 0) // below zero: on to refuel
@@ -106,10 +104,19 @@ const maxSites = 20_000
 
 // appendCheck flushes if acc has reached flushAt.
 func (f *function) appendCheck(b []byte) []byte {
-	b = appendU32(append(b, 0x20), f.acc)
-	b = appendS64(append(b, 0x42), flushAt)
-	b = append(b, 0x59, 0x04, 0x40) // i64.ge_s: if
+	b = append(f.appendFull(b), 0x04, 0x40) // if
 	return append(f.appendFlush(b), 0x0b)
+}
+
+// appendFull asks whether acc has reached flushAt.
+func (f *function) appendFull(b []byte) []byte {
+	b = appendU32(append(b, 0x20), f.acc)
+	return append(appendS64(append(b, 0x42), flushAt), 0x59) // i64.ge_s
+}
+
+// appendClear sets acc to 0.
+func (f *function) appendClear(b []byte) []byte {
+	return appendU32(append(b, 0x42, 0, 0x21), f.acc)
 }
 
 // appendPay subtracts acc from the steps: a loop, an entry or the caller checks.
@@ -130,6 +137,5 @@ func (f *function) appendFlush(b []byte) []byte {
 	b = appendU32(append(b, 0x20), f.acc)
 	b = append(b, 0x42, 0, 0x53, 0x04, 0x40) // < 0: if
 	b = appendU32(append(b, 0x10), f.m.refuel)
-	b = append(b, 0x0b, 0x42, 0)
-	return appendU32(append(b, 0x21), f.acc)
+	return f.appendClear(append(b, 0x0b))
 }

@@ -135,10 +135,8 @@ func (f *function) open(op byte) error {
 		f.shape.loops = true
 	}
 	if next.folded = op == 0x03 && params == 0; next.folded {
-		f.code = appendFold(f.code, kindBytes)
-		f.code = appendU32(append(f.code, 0x20), f.acc)
-		f.code = appendS64(append(f.code, 0x42), flushAt)
-		f.code = append(f.code, 0x59, 0x0d, 0) // i64.ge_s: behind the loop, to the flush
+		f.code = f.appendFull(appendFold(f.code, kindBytes))
+		f.code = append(f.code, 0x0d, 0) // behind the loop, to the flush
 		f.code = append(append(f.code, 0x02), kindBytes...)
 		f.depth += foldDepth
 		next.label++
