@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -129,8 +130,30 @@ func (s *Server) entry(n config.ServerName, old, new *table) (*entry, error) {
 			return choice.certificate(hello, lower(hello.ServerName)), nil
 		},
 	}
+	if len(n.TLS.Curves) > 0 {
+		e.config.CurvePreferences = curves(n.TLS.Curves)
+	}
+	if n.TLS.Clients != nil {
+		c, err := newClients(n.TLS.Clients)
+		if err != nil { // nobody is let in unseen
+			errs = append(errs, fmt.Errorf("listener %q: client certificates: %w", n.Hostname, err))
+			choice.fallback = nil
+			e.config.GetCertificate = refused.GetCertificate
+		} else {
+			c.ask(e.config)
+		}
+	}
 	s.renew(e)
 	return e, errors.Join(errs...)
+}
+
+// curves names key exchanges as crypto/tls does.
+func curves(list []config.Curve) []tls.CurveID {
+	ids := make([]tls.CurveID, len(list))
+	for i, c := range list {
+		ids[i] = tls.CurveID(c)
+	}
+	return ids
 }
 
 func minVersion(v config.TLSVersion) uint16 {

@@ -162,6 +162,8 @@ type Backend struct {
 type Upstream struct {
 	Name     string // "namespace/service:port"
 	Protocol string // "http"
+	// TLS encrypts its connections; nil: plain text.
+	TLS *UpstreamTLS
 	// Parameters holds timeouts and limits; never nil.
 	Parameters *ProxyParameters
 }

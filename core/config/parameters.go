@@ -40,6 +40,16 @@ type ProxyParameters struct {
 	// Forwarded adds X-Forwarded-For, -Proto, -Host, -Port and Forwarded; default true.
 	Forwarded bool
 
+	// ForwardXFCC tells the upstream of a client's certificate that was checked in
+	// X-Forwarded-Client-Cert, ForwardClientCert of any in Client-Cert and
+	// Client-Cert-Chain (RFC 9440); default false.
+	ForwardXFCC, ForwardClientCert bool
+	// ClientsOptional lets clients without a certificate through where a Gateway
+	// asks for one; default false. ClientNames: a certificate must have one of these
+	// names; default any.
+	ClientsOptional bool
+	ClientNames     []SubjectAltName
+
 	// Redis is the one that plugins with capability redis use; nil: none.
 	Redis *Redis
 }

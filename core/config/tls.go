@@ -9,6 +9,49 @@ type TLS struct {
 	Certificates []*Certificate
 	// MinVersion is the oldest version that is spoken; default TLS12.
 	MinVersion TLSVersion
+	// Curves are the key exchanges that are offered; none: those of crypto/tls.
+	Curves []Curve
+	// Clients is what is asked of clients; nil: no certificate.
+	Clients *ClientAuth
+}
+
+// ClientAuth is how clients are known by their certificates. Two are the same if
+// their pointers are.
+type ClientAuth struct {
+	// Optional lets clients without a certificate in. One that is shown must be
+	// good all the same, unless Unchecked.
+	Optional bool
+	// Unchecked lets every client in, whatever it shows: what is behind the proxy
+	// judges the certificate.
+	Unchecked bool
+	Roots     [][]byte `json:"-"` // who may vouch for it, DER
+	// Names: its subjectAltName must hold one of these; none: any.
+	Names []SubjectAltName
+	// Revoked are lists of certificates (RFC 5280, 5), DER.
+	Revoked [][]byte `json:"-"`
+}
+
+// SubjectAltName is a name in a certificate: one of its fields is set.
+type SubjectAltName struct {
+	DNS string // lower case; "*.example" is that name, or any that it stands for
+	URI string // a SPIFFE id for one; compared byte by byte
+}
+
+// UpstreamTLS is how connections to an upstream are encrypted. Two are the same
+// if their pointers are.
+type UpstreamTLS struct {
+	// ServerName is sent (SNI), and is what the certificate must be for unless
+	// there are Names, of which it must have one.
+	ServerName string
+	Names      []SubjectAltName
+	// Roots vouch for the certificate, DER; none: the system's.
+	Roots [][]byte `json:"-"`
+	// Certificate is shown to an upstream that asks for one; nil: none.
+	Certificate *Certificate
+	MinVersion  TLSVersion
+	// Fault says why nothing may be sent: the policy that asks for encryption is
+	// wrong. Empty: none.
+	Fault string
 }
 
 // TLSVersion is a version of TLS.
@@ -19,6 +62,12 @@ const (
 	TLS12 TLSVersion = iota
 	TLS13
 )
+
+// Curve is a key exchange, by its number in TLS (RFC 8446, 4.2.7).
+type Curve uint16
+
+// Curves are the key exchanges that there are, by name.
+var Curves = map[string]Curve{"X25519MLKEM768": 4588, "X25519": 29, "P-256": 23, "P-384": 24, "P-521": 25}
 
 // Certificate is a chain with its private key. Two are equal if their Hash is.
 type Certificate struct {

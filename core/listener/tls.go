@@ -89,6 +89,8 @@ func (c *carrier) failure(err error) string {
 	switch {
 	case c.refusal != "":
 		return string(c.refusal)
+	case certs.ClientRefusal(err) != "":
+		return string(certs.ClientRefusal(err))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "timeout"
 	case errors.As(err, &record):

@@ -40,6 +40,7 @@ func (h *HTTP) outgoing(s *state) {
 	if s.params.Forwarded {
 		forward(x)
 	}
+	s.certificates()
 	if s.params.Via != "" {
 		addVia(x, s.params.Via)
 	}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/certs"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/telemetry"
 )
@@ -16,6 +17,7 @@ type Group struct {
 	config   *config.Upstream
 	classes  [6]telemetry.Counter // by first digit of the status; 0: an error
 	failures telemetry.Counter
+	tls      *certs.Client // nil: plain text
 
 	pending atomic.Int64 // exchanges that wait for a connection
 	next    atomic.Uint32
@@ -37,6 +39,9 @@ func (s *Set) newGroup(u *config.Upstream) *Group {
 	g := &Group{set: s, config: u, failures: s.failures.With(u.Name)}
 	for i, name := range classNames {
 		g.classes[i] = s.requests.With(u.Name, name)
+	}
+	if u.TLS != nil {
+		g.tls = certs.NewClient(u.TLS, alpnHTTP1)
 	}
 	g.current.Store(&endpoints{})
 	return g

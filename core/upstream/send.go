@@ -93,11 +93,10 @@ func (g *Group) acquire(x *exchange.Exchange, e *endpoint, fresh bool) (*conn, *
 		return c, nil
 	}
 	x.UpstreamStart = time.Now()
-	nc, err := g.set.dialer.Dial(g.set.ctx, e.config, g.config.Parameters.ConnectTimeout)
+	nc, err := g.open(e)
 	if err != nil {
 		e.freeSlot()
-		g.failures.Inc()
-		return nil, dialFault(err)
+		return nil, err
 	}
 	c = &conn{endpoint: e}
 	c.h = h1.NewUpstreamConn(nc, &g.set.buffers, g.config.Parameters, c.released)

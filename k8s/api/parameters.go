@@ -27,12 +27,12 @@ type ProxyParametersSpec struct {
 	Timeouts      *ParameterTimeouts      `json:"timeouts,omitempty"`
 	Limits        *ParameterLimits        `json:"limits,omitempty"`
 	Forwarded     *ParameterForwarding    `json:"forwarded,omitempty"`
+	TLS           *ParameterTLS           `json:"tls,omitempty"`
 	Redis         *ParameterRedis         `json:"redis,omitempty"`
 
 	// These come later, or are flags of the process: an object that has one is
 	// refused (NotSupported).
 	TrustedHops json.RawMessage `json:"trustedHops,omitempty"`
-	TLS         json.RawMessage `json:"tls,omitempty"`
 	AccessLog   json.RawMessage `json:"accessLog,omitempty"`
 	Admin       json.RawMessage `json:"admin,omitempty"`
 	Health      json.RawMessage `json:"health,omitempty"`
@@ -71,6 +71,28 @@ type ParameterForwarding struct {
 	Headers *bool `json:"headers,omitempty"`
 	// Via is this proxy's name in Via; "" for none.
 	Via *string `json:"via,omitempty"`
+}
+
+// ParameterTLS is how clients' certificates are treated.
+type ParameterTLS struct {
+	ClientCertificates *ParameterClients `json:"clientCertificates,omitempty"`
+}
+
+// ParameterClients holds for listeners whose Gateway has authorities for clients
+// (spec.tls.frontend).
+type ParameterClients struct {
+	// Optional lets clients without a certificate in.
+	Optional *bool `json:"optional,omitempty"`
+	// SubjectAltNames: a certificate must have one of them.
+	SubjectAltNames []ParameterName `json:"subjectAltNames,omitempty"`
+	// Forward names the fields that tell the upstream of it.
+	Forward []string `json:"forward,omitempty"`
+}
+
+// ParameterName is a hostname or a URI.
+type ParameterName struct {
+	Hostname string `json:"hostname,omitempty"`
+	URI      string `json:"uri,omitempty"`
 }
 
 // ParameterRedis is the server that plugins with capability redis use.

@@ -50,6 +50,7 @@ func kinds() map[string]kind {
 		"gateway.networking.k8s.io/v1 GatewayClass":        {true, func() metav1.Object { return &gatewayv1.GatewayClass{} }},
 		"gateway.networking.k8s.io/v1 Gateway":             {false, func() metav1.Object { return &gatewayv1.Gateway{} }},
 		"gateway.networking.k8s.io/v1 HTTPRoute":           {false, func() metav1.Object { return &gatewayv1.HTTPRoute{} }},
+		"gateway.networking.k8s.io/v1 BackendTLSPolicy":    {false, func() metav1.Object { return &gatewayv1.BackendTLSPolicy{} }},
 		"gateway.networking.k8s.io/v1beta1 ReferenceGrant": {false, func() metav1.Object { return &gatewayv1beta1.ReferenceGrant{} }},
 		"gateway.networking.k8s.io/v1 ReferenceGrant":      {false, func() metav1.Object { return &gatewayv1beta1.ReferenceGrant{} }},
 		"v1 Service":                         {false, func() metav1.Object { return &corev1.Service{} }},

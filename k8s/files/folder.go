@@ -176,6 +176,8 @@ func add(all *translate.Objects, it item) {
 		all.Chains = append(all.Chains, o)
 	case *api.ProxyParameters:
 		all.Parameters = append(all.Parameters, o)
+	case *gatewayv1.BackendTLSPolicy:
+		all.BackendTLS = append(all.BackendTLS, o)
 	default:
 		panic(fmt.Sprintf("BUG: kind %s has no list", it.object.Kind))
 	}

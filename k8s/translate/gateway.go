@@ -26,9 +26,7 @@ func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
 	o := object("Gateway", g)
 	var listeners []*config.Listener
 	key := fmt.Sprintf("%s %p", version(g), r.current)
-	if g.Spec.TLS != nil && g.Spec.TLS.Backend != nil {
-		r.problem(o, "spec.tls.backend", "UnsupportedValue", "TLS to backends is not supported yet: it has no effect")
-	}
+	r.identity = r.clientCertificate(o, g)
 	for i := range g.Spec.Listeners {
 		l := &g.Spec.Listeners[i]
 		field := fmt.Sprintf("spec.listeners[%d]", i)

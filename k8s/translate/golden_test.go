@@ -109,6 +109,12 @@ func dump(c *config.Config, problems []translate.Problem) string {
 			p(1, "listener %s %s %d %s", l.Name, l.Protocol, l.Port, l.Hostname)
 			if l.TLS != nil {
 				p(2, "tls at least 1.%d, %d certificates", 2+l.TLS.MinVersion, len(l.TLS.Certificates))
+				if l.TLS.Curves != nil {
+					p(3, "curves %v", l.TLS.Curves)
+				}
+				if a := l.TLS.Clients; a != nil {
+					p(3, "clients optional=%v unchecked=%v %+v, %d roots, %d lists", a.Optional, a.Unchecked, a.Names, len(a.Roots), len(a.Revoked))
+				}
 				for _, c := range l.TLS.Certificates {
 					p(3, "certificate of %s for %v, chain of %d, key of %d bytes", c.Object, c.Names, len(c.Chain), len(c.Key))
 				}
@@ -124,6 +130,9 @@ func dump(c *config.Config, problems []translate.Problem) string {
 	}
 	for _, name := range sorted(c.Upstreams) {
 		p(0, "upstream %s %v", name, c.Endpoints[name].Endpoints)
+		if s := c.Upstreams[name].TLS; s != nil {
+			p(1, "tls %s %+v, %d roots, at least 1.%d, shows %v, fault %q", s.ServerName, s.Names, len(s.Roots), 2+s.MinVersion, s.Certificate != nil, s.Fault)
+		}
 	}
 	for _, x := range problems {
 		level := "error"

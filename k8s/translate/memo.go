@@ -62,6 +62,8 @@ type memos struct {
 
 	tls          memo[config.TLS]
 	certificates memo[keyPair]
+	clients      memo[config.ClientAuth]
+	backendTLS   memo[config.UpstreamTLS]
 }
 
 func (m *memos) turn() {
@@ -77,6 +79,8 @@ func (m *memos) turn() {
 	m.parameters.turn()
 	m.tls.turn()
 	m.certificates.turn()
+	m.clients.turn()
+	m.backendTLS.turn()
 }
 
 // digest returns a hash of v's JSON, which is the same for equal values.

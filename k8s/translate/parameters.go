@@ -127,6 +127,9 @@ func (r *run) applyObject(p *config.ProxyParameters, o *api.ProxyParameters) boo
 			}
 		}
 	}
+	if s.TLS != nil && s.TLS.ClientCertificates != nil {
+		a.clients(p, s.TLS.ClientCertificates)
+	}
 	if s.Redis != nil {
 		p.Redis = a.redis(o, s.Redis)
 	}
@@ -152,7 +155,7 @@ func (a *applied) later(s *api.ProxyParametersSpec) {
 		value json.RawMessage
 		fix   string
 	}{
-		{"trustedHops", s.TrustedHops, "name the proxies in trustedProxies"}, {"tls", s.TLS, "remove it"},
+		{"trustedHops", s.TrustedHops, "name the proxies in trustedProxies"},
 		{"accessLog", s.AccessLog, "use the flag --access-log"}, {"admin", s.Admin, "use the flag --admin"}, {"health", s.Health, "use the flag --health"},
 	} {
 		if f.value != nil {

@@ -14,8 +14,11 @@ import (
 	"penstock.dev/penstock/k8s/api"
 )
 
-// optionMinVersion of a listener's tls.options is the oldest version of TLS.
-const optionMinVersion = api.Group + "/min-tls-version"
+// A listener's tls.options: the oldest version of TLS, and the key exchanges.
+const (
+	optionMinVersion = api.Group + "/min-tls-version"
+	optionCurves     = api.Group + "/tls-curves"
+)
 
 // tls returns how an HTTPS listener ends TLS. Without a certificate that can be
 // used it refuses every handshake: its hostname must not fall to a listener that
@@ -28,35 +31,63 @@ func (r *run) tls(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener, 
 		r.problem(o, field+".certificateRefs", "InvalidCertificateRef", "missing: HTTPS needs a Secret of type kubernetes.io/tls; connections for the listener are refused until it is named")
 	case l.TLS.Mode != nil && *l.TLS.Mode != gatewayv1.TLSModeTerminate:
 		r.problem(o, field+".mode", "UnsupportedValue", "%q: HTTPS wants Terminate; connections for the listener are refused", *l.TLS.Mode)
-	case g.Spec.TLS != nil && g.Spec.TLS.Frontend != nil:
-		r.problem(o, "spec.tls.frontend", "UnsupportedValue", "client certificates are not supported yet, so that listeners with TLS refuse all connections: remove it")
 	default:
-		made.MinVersion = r.minVersion(o, l.TLS.Options, field+".options")
-		made.Certificates = r.certificates(o, g, l, field)
+		r.options(o, l.TLS.Options, field+".options", made)
+		auth, ok := r.clientAuth(o, g, l)
+		if made.Clients = auth; ok {
+			made.Certificates = r.certificates(o, g, l, field)
+		}
 	}
-	key := fmt.Sprint(made.MinVersion)
+	key := fmt.Sprintf("%v %v %p", made.MinVersion, made.Curves, made.Clients)
 	for _, c := range made.Certificates {
 		key += fmt.Sprintf(" %p", c)
 	}
 	return r.t.memo.tls.get(o.String()+"/"+string(l.Name), key, func() *config.TLS { return made })
 }
 
-// minVersion reads the options. A value that is wrong means the newest version:
-// never an older one than was asked for.
-func (r *run) minVersion(o config.Object, options map[gatewayv1.AnnotationKey]gatewayv1.AnnotationValue, field string) config.TLSVersion {
-	v := config.TLS12
+// options reads a listener's. A version that is wrong means the newest one: never
+// an older one than was asked for.
+func (r *run) options(o config.Object, options map[gatewayv1.AnnotationKey]gatewayv1.AnnotationValue, field string, to *config.TLS) {
 	for _, name := range slices.Sorted(maps.Keys(options)) {
-		switch text := options[name]; {
-		case name != optionMinVersion:
-			r.problem(o, field, "UnsupportedValue", "%.80q is unknown and has no effect: want %s", name, optionMinVersion)
-		case text == "1.3":
-			v = config.TLS13
-		case text != "1.2":
-			r.problem(o, field, "UnsupportedValue", "%s: %.40q: want \"1.2\" or \"1.3\"; it is 1.3 until it is right", name, text)
-			v = config.TLS13
+		text := string(options[name])
+		switch name {
+		case optionMinVersion:
+			var ok bool
+			if to.MinVersion, ok = minVersion(text); !ok {
+				r.problem(o, field, "UnsupportedValue", "%s: %.40q: want \"1.2\" or \"1.3\"; it is 1.3 until it is right", name, text)
+			}
+		case optionCurves:
+			var bad string
+			if to.Curves, bad = curves(text); bad != "" {
+				r.problem(o, field, "UnsupportedValue", "%s: %.40q is unknown: want a list of %s; the default holds until it is right", name, bad, strings.Join(slices.Sorted(maps.Keys(config.Curves)), ", "))
+			}
+		default:
+			r.problem(o, field, "UnsupportedValue", "%.80q is unknown and has no effect: want %s or %s", name, optionMinVersion, optionCurves)
 		}
 	}
-	return v
+}
+
+// minVersion reads a version; one that is unknown is the newest.
+func minVersion(text string) (v config.TLSVersion, ok bool) {
+	switch text {
+	case "1.2":
+		return config.TLS12, true
+	case "1.3":
+		return config.TLS13, true
+	}
+	return config.TLS13, false
+}
+
+// curves reads a list with commas; bad is the first that is unknown.
+func curves(text string) (list []config.Curve, bad string) {
+	for _, name := range strings.Split(text, ",") {
+		c, ok := config.Curves[strings.TrimSpace(name)]
+		if !ok {
+			return nil, cmpOr(name, "nothing")
+		}
+		list = append(list, c)
+	}
+	return list, ""
 }
 
 // badRef is a reference that leads to no certificate.

@@ -33,6 +33,7 @@ type Objects struct {
 	Plugins         []*api.Plugin
 	Chains          []*api.PluginChain
 	Parameters      []*api.ProxyParameters
+	BackendTLS      []*gatewayv1.BackendTLSPolicy
 }
 
 // Problem is one thing wrong with an object.
@@ -125,8 +126,9 @@ func (t *Translator) translate(o *Objects) (_ *config.Config, _ []Problem, again
 			c.Gateways = append(c.Gateways, r.gateway(g))
 		}
 	}
-	r.current = t.o.Parameters
+	r.current, r.identity = t.o.Parameters, nil
 	r.callable()
+	r.unused()
 	r.unattached()
 	r.survey()
 	t.memo.turn()
@@ -161,6 +163,11 @@ type run struct {
 	problems []Problem
 
 	classes map[string]*gatewayv1.GatewayClass // ours
+	// identity is what the Gateway at hand shows to backends that ask for a
+	// certificate; nil: nothing.
+	identity *identity
+	backends map[string]backendPolicy       // nil: not looked for yet
+	secured  map[string]*config.UpstreamTLS // by policy and Gateway
 	// current is the parameters of the Gateway at hand, found those of all.
 	current         *config.ProxyParameters
 	found           map[*gatewayv1.Gateway]*config.ProxyParameters
@@ -209,6 +216,7 @@ func newRun(t *Translator, o *Objects) *run {
 		callers:         map[string]bool{},
 		called:          map[string]bool{},
 		certs:           map[string]*config.Certificate{},
+		secured:         map[string]*config.UpstreamTLS{},
 		ports:           map[gatewayv1.PortNumber]claim{},
 	}
 	for _, c := range o.GatewayClasses {

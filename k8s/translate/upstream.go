@@ -17,11 +17,15 @@ type corePort = corev1.ServicePort
 // parameters are those of the first Gateway that leads to it.
 func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
 	name := fmt.Sprintf("%s/%s:%d", s.Namespace, s.Name, p.Port)
+	tls := r.upstreamTLS(s, p)
+	if tls != nil && r.identity != nil { // no other Gateway's requests go under its name
+		name += "@" + r.identity.gateway
+	}
 	if r.config.Upstreams[name] != nil {
 		return name
 	}
-	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p", r.current), func() *config.Upstream {
-		return &config.Upstream{Name: name, Protocol: "http", Parameters: r.current}
+	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p %p", r.current, tls), func() *config.Upstream {
+		return &config.Upstream{Name: name, Protocol: "http", TLS: tls, Parameters: r.current}
 	})
 	o := object("Service", s)
 	if s.Spec.Type == corev1.ServiceTypeExternalName {

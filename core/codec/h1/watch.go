@@ -3,8 +3,6 @@ package h1
 import (
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // watcher is a goroutine that waits for the client's end while nobody reads.
@@ -70,13 +68,7 @@ func (c *Conn) look(w *watcher, gone func()) {
 			return
 		case <-t.C:
 		}
-		closed := false
-		err := c.w.probe.Control(func(fd uintptr) {
-			p := []unix.PollFd{{Fd: int32(fd), Events: peerClosed}}
-			n, err := unix.Poll(p, 0)
-			closed = err == nil && n > 0 && p[0].Revents&(peerClosed|unix.POLLHUP|unix.POLLERR) != 0
-		})
-		if closed || err != nil {
+		if c.w.closed() {
 			gone()
 			return
 		}

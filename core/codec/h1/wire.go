@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"penstock.dev/penstock/core/internal/bufpool"
 )
 
@@ -212,17 +214,29 @@ func (l *look) readFirst(fd uintptr) bool {
 }
 
 // quiet reports whether neither bytes nor a FIN nor an error wait on the
-// connection: it may carry another request. It does not wait. A connection
-// that is not TCP is taken to be quiet.
+// connection: it may carry another request. It does not wait. Over TLS bytes may
+// be of TLS itself, and a connection that is not TCP is taken to be quiet.
 func (w *wire) quiet() bool {
 	if w.raw == nil {
-		return true
+		return w.probe == nil || !w.closed()
 	}
 	l := &w.look
 	if l.peek == nil {
 		l.peek = func(fd uintptr) { _, l.err = peek(fd) }
 	}
 	return w.raw.Control(l.peek) == nil && l.err == syscall.EAGAIN
+}
+
+// closed reports whether the peer has closed the connection, whatever it sent
+// before. It does not wait.
+func (w *wire) closed() bool {
+	ended := false
+	err := w.probe.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: peerClosed}}
+		n, err := unix.Poll(p, 0)
+		ended = err == nil && n > 0 && p[0].Revents&(peerClosed|unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return ended || err != nil
 }
 
 // peek looks at the next byte of a socket without taking it or waiting.

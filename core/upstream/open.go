@@ -1,0 +1,46 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"penstock.dev/penstock/core/certs"
+	"penstock.dev/penstock/core/exchange"
+)
+
+var alpnHTTP1 = []string{"http/1.1"}
+
+// open connects to an endpoint, and agrees on TLS if the group has it, all within
+// ConnectTimeout. No byte of a request was sent when it fails.
+func (g *Group) open(e *endpoint) (net.Conn, *exchange.Error) {
+	nc, err := g.set.dialer.Dial(g.set.ctx, e.config, g.config.Parameters.ConnectTimeout)
+	if err != nil {
+		g.failures.Inc()
+		return nil, dialFault(err)
+	}
+	if g.tls == nil {
+		return nc, nil
+	}
+	ctx, cancel := context.WithTimeout(g.set.ctx, g.config.Parameters.ConnectTimeout)
+	defer cancel()
+	nc, _, err = g.tls.Handshake(ctx, nc)
+	if err != nil {
+		g.failures.Inc()
+		return nil, handshakeFault(err)
+	}
+	return nc, nil
+}
+
+// handshakeFault says why an endpoint could not be spoken to.
+func handshakeFault(err error) *exchange.Error {
+	e := fault(exchange.SideUpstream, 502, "tls-handshake", err)
+	e.Retry = true
+	switch {
+	case errors.Is(err, certs.ErrFault):
+		return fault(exchange.SideProxy, 500, "tls-config", err)
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		e.Status, e.Reason = 504, "connect-timeout"
+	}
+	return e
+}

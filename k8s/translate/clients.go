@@ -1,0 +1,176 @@
+package translate
+
+import (
+	"encoding/pem"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"crypto/x509"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/api"
+)
+
+// The fields that tell the upstream of a client's certificate.
+const (
+	forwardXFCC = "X-Forwarded-Client-Cert"
+	forwardCert = "Client-Cert"
+)
+
+// maxNames bounds the names that a certificate is compared with.
+const maxNames = 64
+
+// clients reads what ProxyParameters say of clients' certificates.
+func (a *applied) clients(p *config.ProxyParameters, c *api.ParameterClients) {
+	const field = "spec.tls.clientCertificates"
+	if c.Optional != nil {
+		p.ClientsOptional = *c.Optional
+	}
+	if c.SubjectAltNames != nil {
+		if len(c.SubjectAltNames) > maxNames {
+			a.wrong(field+".subjectAltNames", "%d entries, at most %d", len(c.SubjectAltNames), maxNames)
+			return
+		}
+		p.ClientNames = []config.SubjectAltName{}
+		for i, n := range c.SubjectAltNames {
+			name, why := subjectAltName(n.Hostname, n.URI)
+			if why != "" {
+				a.wrong(fmt.Sprintf("%s.subjectAltNames[%d]", field, i), "%s", why)
+				continue
+			}
+			p.ClientNames = append(p.ClientNames, name)
+		}
+	}
+	if c.Forward != nil {
+		p.ForwardXFCC, p.ForwardClientCert = slices.Contains(c.Forward, forwardXFCC), slices.Contains(c.Forward, forwardCert)
+		for i, f := range c.Forward {
+			if f != forwardXFCC && f != forwardCert {
+				a.wrong(fmt.Sprintf("%s.forward[%d]", field, i), "%.40q: want %s or %s", f, forwardXFCC, forwardCert)
+			}
+		}
+	}
+}
+
+// subjectAltName reads a hostname or a URI; why says what is wrong with them.
+func subjectAltName(hostname, uri string) (name config.SubjectAltName, why string) {
+	switch {
+	case (hostname == "") == (uri == ""):
+		return name, "want one of hostname and uri"
+	case hostname != "":
+		if !wildcard(hostname) {
+			return name, fmt.Sprintf("hostname: %.80q is no hostname", hostname)
+		}
+		return config.SubjectAltName{DNS: strings.ToLower(hostname)}, ""
+	}
+	if u, err := url.Parse(uri); err != nil || u.Scheme == "" || len(uri) > 2048 {
+		return name, fmt.Sprintf("uri: %.80q is no absolute URI, as spiffe://domain/path", uri)
+	}
+	return config.SubjectAltName{URI: uri}, ""
+}
+
+// clientAuth returns what a listener asks of its clients, nil for nothing. ok is
+// false if it may let nobody in: what would judge them is missing or wrong.
+func (r *run) clientAuth(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener) (auth *config.ClientAuth, ok bool) {
+	if g.Spec.TLS == nil || g.Spec.TLS.Frontend == nil {
+		return nil, true
+	}
+	front := g.Spec.TLS.Frontend
+	v, field := front.Default.Validation, "spec.tls.frontend.default.validation"
+	for i := range front.PerPort {
+		if front.PerPort[i].Port == l.Port {
+			v, field = front.PerPort[i].TLS.Validation, fmt.Sprintf("spec.tls.frontend.perPort[%d].tls.validation", i)
+		}
+	}
+	if v == nil {
+		return nil, true
+	}
+	made := &config.ClientAuth{Optional: r.current.ClientsOptional, Names: r.current.ClientNames}
+	switch v.Mode {
+	case "", gatewayv1.AllowValidOnly:
+	case gatewayv1.AllowInsecureFallback:
+		made.Unchecked = true
+	default:
+		r.problem(o, field+".mode", "UnsupportedValue", "%.40q: want %s or %s; connections are refused until it is right", v.Mode, gatewayv1.AllowValidOnly, gatewayv1.AllowInsecureFallback)
+		return nil, false
+	}
+	good := true
+	for i := range v.CACertificateRefs {
+		ref := &v.CACertificateRefs[i]
+		at := fmt.Sprintf("%s.caCertificateRefs[%d]", field, i)
+		namespace := cmpOr(value(ref.Namespace), g.Namespace)
+		switch {
+		case ref.Group != "" || ref.Kind != "ConfigMap" && ref.Kind != "Secret":
+			r.problem(o, at, "InvalidCACertificateKind", "want a ConfigMap or a Secret; connections are refused until it is right")
+			good = false
+			continue
+		case namespace != g.Namespace && !r.granted("Gateway", g.Namespace, string(ref.Kind), namespace, string(ref.Name)):
+			r.problem(o, at, "RefNotPermitted", "a %s of namespace %s needs a ReferenceGrant there, from Gateways of %s; connections are refused until it is there", ref.Kind, namespace, g.Namespace)
+			good = false
+			continue
+		}
+		roots, lists, why := r.authority(string(ref.Kind), namespace, string(ref.Name))
+		if why != "" {
+			r.problem(o, at, "InvalidCACertificateRef", "%s; connections are refused until it is right", why)
+			good = false
+			continue
+		}
+		made.Roots, made.Revoked = append(made.Roots, roots...), append(made.Revoked, lists...)
+	}
+	if !good || len(made.Roots) == 0 {
+		if good {
+			r.problem(o, field+".caCertificateRefs", "InvalidCACertificateRef", "missing: who vouches for clients? connections are refused until it is named")
+		}
+		return nil, false
+	}
+	id := o.String() + "/" + string(l.Name)
+	return r.t.memo.clients.get(id, digest([]any{made, made.Roots, made.Revoked}), func() *config.ClientAuth { return made }), true
+}
+
+// The keys of an object with authorities.
+const (
+	keyCA  = "ca.crt"
+	keyCRL = "ca.crl"
+)
+
+// authority reads certificates and, if there are any, revocation lists.
+func (r *run) authority(kind, namespace, name string) (roots, lists [][]byte, why string) {
+	var ca, crl []byte
+	found := false
+	if kind == "Secret" {
+		if s := r.secrets[namespace+"/"+name]; s != nil {
+			ca, crl, found = s.Data[keyCA], s.Data[keyCRL], true
+		}
+	} else if m := r.configMaps[namespace+"/"+name]; m != nil {
+		ca, crl, found = []byte(m.Data[keyCA]), []byte(m.Data[keyCRL]), true
+	}
+	at := fmt.Sprintf("%s %s/%s", kind, namespace, name)
+	if !found {
+		return nil, nil, fmt.Sprintf("there is no %s", at)
+	}
+	for block, rest := pem.Decode(ca); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, nil, fmt.Sprintf("%s: %s holds a %.40q: want certificates only", at, keyCA, block.Type)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return nil, nil, fmt.Sprintf("%s: %s: certificate %d cannot be read: %v", at, keyCA, len(roots)+1, err)
+		}
+		roots = append(roots, block.Bytes)
+	}
+	if len(roots) == 0 {
+		return nil, nil, fmt.Sprintf("%s: %s holds no certificate in PEM", at, keyCA)
+	}
+	for block, rest := pem.Decode(crl); block != nil; block, rest = pem.Decode(rest) {
+		if _, err := x509.ParseRevocationList(block.Bytes); block.Type != "X509 CRL" || err != nil {
+			return nil, nil, fmt.Sprintf("%s: %s: list %d cannot be read: want X509 CRL in PEM", at, keyCRL, len(lists)+1)
+		}
+		lists = append(lists, block.Bytes)
+	}
+	if len(crl) > 0 && len(lists) == 0 {
+		return nil, nil, fmt.Sprintf("%s: %s holds no revocation list in PEM", at, keyCRL)
+	}
+	return roots, lists, ""
+}
