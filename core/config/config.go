@@ -158,10 +158,16 @@ type Backend struct {
 	Request, Response []HeaderModifier
 }
 
+// What is spoken to an upstream.
+const (
+	ProtocolHTTP = "http" // HTTP/1.1
+	ProtocolH2C  = "h2c"  // HTTP/2: by prior knowledge, or agreed on with TLS
+)
+
 // Upstream is a named group of endpoints: one port of a Service.
 type Upstream struct {
 	Name     string // "namespace/service:port"
-	Protocol string // "http"
+	Protocol string // ProtocolHTTP or ProtocolH2C
 	// TLS encrypts its connections; nil: plain text.
 	TLS *UpstreamTLS
 	// Parameters holds timeouts and limits; never nil.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"penstock.dev/penstock/core/codec/grpc"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 )
@@ -122,9 +123,13 @@ func (r *Run) Late() bool {
 	return r.late
 }
 
-// Replace makes l the exchange's response; an earlier one is given up. Also
-// for the proxy's own answers. l.Body and its fields are kept, not copied.
+// Replace makes l the exchange's response, in gRPC's form if the request is gRPC's;
+// an earlier one is given up. Also for the proxy's own answers. l.Body and its
+// fields are kept, not copied.
 func (r *Run) Replace(l *exchange.Local) {
+	if asked, ok := r.x.Request.Header.Get("content-type"); ok {
+		grpc.Answer(l, asked)
+	}
 	p := &r.x.Response
 	p.Abandon()
 	p.Header.Reset()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 
+	"penstock.dev/penstock/core/codec/grpc"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -43,7 +44,14 @@ func (h *HTTP) answerError(s *state, err *exchange.Error) {
 			text = "Service " + x.Service + ": " + text
 		}
 	}
-	l.Body = x.Arena.CopyString(strconv.Itoa(err.Status) + " " + text + "\n")
+	if err.Reason == "response-timeout" { // it may have been done all the same
+		l.GRPCStatus = grpc.DeadlineExceeded
+	}
+	text = strconv.Itoa(err.Status) + " " + text
+	if t, _ := x.Request.Header.Get("content-type"); grpc.KindOf(t) == grpc.None {
+		text += "\n"
+	}
+	l.Body = x.Arena.CopyString(text)
 	s.run.Replace(l)
 }
 

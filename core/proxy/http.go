@@ -46,6 +46,7 @@ type state struct {
 	request  router.Request
 	pins     [2]*snapshot.Link
 	pinned   int
+	web      web
 }
 
 // reset forgets the exchange and keeps the run's memory.
@@ -53,6 +54,7 @@ func (s *state) reset() {
 	s.x, s.gateway, s.listener, s.params = nil, nil, nil, nil
 	s.rule, s.match, s.backend, s.pinned = nil, nil, nil, 0
 	s.request = router.Request{}
+	s.web.reset()
 }
 
 // errDone ends the request's way without an error: exchange.Response is set.
@@ -103,6 +105,7 @@ func (h *HTTP) send(s *state) *exchange.Error {
 	if b == nil || b.Upstream == nil {
 		return noBackend(s)
 	}
+	s.web.request(s.x)
 	s.run.Sending()
 	if err := b.Upstream.Send(s.x, s.tryTimeout()); err != nil {
 		if own := s.run.Err(); own != nil { // a body filter ended it, the upstream only noticed
@@ -113,6 +116,7 @@ func (h *HTTP) send(s *state) *exchange.Error {
 		}
 		return err
 	}
+	s.web.response(s.x)
 	return nil
 }
 

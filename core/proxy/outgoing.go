@@ -37,6 +37,7 @@ func (h *HTTP) outgoing(s *state) {
 		}
 	}
 	consumer(x)
+	s.fromWeb()
 	if s.params.Forwarded {
 		forward(x)
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"penstock.dev/penstock/core/codec/grpc"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/router"
@@ -243,9 +244,22 @@ func (h *HTTP) runChain(s *state) *exchange.Error {
 }
 
 // tryTimeout is how long one try may take to answer: the rule's own limits, by
-// what is left of the whole exchange's; 0: the upstream's default. A response
+// what is left of the whole exchange's, and what a client of gRPC waits for; 0: the upstream's default. A response
 // that has begun is bounded by the idle timeout only.
 func (s *state) tryTimeout() time.Duration {
+	d := s.ruleTimeout()
+	v, _ := s.x.Request.Header.Get("grpc-timeout")
+	own, ok := grpc.Timeout(v)
+	if !ok {
+		return d
+	}
+	if d == 0 {
+		d = s.params.TunnelTimeout // the client says itself how long it takes
+	}
+	return max(min(own, d), time.Millisecond)
+}
+
+func (s *state) ruleTimeout() time.Duration {
 	r := s.rule.Config
 	if r.Timeout == 0 {
 		return r.BackendTimeout

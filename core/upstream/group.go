@@ -47,6 +47,9 @@ func (s *Set) newGroup(u *config.Upstream) *Group {
 	return g
 }
 
+// Protocol returns what is spoken to the group, as config.Upstream has it.
+func (g *Group) Protocol() string { return g.config.Protocol }
+
 // forget deletes the group's metrics.
 func (g *Group) forget() {
 	for _, name := range classNames {

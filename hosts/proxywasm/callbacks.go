@@ -85,7 +85,4 @@ func (s *stream) fill() {
 		}
 		l.Header.Add(p.name, p.value)
 	}
-	if t, _ := s.x.Request.Header.Get("content-type"); isGRPC(t) {
-		asGRPC(l)
-	}
 }

@@ -1,0 +1,86 @@
+package grpc
+
+import (
+	"strconv"
+
+	"penstock.dev/penstock/core/exchange"
+)
+
+// Codes of gRPC that the proxy uses.
+const (
+	Unknown          = 2
+	DeadlineExceeded = 4
+	PermissionDenied = 7
+	Unimplemented    = 12
+	Internal         = 13
+	Unavailable      = 14
+	Unauthenticated  = 16
+)
+
+// CodeOf is gRPC's own mapping of a status of HTTP (http-grpc-status-mapping).
+func CodeOf(status int) int32 {
+	switch status {
+	case 200:
+		return 0
+	case 400:
+		return Internal
+	case 401:
+		return Unauthenticated
+	case 403:
+		return PermissionDenied
+	case 404:
+		return Unimplemented
+	case 429, 502, 503, 504:
+		return Unavailable
+	}
+	return Unknown
+}
+
+var (
+	contentType = []byte("Content-Type")
+	statusField = []byte("Grpc-Status")
+	message     = []byte("Grpc-Message")
+)
+
+// maxMessage bounds what of a body becomes the message, in bytes.
+const maxMessage = 1 << 10
+
+// Answer makes a local response to a request of that content type one that a
+// client of gRPC understands: status 200, fields only, and what went wrong in
+// grpc-status and grpc-message, from l.GRPCStatus (or, if that is -1, its status)
+// and its body. It leaves alone what is gRPC already, and answers to others.
+func Answer(l *exchange.Local, asked []byte) {
+	kind := KindOf(asked)
+	if kind == None {
+		return
+	}
+	if now, _ := l.Header.Get("content-type"); KindOf(now) != None {
+		return
+	}
+	code := l.GRPCStatus
+	if code < 0 {
+		code = CodeOf(l.Status)
+	}
+	text := l.Body[:min(len(l.Body), maxMessage)]
+	l.Status, l.Body = 200, nil
+	l.Header.Set(contentType, kind.contentType())
+	l.Header.Set(statusField, strconv.AppendInt(nil, int64(code), 10))
+	if len(text) > 0 {
+		l.Header.Set(message, percentEncode(text))
+	}
+}
+
+// percentEncode writes a message as gRPC wants it: printable ASCII but percent
+// signs as it is, all else as %XX.
+func percentEncode(b []byte) []byte {
+	const digits = "0123456789ABCDEF"
+	out := make([]byte, 0, len(b))
+	for _, c := range b {
+		if c >= ' ' && c <= '~' && c != '%' {
+			out = append(out, c)
+			continue
+		}
+		out = append(out, '%', digits[c>>4], digits[c&15])
+	}
+	return out
+}
