@@ -26,7 +26,7 @@ import (
 type options struct {
 	config, bind, admin, health, state, accessLog, logLevel string
 	images, localRegistries, mirrors, authorities           []string
-	imageQuota, memoryLimit                                 string
+	imageQuota, memoryLimit, pidFile                        string
 	drain, tagInterval                                      time.Duration
 }
 
@@ -51,6 +51,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.memoryLimit, "memory-limit", "", "memory of the process, of which a quarter is for bodies that filters hold back; default GOMEMLIMIT, its control group's or the machine's")
 	f.DurationVar(&o.tagInterval, "tag-interval", plugin.DefaultTagInterval, "how often registries are asked where tags point; 0: never")
 	f.DurationVar(&o.drain, "drain", 30*time.Second, "how long exchanges in flight may take after SIGTERM")
+	f.StringVar(&o.pidFile, "pid-file", "", "file that holds the process' number once it is ready; SIGUSR2 hands over to a new process")
 	f.StringVar(&o.accessLog, "access-log", "stdout", "stdout, off, or a file to append to")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	if err := c.MarkFlagRequired("config"); err != nil {
@@ -132,15 +133,13 @@ func openAccessLog(where string) (io.WriteCloser, error) {
 
 // servers are the admin and the health server.
 type servers struct {
-	list  []*http.Server
-	group sync.WaitGroup
+	list    []*http.Server
+	sockets []net.Listener
+	group   sync.WaitGroup
 }
 
-func (s *servers) start(address string, h http.Handler, log *zap.Logger) error {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return err
-	}
+func (s *servers) start(l net.Listener, h http.Handler, log *zap.Logger) {
+	s.sockets = append(s.sockets, l)
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	s.list = append(s.list, server)
 	s.group.Go(func() {
@@ -148,7 +147,6 @@ func (s *servers) start(address string, h http.Handler, log *zap.Logger) error {
 			log.Error("admin server ended", zap.Error(err))
 		}
 	})
-	return nil
 }
 
 func (s *servers) stop() {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -47,6 +49,9 @@ type proxyProcess struct {
 	admin     *admin.Server
 	servers   servers
 	access    *accesslog.Log // nil: off
+	inherited *listener.Inherited
+	ready     *os.File // nil: nobody waits for this process
+	self      self
 
 	background sync.WaitGroup
 	stop       context.CancelFunc // of the background
@@ -139,7 +144,11 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	p.store = snapshot.New(bind, &sockets, p.groups, p.plugins, p.metrics)
 	handler := proxy.New(p.store, accessLog)
 	http1, http2 := h1.NewServer(handler, p.metrics, rejected), h2.NewServer(handler, p.metrics, rejected)
-	p.listeners = listener.New(log.Named("listener"), p.metrics, http1, http2, listener.NetBinder{})
+	p.inherited, p.ready = inherit(log)
+	if p.self, err = findSelf(); err != nil {
+		return nil, err
+	}
+	p.listeners = listener.New(log.Named("listener"), p.metrics, http1, http2, p.inherited)
 	sockets.Sockets = p.listeners
 	p.source = files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: newTranslator(p.store.Ran)})
 	p.admin = admin.New(p.store, p.metrics, func() []admin.Problem { return problems(p.source.Problems()) })
@@ -159,15 +168,25 @@ func (p *proxyProcess) serve(ctx context.Context, o options) error {
 	if p.access != nil {
 		p.background.Go(func() { p.access.Run(background) })
 	}
-	if err := p.servers.start(o.admin, p.admin.Admin(), p.log); err != nil {
+	l, err := p.listen(o.admin)
+	if err != nil {
 		return fmt.Errorf("--admin: %w", err)
 	}
+	p.servers.start(l, p.admin.Admin(), p.log)
 	if o.health != "" {
-		if err := p.servers.start(o.health, p.admin.Health(), p.log); err != nil {
+		if l, err = p.listen(o.health); err != nil {
 			return fmt.Errorf("--health: %w", err)
 		}
+		p.servers.start(l, p.admin.Health(), p.log)
 	}
-	err := p.source.Run(ctx, func(c *config.Config) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR2)
+	defer signal.Stop(asked)
+	p.background.Go(func() { p.announce(ctx, o.pidFile) })
+	p.background.Go(func() { p.handOver(ctx, asked, p.self, cancel) })
+	err = p.source.Run(ctx, func(c *config.Config) error {
 		if err := p.store.Apply(c); err != nil {
 			return err
 		}
