@@ -40,6 +40,7 @@ type sample struct {
 type lab struct {
 	out    string // folder of built peers
 	origin *exec.Cmd
+	secret string // YAML of the certificate of the targets with TLS
 }
 
 func newLab() (*lab, error) {
@@ -48,6 +49,9 @@ func newLab() (*lab, error) {
 		return nil, err
 	}
 	l := &lab{out: out}
+	if err := l.prepare(); err != nil {
+		return nil, err
+	}
 	l.origin = exec.Command("taskset", "-c", "1", filepath.Join(out, "origin"), strconv.Itoa(originPort))
 	l.origin.Stderr = os.Stderr
 	if err := l.origin.Start(); err != nil {
@@ -67,7 +71,7 @@ func (l *lab) start(t target) (*exec.Cmd, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	place := strings.NewReplacer("@DIR@", dir, "@OUT@", l.out, "@BIN@", filepath.Join(l.out, "../../bin"), "@PLUGINS@", filepath.Join(l.out, "../../build/plugins"))
+	place := strings.NewReplacer("@SECRET@", l.secret, "@DIR@", dir, "@OUT@", l.out, "@BIN@", filepath.Join(l.out, "../../bin"), "@PLUGINS@", filepath.Join(l.out, "../../build/plugins"))
 	for name, text := range t.files {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -116,22 +120,27 @@ func (l *lab) measure(t target, w workload, length time.Duration) (sample, error
 		return sample{}, err
 	}
 	defer stop()
-	if _, err := wrk(w, time.Second); err != nil {
+	stopServers, err := l.serve(w.servers)
+	if err != nil {
+		return sample{}, err
+	}
+	defer stopServers()
+	load := w.load
+	if load == nil {
+		load = plainWrk
+	}
+	if _, _, err := load(w, time.Second); err != nil {
 		return sample{}, err
 	}
 	before, err := runtime(c.Process.Pid)
 	if err != nil {
 		return sample{}, err
 	}
-	out, err := wrk(w, length)
+	s, n, err := load(w, length)
 	if err != nil {
 		return sample{}, err
 	}
 	after, err := runtime(c.Process.Pid)
-	if err != nil {
-		return sample{}, err
-	}
-	s, n, err := parse(out)
 	if err != nil {
 		return sample{}, err
 	}
@@ -140,16 +149,19 @@ func (l *lab) measure(t target, w workload, length time.Duration) (sample, error
 	return s, err
 }
 
-func wrk(w workload, length time.Duration) (string, error) {
+// plainWrk loads over HTTP/1.1.
+func plainWrk(w workload, length time.Duration) (sample, int, error) { return wrk(w, "http", length) }
+
+func wrk(w workload, scheme string, length time.Duration) (sample, int, error) {
 	args := []string{"-c", "1", "wrk", "-t1", "-c" + strconv.Itoa(w.connections), fmt.Sprintf("-d%ds", int(length.Seconds())), "--latency"}
 	for _, h := range headers {
 		args = append(args, "-H", h)
 	}
-	out, err := exec.Command("taskset", append(args, fmt.Sprintf("http://127.0.0.1:%d%s", proxyPort, w.path))...).CombinedOutput()
+	out, err := exec.Command("taskset", append(args, fmt.Sprintf("%s://127.0.0.1:%d%s", scheme, proxyPort, w.path))...).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("wrk: %w\n%s", err, out)
+		return sample{}, 0, fmt.Errorf("wrk: %w\n%s", err, out)
 	}
-	return string(out), nil
+	return parse(string(out))
 }
 
 var (

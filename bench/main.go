@@ -17,7 +17,7 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 5, "rounds; the median counts")
 	seconds := flag.Int("seconds", 4, "seconds of load in a round")
-	only := flag.String("only", "", "one workload, or memory, spin, compile, tenants")
+	only := flag.String("only", "", "one workload, or memory, idle, half, spin, compile, tenants")
 	write := flag.String("o", "results.md", "file for the table")
 	flag.Parse()
 	if err := bench(*rounds, time.Duration(*seconds)*time.Second, *only, *write); err != nil {
@@ -49,7 +49,7 @@ func bench(rounds int, length time.Duration, only, write string) error {
 			}
 		}
 	}
-	rows, err := lab.figures(only, length)
+	rows, err := lab.figures(only, rounds, length)
 	if err != nil {
 		return err
 	}
@@ -57,13 +57,15 @@ func bench(rounds int, length time.Duration, only, write string) error {
 }
 
 // figures are what is no load of a workload: memory, and neighbours.
-func (l *lab) figures(only string, length time.Duration) ([]row, error) {
+func (l *lab) figures(only string, rounds int, length time.Duration) ([]row, error) {
 	var rows []row
 	for _, f := range []struct {
 		name    string
 		measure func() ([]row, error)
 	}{
 		{"memory", l.memory},
+		{"idle", l.idling},
+		{"half", func() ([]row, error) { return l.atHalf(rounds, length) }},
 		{"spin", func() ([]row, error) { return l.spinning(2 * length) }},
 		{"compile", func() ([]row, error) { return l.compiling(6 * time.Second) }},
 		{"tenants", l.tenancy},

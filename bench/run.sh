@@ -8,6 +8,8 @@ need nginx nginx-light
 need haproxy haproxy
 need wrk wrk
 need gcc gcc libc6-dev
+need h2load nghttp2-client
+need nghttpd nghttp2-server
 need taskset util-linux
 need clang-22 clang-22
 need wasm-ld-22 lld-22
@@ -19,6 +21,7 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 mkdir -p out
 gcc -O2 -o out/origin origin/origin.c
+(cd load && CGO_ENABLED=0 go build -o ../out/load .)
 (cd caddy && CGO_ENABLED=0 go build -o ../out/caddy github.com/caddyserver/caddy/v2/cmd/caddy)
 guest() { # name, module
 	../bin/penstock image pack --layout out/plugins --name "penstock.dev/bench/$1:1" --manifest guests/manifest.json "$2" >/dev/null

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 const (
@@ -26,18 +27,22 @@ type workload struct {
 	path        string
 	connections int
 	targets     []target
+	// load makes the load; nil: wrk over HTTP/1.1.
+	load func(w workload, length time.Duration) (sample, int, error)
+	// servers stand behind the targets in place of the origin.
+	servers [][]string
 }
 
 func workloads() []workload {
 	plain, plugins, many := penstock("penstock", 1, ""), penstock("penstock, 2 plugins", 1, chain), penstock("penstock, 1,000 routes", 1000, "")
-	return []workload{
-		{"1k", "/1k", 64, []target{plain, nginx(), haproxy(16384), caddy()}},
-		{"1m", "/1m", 16, []target{plain, nginx(), haproxy(65536), caddy()}},
-		{"plugins", "/1k", 64, []target{plain, plugins}},
-		{"routes", "/1k", 64, []target{plain, many}},
-		{"guests", "/1k", 64, []target{plain, guests("C", "c"), guests("Go", "go"), guests("AssemblyScript", "assemblyscript"), guests("http-wasm", "http-wasm"),
+	return append([]workload{
+		{name: "1k", path: "/1k", connections: 64, targets: []target{plain, nginx(), haproxy(16384), caddy()}},
+		{name: "1m", path: "/1m", connections: 16, targets: []target{plain, nginx(), haproxy(65536), caddy()}},
+		{name: "plugins", path: "/1k", connections: 64, targets: []target{plain, plugins}},
+		{name: "routes", path: "/1k", connections: 64, targets: []target{plain, many}},
+		{name: "guests", path: "/1k", connections: 64, targets: []target{plain, guests("C", "c"), guests("Go", "go"), guests("AssemblyScript", "assemblyscript"), guests("http-wasm", "http-wasm"),
 			guests("5 of C", "c", "c", "c", "c", "c")}},
-	}
+	}, wires()...)
 }
 
 // guests is penstock with header plugins that make four host calls each.
@@ -56,7 +61,24 @@ const chain = `
       - image: penstock.dev/plugins/transform:1
         config: {request: {headers: {set: {X-Edge: "1"}}}, response: {headers: {set: {X-Served-By: penstock}}}}`
 
+// setup is what differs between targets of penstock.
+type setup struct {
+	listener string // a Gateway's, in YAML
+	extra    string // objects
+	plugins  string // the Service's annotation
+	port     string // what else its port has
+	routes   int    // HTTPRoutes; 0: none
+	behind   int    // port of the origin
+}
+
+const plainListener = "{name: http, protocol: HTTP, port: 28080}"
+
 func penstock(name string, routes int, plugins string) target {
+	return edge(name, setup{listener: plainListener, routes: routes, plugins: plugins, behind: originPort})
+}
+
+// edge is penstock with one Service.
+func edge(name string, s setup) target {
 	var b strings.Builder
 	fmt.Fprintf(&b, `apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
@@ -68,7 +90,7 @@ kind: Gateway
 metadata: {name: edge}
 spec:
   gatewayClassName: penstock
-  listeners: [{name: http, protocol: HTTP, port: %d}]
+  listeners: [%s]
 ---
 apiVersion: penstock.dev/v1alpha1
 kind: PluginPolicy
@@ -82,12 +104,12 @@ apiVersion: v1
 kind: Service
 metadata:
   name: origin
-`, proxyPort)
-	if plugins != "" {
-		b.WriteString("  annotations:\n    penstock.dev/plugins: |" + plugins + "\n")
+`, s.listener)
+	if s.plugins != "" {
+		b.WriteString("  annotations:\n    penstock.dev/plugins: |" + s.plugins + "\n")
 	}
 	fmt.Fprintf(&b, `spec:
-  ports: [{name: http, port: 80, targetPort: %[1]d}]
+  ports: [{name: http, port: 80, targetPort: %[1]d%[2]s}]
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -97,8 +119,8 @@ metadata:
 addressType: IPv4
 ports: [{name: http, port: %[1]d}]
 endpoints: [{addresses: [127.0.0.1]}]
-`, originPort)
-	for i := range routes {
+`, s.behind, s.port)
+	for i := range s.routes {
 		hostname, path := "127.0.0.1", "/"
 		if i > 0 {
 			hostname, path = fmt.Sprintf("host%d.example", i), fmt.Sprintf("/svc%d", i)
@@ -109,6 +131,7 @@ endpoints: [{addresses: [127.0.0.1]}]
 		}
 		fmt.Fprintf(&b, "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r%d}\nspec:\n  parentRefs: [{name: edge}]\n  %s\n", i, match)
 	}
+	b.WriteString(s.extra)
 	return target{
 		name:  name,
 		files: map[string]string{"config/all.yaml": b.String()},
