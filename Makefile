@@ -60,7 +60,7 @@ soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new
 	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 60m -run '^Test(Soak|Swap|ThousandSwaps)$$' -v ./soak
 
 .PHONY: conformance
-conformance: redis toolchains plugins ## The full public suites
+conformance: redis toolchains clients plugins ## The full public suites
 	cd conformance && PENSTOCK_LONG=1 go test -count=1 -timeout 60m -v ./...
 
 .PHONY: cc
@@ -76,6 +76,12 @@ redis: # conformance/redis runs one; the package must not start it
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server; status=$$?; \
 		test -z "$$made" || rm -f $$policy; exit $$status; }; } || \
 		{ echo "make test needs redis-server: install it"; exit 1; }
+
+.PHONY: clients
+clients: # programs of others that are clients in conformance/clients
+	@{ command -v curl && command -v nghttp && command -v chromium && command -v slowhttptest && command -v testssl; } >/dev/null || \
+		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends curl nghttp2-client chromium slowhttptest testssl.sh; } || \
+		{ echo "make conformance needs curl, nghttp, chromium, slowhttptest and testssl: install them"; exit 1; }
 
 .PHONY: toolchains
 toolchains: # of the guests in conformance/proxywasm that are not in Go

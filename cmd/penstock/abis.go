@@ -45,6 +45,18 @@ func (h httpCaller) HTTPCall(c *capability.HTTPCall, done func(*capability.HTTPA
 	return cancel, callError(err)
 }
 
+// GRPCCall implements capability.GRPCCaller.
+func (h httpCaller) GRPCCall(c *capability.GRPCCall, events capability.GRPCEvents) (capability.GRPCStream, error) {
+	s, err := h.GRPC(&upstream.GRPCCall{
+		Namespace: c.Filter.Namespace, Egress: c.Filter.Egress, Upstream: c.Upstream,
+		Service: c.Service, Method: c.Method, Metadata: c.Metadata, Timeout: c.Timeout,
+	}, events)
+	if err != nil {
+		return nil, callError(err)
+	}
+	return s, nil
+}
+
 // Resolve implements capability.Resolver.
 func (h httpCaller) Resolve(f *config.Filter, hostname string, done func(netip.Addr, error)) (func(), error) {
 	cancel, err := h.Caller.Resolve(f.Egress, hostname, done)
@@ -65,6 +77,7 @@ func callError(err error) error {
 
 var (
 	_ capability.HTTPCaller = httpCaller{}
+	_ capability.GRPCCaller = httpCaller{}
 	_ capability.Resolver   = httpCaller{}
 )
 

@@ -112,7 +112,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer) (*proxyProc
 		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
-				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, NodeID: nodeID(),
+				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, GRPC: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, NodeID: nodeID(),
 			})},
 			httpWasm{httpwasm.New(log.Named("guest"), p.metrics)},
 		},

@@ -124,8 +124,9 @@ func (s *Server) entry(n config.ServerName, old, new *table) (*entry, error) {
 	}
 	e.choice = choice
 	e.config = &tls.Config{
-		MinVersion: minVersion(n.TLS.MinVersion),
-		NextProtos: s.alpn,
+		MinVersion:   minVersion(n.TLS.MinVersion),
+		CipherSuites: ciphers,
+		NextProtos:   s.alpn,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return choice.certificate(hello, lower(hello.ServerName)), nil
 		},
@@ -145,6 +146,13 @@ func (s *Server) entry(n config.ServerName, old, new *table) (*entry, error) {
 	}
 	s.renew(e)
 	return e, errors.Join(errs...)
+}
+
+// ciphers of TLS 1.2 are those with forward secrecy and an AEAD (RFC 9325, 4.2).
+var ciphers = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
 // curves names key exchanges as crypto/tls does.

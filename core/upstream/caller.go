@@ -84,7 +84,7 @@ func (c *Caller) Close() {
 // before Call returned; not at all after cancel. Errors wrap ErrUnknown,
 // ErrForbidden or ErrTooMany.
 func (c *Caller) Call(k *Call, done func(*Answer, error)) (cancel func(), err error) {
-	find, err := c.find(k)
+	find, err := c.find(k, config.ProtocolHTTP)
 	if err != nil {
 		return nil, fmt.Errorf("upstream %.256q: %w", k.Upstream, err)
 	}

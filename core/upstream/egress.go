@@ -27,7 +27,8 @@ type finder func(context.Context) (*Group, error)
 
 // find reads the upstream's name and says whether it may be called
 // (annotations.md, section 7.5).
-func (c *Caller) find(k *Call) (finder, error) {
+// protocol is for hostnames; a Service has its own.
+func (c *Caller) find(k *Call, protocol string) (finder, error) {
 	name, port, ok := splitUpstream(k.Upstream)
 	if !ok {
 		return nil, ErrUnknown
@@ -48,7 +49,7 @@ func (c *Caller) find(k *Call) (finder, error) {
 		}
 		return nil, ErrUnknown
 	}
-	return func(ctx context.Context) (*Group, error) { return c.external.group(ctx, name, port) }, nil
+	return func(ctx context.Context) (*Group, error) { return c.external.group(ctx, name, port, protocol) }, nil
 }
 
 // splitUpstream reads a name and a port out of what a guest calls an upstream.
@@ -145,8 +146,8 @@ func newExternals(s *Set, resolve Resolver, p *config.ProxyParameters) *external
 }
 
 // group returns the group of a hostname with addresses that are fresh.
-func (e *externals) group(ctx context.Context, name string, port uint16) (*Group, error) {
-	one, err := e.get(name, port)
+func (e *externals) group(ctx context.Context, name string, port uint16, protocol string) (*Group, error) {
+	one, err := e.get(name, port, protocol)
 	if err != nil {
 		return nil, err
 	}
@@ -193,8 +194,11 @@ func reachable(a netip.Addr) bool {
 }
 
 // get returns the entry of a hostname, made if there is none.
-func (e *externals) get(name string, port uint16) (*external, error) {
+func (e *externals) get(name string, port uint16, protocol string) (*external, error) {
 	key := "egress/" + name + ":" + strconv.Itoa(int(port))
+	if protocol != config.ProtocolHTTP {
+		key += "/" + protocol
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
@@ -208,7 +212,7 @@ func (e *externals) get(name string, port uint16) (*external, error) {
 		if len(e.groups) >= maxExternals {
 			return nil, ErrTooMany
 		}
-		one = &external{g: e.set.newGroup(&config.Upstream{Name: key, Protocol: "http", Parameters: e.p})}
+		one = &external{g: e.set.newGroup(&config.Upstream{Name: key, Protocol: protocol, Parameters: e.p})}
 		e.groups[key] = one
 		e.set.lend(key, one.g)
 	}

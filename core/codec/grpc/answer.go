@@ -70,6 +70,34 @@ func Answer(l *exchange.Local, asked []byte) {
 	}
 }
 
+// Status reads what a call ended with from the last fields of its response: a code
+// and a message. Without a code that can be read it is Unknown.
+func Status(h *exchange.Header) (code uint32, text string) {
+	v, _ := h.Get("grpc-status")
+	n, err := strconv.ParseUint(string(v), 10, 32)
+	if err != nil {
+		return Unknown, "no grpc-status"
+	}
+	m, _ := h.Get("grpc-message")
+	return uint32(n), percentDecode(m[:min(len(m), 4*maxMessage)])
+}
+
+// percentDecode reads what percentEncode writes; what is malformed stays as it is.
+func percentDecode(b []byte) string {
+	out := make([]byte, 0, len(b))
+	for i := 0; i < len(b); i++ {
+		if b[i] == '%' && i+2 < len(b) {
+			if n, err := strconv.ParseUint(string(b[i+1:i+3]), 16, 8); err == nil {
+				out = append(out, byte(n))
+				i += 2
+				continue
+			}
+		}
+		out = append(out, b[i])
+	}
+	return string(out)
+}
+
 // percentEncode writes a message as gRPC wants it: printable ASCII but percent
 // signs as it is, all else as %XX.
 func percentEncode(b []byte) []byte {
