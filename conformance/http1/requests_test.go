@@ -254,7 +254,7 @@ func connections() []request {
 func TestAsterisk(t *testing.T) {
 	b := start(t)
 	a := b.send(t, line("OPTIONS * HTTP/1.1")+head())
-	if seen, _ := b.origin.requests(); len(a.status) != 2 || a.status[0] != "200" || !strings.Contains(a.raw, "Allow: ") || len(seen) != 1 {
+	if seen, _ := b.origin.Requests(); len(a.status) != 2 || a.status[0] != "200" || !strings.Contains(a.raw, "Allow: ") || len(seen) != 1 {
 		t.Errorf("got %q, %d requests at the origin; want 200 with Allow, and one request behind it", a.raw, len(seen))
 	}
 }
@@ -287,14 +287,14 @@ func TestRequests(t *testing.T) {
 }
 
 func (b *bed) check(t *testing.T, r request) {
-	b.origin.reset(nil)
+	b.origin.Reset(nil)
 	raw := r.raw
 	refused := r.status != "200"
 	if refused && r.status != "cut" {
 		raw += smuggled
 	}
 	a := b.send(t, raw)
-	seen, broken := b.origin.requests()
+	seen, broken := b.origin.Requests()
 	if len(broken) > 0 {
 		t.Fatalf("the origin got what is no request: %q", broken)
 	}

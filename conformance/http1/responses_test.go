@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"penstock.dev/penstock/conformance/harness"
 )
 
 // response is bytes from the origin. The client must get:
@@ -39,9 +41,9 @@ func responses() []response {
 		{"204 with content", "6.3", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", "204", ""},
 		{"204 that is chunked", "6.1", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "204", ""},
 		{"304 with content", "6.3", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello", "304", ""},
-		{"100 before", "9110 15.2.1", "HTTP/1.1 100 Continue\r\n\r\n" + fine, "200", "ok"},
-		{"103 before", "8297 2", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + fine, "200", "ok"},
-		{"many before", "9110 15.2", strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 200) + fine, "502", ""},
+		{"100 before", "9110 15.2.1", "HTTP/1.1 100 Continue\r\n\r\n" + harness.Fine, "200", "ok"},
+		{"103 before", "8297 2", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + harness.Fine, "200", "ok"},
+		{"many before", "9110 15.2", strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 200) + harness.Fine, "502", ""},
 		{"101 that was not asked for", "9110 7.8", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "502", ""},
 		{"an extension", "7.1.1", chunked("5;a=b\r\nhello\r\n0\r\n\r\n"), "200", "hello"},
 		{"trailer fields", "7.1.2", chunked("5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"), "200", "hello"},
@@ -94,11 +96,11 @@ func TestResponses(t *testing.T) {
 }
 
 func (b *bed) respond(t *testing.T, r response) {
-	b.origin.reset(func(path string) string {
+	b.origin.Reset(func(path string) string {
 		if path == "/x" {
 			return r.raw
 		}
-		return fine
+		return harness.Fine
 	})
 	next := strings.Replace(head(), "/x", "/next", 1)
 	a := b.send(t, head()+next)
