@@ -158,10 +158,16 @@ type Backend struct {
 	Request, Response []HeaderModifier
 }
 
+// How an upstream is spoken to, in plain text.
+const (
+	ProtocolHTTP = "http" // HTTP/1.1
+	ProtocolH2C  = "h2c"  // HTTP/2 by prior knowledge (RFC 9113, 3.3)
+)
+
 // Upstream is a named group of endpoints: one port of a Service.
 type Upstream struct {
 	Name     string // "namespace/service:port"
-	Protocol string // "http"
+	Protocol string // ProtocolHTTP or ProtocolH2C
 	// Parameters holds timeouts and limits; never nil.
 	Parameters *ProxyParameters
 }

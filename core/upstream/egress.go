@@ -208,7 +208,7 @@ func (e *externals) get(name string, port uint16) (*external, error) {
 		if len(e.groups) >= maxExternals {
 			return nil, ErrTooMany
 		}
-		one = &external{g: e.set.newGroup(&config.Upstream{Name: key, Protocol: "http", Parameters: e.p})}
+		one = &external{g: e.set.newGroup(&config.Upstream{Name: key, Protocol: config.ProtocolHTTP, Parameters: e.p})}
 		e.groups[key] = one
 		e.set.lend(key, one.g)
 	}

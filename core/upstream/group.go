@@ -71,6 +71,7 @@ func (g *Group) apply(src *config.EndpointSet) {
 			e := known[k]
 			if e == nil {
 				e = &endpoint{group: g, config: ep, text: ep.Address.String()}
+				e.several = g.config.Protocol == config.ProtocolH2C
 			}
 			delete(known, k)
 			next.all = append(next.all, e)

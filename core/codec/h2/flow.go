@@ -21,7 +21,8 @@ var (
 // flow is a stream as its connection sees it, whichever end this is.
 type flow struct {
 	id uint32
-	in *content // what comes
+	in *content        // what comes
+	up *UpstreamStream // it is one; nil: a client's
 
 	// For the goroutine that sends.
 	fields []byte // of a header block
@@ -34,7 +35,8 @@ type flow struct {
 	blocked  bool
 	active   time.Time // content was sent last
 	sendWait waiter
-	watch    *watcher // who is to be told that it ended early
+	watch    *watcher        // who is to be told that it ended early
+	tied     *UpstreamStream // and what ends then
 }
 
 // bind readies s for a connection.
@@ -50,7 +52,7 @@ func (s *flow) clear(pool *bufpool.Pool) {
 	if s.fields = s.fields[:0]; cap(s.fields) > bufpool.Small {
 		s.fields = nil
 	}
-	s.data, s.total, s.watch = nil, 0, nil
+	s.data, s.total, s.watch, s.tied = nil, 0, nil, nil
 	s.gone, s.blocked, s.active = false, false, time.Time{}
 }
 

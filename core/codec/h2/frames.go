@@ -8,6 +8,7 @@ func (c *mux) handle(f *frame) error {
 	if c.block.open && (f.kind != frameContinuation || f.id != c.block.id) {
 		return connError{codeProtocol, "header-block"} // RFC 9113, 6.10
 	}
+	c.frames++
 	switch f.kind {
 	case frameHeaders:
 		return c.onHeaders(f)

@@ -28,6 +28,7 @@ type mux struct {
 	block   block
 	trailer section
 	greeted bool      // the peer's first SETTINGS came
+	frames  uint      // that were read
 	began   time.Time // of what HeaderTimeout is for: the preface, a header block
 
 	running sync.WaitGroup // streams' goroutines, and those that write or tell

@@ -19,6 +19,8 @@ type stream struct {
 	head bool   // the client sent HEAD, whatever a filter makes of it
 	sent bool   // Send was called; for the exchange's goroutine
 
+	response responseBody // of an upstream
+
 	// Guarded by the connection's mutex.
 	body     *requestBody
 	started  bool // the head of the final response is gathered
@@ -129,6 +131,9 @@ func (c *Conn) lost(f *flow, err error) {
 	if f.watch != nil {
 		f.watch.tell(c)
 	}
+	if f.tied != nil {
+		f.tied.cancel(errClientGone) // no lock is taken the other way round
+	}
 }
 
 // complete is called when the response has been gathered to its end. c.mu is
@@ -219,6 +224,17 @@ func (s *stream) Watch(gone func()) (stop func()) {
 		}
 		c.mu.Unlock()
 		w.stop()
+	}
+}
+
+// tie makes a stream to an upstream end when the client is gone; nil ends that.
+func (s *stream) tie(up *UpstreamStream) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.tied = up
+	if up != nil && s.gone {
+		up.cancel(errClientGone)
 	}
 }
 
