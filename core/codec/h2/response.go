@@ -24,15 +24,18 @@ func (s *UpstreamStream) takeInterim(c *UpstreamConn) *refused {
 // content follows. c.mu is held.
 func (s *UpstreamStream) takeHead(c *UpstreamConn, end bool) error {
 	s.final, c.head = c.head, s.final
-	s.headed, s.status, s.length = true, c.hd.status, c.hd.length
+	s.status, s.length = c.hd.status, c.hd.length
 	b := s.in
 	b.left = s.length
 	if s.bodyless() {
 		b.left = 0
 	}
 	if end {
-		return b.receive(nil, 0, true)
+		if err := b.receive(nil, 0, true); err != nil {
+			return err
+		}
 	}
+	s.headed = true
 	b.wait.wake()
 	return nil
 }
