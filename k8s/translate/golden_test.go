@@ -124,6 +124,9 @@ func dump(c *config.Config, problems []translate.Problem) string {
 	}
 	for _, name := range sorted(c.Upstreams) {
 		p(0, "upstream %s %v", name, c.Endpoints[name].Endpoints)
+		if u := c.Upstreams[name]; u.Protocol != config.ProtocolHTTP {
+			p(1, "protocol %s", u.Protocol)
+		}
 	}
 	for _, x := range problems {
 		level := "error"

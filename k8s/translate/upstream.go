@@ -20,10 +20,11 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
 	if r.config.Upstreams[name] != nil {
 		return name
 	}
-	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p", r.current), func() *config.Upstream {
-		return &config.Upstream{Name: name, Protocol: "http", Parameters: r.current}
-	})
 	o := object("Service", s)
+	protocol := r.protocol(o, s, p)
+	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p %s", r.current, protocol), func() *config.Upstream {
+		return &config.Upstream{Name: name, Protocol: protocol, Parameters: r.current}
+	})
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		r.problem(o, "spec.type", "NotSupported", "ExternalName is not supported yet: write EndpointSlices")
 	}
@@ -41,6 +42,30 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
 		}
 	}
 	return name
+}
+
+// protocol returns how a Service's port is spoken to, by its appProtocol
+// (Gateway API, GEP-1911): HTTP/1.1 unless it says that HTTP/2 is known there.
+func (r *run) protocol(o config.Object, s *corev1.Service, p *corev1.ServicePort) string {
+	if p.AppProtocol == nil {
+		return config.ProtocolHTTP
+	}
+	field := "spec.ports"
+	for i := range s.Spec.Ports {
+		if &s.Spec.Ports[i] == p {
+			field = fmt.Sprintf("spec.ports[%d].appProtocol", i)
+		}
+	}
+	switch name := *p.AppProtocol; name {
+	case "", "http", "kubernetes.io/ws":
+	case "kubernetes.io/h2c", "grpc": // gRPC has no other version
+		return config.ProtocolH2C
+	case "https", "kubernetes.io/wss":
+		r.warn(o, field, "NotSupported", "%q asks for TLS, which appProtocol does not turn on: it is spoken to with HTTP/1.1 in plain text", name)
+	default:
+		r.warn(o, field, "UnsupportedProtocol", "%q is not known, so it is spoken to with HTTP/1.1: want kubernetes.io/h2c, grpc, kubernetes.io/ws or http", name)
+	}
+	return config.ProtocolHTTP
 }
 
 // allowsExternal reports whether every policy of the namespace, and there is one,
