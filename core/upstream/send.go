@@ -243,8 +243,11 @@ func (c *conn) fail(x *exchange.Exchange, err error) *exchange.Error {
 		return fault(exchange.SideUpstream, 502, "bad-response", err)
 	}
 	e := fault(exchange.SideUpstream, 502, "upstream-closed", err)
-	if err == h2.ErrRefused {
+	switch {
+	case err == h2.ErrRefused:
 		e.Reason = "stream-refused"
+	case h2.WasReset(err):
+		e.Reason = "upstream-reset"
 	}
 	e.Retry = retry
 	return e

@@ -40,6 +40,12 @@ type resetError struct{ code code }
 
 func (e resetError) Error() string { return fmt.Sprintf("upstream reset the stream: error %d", e.code) }
 
+// WasReset reports whether err says that the upstream reset the stream.
+func WasReset(err error) bool {
+	_, ok := err.(resetError)
+	return ok
+}
+
 // maxInterim bounds the interim responses to one request.
 const maxInterim = 64
 
@@ -144,18 +150,22 @@ func (s *UpstreamStream) Write(x *exchange.Exchange, _ bool) (rest bool, err err
 	}
 	s.asked = string(q.Method) == "HEAD"
 	s.pending, s.last = nil, q.Body == nil || q.ContentLength == 0
-	if !s.last && q.Body.Buffered() > 0 {
+	// Nothing is read of a body before it is certain that it will be sent here.
+	if err := s.open(s.last); err != nil || s.last {
+		return false, err
+	}
+	if q.Body.Buffered() > 0 {
 		s.lend(s.c.pool, q.ContentLength)
 		if s.pending, s.last, err = s.next(q.Body, q.ContentLength); err != nil {
 			return false, err
 		}
 	}
-	trails := s.last && q.Body != nil && trailing(&q.Trailer)
-	return s.open(s.last && !trails)
+	return s.writeFirst(s.last && !trailing(&q.Trailer)), nil
 }
 
-// open opens the stream and sends what is ready; end says that it is all.
-func (s *UpstreamStream) open(end bool) (rest bool, err error) {
+// open opens the stream; end says that no content follows, else the caller
+// flushes.
+func (s *UpstreamStream) open(end bool) error {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -168,7 +178,7 @@ func (s *UpstreamStream) open(end bool) (rest bool, err error) {
 		}
 	}
 	if len(c.streams) >= c.allowed() {
-		return false, ErrStale
+		return ErrStale
 	}
 	if len(c.streams) == 0 {
 		c.heard, c.pings, c.pingBy = time.Now(), 0, time.Time{}
@@ -178,25 +188,35 @@ func (s *UpstreamStream) open(end bool) (rest bool, err error) {
 	} else {
 		c.last += 2
 	}
-	s.id, s.window, s.opened = c.last, c.peer.initialWindow, true
+	s.id, s.window, s.opened, s.sent = c.last, c.peer.initialWindow, true, end
 	c.streams[s.id] = &s.flow
 	if c.last >= 1<<31-1 {
 		c.tell()
 	}
-	c.room(min(len(s.pending)+len(s.fields)+16*frameHeaderLen, outMost))
-	if end && len(s.pending) == 0 {
-		c.queueHeaders(s.id, flagEndStream, s.fields)
-		s.sent = true
-	} else {
-		c.queueHeaders(s.id, 0, s.fields)
-		if len(s.pending) > 0 {
-			s.pending = c.gatherSome(&s.flow, s.pending, end)
-			s.sent = end && len(s.pending) == 0
-		}
-	}
 	c.control.give(controlPerData)
+	var flags uint8
+	if end {
+		flags = flagEndStream
+	}
+	c.queueHeaders(s.id, flags, s.fields)
+	if end {
+		c.flush()
+	}
+	return nil
+}
+
+// writeFirst sends what was read of the body, as far as windows allow, with the
+// head; end says that it is all. rest reports whether something is left.
+func (s *UpstreamStream) writeFirst(end bool) (rest bool) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !s.gone && (len(s.pending) > 0 || end) {
+		s.pending = c.gatherSome(&s.flow, s.pending, end)
+		s.sent = end && len(s.pending) == 0
+	}
 	c.flush()
-	return !s.sent, nil
+	return !s.sent
 }
 
 // WriteRest sends what Write left. It may run on another goroutine than
