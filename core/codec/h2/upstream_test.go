@@ -135,6 +135,8 @@ type asked struct {
 	client informed
 	sent   chan struct{} // the request's body was sent, or not
 	err    error
+
+	content []byte // read by outcome
 }
 
 func newRequest(method string, body exchange.Body, length int64) *exchange.Exchange {
@@ -211,8 +213,10 @@ func (a *asked) outcome() string {
 	}
 	content, err := io.ReadAll(p.Body)
 	p.Body.Close()
+	a.content = content
 	text += " " + string(content)
 	if err != nil {
+		a.err = err
 		return text + " " + why(err)
 	}
 	for _, f := range p.Trailer.Fields() {
