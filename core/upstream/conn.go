@@ -61,9 +61,16 @@ func (c *conn) nudge() {
 	c.state.Store(nudged)
 }
 
-// wait tells the sweeper that the exchange waits.
+// wait tells the sweeper that the exchange waits. It looks after no endpoint that
+// is gone: there an exchange looks after itself at once.
 func (c *conn) wait() {
 	c.state.Store(waiting)
+	if c.endpoint.left.Load() {
+		if c.state.CompareAndSwap(waiting, nudging) {
+			c.nudge()
+		}
+		return
+	}
 	c.endpoint.group.set.sweeper.note()
 }
 

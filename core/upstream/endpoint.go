@@ -3,6 +3,7 @@ package upstream
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"penstock.dev/penstock/core/config"
@@ -22,7 +23,8 @@ func keyOf(ep config.Endpoint) key {
 type endpoint struct {
 	group  *Group
 	config config.Endpoint
-	text   string // the address
+	text   string      // the address
+	left   atomic.Bool // as gone, for those who hold no lock
 
 	mu    sync.Mutex
 	gone  bool    // not in the set any more: nothing is kept
@@ -181,11 +183,21 @@ func (e *endpoint) remove(c *conn) {
 // leave closes the idle connections of an endpoint that is gone; those that are
 // shared once their exchanges have ended.
 func (e *endpoint) leave() {
+	e.left.Store(true)
 	e.mu.Lock()
 	e.gone = true
 	e.closeIdle(len(e.idle))
 	links := slices.Clone(e.links)
+	var waits []*conn
+	for _, c := range e.conns {
+		if c.state.CompareAndSwap(waiting, nudging) || c.state.CompareAndSwap(waited, nudging) {
+			waits = append(waits, c)
+		}
+	}
 	e.mu.Unlock()
+	for _, c := range waits { // nobody sweeps them any more
+		c.nudge()
+	}
 	for _, l := range links {
 		l.h.Drain()
 	}

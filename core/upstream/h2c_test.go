@@ -540,3 +540,28 @@ func TestACallOverHTTP2(t *testing.T) {
 		t.Errorf("got %d %q %q %q %q", a.Status, a.Body, got, sum, sent)
 	}
 }
+
+// TestAReplacedGroupKeepsItsTimeouts: nobody sweeps its connections any more.
+func TestAReplacedGroupKeepsItsTimeouts(t *testing.T) {
+	asked := make(chan struct{})
+	o := newRealServer(t, 0, func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+	})
+	p := params()
+	p.ResponseTimeout = 300 * time.Millisecond
+	s, g := newH2Set(t, p, o.addr)
+	answered := make(chan error, 1)
+	go func() { answered <- getOnce(g) }()
+	<-asked
+	s.Apply(nil, nil)
+	select {
+	case err := <-answered:
+		var e *exchange.Error
+		if !errors.As(err, &e) || e.Reason != "response-timeout" {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it still waits")
+	}
+}

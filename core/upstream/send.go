@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"syscall"
 	"time"
@@ -104,10 +105,17 @@ func (g *Group) acquire(x *exchange.Exchange, e *endpoint, fresh bool) (*conn, *
 		e.failed(fault)
 		return nil, fault
 	}
-	if g.config.Protocol == config.ProtocolH2C {
-		return e.openShared(nc, false)
+	return e.open(nc, "")
+}
+
+// open makes nc, which was dialled for a slot, a connection. agreed is the
+// protocol that both sides chose with TLS (ALPN), empty for none.
+func (e *endpoint) open(nc net.Conn, agreed string) (*conn, *exchange.Error) {
+	g := e.group
+	if agreed == "h2" || agreed == "" && g.config.Protocol == config.ProtocolH2C {
+		return e.openShared(nc, agreed != "")
 	}
-	c = &conn{endpoint: e}
+	c := &conn{endpoint: e}
 	c.h = h1.NewUpstreamConn(nc, &g.set.buffers, g.config.Parameters, c.released)
 	e.opened(c)
 	return c, nil

@@ -926,6 +926,20 @@ func TestAnIdleConnectionSaysGoodbye(t *testing.T) {
 	}
 }
 
+// TestAStaleConnectionReadsNoBody: the request is for another one.
+func TestAStaleConnectionReadsNoBody(t *testing.T) {
+	u := upstream(t, params(), func(r *rawClient) {
+		r.WriteGoAway(0, 0, nil)
+	})
+	u.Drain()
+	body := exchange.NewBytes([]byte("hello"))
+	s := u.NewStream(func(bool) {})
+	if _, err := s.Write(newRequest("POST", body, 5), false); err != ErrStale || body.Buffered() != 5 {
+		t.Errorf("%v, %d bytes left", err, body.Buffered())
+	}
+	s.Recycle()
+}
+
 func TestDrainOfAConnection(t *testing.T) {
 	release := make(chan struct{})
 	u := upstream(t, params(), answering(func(r *rawClient, id uint32) {
