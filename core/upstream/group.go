@@ -20,6 +20,7 @@ type Group struct {
 	pending atomic.Int64 // exchanges that wait for a connection
 	next    atomic.Uint32
 	current atomic.Pointer[endpoints]
+	heir    atomic.Pointer[Group] // that replaced this one
 
 	mu  sync.Mutex // one apply at a time
 	src *config.EndpointSet

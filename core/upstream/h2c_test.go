@@ -565,3 +565,20 @@ func TestAReplacedGroupKeepsItsTimeouts(t *testing.T) {
 		t.Fatal("it still waits")
 	}
 }
+
+// TestAReplacedGroupLosesNothing: whoever still has it sends by the new one.
+func TestAReplacedGroupLosesNothing(t *testing.T) {
+	o := newRealServer(t, 0, func(http.ResponseWriter, *http.Request) {})
+	s, g := newH2Set(t, params(), o.addr)
+	for range 3 {
+		s.Apply(map[string]*config.Upstream{"u": {Name: "u", Protocol: config.ProtocolH2C, Parameters: params()}}, map[string]*config.EndpointSet{"u": endpointSet(o.addr)})
+		if err := getOnce(g); err != nil {
+			t.Error(err)
+		}
+	}
+	s.Apply(nil, nil)
+	var e *exchange.Error
+	if err := getOnce(g); !errors.As(err, &e) || e.Reason != "no-endpoint" {
+		t.Errorf("got %v", err)
+	}
+}

@@ -55,6 +55,9 @@ func (g *Group) send(x *exchange.Exchange, timeout time.Duration) *exchange.Erro
 	for {
 		e := g.choose(tried)
 		if e == nil {
+			if heir := g.heir.Load(); heir != nil {
+				return heir.send(x, timeout)
+			}
 			return fault(exchange.SideUpstream, 503, "no-endpoint", errNoEndpoint)
 		}
 		x.Attempts++

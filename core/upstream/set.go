@@ -77,6 +77,7 @@ func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]
 		if next[name] == g {
 			continue
 		}
+		g.heir.Store(next[name])
 		g.apply(nil)
 		if next[name] == nil {
 			g.forget()
@@ -85,7 +86,7 @@ func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]
 }
 
 // Group returns the group of that name, nil if there is none. A group that was
-// replaced or removed since answers 503, "no-endpoint".
+// removed since answers 503, "no-endpoint"; one that was replaced sends by the new one.
 func (s *Set) Group(name string) *Group {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
