@@ -242,7 +242,7 @@ func (c *mux) onData(f *frame) error {
 		return connError{codeFlowControl, "flow-control"}
 	}
 	s := c.streams[f.id]
-	if len(data) == 0 && !(f.has(flagEndStream) && s != nil) && !c.control.take(1) {
+	if len(data) == 0 && (s == nil || !f.has(flagEndStream)) && !c.control.take(1) {
 		return connError{codeEnhanceYourCalm, "control-flood"}
 	}
 	if s == nil {

@@ -171,10 +171,10 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	n, err := s.in.read(p)
 	c.mu.Unlock()
-	switch {
-	case err == nil:
+	switch err {
+	case nil:
 		return n, nil
-	case err == errWhole:
+	case errWhole:
 		copyFields(b.x, &b.x.Response.Trailer, &s.in.trailer.fields)
 		err = io.EOF
 	default:

@@ -42,8 +42,8 @@ func (e resetError) Error() string { return fmt.Sprintf("upstream reset the stre
 
 // WasReset reports whether err says that the upstream reset the stream.
 func WasReset(err error) bool {
-	_, ok := err.(resetError)
-	return ok
+	var one resetError
+	return errors.As(err, &one)
 }
 
 // maxInterim bounds the interim responses to one request.
@@ -106,7 +106,7 @@ func (s *UpstreamStream) cancel(err error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.opened && !(s.sent && s.in.whole) {
+	if s.opened && (!s.sent || !s.in.whole) {
 		c.reset(&s.flow, codeCancel, err)
 		c.flushLater()
 	}
@@ -270,9 +270,10 @@ func (s *UpstreamStream) writeTrailer(h *exchange.Header) error {
 // written ends writePart and writeTrailer. An upstream that takes nothing of the
 // body is as one that does not answer. c.mu is held.
 func (s *UpstreamStream) written(err error, end bool) error {
-	if err == nil {
+	switch err {
+	case nil:
 		s.sent = end
-	} else if err == errStalled {
+	case errStalled:
 		s.c.reset(&s.flow, codeCancel, ErrTimeout)
 	}
 	s.c.flush()

@@ -185,9 +185,9 @@ func otherResponse(raw []byte) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	defer cc.Close() //nolint:staticcheck // as above
+	defer cc.Close()
 	r, _ := http.NewRequest("GET", "http://a.example/p?q", nil)
-	resp, err := cc.RoundTrip(r) //nolint:staticcheck // as above
+	resp, err := cc.RoundTrip(r)
 	if err != nil {
 		return "", false
 	}

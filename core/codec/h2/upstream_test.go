@@ -116,10 +116,7 @@ func answering(answer func(r *rawClient, id uint32)) func(r *rawClient) {
 }
 
 // informed is a client that notes interim responses.
-type informed struct {
-	statuses []int
-	gone     chan struct{}
-}
+type informed struct{ statuses []int }
 
 func (c *informed) Inform(_ *exchange.Exchange, status int, _ *exchange.Header) error {
 	c.statuses = append(c.statuses, status)
