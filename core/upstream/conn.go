@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -19,10 +18,26 @@ const (
 	watching // it was told; leave it alone
 )
 
-// conn is a connection to an endpoint.
+// place is where one exchange at a time is sent: a connection of HTTP/1.1, or
+// room for a stream on one of HTTP/2.
+type place interface {
+	Write(x *exchange.Exchange, reused bool) (rest bool, err error)
+	WriteRest(x *exchange.Exchange) (peer bool, err error)
+	Arm(now time.Time, d time.Duration)
+	ReadHead(x *exchange.Exchange) error
+	Settle()
+	Interrupt()
+	Received() bool
+	Close()
+}
+
+// conn is one exchange's connection to an endpoint, alone or as one of those
+// that share it.
 type conn struct {
 	endpoint *endpoint
-	h        *h1.UpstreamConn
+	h        place
+	link     *link // that it shares; nil: it is alone
+	at       int   // in endpoint.conns
 	reused   bool
 	used     time.Time // when its last exchange began
 	state    atomic.Int32
@@ -30,22 +45,32 @@ type conn struct {
 	up       *upload     // the request's body is being sent; nil: no
 }
 
-// sweep moves a waiting exchange on, and reports whether c has one.
-func (c *conn) sweep() bool {
+// sweep moves a waiting exchange on, and reports whether c has one; nudge is to
+// be called then, if it says so, without a lock.
+func (c *conn) sweep() (waits, nudges bool) {
 	if c.state.CompareAndSwap(waiting, waited) {
-		return true
+		return true, false
 	}
-	if c.state.CompareAndSwap(waited, nudging) {
-		c.h.Interrupt()
-		c.state.Store(nudged)
-		return true
-	}
-	return false
+	nudges = c.state.CompareAndSwap(waited, nudging)
+	return nudges, nudges
 }
 
-// wait tells the sweeper that the exchange waits.
+// nudge interrupts the exchange, which stays c's until then.
+func (c *conn) nudge() {
+	c.h.Interrupt()
+	c.state.Store(nudged)
+}
+
+// wait tells the sweeper that the exchange waits. It looks after no endpoint that
+// is gone: there an exchange looks after itself at once.
 func (c *conn) wait() {
 	c.state.Store(waiting)
+	if c.endpoint.left.Load() {
+		if c.state.CompareAndSwap(waiting, nudging) {
+			c.nudge()
+		}
+		return
+	}
 	c.endpoint.group.set.sweeper.note()
 }
 
@@ -104,7 +129,7 @@ type upload struct {
 	failed atomic.Bool
 }
 
-// start sends what h1.UpstreamConn.Write left.
+// start sends what place.Write left.
 func (c *conn) start(x *exchange.Exchange) {
 	u := &upload{c: c, x: x, done: make(chan struct{})}
 	c.up = u
@@ -126,6 +151,10 @@ func (u *upload) end() (whole bool) {
 	case <-u.done:
 		return u.err == nil
 	default:
+	}
+	if u.c.link != nil { // nothing is gained by waiting: only the stream is given up
+		u.abort()
+		return u.err == nil
 	}
 	grace := time.NewTimer(uploadGrace)
 	defer grace.Stop()

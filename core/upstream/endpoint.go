@@ -3,9 +3,11 @@ package upstream
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
 )
 
 // key tells the connections of one pool from those of another.
@@ -21,19 +23,28 @@ func keyOf(ep config.Endpoint) key {
 type endpoint struct {
 	group  *Group
 	config config.Endpoint
-	text   string // the address
+	text   string      // the address
+	left   atomic.Bool // as gone, for those who hold no lock
 
 	mu    sync.Mutex
 	gone  bool    // not in the set any more: nothing is kept
-	conns []*conn // all that are open
-	idle  []*conn // the last one was used last
+	conns []*conn // all that are open, or have an exchange on one that is shared
+	idle  []*conn // not shared; the last one was used last
 	slots int     // open connections and those being opened
 	queue []*ticket
+	shared
 }
 
 // ticket is an exchange that waits for a connection.
 type ticket struct {
-	ready chan *conn // capacity 1; nil: a slot to open one
+	ready chan turn // capacity 1
+}
+
+// turn is what a ticket gets: a connection, or why there is none, or, with
+// neither, a slot to open one.
+type turn struct {
+	c   *conn
+	err *exchange.Error
 }
 
 // take returns an idle connection, or a slot to open one (both nil), or a
@@ -41,6 +52,9 @@ type ticket struct {
 func (e *endpoint) take(fresh bool) (*conn, *ticket) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if c := e.lease(); c != nil {
+		return c, nil
+	}
 	if n := len(e.idle); n > 0 {
 		c := e.idle[n-1]
 		e.idle = e.idle[:n-1]
@@ -56,11 +70,12 @@ func (e *endpoint) take(fresh bool) (*conn, *ticket) {
 			e.idle = e.idle[:n]
 		}
 	}
-	if e.slots < e.group.config.Parameters.MaxConnections {
+	if e.slots < e.group.config.Parameters.MaxConnections && !e.enough() {
 		e.slots++
+		e.opening++
 		return nil, nil
 	}
-	t := &ticket{ready: make(chan *conn, 1)}
+	t := &ticket{ready: make(chan turn, 1)}
 	e.queue = append(e.queue, t)
 	return nil, t
 }
@@ -74,9 +89,10 @@ func (e *endpoint) cancel(t *ticket) {
 		return
 	}
 	e.mu.Unlock()
-	if c := <-t.ready; c != nil {
-		e.put(c)
-	} else {
+	switch got := <-t.ready; {
+	case got.c != nil:
+		e.put(got.c)
+	case got.err == nil:
 		e.freeSlot()
 	}
 }
@@ -85,18 +101,30 @@ func (e *endpoint) cancel(t *ticket) {
 func (e *endpoint) opened(c *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.opening--
+	e.several = false
+	e.add(c)
+}
+
+// add puts c on the list of open connections. e.mu is held.
+func (e *endpoint) add(c *conn) {
+	c.at = len(e.conns)
 	e.conns = append(e.conns, c)
 }
 
 // put takes a connection back that may be used again.
 func (e *endpoint) put(c *conn) {
+	if c.link != nil {
+		e.giveBack(c)
+		return
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
 	case e.gone:
 	case len(e.queue) > 0:
 		c.reused = true
-		e.next().ready <- c
+		e.next().ready <- turn{c: c}
 		return
 	case len(e.idle) < e.group.config.Parameters.MaxIdle:
 		e.idle = append(e.idle, c)
@@ -107,8 +135,12 @@ func (e *endpoint) put(c *conn) {
 	e.handOn()
 }
 
-// drop forgets a connection that was closed.
+// drop forgets a connection that was closed, or gives one back that is shared.
 func (e *endpoint) drop(c *conn) {
+	if c.link != nil {
+		e.giveBack(c)
+		return
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.remove(c)
@@ -119,13 +151,15 @@ func (e *endpoint) drop(c *conn) {
 func (e *endpoint) freeSlot() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.opening--
 	e.handOn()
 }
 
 // handOn gives a slot to whoever waits longest, or frees it. e.mu is held.
 func (e *endpoint) handOn() {
-	if len(e.queue) > 0 {
-		e.next().ready <- nil
+	if len(e.queue) > 0 && !e.enough() {
+		e.opening++
+		e.next().ready <- turn{}
 		return
 	}
 	e.slots--
@@ -140,19 +174,33 @@ func (e *endpoint) next() *ticket {
 
 // remove takes c off the list of open connections. e.mu is held.
 func (e *endpoint) remove(c *conn) {
-	if i := slices.Index(e.conns, c); i >= 0 {
-		last := len(e.conns) - 1
-		e.conns[i], e.conns[last] = e.conns[last], nil
-		e.conns = e.conns[:last]
-	}
+	last := len(e.conns) - 1
+	e.conns[last].at = c.at
+	e.conns[c.at], e.conns[last] = e.conns[last], nil
+	e.conns = e.conns[:last]
 }
 
-// leave closes the idle connections of an endpoint that is gone.
+// leave closes the idle connections of an endpoint that is gone; those that are
+// shared once their exchanges have ended.
 func (e *endpoint) leave() {
+	e.left.Store(true)
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.gone = true
 	e.closeIdle(len(e.idle))
+	links := slices.Clone(e.links)
+	var waits []*conn
+	for _, c := range e.conns {
+		if c.state.CompareAndSwap(waiting, nudging) || c.state.CompareAndSwap(waited, nudging) {
+			waits = append(waits, c)
+		}
+	}
+	e.mu.Unlock()
+	for _, c := range waits { // nobody sweeps them any more
+		c.nudge()
+	}
+	for _, l := range links {
+		l.h.Drain()
+	}
 }
 
 // expire closes connections that are idle since before.

@@ -22,6 +22,7 @@ type Group struct {
 	pending atomic.Int64 // exchanges that wait for a connection
 	next    atomic.Uint32
 	current atomic.Pointer[endpoints]
+	heir    atomic.Pointer[Group] // that replaced this one
 
 	mu  sync.Mutex // one apply at a time
 	src *config.EndpointSet
@@ -41,7 +42,7 @@ func (s *Set) newGroup(u *config.Upstream) *Group {
 		g.classes[i] = s.requests.With(u.Name, name)
 	}
 	if u.TLS != nil {
-		g.tls = certs.NewClient(u.TLS, alpnHTTP1)
+		g.tls = certs.NewClient(u.TLS, alpn(u.Protocol))
 	}
 	g.current.Store(&endpoints{})
 	return g
@@ -79,6 +80,7 @@ func (g *Group) apply(src *config.EndpointSet) {
 			e := known[k]
 			if e == nil {
 				e = &endpoint{group: g, config: ep, text: ep.Address.String()}
+				e.several = g.config.Protocol == config.ProtocolH2C
 			}
 			delete(known, k)
 			next.all = append(next.all, e)

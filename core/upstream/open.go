@@ -6,10 +6,17 @@ import (
 	"net"
 
 	"penstock.dev/penstock/core/certs"
+	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 )
 
-var alpnHTTP1 = []string{"http/1.1"}
+// alpn is what is asked for over TLS: what is spoken to the group (RFC 7301).
+func alpn(protocol string) []string {
+	if protocol == config.ProtocolH2C {
+		return []string{"h2"}
+	}
+	return []string{"http/1.1"}
+}
 
 // open connects to an endpoint, and agrees on TLS if the group has it, all within
 // ConnectTimeout. No byte of a request was sent when it fails.

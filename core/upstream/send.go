@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/codec/h2"
+	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -26,9 +28,10 @@ var (
 // upstream's ResponseTimeout. It sets Upstream, Endpoint, Attempts,
 // UpstreamStart and UpstreamHeader.
 //
-// It tries again, three times at most, where no byte reached an endpoint, and
-// where the request is idempotent, without a body, and a connection that was
-// used before closed without an answer. Request.Body may be read on another
+// It tries again, three times at most, where no byte reached an endpoint, where
+// the request has no body and the endpoint says that it did nothing with it
+// (HTTP/2), and where the request is idempotent, without a body, and a connection
+// that was used before closed without an answer. Request.Body may be read on another
 // goroutine until the response's body was read or closed, or Send failed.
 func (g *Group) Send(x *exchange.Exchange, timeout time.Duration) *exchange.Error {
 	x.Upstream = g.config.Name
@@ -51,6 +54,9 @@ func (g *Group) send(x *exchange.Exchange, timeout time.Duration) *exchange.Erro
 	for {
 		e := g.choose(tried)
 		if e == nil {
+			if heir := g.heir.Load(); heir != nil {
+				return heir.send(x, timeout)
+			}
 			return fault(exchange.SideUpstream, 503, "no-endpoint", errNoEndpoint)
 		}
 		x.Attempts++
@@ -62,7 +68,7 @@ func (g *Group) send(x *exchange.Exchange, timeout time.Duration) *exchange.Erro
 			if err == nil {
 				return nil
 			}
-			if err.Err == h1.ErrStale {
+			if stale(err.Err) {
 				x.Attempts-- // nothing was tried
 				continue
 			}
@@ -84,10 +90,11 @@ func (g *Group) send(x *exchange.Exchange, timeout time.Duration) *exchange.Erro
 func (g *Group) acquire(x *exchange.Exchange, e *endpoint, fresh bool) (*conn, *exchange.Error) {
 	c, t := e.take(fresh)
 	if t != nil {
-		var err *exchange.Error
-		if c, err = g.await(e, t); err != nil {
-			return nil, err
+		got := g.await(e, t)
+		if got.err != nil {
+			return nil, got.err
 		}
+		c = got.c
 	}
 	if c != nil {
 		return c, nil
@@ -95,8 +102,11 @@ func (g *Group) acquire(x *exchange.Exchange, e *endpoint, fresh bool) (*conn, *
 	x.UpstreamStart = time.Now()
 	nc, err := g.open(e)
 	if err != nil {
-		e.freeSlot()
+		e.failed(err)
 		return nil, err
+	}
+	if g.config.Protocol == config.ProtocolH2C {
+		return e.openShared(nc, g.tls != nil)
 	}
 	c = &conn{endpoint: e}
 	c.h = h1.NewUpstreamConn(nc, &g.set.buffers, g.config.Parameters, c.released)
@@ -105,20 +115,20 @@ func (g *Group) acquire(x *exchange.Exchange, e *endpoint, fresh bool) (*conn, *
 }
 
 // await waits for a ticket's turn.
-func (g *Group) await(e *endpoint, t *ticket) (*conn, *exchange.Error) {
+func (g *Group) await(e *endpoint, t *ticket) turn {
 	defer g.pending.Add(-1)
 	if g.pending.Add(1) > int64(g.config.Parameters.MaxPending) {
 		e.cancel(t)
-		return nil, fault(exchange.SideProxy, 503, "overflow", errOverflow)
+		return turn{err: fault(exchange.SideProxy, 503, "overflow", errOverflow)}
 	}
 	timer := time.NewTimer(g.config.Parameters.ConnectTimeout)
 	defer timer.Stop()
 	select {
-	case c := <-t.ready:
-		return c, nil
+	case got := <-t.ready:
+		return got
 	case <-timer.C:
 		e.cancel(t)
-		return nil, fault(exchange.SideProxy, 503, "overflow", errOverflow)
+		return turn{err: fault(exchange.SideProxy, 503, "overflow", errOverflow)}
 	}
 }
 
@@ -129,7 +139,7 @@ func (c *conn) exchange(x *exchange.Exchange, timeout time.Duration) *exchange.E
 	c.gone.Store(false)
 	x.UpstreamStart = c.used
 	rest, err := c.h.Write(x, c.reused)
-	if err != nil && err != h1.ErrStale {
+	if err != nil && !stale(err) {
 		return c.unsent(x, err)
 	}
 	if err == nil {
@@ -153,7 +163,9 @@ func (c *conn) exchange(x *exchange.Exchange, timeout time.Duration) *exchange.E
 func (c *conn) unsent(x *exchange.Exchange, err error) *exchange.Error {
 	var cause *exchange.Error
 	switch {
-	case errors.Is(err, h1.ErrInvalidMessage):
+	case err == h2.ErrUpgrade:
+		cause = fault(exchange.SideProxy, 501, "upgrade-refused", err)
+	case errors.Is(err, h1.ErrInvalidMessage), errors.Is(err, h2.ErrInvalidMessage):
 		cause = fault(exchange.SidePlugin, 500, "invalid-message", err)
 	case !errors.As(err, &cause):
 		return c.fail(x, err)
@@ -178,7 +190,7 @@ func (c *conn) readHead(x *exchange.Exchange, timeout time.Duration) error {
 	for {
 		err := c.h.ReadHead(x)
 		told := c.proceed()
-		if err == nil || err != h1.ErrInterrupted {
+		if err != h1.ErrInterrupted && err != h2.ErrInterrupted {
 			return err
 		}
 		switch {
@@ -205,7 +217,7 @@ func (c *conn) readHead(x *exchange.Exchange, timeout time.Duration) error {
 // fail closes c after an error and says what it means.
 func (c *conn) fail(x *exchange.Exchange, err error) *exchange.Error {
 	c.h.Close()
-	replayable := x.Request.Body == nil
+	retry := x.Request.Body == nil && (err == h2.ErrRefused || c.reused && !c.h.Received() && idempotent(x.Request.Method))
 	if u := c.up; u != nil {
 		failed := u.failed.Load() // by itself, not because it is aborted
 		u.abort()
@@ -222,18 +234,29 @@ func (c *conn) fail(x *exchange.Exchange, err error) *exchange.Error {
 	}
 	c.endpoint.drop(c)
 	var refused *h1.Refused
+	var bad *h2.BadResponse
 	switch {
 	case err == errGone:
 		return fault(exchange.SideClient, 499, "client-gone", err)
-	case errors.Is(err, h1.ErrTimeout):
+	case errors.Is(err, h1.ErrTimeout), err == h2.ErrTimeout:
 		return fault(exchange.SideUpstream, 504, "response-timeout", err)
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(err, &bad):
 		return fault(exchange.SideUpstream, 502, "bad-response", err)
 	}
 	e := fault(exchange.SideUpstream, 502, "upstream-closed", err)
-	e.Retry = c.reused && replayable && !c.h.Received() && idempotent(x.Request.Method)
+	switch {
+	case err == h2.ErrRefused:
+		e.Reason = "stream-refused"
+	case h2.WasReset(err):
+		e.Reason = "upstream-reset"
+	}
+	e.Retry = retry
 	return e
 }
+
+// stale reports whether a connection could not be used any more, so that nothing
+// was sent.
+func stale(err error) bool { return err == h1.ErrStale || err == h2.ErrStale }
 
 // idempotent reports whether a method may be repeated (RFC 9110, 9.2.2).
 func idempotent(method []byte) bool {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"penstock.dev/penstock/core/codec/h1"
+	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/telemetry"
 )
@@ -22,6 +23,8 @@ type Set struct {
 	requests telemetry.Counters
 	failures telemetry.Counters
 	buffers  h1.Buffers
+	client   *h2.Client
+	links    sync.WaitGroup // goroutines of shared connections
 	sweeper  sweeper
 	ctx      context.Context // ended by Close: dialling stops
 	cancel   context.CancelFunc
@@ -29,6 +32,7 @@ type Set struct {
 	mu     sync.RWMutex
 	groups map[string]*Group
 	lent   map[string]*Group // of a Caller's; not found by Group
+	closed bool
 }
 
 // New returns an empty Set. Metrics: penstock_upstream_requests_total by
@@ -42,6 +46,7 @@ func New(log *zap.Logger, m *telemetry.Metrics, d Dialer) *Set {
 			"Requests sent to an upstream, by the class of its answer.", "upstream", "code_class"),
 		failures: m.Counters("penstock_upstream_connect_failures_total",
 			"Connections to an upstream that could not be opened.", "upstream"),
+		client: h2.NewClient(m),
 		groups: map[string]*Group{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -72,6 +77,7 @@ func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]
 		if next[name] == g {
 			continue
 		}
+		g.heir.Store(next[name])
 		g.apply(nil)
 		if next[name] == nil {
 			g.forget()
@@ -80,19 +86,34 @@ func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]
 }
 
 // Group returns the group of that name, nil if there is none. A group that was
-// replaced or removed since answers 503, "no-endpoint".
+// removed since answers 503, "no-endpoint"; one that was replaced sends by the new one.
 func (s *Set) Group(name string) *Group {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.groups[name]
 }
 
-// Close removes all groups and waits for the Set's goroutine. Exchanges in
-// flight finish.
+// Close removes all groups and waits for the Set's goroutines. Exchanges in
+// flight finish; those on connections that are shared are waited for.
 func (s *Set) Close() {
 	s.Apply(nil, nil)
 	s.cancel()
 	s.sweeper.close()
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.links.Wait()
+}
+
+// serve reads a shared connection on a goroutine of its own; false: the Set is
+// closed.
+func (s *Set) serve(run func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.links.Go(run)
+	}
+	return !s.closed
 }
 
 // lend has the sweeper look after a group that is not the config's; nil ends that.

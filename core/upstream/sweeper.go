@@ -17,6 +17,7 @@ type sweeper struct {
 	once   sync.Once
 	closed sync.Once
 	done   sync.WaitGroup
+	nudged []*conn // of one endpoint; for sweep alone
 }
 
 func (w *sweeper) init(s *Set) {
@@ -82,12 +83,21 @@ func (w *sweeper) sweep() (waiting int) {
 	w.set.all(func(g *Group) {
 		g.each(func(e *endpoint) {
 			e.mu.Lock()
-			defer e.mu.Unlock()
 			for _, c := range e.conns {
-				if c.sweep() {
+				waits, nudges := c.sweep()
+				if waits {
 					waiting++
 				}
+				if nudges {
+					w.nudged = append(w.nudged, c)
+				}
 			}
+			e.mu.Unlock()
+			for i, c := range w.nudged {
+				c.nudge()
+				w.nudged[i] = nil
+			}
+			w.nudged = w.nudged[:0]
 		})
 	})
 	return waiting

@@ -122,6 +122,7 @@ func codeDetails(x *exchange.Exchange) []byte {
 const (
 	flagNoHealthyUpstream         = 1 << 1
 	flagUpstreamRequestTimeout    = 1 << 2
+	flagUpstreamRemoteReset       = 1 << 4
 	flagUpstreamConnectionFailure = 1 << 5
 	flagUpstreamConnectionClosed  = 1 << 6
 	flagNoRouteFound              = 1 << 8
@@ -137,6 +138,8 @@ func responseFlags(x *exchange.Exchange) uint64 {
 		return flagNoHealthyUpstream
 	case "response-timeout", "response-body-timeout":
 		return flagUpstreamRequestTimeout
+	case "upstream-reset", "stream-refused":
+		return flagUpstreamRemoteReset
 	case "connect-failed", "connect-refused", "connect-timeout":
 		return flagUpstreamConnectionFailure
 	case "upstream-closed", "response-body-cut":

@@ -133,6 +133,9 @@ func dump(c *config.Config, problems []translate.Problem) string {
 		if s := c.Upstreams[name].TLS; s != nil {
 			p(1, "tls %s %+v, %d roots, at least 1.%d, shows %v, fault %q", s.ServerName, s.Names, len(s.Roots), 2+s.MinVersion, s.Certificate != nil, s.Fault)
 		}
+		if u := c.Upstreams[name]; u.Protocol != config.ProtocolHTTP {
+			p(1, "protocol %s", u.Protocol)
+		}
 	}
 	for _, x := range problems {
 		level := "error"

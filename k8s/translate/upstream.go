@@ -24,10 +24,11 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
 	if r.config.Upstreams[name] != nil {
 		return name
 	}
-	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p %p", r.current, tls), func() *config.Upstream {
-		return &config.Upstream{Name: name, Protocol: "http", TLS: tls, Parameters: r.current}
-	})
 	o := object("Service", s)
+	protocol := r.protocol(o, s, p, tls != nil)
+	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p %s %p", r.current, protocol, tls), func() *config.Upstream {
+		return &config.Upstream{Name: name, Protocol: protocol, TLS: tls, Parameters: r.current}
+	})
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		r.problem(o, "spec.type", "NotSupported", "ExternalName is not supported yet: write EndpointSlices")
 	}
@@ -45,6 +46,32 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
 		}
 	}
 	return name
+}
+
+// protocol returns how a Service's port is spoken to, by its appProtocol
+// (Gateway API, GEP-1911): HTTP/1.1 unless it says that HTTP/2 is known there.
+func (r *run) protocol(o config.Object, s *corev1.Service, p *corev1.ServicePort, secured bool) string {
+	if p.AppProtocol == nil {
+		return config.ProtocolHTTP
+	}
+	field := "spec.ports"
+	for i := range s.Spec.Ports {
+		if &s.Spec.Ports[i] == p {
+			field = fmt.Sprintf("spec.ports[%d].appProtocol", i)
+		}
+	}
+	switch name := *p.AppProtocol; name {
+	case "", "http", "kubernetes.io/ws":
+	case "kubernetes.io/h2c", "grpc": // gRPC has no other version
+		return config.ProtocolH2C
+	case "https", "kubernetes.io/wss":
+		if !secured {
+			r.warn(o, field, "NotSupported", "%q asks for TLS, and does not say who vouches for the Service: it is spoken to with HTTP/1.1 in plain text until a BackendTLSPolicy names it", name)
+		}
+	default:
+		r.warn(o, field, "UnsupportedProtocol", "%q is not known, so it is spoken to with HTTP/1.1: want kubernetes.io/h2c, grpc, kubernetes.io/ws or http", name)
+	}
+	return config.ProtocolHTTP
 }
 
 // allowsExternal reports whether every policy of the namespace, and there is one,

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -120,4 +122,57 @@ func TestAPanicEndsTheConnection(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Error("Serve did not panic")
+}
+
+// slowBody gives a byte every fifth of the idle time, n times.
+type slowBody struct {
+	n    int
+	each time.Duration
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	if b.n == 0 {
+		return 0, io.EOF
+	}
+	b.n--
+	time.Sleep(b.each)
+	p[0] = 'x'
+	return 1, nil
+}
+
+func (b *slowBody) Buffered() int { return 0 }
+func (b *slowBody) Close()        {}
+
+// TestARequestIsNotIdleWhileItsResponseGoesOn: a client that only listens.
+func TestARequestIsNotIdleWhileItsResponseGoesOn(t *testing.T) {
+	p := params()
+	p.IdleTimeout = time.Second
+	read := make(chan string, 1)
+	ts := newTestServer(t, p, func(x *exchange.Exchange) {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		body := x.Request.Body
+		wg.Go(func() {
+			b, err := io.ReadAll(body)
+			read <- fmt.Sprint(string(b), " ", err)
+		})
+		x.Response.Status, x.Response.ContentLength, x.Response.Body = 200, -1, &slowBody{12, p.IdleTimeout / 5}
+		x.Client.Send(x)
+	})
+	r := ts.dial(t)
+	r.headers(1, false, post()...)
+	for got := 0; got < 12; {
+		f, err := r.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, ok := f.(*http2.DataFrame); ok {
+			if got += len(d.Data()); got == 11 {
+				r.WriteData(1, true, []byte("end"))
+			}
+		}
+	}
+	if got := <-read; got != "end <nil>" {
+		t.Errorf("got %q", got)
+	}
 }

@@ -22,7 +22,7 @@ const (
 	resizeToZero = 0x20 // the size of our dynamic table from now on
 )
 
-// Names of the static table that responses have (RFC 7541, appendix A).
+// Names of the static table that messages have (RFC 7541, appendix A).
 const (
 	nameStatus = 8
 	mostName   = 64 // bytes; longer ones are not looked up
@@ -30,6 +30,9 @@ const (
 
 // names is never changed.
 var names = map[string]byte{
+	"accept": 19, "accept-charset": 15, "accept-encoding": 16, "accept-language": 17, "authorization": 23, "cookie": 32,
+	"from": 37, "if-match": 39, "if-modified-since": 40, "if-none-match": 41, "if-range": 42, "if-unmodified-since": 43,
+	"max-forwards": 47, "proxy-authorization": 49, "range": 50, "referer": 51, "user-agent": 58,
 	"accept-ranges": 18, "access-control-allow-origin": 20, "age": 21, "allow": 22, "cache-control": 24,
 	"content-disposition": 25, "content-encoding": 26, "content-language": 27, "content-length": 28,
 	"content-location": 29, "content-range": 30, "content-type": 31, "date": 33, "etag": 34, "expires": 36,
@@ -85,7 +88,8 @@ func appendName(b, name []byte) []byte {
 			lower[i] = c
 		}
 		kind := byte(literal)
-		if string(lower) == "set-cookie" {
+		switch string(lower) {
+		case "set-cookie", "cookie", "authorization", "proxy-authorization":
 			kind = literalNever
 		}
 		if i := names[string(lower)]; i > 0 {

@@ -14,22 +14,14 @@ const (
 	lingerBytes = 64 << 20
 )
 
-// giveUp ends all streams: nothing of theirs can be sent any more. c.mu is held.
-func (c *Conn) giveUp() {
-	c.ended = true
-	for _, s := range c.streams {
-		c.drop(s)
-	}
-}
-
 // end ends the connection, for the reason that serve returned.
 func (c *Conn) end(err error) {
 	var mistake connError
 	if errors.As(err, &mistake) {
 		c.reject(400, mistake.reason)
 	}
-	if s := c.block.s; s != nil {
-		c.server.free(s) // its head never ended
+	if c.fresh != nil {
+		c.server.free(c.fresh) // its head never ended
 	}
 	c.mu.Lock()
 	if !c.ended {
@@ -41,7 +33,13 @@ func (c *Conn) end(err error) {
 			c.out = appendGoAway(c.room(64), last, mistake.code)
 		}
 	}
-	c.giveUp()
+	c.mux.end(errCut)
+}
+
+// end ends what is there: what was gathered is sent, and the connection closed.
+// err is what streams that are still open see. c.mu is held, and let go of.
+func (c *mux) end(err error) {
+	c.giveUp(err)
 	c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
 	for c.writing {
 		c.written.Wait()
@@ -52,7 +50,7 @@ func (c *Conn) end(err error) {
 	}
 	dead := c.dead
 	c.dead = true
-	c.server.pool.Put(c.lent)
+	c.pool.Put(c.lent)
 	c.out, c.lent = nil, nil
 	c.mu.Unlock()
 	if !dead {
@@ -62,14 +60,14 @@ func (c *Conn) end(err error) {
 	c.in.release()
 }
 
-// linger tells the client that no more comes, and waits for it to close.
-func (c *Conn) linger() {
+// linger tells the peer that no more comes, and waits for it to close.
+func (c *mux) linger() {
 	half, ok := c.nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	b := c.server.pool.Get(bufpool.Small)
-	defer c.server.pool.Put(b)
+	b := c.pool.Get(bufpool.Small)
+	defer c.pool.Put(b)
 	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
 	for left := lingerBytes; left > 0; {
 		n, err := c.nc.Read(b.Bytes)

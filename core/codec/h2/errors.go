@@ -66,6 +66,22 @@ var (
 	errExpect     = &refused{417, "expect"}
 )
 
+// What else can be wrong with a response.
+var (
+	errStatus  = &refused{0, "status"}
+	errInterim = &refused{0, "interim"}
+)
+
+const (
+	reasonNoHead = "no-head"
+	reasonSilent = "silent"
+)
+
+// faultReasons lists what else upstreams are refused for.
+func faultReasons() []string {
+	return []string{errStatus.Reason, errInterim.Reason, reasonNoHead, reasonSilent}
+}
+
 // reasons lists all that connections, streams and requests are refused for, for
 // the metric's labels.
 func reasons() []string {

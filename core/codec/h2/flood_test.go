@@ -263,3 +263,27 @@ func TestStreamsThatStallAreReset(t *testing.T) {
 		t.Error("Send said that it was sent")
 	}
 }
+
+// TestADownloadIsNoFlood: the client tells of each 4 KiB, for stream and connection.
+func TestADownloadIsNoFlood(t *testing.T) {
+	const size = 16 << 20
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) { answer(x, 200, strings.Repeat("x", size)) })
+	r := ts.dial(t)
+	r.headers(1, true, get()...)
+	got := 0
+	for untold := 0; got < size; {
+		f, err := r.ReadFrame()
+		if err != nil {
+			t.Fatalf("%v after %d bytes; refused %s", err, got, ts.reasons())
+		}
+		d, ok := f.(*http2.DataFrame)
+		if !ok {
+			continue
+		}
+		got += len(d.Data())
+		for untold += len(d.Data()); untold >= 4<<10; untold -= 4 << 10 {
+			r.WriteWindowUpdate(0, 4<<10)
+			r.WriteWindowUpdate(1, 4<<10)
+		}
+	}
+}

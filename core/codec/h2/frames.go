@@ -1,16 +1,14 @@
 package h2
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // handle does what a frame asks for. A streamError ends its stream, any other
 // error the connection.
-func (c *Conn) handle(f *frame) error {
+func (c *mux) handle(f *frame) error {
 	if c.block.open && (f.kind != frameContinuation || f.id != c.block.id) {
 		return connError{codeProtocol, "header-block"} // RFC 9113, 6.10
 	}
+	c.frames++
 	switch f.kind {
 	case frameHeaders:
 		return c.onHeaders(f)
@@ -21,7 +19,7 @@ func (c *Conn) handle(f *frame) error {
 	case frameRSTStream:
 		return c.onRST(f)
 	case framePushPromise:
-		return connError{codeProtocol, "push-promise"} // RFC 9113, 8.4
+		return connError{codeProtocol, "push-promise"} // RFC 9113, 8.4: none is allowed either way
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,12 +44,13 @@ func (c *Conn) handle(f *frame) error {
 		if len(f.payload) < 8 {
 			return connError{codeFrameSize, "goaway"}
 		}
+		return c.role.goAway(binary.BigEndian.Uint32(f.payload)&(1<<31-1), code(binary.BigEndian.Uint32(f.payload[4:])))
 	}
 	return nil // unknown types are ignored (RFC 9113, 4.1)
 }
 
 // onSettings: RFC 9113, 6.5. c.mu is held.
-func (c *Conn) onSettings(f *frame) error {
+func (c *mux) onSettings(f *frame) error {
 	p := f.payload
 	switch {
 	case f.id != 0:
@@ -73,19 +72,16 @@ func (c *Conn) onSettings(f *frame) error {
 		}
 	}
 	c.greeted = true
+	c.role.settled()
 	c.out = appendFrame(c.room(frameHeaderLen), frameSettings, flagAck, 0, 0)
 	return nil
 }
 
-// set takes one of the client's settings. c.mu is held.
-func (c *Conn) set(id uint16, value uint32) error {
+// set takes one of the peer's settings. c.mu is held.
+func (c *mux) set(id uint16, value uint32) error {
 	switch id {
 	case settingHeaderTableSize:
 		c.peer.shrink = true
-	case settingEnablePush:
-		if value > 1 {
-			return connError{codeProtocol, "settings"}
-		}
 	case settingInitialWindowSize:
 		if value > mostWindow {
 			return connError{codeFlowControl, "settings"}
@@ -105,12 +101,14 @@ func (c *Conn) set(id uint16, value uint32) error {
 			return connError{codeProtocol, "settings"}
 		}
 		c.peer.maxFrame = int(min(value, outMost/2))
+	default:
+		return c.role.setting(id, value)
 	}
 	return nil
 }
 
 // onPing: RFC 9113, 6.7. c.mu is held.
-func (c *Conn) onPing(f *frame) error {
+func (c *mux) onPing(f *frame) error {
 	if f.id != 0 {
 		return connError{codeProtocol, "ping"}
 	}
@@ -118,9 +116,7 @@ func (c *Conn) onPing(f *frame) error {
 		return connError{codeFrameSize, "ping"}
 	}
 	if f.has(flagAck) {
-		if c.drain == drainAsked && bytes.Equal(f.payload, drainPing) {
-			c.lastGoAway()
-		}
+		c.role.pong(f.payload)
 		return nil
 	}
 	c.out = appendPing(c.room(frameHeaderLen+8), flagAck, f.payload)
@@ -128,7 +124,7 @@ func (c *Conn) onPing(f *frame) error {
 }
 
 // onWindowUpdate: RFC 9113, 6.9. c.mu is held.
-func (c *Conn) onWindowUpdate(f *frame) error {
+func (c *mux) onWindowUpdate(f *frame) error {
 	if len(f.payload) != 4 {
 		return connError{codeFrameSize, "window-update"}
 	}
@@ -162,7 +158,7 @@ func (c *Conn) onWindowUpdate(f *frame) error {
 }
 
 // onPriority: RFC 9113, 6.3. It is checked and ignored. c.mu is held.
-func (c *Conn) onPriority(f *frame) error {
+func (c *mux) onPriority(f *frame) error {
 	if f.id == 0 {
 		return connError{codeProtocol, "stream-id"}
 	}
@@ -185,7 +181,7 @@ func (c *Conn) onPriority(f *frame) error {
 func dependsOn(p []byte) uint32 { return binary.BigEndian.Uint32(p) & (1<<31 - 1) }
 
 // onPriorityUpdate: RFC 9218, 7.1. It is checked and ignored. c.mu is held.
-func (c *Conn) onPriorityUpdate(f *frame) error {
+func (c *mux) onPriorityUpdate(f *frame) error {
 	if len(f.payload) < 4 {
 		return connError{codeFrameSize, "priority-update"}
 	}
@@ -196,7 +192,7 @@ func (c *Conn) onPriorityUpdate(f *frame) error {
 }
 
 // onRST: RFC 9113, 6.4.
-func (c *Conn) onRST(f *frame) error {
+func (c *mux) onRST(f *frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f.id == 0 {
@@ -212,18 +208,14 @@ func (c *Conn) onRST(f *frame) error {
 		}
 		return c.unlessIdle(f.id)
 	}
-	c.drop(s)
-	if !c.resets.take(resetCost) {
-		return connError{codeEnhanceYourCalm, "reset-flood"}
-	}
-	return nil
+	return c.role.rst(s, code(binary.BigEndian.Uint32(f.payload)))
 }
 
 // idle reports whether no stream of this id was opened yet. c.mu is held.
-func (c *Conn) idle(id uint32) bool { return id&1 == 0 || id > c.last }
+func (c *mux) idle(id uint32) bool { return id&1 == 0 || id > c.last }
 
 // unlessIdle: what is for a stream that has ended is ignored. c.mu is held.
-func (c *Conn) unlessIdle(id uint32) error {
+func (c *mux) unlessIdle(id uint32) error {
 	if c.idle(id) {
 		return connError{codeProtocol, "idle-stream"} // RFC 9113, 5.1
 	}
@@ -231,7 +223,7 @@ func (c *Conn) unlessIdle(id uint32) error {
 }
 
 // onData: RFC 9113, 6.1.
-func (c *Conn) onData(f *frame) error {
+func (c *mux) onData(f *frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	size := len(f.payload)
@@ -249,10 +241,10 @@ func (c *Conn) onData(f *frame) error {
 	if c.recvWindow -= size; c.recvWindow < 0 {
 		return connError{codeFlowControl, "flow-control"}
 	}
-	if len(data) == 0 && !c.control.take(1) {
+	s := c.streams[f.id]
+	if len(data) == 0 && (s == nil || !f.has(flagEndStream)) && !c.control.take(1) {
 		return connError{codeEnhanceYourCalm, "control-flood"}
 	}
-	s := c.streams[f.id]
 	if s == nil {
 		c.taken(size)
 		if !c.ignored.has(f.id) {
@@ -260,20 +252,20 @@ func (c *Conn) onData(f *frame) error {
 		}
 		return nil
 	}
-	return s.receive(data, size, f.has(flagEndStream))
+	return s.in.receive(data, size, f.has(flagEndStream))
 }
 
 // taken says that n bytes of the connection's window are free again. c.mu is
 // held; the caller flushes.
-func (c *Conn) taken(n int) {
-	if c.owed += n; c.owed >= connWindow/4 && !c.ended {
+func (c *mux) taken(n int) {
+	if c.owed += n; c.owed >= c.wholeRecv/4 && !c.ended {
 		c.out = appendWindowUpdate(c.room(frameHeaderLen+4), 0, c.owed)
 		c.recvWindow += c.owed
 		c.owed = 0
 	}
 }
 
-// ignored remembers streams that were reset here while the client may still be
+// ignored remembers streams that were reset here while the peer may still be
 // sending on them: that is no mistake of its (RFC 9113, 5.1, closed).
 type ignored struct {
 	ids  [64]uint32

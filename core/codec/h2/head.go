@@ -18,22 +18,24 @@ const fieldOverhead = 32
 // crumbFactor times the limit of fields is how many crumbs a cookie may have.
 const crumbFactor = 4
 
-// The pseudo-fields of a request, as bits.
+// The pseudo-fields, as bits.
 const (
 	pseudoMethod = 1 << iota
 	pseudoScheme
 	pseudoAuthority
 	pseudoPath
+	pseudoStatus
 )
 
 // head gathers one header or trailer section (RFC 9113, 8.2 and 8.3). Names and
 // values are copied to arena, fields to h.
 type head struct {
-	lim     *limits
-	trusted bool // identity fields are kept
-	trailer bool
-	h       *exchange.Header
-	arena   *exchange.Arena
+	lim      *limits
+	trusted  bool // identity fields are kept
+	trailer  bool
+	response bool
+	h        *exchange.Header
+	arena    *exchange.Arena
 
 	err         *refused // the first thing that is wrong
 	size, count int
@@ -41,6 +43,7 @@ type head struct {
 	regular     bool  // a field that is not one came
 
 	method, scheme, authority, path, host []byte
+	status                                int // of a response
 
 	hosts   int
 	length  int64 // Content-Length; -1: none
@@ -109,6 +112,9 @@ func (hd *head) addPseudo(name, value string) *refused {
 	if hd.trailer || hd.regular {
 		return errPseudo
 	}
+	if hd.response {
+		return hd.addStatus(name, value)
+	}
 	var bit uint8
 	var to *[]byte
 	switch name {
@@ -131,13 +137,26 @@ func (hd *head) addPseudo(name, value string) *refused {
 	return nil
 }
 
+// addStatus takes the pseudo-field of a response (RFC 9113, 8.3.2).
+func (hd *head) addStatus(name, value string) *refused {
+	if name != ":status" || hd.seen != 0 {
+		return errPseudo
+	}
+	hd.seen = pseudoStatus
+	if len(value) != 3 || value[0] < '1' || value[0] > '5' || !rfc9110.Digit(value[1]) || !rfc9110.Digit(value[2]) {
+		return errStatus
+	}
+	hd.status = int(value[0]-'0')*100 + int(value[1]-'0')*10 + int(value[2]-'0')
+	return nil
+}
+
 // look looks at one field; keep is false if it is not for the other side.
 func (hd *head) look(name, value []byte) (keep bool, err *refused) {
 	switch string(name) {
 	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
 		return false, errConnection // RFC 9113, 8.2.2
 	case "te":
-		if !rfc9110.Fold(value, "trailers") {
+		if !hd.response && !rfc9110.Fold(value, "trailers") {
 			return false, errConnection
 		}
 		hd.te = true
@@ -152,7 +171,7 @@ func (hd *head) look(name, value []byte) (keep bool, err *refused) {
 		hd.host = value
 		return false, nil
 	case "expect":
-		if !rfc9110.Fold(value, "100-continue") {
+		if !hd.response && !rfc9110.Fold(value, "100-continue") {
 			return false, errExpect
 		}
 		hd.expect = true
@@ -198,6 +217,20 @@ func (hd *head) finish(x *exchange.Exchange, scheme []byte) *refused {
 	q.Version = exchange.HTTP2
 	q.Method, q.Scheme, q.Authority, q.Path, q.TE = hd.method, scheme, authority, hd.path, hd.te
 	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, q.Path
+	return nil
+}
+
+// finishResponse judges the whole section of a response. It cannot switch
+// protocols (RFC 9113, 8.6).
+func (hd *head) finishResponse() *refused {
+	switch {
+	case hd.err != nil:
+		return hd.err
+	case hd.seen == 0:
+		return errPseudo
+	case hd.status == 101:
+		return errStatus
+	}
 	return nil
 }
 

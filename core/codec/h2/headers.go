@@ -1,140 +1,44 @@
 package h2
 
 import (
-	"time"
+	"bytes"
 
 	"penstock.dev/penstock/core/exchange"
 )
 
-// block is the header block that is being read (RFC 9113, 4.3).
-type block struct {
-	open      bool // CONTINUATION follows
-	id        uint32
-	s         *stream // a new one
-	trailer   bool    // of the stream of this id; with neither it is decoded for the table's sake
-	endStream bool
-	fragments int
-	size      int
-	err       error // what to do once it is decoded, in place of s
-}
-
-// maxBlock is how long a header block may be, in bytes.
-func (c *Conn) maxBlock() int { return max(blockFactor*c.p.HeaderBytes, 64<<10) }
-
-// onHeaders: RFC 9113, 6.2.
-func (c *Conn) onHeaders(f *frame) error {
-	if f.id&1 == 0 {
-		return connError{codeProtocol, "stream-id"}
-	}
-	p, err := f.unpad()
-	if err != nil {
-		return err
-	}
-	b := block{id: f.id, endStream: f.has(flagEndStream)}
-	if f.has(flagPriority) {
-		if len(p) < 5 {
-			return connError{codeFrameSize, "priority"}
-		}
-		if dependsOn(p) == f.id {
-			b.err = streamError{f.id, codeProtocol, "priority"}
-		}
-		p = p[5:]
-	}
-	c.mu.Lock()
-	err = c.opens(&b)
-	c.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	c.block = b
-	c.began = time.Now()
-	c.dec.SetEmitEnabled(b.s != nil || b.trailer)
-	if s := b.s; b.trailer {
-		c.hd.begin(&c.lim, &c.trailer, &c.arena, c.conn.Trusted, true)
-	} else if s != nil {
-		s.x.Start = c.began
-		c.hd.begin(&c.lim, &s.x.Request.Header, &s.x.Arena, c.conn.Trusted, false)
-	}
-	return c.fragment(p, f.has(flagEndHeaders))
-}
-
-// opens finds out what a header block is for. c.mu is held.
+// opens implements role.
 func (c *Conn) opens(b *block) error {
 	if s := c.streams[b.id]; s != nil {
-		switch {
-		case s.body.whole:
-			b.err = streamError{b.id, codeStreamClosed, "stream-closed"} // RFC 9113, 5.1
-		case !b.endStream:
-			b.err = streamError{b.id, codeProtocol, "trailer"} // RFC 9113, 8.1
+		if b.err == nil {
+			c.opensTrailer(b, s, c.conn.Trusted)
 		}
-		b.trailer = b.err == nil
 		return nil
 	}
 	if b.id <= c.last {
-		if !c.ignored.has(b.id) {
-			return connError{codeStreamClosed, "stream-closed"}
-		}
-		if !c.control.take(1) {
-			return connError{codeEnhanceYourCalm, "control-flood"}
-		}
-		return nil
-	}
-	if c.drain == drainLast {
-		// Not served, not told: the client knows (RFC 9113, 6.8).
-		c.last = b.id
-		c.ignored.add(b.id)
-		if !c.control.take(1) {
-			return connError{codeEnhanceYourCalm, "control-flood"}
-		}
-		return nil
+		return c.opensNothing(b.id, true)
 	}
 	c.last = b.id
 	switch {
+	case c.drain == drainLast:
+		// Not served, not told: the client knows (RFC 9113, 6.8).
+		c.ignored.add(b.id)
+		return c.opensNothing(b.id, false)
 	case b.err != nil:
 	case len(c.streams) >= maxStreams || c.serving >= maxServing:
 		b.err = streamError{b.id, codeRefusedStream, "too-many-streams"}
 	default:
-		b.s = c.server.stream(c, b.id)
+		s := c.server.stream(c, b.id)
+		s.x.Start = c.began
+		c.hd.begin(&c.lim, &s.x.Request.Header, &s.x.Arena, c.conn.Trusted, false)
+		c.fresh, b.wanted = s, true
 	}
 	return nil
 }
 
-// onContinuation: RFC 9113, 6.10.
-func (c *Conn) onContinuation(f *frame) error {
-	if !c.block.open {
-		return connError{codeProtocol, "header-block"}
-	}
-	return c.fragment(f.payload, f.has(flagEndHeaders))
-}
-
-// fragment decodes a part of a header block, and does what is asked for after
-// the last one.
-func (c *Conn) fragment(p []byte, last bool) error {
-	b := &c.block
-	b.fragments++
-	b.size += len(p)
-	if b.fragments > maxFragments || b.size > c.maxBlock() {
-		return connError{codeEnhanceYourCalm, "continuation-flood"}
-	}
-	if _, err := c.dec.Write(p); err != nil {
-		return connError{codeCompression, "compression"}
-	}
-	if b.open = !last; b.open {
-		return nil
-	}
-	if c.dec.Close() != nil {
-		return connError{codeCompression, "compression"}
-	}
-	s := b.s
-	b.s = nil
-	switch {
-	case b.err != nil:
-		return b.err
-	case b.trailer:
-		return c.onTrailer()
-	case s == nil:
-		return nil
-	}
+// section implements role: it is a request's.
+func (c *Conn) section(*block) error {
+	s := c.fresh
+	c.fresh = nil
 	if r := c.hd.finish(&s.x, c.scheme); r != nil {
 		c.server.free(s)
 		return c.refuse(r)
@@ -151,8 +55,8 @@ func (c *Conn) refuse(r *refused) error {
 	c.reject(status, r.Reason)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.resets.take(resetCost) {
-		return connError{codeEnhanceYourCalm, "reset-flood"}
+	if err := c.resetOne(); err != nil {
+		return err
 	}
 	id := c.block.id
 	if r.Status == 0 {
@@ -200,32 +104,39 @@ func (c *Conn) start(s *stream) error {
 		b.closed = true
 	}
 	s.window = c.peer.initialWindow
-	c.streams[s.id] = s
+	c.streams[s.id] = &s.flow
 	c.serving++
 	c.running.Add(1)
 	go s.run()
 	return nil
 }
 
-// onTrailer ends a request's body with the trailer section that was read.
-func (c *Conn) onTrailer() error {
-	defer func() { c.trailer, c.arena = exchange.Header{}, exchange.Arena{} }()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.streams[c.block.id]
-	if s == nil {
-		return nil // reset while its block came
+// setting implements role.
+func (c *Conn) setting(id uint16, value uint32) error {
+	if id == settingEnablePush && value > 1 {
+		return connError{codeProtocol, "settings"}
 	}
-	if c.hd.err != nil {
-		return streamError{s.id, codeProtocol, "trailer"}
+	return nil
+}
+
+// settled implements role.
+func (c *Conn) settled() {}
+
+// pong implements role.
+func (c *Conn) pong(data []byte) {
+	if c.drain == drainAsked && bytes.Equal(data, drainPing) {
+		c.lastGoAway()
 	}
-	b := s.body
-	if !b.closed {
-		for _, f := range c.trailer.Fields() {
-			b.trailer.Add(b.arena.Copy(f.Name), b.arena.Copy(f.Value))
-		}
-	}
-	return s.receive(nil, 0, true)
+}
+
+// goAway implements role: nothing is pushed that a client could refuse.
+func (c *Conn) goAway(uint32, code) error { return nil }
+
+// rst implements role.
+func (c *Conn) rst(s *flow, _ code) error {
+	c.drop(s, errCut)
+	return c.resetOne()
 }
 
 var _ exchange.Client = (*stream)(nil)
+var _ role = (*Conn)(nil)

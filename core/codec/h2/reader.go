@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"syscall"
-	"time"
 
 	"penstock.dev/penstock/core/internal/bufpool"
 )
@@ -14,7 +13,7 @@ import (
 // reader is a connection's read buffer. While it waits with nothing buffered it
 // holds none.
 type reader struct {
-	c      *Conn
+	c      *mux
 	raw    syscall.RawConn // nil: not a socket
 	lent   *bufpool.Buffer
 	buf    []byte
@@ -27,7 +26,7 @@ type reader struct {
 	err   error
 }
 
-func (in *reader) init(c *Conn) {
+func (in *reader) init(c *mux) {
 	in.c = c
 	if sc, ok := c.nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
@@ -37,7 +36,7 @@ func (in *reader) init(c *Conn) {
 }
 
 func (in *reader) preread(b []byte) {
-	in.lent = in.c.server.pool.Get(max(len(b), bufpool.Medium))
+	in.lent = in.c.pool.Get(max(len(b), bufpool.Medium))
 	in.buf = in.lent.Bytes
 	in.r, in.end = 0, copy(in.buf, b)
 }
@@ -48,13 +47,13 @@ func (in *reader) take() {
 	if in.big {
 		size = bufpool.Large
 	}
-	in.lent = in.c.server.pool.Get(size)
+	in.lent = in.c.pool.Get(size)
 	in.buf = in.lent.Bytes
 	in.r, in.end = 0, 0
 }
 
 func (in *reader) release() {
-	in.c.server.pool.Put(in.lent)
+	in.c.pool.Put(in.lent)
 	in.lent, in.buf, in.r, in.end = nil, nil, 0, 0
 }
 
@@ -122,16 +121,16 @@ func (in *reader) move(n int) {
 		in.r = 0
 		return
 	}
-	next := in.c.server.pool.Get(n)
+	next := in.c.pool.Get(n)
 	in.end = copy(next.Bytes, in.buf[in.r:in.end])
-	in.c.server.pool.Put(in.lent)
+	in.c.pool.Put(in.lent)
 	in.lent, in.buf, in.r = next, next.Bytes, 0
 }
 
 // fill reads at least one byte more.
 func (in *reader) fill() error {
 	for {
-		if err := in.c.await(); err != nil {
+		if err := in.c.ready(); err != nil {
 			return err
 		}
 		n, err := in.read()
@@ -185,71 +184,5 @@ func (in *reader) readFirst(fd uintptr) bool {
 			return false
 		}
 		return true
-	}
-}
-
-// await readies for a read that may wait: what was gathered is sent, and the
-// deadline armed. Its errors end the connection.
-func (c *Conn) await() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dead {
-		return errGone
-	}
-	now := time.Now()
-	if c.drain == drainAsked && (!c.started || !now.Before(c.drainBy)) {
-		c.lastGoAway()
-	}
-	if c.drain == drainLast && c.serving == 0 {
-		return errDrained
-	}
-	due, err := c.due(now)
-	if !now.Before(due) {
-		return err
-	}
-	if c.readBy.IsZero() || due.Before(c.readBy) {
-		c.readBy = due
-		c.nc.SetReadDeadline(due)
-	}
-	c.flushLater()
-	return nil
-}
-
-// due returns when the reader must look again, and what it means if that time
-// has come. c.mu is held.
-func (c *Conn) due(now time.Time) (time.Time, error) {
-	at, err := now.Add(c.p.IdleTimeout), error(nil)
-	switch {
-	case !c.greeted || c.block.open:
-		at, err = c.began.Add(c.p.HeaderTimeout), connError{codeEnhanceYourCalm, "header-timeout"}
-	case c.serving == 0:
-		at, err = c.quiet.Add(c.p.IdleTimeout), errIdle
-	}
-	if c.drain == drainAsked && c.drainBy.Before(at) {
-		return c.drainBy, errDrained
-	}
-	return at, err
-}
-
-// disarm says that the armed deadline has passed.
-func (c *Conn) disarm() {
-	c.mu.Lock()
-	c.readBy = time.Time{}
-	c.mu.Unlock()
-}
-
-// poke makes the reader look again. c.mu is held.
-func (c *Conn) poke() {
-	c.readBy = time.Time{}
-	c.nc.SetReadDeadline(time.Unix(1, 0))
-}
-
-// lastGoAway says which streams are served to the end. c.mu is held.
-func (c *Conn) lastGoAway() {
-	c.drain = drainLast
-	c.promised = c.last
-	if c.started && !c.ended {
-		c.out = appendGoAway(c.room(64), c.last, codeNo)
-		c.flushLater()
 	}
 }

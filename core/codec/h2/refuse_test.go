@@ -304,7 +304,7 @@ func TestPreface(t *testing.T) {
 		"half, and nothing follows": {Preface[:12], "GOAWAY ENHANCE_YOUR_CALM"},
 	}
 	p := params()
-	p.HeaderTimeout = 100 * time.Millisecond
+	p.HeaderTimeout = time.Second
 	ts := newTestServer(t, p, func(*exchange.Exchange) { t.Error("served") })
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

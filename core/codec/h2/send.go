@@ -2,29 +2,10 @@ package h2
 
 import (
 	"errors"
-	"io"
-	"time"
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
 )
-
-// What can end a response early.
-var (
-	errBodyShort = errors.New("body is shorter than its length")
-	errBodyLong  = errors.New("body is longer than its length")
-	errStalled   = errors.New("the client opened no window within the idle timeout")
-)
-
-// queueHeaders gathers a header block. c.mu is held; the caller flushes.
-func (c *Conn) queueHeaders(id uint32, flags uint8, block []byte) {
-	out := c.room(len(block) + 64)
-	if c.peer.shrink { // RFC 7541, 4.2
-		c.peer.shrink = false
-		block = append([]byte{resizeToZero}, block...)
-	}
-	c.out = appendHeaders(out, id, flags, block, c.peer.maxFrame)
-}
 
 // Send implements exchange.Client. Its errors are *exchange.Error: SideClient
 // if the client is gone or does not read, else whose the body is. A response
@@ -82,7 +63,7 @@ func (s *stream) sendHead(x *exchange.Exchange, end bool) error {
 // gatherHead is sendHead without a flush. c.mu is held.
 func (s *stream) gatherHead(x *exchange.Exchange, flags uint8) error {
 	s.body.expect = false
-	if err := s.awaitRoom(); err != nil {
+	if err := s.c.awaitRoom(&s.flow); err != nil {
 		return err
 	}
 	s.started = true
@@ -95,29 +76,17 @@ func (s *stream) gatherHead(x *exchange.Exchange, flags uint8) error {
 // the head.
 func (s *stream) sendBody(x *exchange.Exchange) error {
 	p := &x.Response
-	size := bufpool.Medium
-	if p.ContentLength >= bufpool.Large {
-		size = bufpool.Large
-	}
-	if s.data == nil {
-		s.data = s.c.server.pool.Get(size)
-	}
+	s.lend(s.c.pool, p.ContentLength)
 	for {
 		if !s.started && p.Body.Buffered() == 0 && p.ContentLength != 0 {
 			if err := s.sendHead(x, false); err != nil {
 				return err
 			}
 		}
-		n, err := s.gather(p.Body, p.ContentLength)
-		switch {
-		case p.ContentLength >= 0 && s.total > p.ContentLength:
-			return errBodyLong
-		case err == io.EOF && s.total < p.ContentLength:
-			return errBodyShort
-		case err != nil && err != io.EOF:
+		part, last, err := s.next(p.Body, p.ContentLength)
+		if err != nil {
 			return err
 		}
-		part, last := s.data.Bytes[:n], err == io.EOF
 		trails := last && trailing(&p.Trailer)
 		if err := s.sendData(x, part, last && !trails); err != nil || last && !trails {
 			return err
@@ -129,22 +98,8 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 	}
 }
 
-// gather reads what the body gives without waiting, at least one byte. The last
-// bytes of a body whose length is known come with its end.
-func (s *stream) gather(body exchange.Body, length int64) (n int, err error) {
-	buf := s.data.Bytes
-	for {
-		k, err := body.Read(buf[n:])
-		n += k
-		s.total += int64(k)
-		if err != nil || n == len(buf) || n > 0 && s.total != length && body.Buffered() == 0 {
-			return n, err
-		}
-	}
-}
-
-// sendData sends content, as far and as fast as windows allow, with the head if
-// that was not sent yet; end says that it is the last.
+// sendData sends content, with the head if that was not sent yet; end says that
+// it is the last.
 func (s *stream) sendData(x *exchange.Exchange, p []byte, end bool) error {
 	c := s.c
 	c.mu.Lock()
@@ -155,81 +110,14 @@ func (s *stream) sendData(x *exchange.Exchange, p []byte, end bool) error {
 			return err
 		}
 	}
-	var by time.Time
-	for {
-		if s.gone || c.ended || c.dead {
-			return errGone
-		}
-		n := min(len(p), s.window, c.window, c.peer.maxFrame, outMost-len(c.out))
-		if n > 0 || len(p) == 0 {
-			n = max(n, 0)
-			var flags uint8
-			if end && n == len(p) {
-				flags = flagEndStream
-			}
-			if n > 0 || end {
-				out := appendFrame(c.room(frameHeaderLen+n), frameData, flags, s.id, n)
-				c.out = append(out, p[:n]...)
-			}
-			c.window -= n
-			s.window -= n
-			if n >= worthwhile || n == len(p) {
-				c.control.give(controlPerData)
-			}
-			if p = p[n:]; len(p) > 0 {
-				continue
-			}
-			if end {
-				c.complete(s)
-			}
-			c.flush()
-			return nil
-		}
-		// One deadline for all of p: a window that opens by single bytes is none.
-		if by.IsZero() {
-			by = time.Now().Add(c.p.IdleTimeout)
-		}
-		c.flush()
-		if s.gone || c.ended || min(s.window, c.window) > 0 && outMost > len(c.out) {
-			continue // things changed while it was written
-		}
-		if !s.block(by) {
-			return errStalled
-		}
+	if err := c.gatherData(&s.flow, p, end); err != nil {
+		return err
 	}
-}
-
-// block waits until a window opens, or what was gathered is written; false if
-// by has passed. c.mu is held, and let go of meanwhile.
-func (s *stream) block(by time.Time) (inTime bool) {
-	s.blocked = true
-	s.c.blocked++
-	inTime = s.sendWait.wait(by)
-	s.blocked = false
-	s.c.blocked--
-	return inTime
-}
-
-// awaitRoom waits until a head may be gathered: a client that reads nothing must
-// not fill the memory with small responses. c.mu is held, and let go of meanwhile.
-func (s *stream) awaitRoom() error {
-	c := s.c
-	var by time.Time
-	for {
-		if s.gone || c.ended || c.dead {
-			return errGone
-		}
-		if len(c.out) < outMost {
-			return nil
-		}
-		if by.IsZero() {
-			by = time.Now().Add(c.p.IdleTimeout)
-		}
-		c.flush()
-		if len(c.out) >= outMost && !s.gone && !s.block(by) {
-			return errStalled
-		}
+	if end {
+		c.complete(s)
 	}
+	c.flush()
+	return nil
 }
 
 // broken ends a response that failed: with another one while nothing has left,
@@ -261,7 +149,7 @@ func (s *stream) broken(x *exchange.Exchange, err error) error {
 		return e
 	}
 	s.c.mu.Lock()
-	s.c.abandon(s, reset)
+	s.c.reset(&s.flow, reset, errCut)
 	s.c.flush()
 	s.c.mu.Unlock()
 	return e
@@ -286,7 +174,7 @@ func (s *stream) Inform(x *exchange.Exchange, status int, h *exchange.Header) er
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := s.awaitRoom(); err != nil {
+	if err := c.awaitRoom(&s.flow); err != nil {
 		return err
 	}
 	c.queueHeaders(s.id, 0, b)

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
-
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
@@ -53,53 +51,21 @@ const (
 
 // Conn is one client connection in service.
 type Conn struct {
+	mux
 	server *Server
-	nc     net.Conn
 	conn   *exchange.Conn
-	p      *config.ProxyParameters
 	scheme []byte
+	fresh  *stream // of the header block that is being read
 
-	// For the connection's own goroutine, which reads.
-	in      reader
-	lim     limits
-	dec     *hpack.Decoder
-	hd      head
-	block   block
-	trailer exchange.Header // of a block that is being read
-	arena   exchange.Arena  // of trailer's fields
-	greeted bool            // the client's preface and first SETTINGS came
-	began   time.Time       // of what HeaderTimeout is for: the preface, a header block
-
-	running sync.WaitGroup // streams' goroutines, and those that write or tell
-
-	mu       sync.Mutex
-	streams  map[uint32]*stream // those that frames may be for
-	last     uint32             // highest id that a stream was made of
-	serving  int                // handlers that run
-	quiet    time.Time          // since when no handler has run
+	// Guarded by the connection's mutex.
+	serving  int       // handlers that run
+	quiet    time.Time // since when no handler has run
 	resets   bucket
-	control  bucket
-	ignored  ignored
 	drain    drainStage
 	promised uint32    // last stream of the second GOAWAY
 	drainBy  time.Time // the ping's answer is not waited for any longer
 	started  bool      // our SETTINGS were sent
-	ended    bool      // no stream may send any more
-	dead     bool      // nothing can be written
-	readBy   time.Time // armed deadline; zero: not known
-	writer
-	peer       peer
-	window     int // what we may send
-	recvWindow int // what the client may send
-	owed       int // what was taken of that, and not yet told
-	panicked   *panicked
-}
-
-// peer is the client's settings.
-type peer struct {
-	initialWindow int
-	maxFrame      int
-	shrink        bool // our (empty) header table is to be announced
+	panicked *panicked
 }
 
 // drainStage is how far Drain is.
@@ -114,29 +80,11 @@ const (
 // NewConn readies nc, which conn describes, for Serve. p is for its whole life.
 func (s *Server) NewConn(nc net.Conn, conn *exchange.Conn, p *config.ProxyParameters) *Conn {
 	now := time.Now()
-	c := &Conn{
-		server: s, nc: nc, conn: conn, p: p, scheme: schemeHTTP,
-		lim:        limits{line: p.RequestLineBytes, bytes: p.HeaderBytes, fields: p.HeaderFields},
-		streams:    map[uint32]*stream{},
-		began:      now,
-		quiet:      now,
-		resets:     bucket{resetBurst, resetBurst, resetPerSecond, now},
-		control:    bucket{controlBurst, controlBurst, controlPerSecond, now},
-		peer:       peer{initialWindow: defaultWindow, maxFrame: leastFrameSize},
-		window:     defaultWindow,
-		recvWindow: connWindow,
-	}
+	c := &Conn{server: s, conn: conn, scheme: schemeHTTP, quiet: now, resets: bucket{resetBurst, resetBurst, resetPerSecond, now}}
+	c.init(c, nc, p, &s.pool, connWindow)
 	if conn.TLS != nil {
 		c.scheme = schemeHTTPS
 	}
-	c.in.init(c)
-	c.written.L = &c.mu
-	c.dec = hpack.NewDecoder(4096, func(f hpack.HeaderField) {
-		if !c.hd.take(f.Name, f.Value) {
-			c.dec.SetEmitEnabled(false) // the rest is for the table alone
-		}
-	})
-	c.dec.SetMaxStringLength(2 * c.maxBlock()) // never reached: Huffman codes have five bits at least
 	return c
 }
 
@@ -189,7 +137,6 @@ func (c *Conn) Abort() { c.nc.Close() }
 var (
 	errIdle    = errors.New("idle")
 	errDrained = errors.New("drained")
-	errGone    = errors.New("client is gone")
 )
 
 func (c *Conn) serve() error {
@@ -207,22 +154,7 @@ func (c *Conn) serve() error {
 	if err := c.in.preface(); err != nil {
 		return err
 	}
-	for {
-		f, err := c.in.next()
-		if err != nil {
-			return err
-		}
-		if err = c.handle(&f); err == nil {
-			continue
-		}
-		var one streamError
-		if !errors.As(err, &one) {
-			return err
-		}
-		if err = c.reset(one); err != nil {
-			return err
-		}
-	}
+	return c.read()
 }
 
 // secure reports whether HTTP/2 may be spoken over TLS of that kind (RFC 9113,

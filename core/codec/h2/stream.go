@@ -7,67 +7,54 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
-	"penstock.dev/penstock/core/internal/bufpool"
 )
 
 // stream is one request and its response. It is the exchange.Client of its
 // exchange. Streams are used again, for any connection.
 type stream struct {
+	flow
 	c    *Conn
-	id   uint32
 	x    exchange.Exchange
 	run  func() // serve, made once: starting it allocates nothing
 	head bool   // the client sent HEAD, whatever a filter makes of it
+	sent bool   // Send was called; for the exchange's goroutine
 
-	// For the exchange's goroutine.
-	sent   bool   // Send was called
-	fields []byte // of a header block
-	data   *bufpool.Buffer
-	total  int64 // content bytes taken from the response's body
+	response responseBody // of an upstream
 
 	// Guarded by the connection's mutex.
-	body     *requestBody // of its own fields only c is not guarded
-	window   int          // what may be sent
-	gone     bool
+	body     *requestBody
 	started  bool // the head of the final response is gathered
 	finished bool // the response was sent whole
-	blocked  bool
-	sendWait waiter
-	watch    *watcher
 }
 
 func newStream() *stream {
 	s := &stream{}
 	s.x.Client, s.run = s, s.serve
-	s.body = &requestBody{s: s}
+	s.body = newRequestBody(s)
 	return s
 }
 
 // stream returns a stream that nobody uses.
 func (s *Server) stream(c *Conn, id uint32) *stream {
 	st := s.streams.Get().(*stream)
-	st.c, st.id = c, id
+	st.c = c
 	st.x.Conn = c.conn
-	st.sendWait.cond.L, st.body.wait.cond.L = &c.mu, &c.mu
-	st.body.c, st.body.window = c, streamWindow
+	st.bind(&c.mux, id)
 	return st
 }
 
 // free gives a stream back that no goroutine uses any more.
 func (s *Server) free(st *stream) {
-	s.pool.Put(st.data)
+	st.body.wait.reset()
 	if st.body.handed {
-		st.body.wait.reset()
-		st.body = &requestBody{s: st}
+		st.body = newRequestBody(st)
 	} else {
-		st.body.reset(&s.pool)
+		st.body.content.clear(&s.pool)
 	}
-	if st.fields = st.fields[:0]; cap(st.fields) > bufpool.Small {
-		st.fields = nil
-	}
+	st.flow.clear(&s.pool)
 	st.sendWait.reset()
-	st.c, st.data, st.watch = nil, nil, nil
-	st.sent, st.gone, st.started, st.finished, st.blocked, st.total, st.head = false, false, false, false, false, 0, false
+	st.c = nil
+	st.sent, st.started, st.finished, st.head = false, false, false, false
 	st.x.Reset()
 	st.x.Conn = nil
 	s.streams.Put(st)
@@ -103,7 +90,7 @@ func (s *stream) serve() {
 		}
 		c.dead = true
 		c.serving--
-		c.giveUp()
+		c.giveUp(errCut)
 		c.poke()
 	}()
 	c.server.handler.Serve(&s.x)
@@ -125,7 +112,7 @@ func (s *stream) finish() {
 	if s.finished {
 		c.resets.give(resetCredit)
 	} else {
-		c.abandon(s, codeInternal)
+		c.reset(&s.flow, codeInternal, errCut)
 	}
 	if c.serving--; c.serving == 0 {
 		c.quiet = time.Now()
@@ -138,31 +125,14 @@ func (s *stream) finish() {
 	c.server.free(s)
 }
 
-// abandon resets a stream from here, if it is still there. c.mu is held; the
-// caller flushes.
-func (c *Conn) abandon(s *stream, code code) {
-	if s.gone {
-		return
+// lost implements role: the stream's goroutines see that the client is gone.
+func (c *Conn) lost(f *flow, err error) {
+	f.in.fail(err)
+	if f.watch != nil {
+		f.watch.tell(c)
 	}
-	c.ignored.add(s.id)
-	if !c.ended {
-		c.out = appendRST(c.room(32), s.id, code)
-	}
-	c.drop(s)
-}
-
-// drop forgets a stream that was reset, by whomever: its goroutines see that
-// the client is gone. c.mu is held.
-func (c *Conn) drop(s *stream) {
-	if s.gone {
-		return
-	}
-	s.gone = true
-	delete(c.streams, s.id)
-	s.body.fail(errCut)
-	s.sendWait.wake()
-	if s.watch != nil {
-		s.watch.tell(c)
+	if f.tied != nil {
+		f.tied.cancel(errClientGone) // no lock is taken the other way round
 	}
 }
 
@@ -186,17 +156,22 @@ func (c *Conn) complete(s *stream) {
 	s.body.fail(errClosed)
 }
 
-// reset answers a stream error.
-func (c *Conn) reset(e streamError) error {
+// mistake implements role.
+func (c *Conn) mistake(e streamError) error {
 	c.count(e.reason)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.streams[e.id]; s != nil {
-		c.abandon(s, e.code)
+		c.reset(s, e.code, errCut)
 	} else {
 		c.ignored.add(e.id)
 		c.out = appendRST(c.room(32), e.id, e.code)
 	}
+	return c.resetOne()
+}
+
+// resetOne counts a stream that ends before its response. c.mu is held.
+func (c *Conn) resetOne() error {
 	if !c.resets.take(resetCost) {
 		return connError{codeEnhanceYourCalm, "reset-flood"}
 	}
@@ -249,6 +224,17 @@ func (s *stream) Watch(gone func()) (stop func()) {
 		}
 		c.mu.Unlock()
 		w.stop()
+	}
+}
+
+// tie makes a stream to an upstream end when the client is gone; nil ends that.
+func (s *stream) tie(up *UpstreamStream) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.tied = up
+	if up != nil && s.gone {
+		up.cancel(errClientGone)
 	}
 }
 

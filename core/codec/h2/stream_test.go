@@ -276,7 +276,7 @@ func TestNoStreamStartsAfterTheEnd(t *testing.T) {
 	s := NewServer(handlerFunc(func(*exchange.Exchange) { t.Error("served") }), telemetry.New(), nil)
 	c := s.NewConn(&memConn{}, &exchange.Conn{ID: 1}, params())
 	c.mu.Lock()
-	c.giveUp()
+	c.giveUp(errCut)
 	c.mu.Unlock()
 	block := (&rawClient{}).encoder().block(get()...)
 	if err := c.handle(&frame{kind: frameHeaders, flags: flagEndHeaders | flagEndStream, id: 1, payload: block}); err != errGone {

@@ -24,15 +24,15 @@ const outMost = bufpool.Large
 
 // room returns c.out, after making room for n bytes more if that can be done
 // without copying much. c.mu is held.
-func (c *Conn) room(n int) []byte {
+func (c *mux) room(n int) []byte {
 	if c.lent == nil && c.out == nil {
-		c.lent = c.server.pool.Get(max(n, bufpool.Medium))
+		c.lent = c.pool.Get(max(n, bufpool.Medium))
 		c.out = c.lent.Bytes[:0]
 	}
 	if want := len(c.out) + n; want > cap(c.out) && want <= bufpool.Largest {
-		next := c.server.pool.Get(bufpool.Largest)
+		next := c.pool.Get(bufpool.Largest)
 		c.out = append(next.Bytes[:0], c.out...)
-		c.server.pool.Put(c.lent)
+		c.pool.Put(c.lent)
 		c.lent = next
 	}
 	return c.out
@@ -40,7 +40,7 @@ func (c *Conn) room(n int) []byte {
 
 // flush writes what is gathered, unless somebody is writing already, who then
 // writes this too. c.mu is held, and let go of while it writes.
-func (c *Conn) flush() {
+func (c *mux) flush() {
 	if c.writing || c.dead || len(c.out) == 0 {
 		return
 	}
@@ -56,7 +56,7 @@ func (c *Conn) flush() {
 }
 
 // flushLater is flush on another goroutine. c.mu is held.
-func (c *Conn) flushLater() {
+func (c *mux) flushLater() {
 	if c.writing || c.dead || len(c.out) == 0 {
 		return
 	}
@@ -65,7 +65,7 @@ func (c *Conn) flushLater() {
 	go c.writeAll()
 }
 
-func (c *Conn) writeAll() {
+func (c *mux) writeAll() {
 	defer c.running.Done()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +77,7 @@ func (c *Conn) writeAll() {
 }
 
 // write writes what is gathered, once. c.mu is held, and let go of meanwhile.
-func (c *Conn) write() {
+func (c *mux) write() {
 	b, lent := c.out, c.lent
 	c.out, c.lent = nil, nil
 	if c.blocked > 0 {
@@ -90,11 +90,11 @@ func (c *Conn) write() {
 	}
 	c.mu.Unlock()
 	_, err := c.nc.Write(b)
-	c.server.pool.Put(lent)
+	c.pool.Put(lent)
 	c.mu.Lock()
 	if err != nil {
 		c.dead = true
-		c.giveUp()
+		c.giveUp(errCut)
 		c.poke()
 	}
 }
@@ -108,49 +108,10 @@ func near(armed, now time.Time, d time.Duration) bool {
 
 // wakeBlocked makes the streams that wait for room or window look again. c.mu
 // is held.
-func (c *Conn) wakeBlocked() {
+func (c *mux) wakeBlocked() {
 	for _, s := range c.streams {
 		if s.blocked {
 			s.sendWait.wake()
 		}
 	}
 }
-
-// waiter is a place where one goroutine waits for what is guarded by a mutex.
-type waiter struct {
-	cond  sync.Cond
-	timer *time.Timer
-}
-
-// wait waits until woken, or by, whichever is first; false if by has passed. The
-// mutex is held, and let go of meanwhile.
-func (w *waiter) wait(by time.Time) bool {
-	left := time.Until(by)
-	if left <= 0 {
-		return false
-	}
-	if w.timer == nil {
-		mu := w.cond.L
-		w.timer = time.AfterFunc(left, func() {
-			mu.Lock() // the waiter has gone to sleep by then
-			defer mu.Unlock()
-			w.cond.Broadcast()
-		})
-	} else {
-		w.timer.Reset(left)
-	}
-	w.cond.Wait()
-	w.timer.Stop()
-	return true
-}
-
-// reset readies w for another mutex. Nobody waits.
-func (w *waiter) reset() {
-	if w.timer != nil {
-		w.timer.Stop()
-		w.timer = nil
-	}
-}
-
-// wake wakes who waits. The mutex is held.
-func (w *waiter) wake() { w.cond.Broadcast() }
