@@ -130,6 +130,9 @@ func filtersOf(c *config.Config) []*config.Filter {
 	for _, g := range c.Gateways {
 		for _, l := range g.Listeners {
 			chain(l.Chain)
+			if l.Raw() { // its filters are those of HTTP routes, or refuse
+				continue
+			}
 			for _, e := range l.Routes.Entries {
 				for _, r := range e.Route.Rules {
 					chain(r.Chain)

@@ -176,6 +176,11 @@ func mapChains(c *config.Config, chain func(*config.Chain) *config.Chain) *confi
 		for _, l := range g.Listeners {
 			listener := *l
 			listener.Chain = chain(l.Chain)
+			if l.Raw() {
+				listener.RawRoutes = mapRaw(l.RawRoutes, chain)
+				gateway.Listeners = append(gateway.Listeners, &listener)
+				continue
+			}
 			listener.Routes = &config.RouteTable{}
 			for _, e := range l.Routes.Entries {
 				route := *e.Route
@@ -195,6 +200,20 @@ func mapChains(c *config.Config, chain func(*config.Chain) *config.Chain) *confi
 			gateway.Listeners = append(gateway.Listeners, &listener)
 		}
 		out.Gateways = append(out.Gateways, &gateway)
+	}
+	return out
+}
+
+func mapRaw(t *config.RawTable, chain func(*config.Chain) *config.Chain) *config.RawTable {
+	out := &config.RawTable{}
+	for _, e := range t.Entries {
+		route := *e.Route
+		route.Backends = nil
+		for _, b := range e.Route.Backends {
+			b.Chain = chain(b.Chain)
+			route.Backends = append(route.Backends, b)
+		}
+		out.Entries = append(out.Entries, config.RawEntry{Hostnames: e.Hostnames, Route: &route})
 	}
 	return out
 }

@@ -59,16 +59,25 @@ type Listeners struct {
 	ids      atomic.Uint64
 	running  sync.WaitGroup // accept loops and connections
 
+	raw        ConnHandler // nil: no raw connections
+	datagrams  FlowHandler // nil: no datagrams
+	packets    packetMetrics
+	removedFor time.Duration
+	ctx        context.Context // ended when what still runs is cut short
+	cut        context.CancelFunc
+
 	mu       sync.Mutex
 	draining bool
 	sockets  map[string]*socket
 	conns    map[*client]struct{}
 	clients  map[netip.Addr]int // connections of each client
+	flows    map[string]*flowSocket
 }
 
 // client is a connection and what serves it.
 type client struct {
-	nc net.Conn
+	nc     net.Conn
+	socket *socket
 	// served is guarded by Listeners.mu; nil: no request can have come yet.
 	served served
 }
@@ -86,7 +95,7 @@ type served interface {
 // penstock_tls_handshake_failures_total by socket and reason, and
 // penstock_listener_panics_total.
 func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Server, b Binder) *Listeners {
-	return &Listeners{
+	l := &Listeners{
 		log:      log.Named("listener"),
 		http1:    http1,
 		http2:    http2,
@@ -100,7 +109,13 @@ func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Serv
 		sockets:  map[string]*socket{},
 		conns:    map[*client]struct{}{},
 		clients:  map[netip.Addr]int{},
+		flows:    map[string]*flowSocket{},
+
+		packets:    newPacketMetrics(m),
+		removedFor: removedFor,
 	}
+	l.ctx, l.cut = context.WithCancel(context.Background())
+	return l
 }
 
 // socket is one listening socket.
@@ -109,6 +124,8 @@ type socket struct {
 	ln         net.Listener
 	parameters atomic.Pointer[config.ProxyParameters]
 	tls        atomic.Pointer[certs.Server] // nil: plain text
+	raw        atomic.Bool                  // plain connections are raw
+	passes     atomic.Bool                  // TLS may be passed through
 	open       telemetry.Gauge
 	accepted   telemetry.Counter
 }
@@ -131,10 +148,14 @@ func (l *Listeners) Reconcile(wanted []config.Socket) error {
 	for key, s := range l.sockets {
 		if !keep[key] {
 			l.unbind(s)
+			l.retire(s)
 		}
 	}
-	var errs []error
+	errs := l.reconcileFlows(wanted)
 	for _, w := range wanted {
+		if w.UDP {
+			continue
+		}
 		if s := l.sockets[w.Key()]; s != nil {
 			s.parameters.Store(w.Parameters)
 			if err := l.certify(s, w); err != nil {
@@ -176,6 +197,8 @@ func (l *Listeners) bind(w config.Socket) error {
 
 // certify gives a socket its certificates, or plain text if it is to have none.
 func (l *Listeners) certify(s *socket, w config.Socket) error {
+	s.raw.Store(w.Raw)
+	s.passes.Store(passesAny(w.Names))
 	if w.Names == nil {
 		s.tls.Store(nil)
 		return nil
@@ -235,7 +258,7 @@ func (l *Listeners) accept(s *socket) {
 
 // start serves a connection on its own goroutine.
 func (l *Listeners) start(s *socket, nc net.Conn) {
-	c := &client{nc: nc}
+	c := &client{nc: nc, socket: s}
 	l.mu.Lock()
 	if l.draining {
 		l.mu.Unlock()
@@ -274,11 +297,24 @@ func (l *Listeners) serve(s *socket, c *client) {
 	defer l.leave(conn)
 	nc := c.nc
 	if server := s.tls.Load(); server != nil {
-		if nc = l.handshake(s, server, c.nc, conn, p); nc == nil {
+		passed, head, ok := l.passed(s, server, c.nc, conn, p)
+		if !ok {
+			c.nc.Close()
+			return
+		}
+		if passed != nil {
+			l.adopt(c, passed)
+			passed.Serve()
+			return
+		}
+		if nc = l.handshake(s, server, c.nc, head, conn, p); nc == nil {
 			return
 		}
 	}
-	codec := l.choose(nc, conn, p)
+	codec := l.rawOf(s, nc, conn)
+	if codec == nil {
+		codec = l.choose(nc, conn, p)
+	}
 	l.adopt(c, codec)
 	codec.Serve()
 	if next := l.succeed(codec, nc, conn, p); next != nil {
@@ -301,10 +337,10 @@ func (l *Listeners) adopt(c *client, codec served) {
 func (l *Listeners) describe(s *socket, nc net.Conn) *exchange.Conn {
 	c := &exchange.Conn{ID: l.ids.Add(1), Socket: s.key}
 	if a, ok := nc.LocalAddr().(*net.TCPAddr); ok {
-		c.Local = plain(a)
+		c.Local = unmap(a.AddrPort())
 	}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		c.Remote = plain(a)
+		c.Remote = unmap(a.AddrPort())
 	}
 	return c
 }
@@ -333,14 +369,8 @@ func (l *Listeners) identify(s *socket, nc net.Conn, c *exchange.Conn, p *config
 	return true
 }
 
-// plain returns an IPv4 address as such, not mapped into IPv6.
-func plain(a *net.TCPAddr) netip.AddrPort {
-	ap := a.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-}
-
 // Drain stops accepting and closes idle connections; busy ones finish their
-// exchange. It returns nil when all have ended. When ctx ends first, the rest
+// exchange, raw ones and flows go on as long as their ends want. It returns nil when all have ended. When ctx ends first, the rest
 // is closed, and ctx's error returned once their goroutines have ended.
 func (l *Listeners) Drain(ctx context.Context) error {
 	l.mu.Lock()
@@ -355,6 +385,7 @@ func (l *Listeners) Drain(ctx context.Context) error {
 			c.nc.Close()
 		}
 	}
+	l.drainFlows()
 	l.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
@@ -363,13 +394,16 @@ func (l *Listeners) Drain(ctx context.Context) error {
 	}()
 	select {
 	case <-ended:
+		l.cut()
 		return nil
 	case <-ctx.Done():
 	}
+	l.cut()
 	l.mu.Lock()
 	for c := range l.conns {
 		c.nc.Close()
 	}
+	l.closeFlows()
 	l.mu.Unlock()
 	<-ended
 	return ctx.Err()

@@ -3,6 +3,7 @@ package upstream
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"penstock.dev/penstock/core/config"
@@ -21,7 +22,8 @@ func keyOf(ep config.Endpoint) key {
 type endpoint struct {
 	group  *Group
 	config config.Endpoint
-	text   string // the address
+	text   string      // the address
+	left   atomic.Bool // gone, for Link
 
 	mu    sync.Mutex
 	gone  bool    // not in the set any more: nothing is kept
@@ -152,6 +154,7 @@ func (e *endpoint) leave() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.gone = true
+	e.left.Store(true)
 	e.closeIdle(len(e.idle))
 }
 

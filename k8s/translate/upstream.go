@@ -16,12 +16,15 @@ type corePort = corev1.ServicePort
 // upstream adds a Service's port to the config and returns its name. Its
 // parameters are those of the first Gateway that leads to it.
 func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
-	name := fmt.Sprintf("%s/%s:%d", s.Namespace, s.Name, p.Port)
+	name, protocol := fmt.Sprintf("%s/%s:%d", s.Namespace, s.Name, p.Port), "http"
+	if p.Protocol == corev1.ProtocolUDP { // a Service may have the number twice
+		name, protocol = name+"/udp", "udp"
+	}
 	if r.config.Upstreams[name] != nil {
 		return name
 	}
 	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p", r.current), func() *config.Upstream {
-		return &config.Upstream{Name: name, Protocol: "http", Parameters: r.current}
+		return &config.Upstream{Name: name, Protocol: protocol, Parameters: r.current}
 	})
 	o := object("Service", s)
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
