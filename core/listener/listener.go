@@ -401,7 +401,7 @@ func (l *Listeners) Drain(ctx context.Context) error {
 	l.cut()
 	l.mu.Lock()
 	for c := range l.conns {
-		c.nc.Close()
+		c.cut()
 	}
 	l.closeFlows()
 	l.mu.Unlock()

@@ -128,10 +128,21 @@ func (l *Listeners) retire(s *socket) {
 		defer l.mu.Unlock()
 		for c := range l.conns {
 			if _, raw := c.served.(*rawConn); raw && c.socket == s {
-				c.nc.Close()
+				c.cut()
 			}
 		}
 	})
+}
+
+// cut closes a connection that is still served, a raw one with a reset: its end
+// must not look like that of what was sent. l.mu is held.
+func (c *client) cut() {
+	if tcp, ok := c.nc.(*net.TCPConn); ok {
+		if _, raw := c.served.(*rawConn); raw {
+			_ = tcp.SetLinger(0) // fails on a closed connection
+		}
+	}
+	c.nc.Close()
 }
 
 // passesAny reports whether the TLS of one of the names is passed through.

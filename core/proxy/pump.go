@@ -77,10 +77,11 @@ func (p *pump) move(src, dst *end, total *int64) {
 		if err == nil {
 			continue
 		}
-		if err == io.EOF && dst.closeWrite(p.idle) == nil {
-			return
+		if err != io.EOF {
+			p.cut(err, src)
+		} else if err := dst.closeWrite(p.idle); err != nil {
+			p.cut(err, dst)
 		}
-		p.cut(err, src)
 		return
 	}
 }
@@ -167,7 +168,9 @@ func (p *pump) cut(err error, at *end) {
 			side = exchange.SideClient
 		}
 		switch {
-		case err == errIdle, errors.Is(err, os.ErrDeadlineExceeded):
+		case err == errIdle:
+			side, reason = exchange.SideProxy, "idle"
+		case errors.Is(err, os.ErrDeadlineExceeded): // it takes nothing
 			reason = "idle"
 		case errors.Is(err, net.ErrClosed):
 			side, reason, err = exchange.SideProxy, "drained", errDrained
