@@ -73,7 +73,7 @@ func (f *flow) dial(b *snapshot.RawBackend) *exchange.Error {
 	}
 	raw, failed := socket.SyscallConn()
 	if failed != nil {
-		up.Close()
+		_ = up.Close() // nothing was sent
 		return fault(exchange.PhaseSend, exchange.SideProxy, 502, "connect-failed", failed)
 	}
 	f.up, f.raw = up, raw
