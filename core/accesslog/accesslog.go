@@ -122,6 +122,7 @@ func appendRaw(b []byte, r *exchange.Raw, took time.Duration) []byte {
 	if r.Attempts > 1 {
 		b = appendInt(b, `,"attempts":`, int64(r.Attempts))
 	}
+	b = appendText(b, `,"plugin":`, r.Plugin)
 	return append(appendError(b, r.Err), '}')
 }
 

@@ -4,6 +4,7 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/pprof"
 	"sync/atomic"
@@ -79,6 +80,12 @@ func (s *Server) Admin() http.Handler {
 		}{Chains: s.store.Reports()}
 		if s.problems != nil {
 			reply.Problems = s.problems()
+		}
+		for _, r := range s.store.RawRefusals() {
+			reply.Problems = append(reply.Problems, Problem{
+				Object: r.Target.String(), Reason: "PluginsNotApplicable", Severity: "error",
+				Message: fmt.Sprintf("filter %s of %s is not for raw connections: what passes it is refused", r.Filter, r.Owner),
+			})
 		}
 		object(w, reply)
 	})

@@ -14,6 +14,7 @@ type Raw struct {
 	// tried last, Attempts how many were; empty and 0 if it did not come to that.
 	Route, Service, Endpoint string
 	Attempts                 int
+	Plugin                   string // the filter that refused or cut it; empty: none did
 	// Err says why it was refused or cut; nil: both sides ended it. Status has no
 	// meaning here.
 	Err *Error

@@ -21,8 +21,7 @@ import (
 type ConnHandler interface {
 	// ServeConn serves one to its end and closes it. nc is TCP, or TLS that was
 	// agreed on; head is what was read of it already: what a client whose TLS is
-	// passed through said first. It gives up what it has not begun once ctx is
-	// done; when nc is closed under it, it ends.
+	// passed through said first. It resets both sides once ctx is done.
 	ServeConn(ctx context.Context, nc net.Conn, head []byte, about *exchange.Conn)
 }
 
@@ -40,12 +39,23 @@ type rawConn struct {
 	nc    net.Conn
 	head  []byte
 	about *exchange.Conn
+	ctx   context.Context
+	end   context.CancelFunc
+}
+
+func (l *Listeners) newRaw(nc net.Conn, head []byte, about *exchange.Conn) *rawConn {
+	c := &rawConn{l: l, nc: nc, head: head, about: about}
+	c.ctx, c.end = context.WithCancel(l.ctx)
+	return c
 }
 
 var _ served = (*rawConn)(nil)
 
 // Serve implements served.
-func (c *rawConn) Serve() { c.l.raw.ServeConn(c.l.ctx, c.nc, c.head, c.about) }
+func (c *rawConn) Serve() {
+	defer c.end()
+	c.l.raw.ServeConn(c.ctx, c.nc, c.head, c.about)
+}
 
 // Drain implements served: only both ends know when a raw connection is over. It
 // lives until the drain's deadline.
@@ -61,7 +71,7 @@ func (l *Listeners) rawOf(s *socket, nc net.Conn, about *exchange.Conn) served {
 	if !raw || l.raw == nil {
 		return nil
 	}
-	return &rawConn{l: l, nc: nc, about: about}
+	return l.newRaw(nc, nil, about)
 }
 
 // passed looks at what the client of a socket with TLS says first, where that may
@@ -89,7 +99,7 @@ func (l *Listeners) passed(s *socket, server *certs.Server, nc net.Conn, about *
 		return nil, head, true
 	}
 	about.ServerName = name
-	return &rawConn{l: l, nc: nc, head: head, about: about}, nil, true
+	return l.newRaw(nc, head, about), nil, true
 }
 
 // helloRoom is what a ClientHello is read into first: most fit.
@@ -137,10 +147,12 @@ func (l *Listeners) retire(s *socket) {
 // cut closes a connection that is still served, a raw one with a reset: its end
 // must not look like that of what was sent. l.mu is held.
 func (c *client) cut() {
-	if tcp, ok := c.nc.(*net.TCPConn); ok {
-		if _, raw := c.served.(*rawConn); raw {
-			_ = tcp.SetLinger(0) // fails on a closed connection
-		}
+	raw, ok := c.served.(*rawConn)
+	if ok {
+		raw.end()
+	}
+	if tcp, is := c.nc.(*net.TCPConn); ok && is {
+		_ = tcp.SetLinger(0) // fails on a closed connection
 	}
 	c.nc.Close()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,6 +19,8 @@ type end struct {
 	raw syscall.RawConn
 
 	readBy, writeBy time.Time // armed deadlines; zero: not known
+	interrupted     atomic.Bool
+	over            bool // it said that no more comes; of the goroutine that reads
 
 	// What the callback below found. It is made once, so that it costs no
 	// allocation per call.
@@ -39,9 +42,20 @@ func newEnd(nc net.Conn) *end {
 	return e
 }
 
+// armRead makes reads fail at t, or at once if there is an interruption.
 func (e *end) armRead(t time.Time) {
 	e.readBy = t
 	_ = e.nc.SetReadDeadline(t) // fails on a closed connection, as the read then does
+	if e.interrupted.Load() {
+		_ = e.nc.SetReadDeadline(time.Unix(1, 0)) // the same
+	}
+}
+
+// interrupt makes the read that waits, or the next one, fail at its deadline. Any
+// goroutine may call it.
+func (e *end) interrupt() {
+	e.interrupted.Store(true)
+	_ = e.nc.SetReadDeadline(time.Unix(1, 0)) // fails on a closed connection: nobody waits
 }
 
 // armWrite makes writes fail d after now; an armed deadline that is near is left

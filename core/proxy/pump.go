@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/internal/bufpool"
 	"penstock.dev/penstock/core/snapshot"
 )
@@ -20,6 +21,7 @@ import (
 type pump struct {
 	pool             *bufpool.Pool
 	client, upstream *end
+	filters          *filter.RawRun // nil: none
 	counters         *snapshot.RawCounters
 	idle             time.Duration // of both directions
 	began            time.Time
@@ -27,36 +29,48 @@ type pump struct {
 	// Each is written by one of the two goroutines.
 	received, sent int64
 
-	once  sync.Once
-	fault *exchange.Error // why it ended before both sides had; set by once
+	running atomic.Bool
+	over    atomic.Bool // it was cut
+	once    sync.Once
+	fault   *exchange.Error // why it ended before both sides had; set by once
 }
 
 var (
 	errIdle    = errors.New("no byte came either way")
 	errDrained = errors.New("the proxy ends")
+	// errInterrupted: a filter has signalled something.
+	errInterrupted = errors.New("read interrupted")
 )
 
-// run returns when both directions are over.
-func (p *pump) run() {
+// run sends what the upstream is told first, which is the proxy's own, then head,
+// and then what comes. It returns when both directions are over.
+func (p *pump) run(own, head []byte) {
 	p.touch()
+	if p.filters == nil { // one write for both
+		own = append(own, head...)
+		p.count(int64(len(head)), &p.received)
+		head = nil
+	}
+	if len(own) > 0 {
+		if err := p.upstream.write(own, p.idle); err != nil {
+			p.cut(err, p.upstream)
+			return
+		}
+	}
+	move := p.move
+	if p.filters != nil {
+		move = p.filtered
+		p.running.Store(true)
+		p.interrupt() // for what was signalled until now
+	}
 	var wg sync.WaitGroup
-	wg.Go(func() { p.move(p.upstream, p.client, &p.sent) })
-	p.move(p.client, p.upstream, &p.received)
+	wg.Go(func() { move(p.upstream, p.client, nil, &p.sent) })
+	move(p.client, p.upstream, head, &p.received)
 	wg.Wait()
 }
 
-// begin sends what goes before all else; own bytes of it are the client's.
-func (p *pump) begin(b []byte, own int64) {
-	if err := p.upstream.write(b, p.idle); err != nil {
-		p.cut(err, p.upstream)
-		return
-	}
-	p.received += own
-	p.counters.Moved(own, 0)
-}
-
 // move hands on what src sends until it ends.
-func (p *pump) move(src, dst *end, total *int64) {
+func (p *pump) move(src, dst *end, _ []byte, total *int64) {
 	bulk := src.tcp != nil && dst.tcp != nil
 	for {
 		b, n, err := p.next(src)
@@ -79,10 +93,18 @@ func (p *pump) move(src, dst *end, total *int64) {
 		}
 		if err != io.EOF {
 			p.cut(err, src)
-		} else if err := dst.closeWrite(p.idle); err != nil {
-			p.cut(err, dst)
+		} else {
+			p.finish(src, dst)
 		}
 		return
+	}
+}
+
+// finish ends a direction in an orderly way.
+func (p *pump) finish(src, dst *end) {
+	src.over = true
+	if err := dst.closeWrite(p.idle); err != nil {
+		p.cut(err, dst)
 	}
 }
 
@@ -97,6 +119,9 @@ func (p *pump) next(src *end) (*bufpool.Buffer, int, error) {
 			return b, n, err
 		}
 		src.readBy = time.Time{}
+		if src.interrupted.Swap(false) {
+			return nil, 0, errInterrupted
+		}
 		if p.quiet() {
 			return nil, 0, errIdle
 		}
@@ -177,6 +202,15 @@ func (p *pump) cut(err error, at *end) {
 		}
 		p.fault = &exchange.Error{Phase: exchange.PhaseResponseBody, Side: side, Status: 502, Reason: reason, Err: err}
 	})
+	p.end()
+}
+
+// end closes both sides at once.
+func (p *pump) end() {
+	p.over.Store(true)
 	p.client.abort()
 	p.upstream.abort()
+	if p.filters != nil {
+		p.filters.Wake()
+	}
 }

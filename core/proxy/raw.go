@@ -2,11 +2,13 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/internal/bufpool"
 	"penstock.dev/penstock/core/snapshot"
 )
@@ -41,16 +43,27 @@ type link interface {
 // What refuses a raw connection.
 var (
 	errNoRawRoute = errors.New("no raw route has this name or port")
-	errNoCallback = errors.New("a filter of its chain has no callbacks for raw connections")
+	errDatagrams  = errors.New("datagrams pass no filter, and its chain has one")
 )
 
-// choose finds the route and the backend for what the client reached. After an
-// error, the counters are those of what was found until then.
-func (h *Raw) choose(about *exchange.Conn, record *exchange.Raw) (*snapshot.RawBackend, *snapshot.RawCounters, *exchange.Error) {
-	none := h.metrics.RawNone
+// choice is the backend of a raw connection or flow, and the filters on the way.
+type choice struct {
+	backend *snapshot.RawBackend
+	// counters are those of what was found, also after an error.
+	counters *snapshot.RawCounters
+	gateway  *snapshot.Gateway
+	chains   []*snapshot.Chain
+	// filters and pins are of chains, once they are pinned.
+	filters []*filter.Chain
+	pins    []*snapshot.Link
+}
+
+// choose finds the route and the backend for what the client reached.
+func (h *Raw) choose(about *exchange.Conn, record *exchange.Raw) (*choice, *exchange.Error) {
+	c := &choice{counters: h.metrics.RawNone}
 	current := h.store.Load()
 	if current == nil {
-		return nil, none, fault(exchange.PhaseGateway, exchange.SideProxy, 503, "not-ready", errNotServing)
+		return c, fault(exchange.PhaseGateway, exchange.SideProxy, 503, "not-ready", errNotServing)
 	}
 	name := about.ServerName
 	if about.TLS != nil {
@@ -58,34 +71,59 @@ func (h *Raw) choose(about *exchange.Conn, record *exchange.Raw) (*snapshot.RawB
 	}
 	l := current.Port(about.Socket).Named(name)
 	if l == nil || l.Raw == nil {
-		return nil, none, fault(exchange.PhaseGateway, exchange.SideClient, 404, "no-listener", errNoListener)
+		return c, fault(exchange.PhaseGateway, exchange.SideClient, 404, "no-listener", errNoListener)
 	}
-	if l.Chain != nil {
-		return nil, none, inapplicable()
-	}
+	c.gateway = l.Gateway
+	c.add(l.Chain)
 	route := l.Raw.Find(name)
 	if route == nil {
-		return nil, none, fault(exchange.PhaseMatch, exchange.SideClient, 404, "no-route", errNoRawRoute)
+		return c, fault(exchange.PhaseMatch, exchange.SideClient, 404, "no-route", errNoRawRoute)
 	}
-	record.Route = route.Name
+	record.Route, c.counters = route.Name, route.Counters
 	if route.Weights == 0 {
-		return nil, route.Counters, fault(exchange.PhaseMatch, exchange.SideProxy, 503, "no-backend", errNoBackend)
+		return c, fault(exchange.PhaseMatch, exchange.SideProxy, 503, "no-backend", errNoBackend)
 	}
-	b := pickRaw(route)
-	record.Service = b.Config.Service
-	switch {
-	case b.Upstream == nil:
-		return nil, b.Counters, fault(exchange.PhaseMatch, exchange.SideProxy, 503, "no-backend", errNoBackend)
-	case b.Chain != nil:
-		return nil, b.Counters, inapplicable()
+	c.backend = pickRaw(route)
+	record.Service, c.counters = c.backend.Config.Service, c.backend.Counters
+	if c.backend.Upstream == nil {
+		return c, fault(exchange.PhaseMatch, exchange.SideProxy, 503, "no-backend", errNoBackend)
 	}
-	return b, b.Counters, nil
+	c.add(c.backend.Chain)
+	return c, nil
 }
 
-// inapplicable refuses what has a chain: its filters, or the fault that keeps them
-// from running, must not be walked around (annotations.md, section 2).
-func inapplicable() *exchange.Error {
-	return fault(exchange.PhaseRequest, exchange.SidePlugin, 503, "plugins-not-applicable", errNoCallback)
+func (c *choice) add(chain *snapshot.Chain) {
+	if chain != nil {
+		c.chains = append(c.chains, chain)
+	}
+}
+
+// pin takes what the chains run now. A chain that is broken, or has a filter that
+// is not for raw connections, refuses: nothing is walked around (annotations.md,
+// section 2).
+func (c *choice) pin() *exchange.Error {
+	for _, chain := range c.chains {
+		link, err := chain.Acquire()
+		if err != nil {
+			return fault(exchange.PhaseRequest, exchange.SidePlugin, 503, "chain-pending", err)
+		}
+		c.pins = append(c.pins, link)
+		if link.Fault != nil {
+			return fault(exchange.PhaseRequest, exchange.SidePlugin, 503, "chain-broken", &brokenChain{link.Fault.Reason, link.Fault.Message})
+		}
+		chains, notRaw := link.Raw()
+		if notRaw != "" {
+			return fault(exchange.PhaseRequest, exchange.SidePlugin, 503, "plugins-not-applicable", fmt.Errorf("filter %s is not for raw connections", notRaw))
+		}
+		c.filters = append(c.filters, chains[:]...)
+	}
+	return nil
+}
+
+func (c *choice) release() {
+	for _, link := range c.pins {
+		link.Release()
+	}
 }
 
 // pickRaw chooses a backend by weight.

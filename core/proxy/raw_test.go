@@ -178,8 +178,8 @@ func TestRawRefusals(t *testing.T) {
 		reason   string
 		attempts int
 	}{
-		"a broken chain":                {func(b *config.Backend) { b.Chain = chain }, nil, good, "plugins-not-applicable", 0},
-		"the Gateway's chain":           {nil, chain, good, "plugins-not-applicable", 0},
+		"a broken chain":                {func(b *config.Backend) { b.Chain = chain }, nil, good, "chain-broken", 0},
+		"the Gateway's chain":           {nil, chain, good, "chain-broken", 0},
 		"an invalid reference":          {func(b *config.Backend) { b.Upstream = "" }, nil, good, "no-backend", 0},
 		"no weight":                     {func(b *config.Backend) { b.Weight = 0 }, nil, good, "no-backend", 0},
 		"an endpoint that is not there": {nil, nil, closedPort(t), "connect-refused", 1},

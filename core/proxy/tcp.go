@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/snapshot"
 )
 
@@ -20,20 +21,51 @@ func (h *Raw) ServeConn(ctx context.Context, nc net.Conn, head []byte, about *ex
 	}
 	client := newEnd(nc)
 	defer client.nc.Close()
-	backend, counters, err := h.choose(about, record)
+	c, err := h.choose(about, record)
+	defer c.release()
+	var run *filter.RawRun
+	p := &pump{pool: &h.pool, client: client, counters: c.counters, began: record.Start}
+	if err == nil {
+		run, err = c.filter(about, p)
+	}
+	if run != nil {
+		p.filters = run
+		defer func() { run.Done(p.client.over, p.upstream != nil && p.upstream.over) }()
+	}
 	var up link
 	if err == nil {
-		up, err = h.dial(ctx, backend, record)
+		up, err = h.dial(ctx, c.backend, record)
 	}
 	if err != nil {
-		record.Err = err
-		counters.Refused()
-		h.done(record)
+		h.refused(c, run, record, err)
 		refuse(client, head, err)
 		return
 	}
 	defer up.Close()
-	h.serve(client, up, head, backend, record)
+	p.upstream, p.idle = newEnd(tcpOf(up)), c.backend.Upstream.Parameters().TCPIdleTimeout
+	h.serve(ctx, p, head, c.backend, record)
+}
+
+// filter shows the filters the connection; nil: there are none.
+func (c *choice) filter(about *exchange.Conn, p *pump) (*filter.RawRun, *exchange.Error) {
+	if len(c.chains) == 0 {
+		return nil, nil
+	}
+	if err := c.pin(); err != nil {
+		return nil, err
+	}
+	run := filter.NewRawRun(c.filters, c.backend.Config.Service, c.gateway.Parameters.ResponseTimeout, p.interrupt)
+	return run, run.NewConnection(about)
+}
+
+// refused tells of a connection that reaches no endpoint.
+func (h *Raw) refused(c *choice, run *filter.RawRun, record *exchange.Raw, err *exchange.Error) {
+	record.Err = err
+	if run != nil {
+		record.Plugin = run.By()
+	}
+	c.counters.Refused()
+	h.done(record)
 }
 
 // dial opens the connection to an endpoint of the backend.
@@ -47,22 +79,24 @@ func (h *Raw) dial(ctx context.Context, b *snapshot.RawBackend, record *exchange
 }
 
 // serve hands bytes on both ways, and tells of it.
-func (h *Raw) serve(client *end, up link, head []byte, b *snapshot.RawBackend, record *exchange.Raw) {
-	p := &pump{
-		pool: &h.pool, client: client, upstream: newEnd(tcpOf(up)), counters: b.Counters,
-		idle: b.Upstream.Parameters().TCPIdleTimeout, began: record.Start,
-	}
+func (h *Raw) serve(ctx context.Context, p *pump, head []byte, b *snapshot.RawBackend, record *exchange.Raw) {
 	b.Counters.Open()
-	first := appendProxyHeader(nil, b.Config.ProxyProtocol, record.Conn)
-	size := len(first)
-	if first = append(first, head...); len(first) > 0 {
-		p.begin(first, int64(len(first)-size))
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		p.cut(net.ErrClosed, p.client)
+	})
+	p.run(appendProxyHeader(nil, b.Config.ProxyProtocol, record.Conn), head)
+	if !stop() {
+		<-cut
 	}
-	p.run()
 	record.ReceivedBytes, record.SentBytes, record.Err = p.received, p.sent, p.fault
 	result := snapshot.RawClosed
 	if p.fault != nil {
 		result = snapshot.RawCut
+	}
+	if p.filters != nil {
+		record.Plugin = p.filters.By()
 	}
 	b.Counters.Ended(result, time.Since(record.Start))
 	h.done(record)

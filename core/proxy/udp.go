@@ -47,15 +47,18 @@ var _ exchange.Flow = (*flow)(nil)
 // and the endpoint for those that follow.
 func (h *Raw) OpenFlow(about *exchange.Conn, reply func([]byte) error) exchange.Flow {
 	f := &flow{h: h, reply: reply, record: exchange.Raw{Conn: about, Protocol: "udp", Start: time.Now()}}
-	b, counters, err := h.choose(about, &f.record)
+	c, err := h.choose(about, &f.record)
+	if err == nil && len(c.chains) > 0 {
+		err = fault(exchange.PhaseRequest, exchange.SidePlugin, 503, "plugins-not-applicable", errDatagrams)
+	}
 	if err == nil {
-		err = f.dial(b)
+		err = f.dial(c.backend)
 	}
 	if err != nil { // no log line: whoever can send datagrams could fill the disk
-		counters.Refused()
+		c.counters.Refused()
 		return nil
 	}
-	f.counters, f.idle = b.Counters, b.Upstream.Parameters().UDPIdleTimeout
+	f.counters, f.idle = c.backend.Counters, c.backend.Upstream.Parameters().UDPIdleTimeout
 	f.send, f.receive = f.sendOne, f.receiveOne
 	f.touch()
 	return f

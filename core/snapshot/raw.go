@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"penstock.dev/penstock/core/config"
@@ -10,6 +11,7 @@ import (
 
 // RawRoute is a compiled TCPRoute, TLSRoute or UDPRoute.
 type RawRoute struct {
+	Object   config.Object
 	Name     string // for logs and metrics
 	Backends []RawBackend
 	Weights  uint64       // sum; 0: it refuses everything
@@ -54,7 +56,7 @@ func (c *compiler) rawRoute(cfg *config.RawRoute) *RawRoute {
 	if done := c.new.raw[cfg]; done != nil {
 		return done
 	}
-	r := &RawRoute{Name: cfg.Name, Counters: c.metrics.rawOf(cfg.Name, "")}
+	r := &RawRoute{Object: cfg.Object, Name: cfg.Name, Counters: c.metrics.rawOf(cfg.Name, "")}
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]
 		r.Weights += uint64(b.Weight)
@@ -62,4 +64,64 @@ func (c *compiler) rawRoute(cfg *config.RawRoute) *RawRoute {
 	}
 	c.new.raw[cfg] = r
 	return r
+}
+
+// RawRefusal is a filter that keeps raw routes from serving: raw connections cannot
+// pass it, and it may not be walked around (annotations.md, section 2).
+type RawRefusal struct {
+	Owner  config.Object // who declares the filter
+	Filter string        // part/name
+	Target config.Object // the raw route that refuses, or the Gateway that has raw listeners
+}
+
+// RawRefusals lists those of the chains that run.
+func (s *Store) RawRefusals() []RawRefusal {
+	current := s.current.Load()
+	if current == nil {
+		return nil
+	}
+	seen := map[RawRefusal]bool{}
+	add := func(target config.Object, chain *Chain) {
+		if owner, filter := chain.notRaw(); filter != "" {
+			seen[RawRefusal{owner, filter, target}] = true
+		}
+	}
+	for _, g := range current.config.Gateways {
+		for _, l := range g.Listeners {
+			if l.Raw() && l.Chain != nil {
+				add(g.Object, current.chains[chainKey(l.Chain)])
+			}
+		}
+	}
+	for _, r := range current.raw {
+		for _, b := range r.Backends {
+			add(r.Object, b.Chain)
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), func(a, b RawRefusal) int {
+		return cmp.Or(cmp.Compare(a.Owner.String(), b.Owner.String()), cmp.Compare(a.Filter, b.Filter), cmp.Compare(a.Target.String(), b.Target.String()))
+	})
+}
+
+// notRaw returns the first filter that raw connections cannot pass, and who declares
+// it; nothing if there is none, or the chain does not run.
+func (c *Chain) notRaw() (owner config.Object, id string) {
+	if c == nil {
+		return owner, ""
+	}
+	l := c.current.Load()
+	if l.Fault != nil || l.pending {
+		return owner, ""
+	}
+	if _, id = l.Raw(); id == "" {
+		return owner, ""
+	}
+	for _, part := range l.parts {
+		for _, f := range part.filters {
+			if f.ID() == id {
+				return f.Owner, id
+			}
+		}
+	}
+	return owner, id
 }

@@ -254,17 +254,24 @@ func (r *run) rawService(route *rawRoute, ref *gatewayv1.BackendRef, name, field
 	return nil, nil
 }
 
-// inapplicable tells of parts that keep a raw route from serving: filters have no
-// callbacks for raw connections, and none may be walked around (annotations.md,
-// section 2).
+// inapplicable tells of filters that keep a raw route from serving, since none may be
+// walked around (annotations.md, section 2): any one that datagrams come to, and
+// those that are known to have no callbacks for raw connections. Of others only
+// their image tells.
 func (r *run) inapplicable(route *rawRoute, parts []*config.Part) {
 	for _, p := range parts {
-		if p == nil || p.Fault != nil || len(p.Filters) == 0 { // a fault is told already
+		if p == nil || p.Fault != nil { // which is told already
+			continue
+		}
+		i := slices.IndexFunc(p.Filters, func(f *config.Filter) bool {
+			return route.kind == "UDPRoute" || strings.HasPrefix(f.Plugin, "bundled/")
+		})
+		if i < 0 {
 			continue
 		}
 		at := place{part: p.Name, scope: p.Scope}
-		r.problem(p.Object, fieldOf(&at), "PluginsNotApplicable", "filter %s has no callbacks for raw connections: %s refuses all that passes it", p.Filters[0].ID(), route.object)
-		r.problem(route.object, "", "PluginsNotApplicable", "its chain has filter %s of %s: what passes it is refused", p.Filters[0].ID(), p.Object)
+		r.problem(p.Object, fieldOf(&at), "PluginsNotApplicable", "filter %s has no callbacks for raw connections: %s refuses all that passes it", p.Filters[i].ID(), route.object)
+		r.problem(route.object, "", "PluginsNotApplicable", "its chain has filter %s of %s: what passes it is refused", p.Filters[i].ID(), p.Object)
 	}
 }
 
