@@ -60,6 +60,7 @@ type rawBed struct {
 	port  uint16
 	c     *config.Config
 	p     *config.ProxyParameters
+	drain func() // at once
 }
 
 func newRawBed(t testing.TB, protocol string) *rawBed {
@@ -74,10 +75,13 @@ func newRawBed(t testing.TB, protocol string) *rawBed {
 	raw := proxy.NewRaw(b.store, b)
 	listeners.ServeRaw(raw, raw)
 	sockets.Sockets = listeners
-	t.Cleanup(func() {
+	b.drain = func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		_ = listeners.Drain(ctx)
+	}
+	t.Cleanup(func() {
+		b.drain()
 		b.store.Close()
 		plugins.Close()
 		groups.Close()
@@ -265,6 +269,26 @@ func TestAfterBulkSmallMessagesPass(t *testing.T) {
 	io.WriteString(nc, "x")
 	if _, err := nc.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAHalfClosedConnectionEndsWithTheProxy: nobody reads from the client any more.
+func TestAHalfClosedConnectionEndsWithTheProxy(t *testing.T) {
+	b := newRawBed(t, "TCP")
+	half, release := make(chan struct{}), make(chan struct{})
+	b.route(t, nil, rawService(t, func(nc *net.TCPConn) {
+		_, _ = io.Copy(io.Discard, nc)
+		close(half)
+		<-release // and says nothing
+	}))
+	defer close(release)
+	nc := b.dial(t)
+	io.WriteString(nc, "x")
+	_ = nc.CloseWrite()
+	<-half
+	b.drain()
+	if r := b.last(t, 1); r.Err == nil || r.Err.Reason != "drained" || r.ReceivedBytes != 1 {
+		t.Errorf("got %+v", r)
 	}
 }
 
