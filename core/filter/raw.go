@@ -358,7 +358,7 @@ func (r *RawRun) Done(clientRemote, upstreamRemote bool) {
 				break
 			}
 			if err := s.stream.Closed(side.downstream, side.remote); err != nil {
-				r.conclude(s, Continue, err)
+				_ = r.conclude(s, Continue, err) // it has ended anyway
 			}
 		}
 		s.stream.Done()
