@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -126,6 +127,7 @@ type socket struct {
 	tls        atomic.Pointer[certs.Server] // nil: plain text
 	raw        atomic.Bool                  // plain connections are raw
 	passes     atomic.Bool                  // TLS may be passed through
+	names      []config.ServerName          // guarded by Listeners.mu
 	open       telemetry.Gauge
 	accepted   telemetry.Counter
 }
@@ -158,6 +160,9 @@ func (l *Listeners) Reconcile(wanted []config.Socket) error {
 		}
 		if s := l.sockets[w.Key()]; s != nil {
 			s.parameters.Store(w.Parameters)
+			if s.raw.Load() != w.Raw || !slices.Equal(s.names, w.Names) {
+				l.retire(s)
+			}
 			if err := l.certify(s, w); err != nil {
 				errs = append(errs, err)
 			}
@@ -197,6 +202,7 @@ func (l *Listeners) bind(w config.Socket) error {
 
 // certify gives a socket its certificates, or plain text if it is to have none.
 func (l *Listeners) certify(s *socket, w config.Socket) error {
+	s.names = w.Names
 	s.raw.Store(w.Raw)
 	s.passes.Store(passesAny(w.Names))
 	if w.Names == nil {

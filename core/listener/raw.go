@@ -25,7 +25,7 @@ type ConnHandler interface {
 	ServeConn(ctx context.Context, nc net.Conn, head []byte, about *exchange.Conn)
 }
 
-// removedFor is how long raw connections live on after their socket is gone: as
+// removedFor is how long raw connections live on after their listener is gone: as
 // long as exchanges may keep a chain that was replaced.
 const removedFor = 5 * time.Minute
 
@@ -63,12 +63,7 @@ func (c *rawConn) Drain() {}
 
 // rawOf returns what serves nc as a raw connection; nil if it is none.
 func (l *Listeners) rawOf(s *socket, nc net.Conn, about *exchange.Conn) served {
-	raw := s.raw.Load()
-	if server := s.tls.Load(); server != nil && about.TLS != nil {
-		name, known := server.Choose(about.TLS.ServerName)
-		raw = known && name.Raw
-	}
-	if !raw || l.raw == nil {
+	if l.raw == nil || !s.serves(about) {
 		return nil
 	}
 	return l.newRaw(nc, nil, about)
@@ -130,18 +125,32 @@ func readHello(nc net.Conn, timeout time.Duration) (head []byte, h sniff.Hello, 
 	}
 }
 
-// retire ends the raw connections of a socket that is gone, some time later. l.mu
-// is held.
+// retire ends, some time later, the raw connections that a socket would not serve as
+// such any more: it is gone, or the listener that they came to is. l.mu is held.
 func (l *Listeners) retire(s *socket) {
 	time.AfterFunc(l.removedFor, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for c := range l.conns {
-			if _, raw := c.served.(*rawConn); raw && c.socket == s {
+			if raw, ok := c.served.(*rawConn); ok && c.socket == s && !(l.sockets[s.key] == s && s.serves(raw.about)) {
 				c.cut()
 			}
 		}
 	})
+}
+
+// serves reports whether what was said of a connection makes it a raw one.
+func (s *socket) serves(about *exchange.Conn) bool {
+	server := s.tls.Load()
+	if server == nil {
+		return s.raw.Load()
+	}
+	name := about.ServerName
+	if about.TLS != nil {
+		name = about.TLS.ServerName
+	}
+	chosen, known := server.Choose(name)
+	return known && chosen.Raw
 }
 
 // cut closes a connection that is still served, a raw one with a reset: its end

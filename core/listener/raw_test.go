@@ -171,6 +171,36 @@ func TestRawConnectionsOfASocketThatIsGone(t *testing.T) {
 	}
 }
 
+// TestRawConnectionsOfANameThatIsGone: those of the port's other listeners go on.
+func TestRawConnectionsOfANameThatIsGone(t *testing.T) {
+	l, _ := newRaw(t)
+	l.removedFor = 300 * time.Millisecond
+	all := names(certificate(t, "a.example"), certificate(t, "b.example"))
+	all[0].Raw, all[1].Raw = true, true
+	listen := func(names []config.ServerName) {
+		t.Helper()
+		if err := l.Reconcile([]config.Socket{{Address: anyPort, Parameters: config.DefaultProxyParameters(), Names: names}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listen(all)
+	var conns []*tls.Conn
+	for _, name := range []string{"a.example", "b.example"} {
+		c, err := dialTLS(t, l, &tls.Config{ServerName: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bounce(t, c, "x")
+		conns = append(conns, c)
+	}
+	listen(all[1:])
+	bounce(t, conns[0], "y")
+	if _, err := conns[0].Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %v; want a reset", err)
+	}
+	bounce(t, conns[1], "y")
+}
+
 func TestRawConnectionsAreCutAtTheDrainsDeadline(t *testing.T) {
 	l, _ := newRaw(t)
 	if err := l.Reconcile(rawSocket(config.DefaultProxyParameters())); err != nil {
