@@ -100,6 +100,9 @@ func (l *Log) Raw(r *exchange.Raw, took time.Duration) {
 	}
 }
 
+// maxServerName is what a DNS name has at most: a client may ask for more.
+const maxServerName = 255
+
 func appendRaw(b []byte, r *exchange.Raw, took time.Duration) []byte {
 	b = append(b, `{"time":"`...)
 	b = r.Start.UTC().AppendFormat(b, time.RFC3339Nano)
@@ -112,7 +115,7 @@ func appendRaw(b []byte, r *exchange.Raw, took time.Duration) []byte {
 	if r.Conn.TLS != nil {
 		name = r.Conn.TLS.ServerName
 	}
-	b = appendText(b, `,"serverName":`, name)
+	b = appendText(b, `,"serverName":`, name[:min(len(name), maxServerName)])
 	b = appendInt(b, `,"receivedBytes":`, r.ReceivedBytes)
 	b = appendInt(b, `,"sentBytes":`, r.SentBytes)
 	b = appendSeconds(b, `,"duration":`, took)

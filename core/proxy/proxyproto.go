@@ -28,6 +28,9 @@ func appendProxyHeader(b []byte, version uint8, c *exchange.Conn) []byte {
 	if c.TLS != nil {
 		name = c.TLS.ServerName
 	}
+	if len(name) > maxAuthority {
+		name = ""
+	}
 	return appendProxyV2(b, from, to, four, name)
 }
 
@@ -53,6 +56,7 @@ const (
 	proxyTCP4     = 0x11
 	proxyTCP6     = 0x21
 	typeAuthority = 0x02
+	maxAuthority  = 255 // no hostname is longer (RFC 1035, 2.3.4)
 )
 
 func appendProxyV2(b []byte, from, to netip.AddrPort, four bool, name string) []byte {
