@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -53,6 +54,8 @@ type rawWay struct {
 	counted held
 }
 
+var errEnded = errors.New("the proxy ended while a filter held the connection")
+
 // The directions.
 const (
 	fromClient   = 0
@@ -89,8 +92,8 @@ func (r *RawRun) By() string {
 }
 
 // NewConnection shows each filter the connection; the error says that one of them
-// refuses it.
-func (r *RawRun) NewConnection(c *exchange.Conn) *exchange.Error {
+// refuses it, or that ctx was done while one held it.
+func (r *RawRun) NewConnection(ctx context.Context, c *exchange.Conn) *exchange.Error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.slots {
@@ -105,7 +108,7 @@ func (r *RawRun) NewConnection(c *exchange.Conn) *exchange.Error {
 			v, err = stream.NewConnection()
 		}
 		if err == nil && v == Pause {
-			v, err = r.settle(s)
+			v, err = r.settle(ctx, s)
 		}
 		if end := r.conclude(s, v, err); end != nil {
 			return end
@@ -115,7 +118,7 @@ func (r *RawRun) NewConnection(c *exchange.Conn) *exchange.Error {
 }
 
 // settle waits out the Pause of a new connection. mu is held.
-func (r *RawRun) settle(s *rawSlot) (Verdict, error) {
+func (r *RawRun) settle(ctx context.Context, s *rawSlot) (Verdict, error) {
 	defer s.unpark(fromClient)
 	timer := time.NewTimer(r.wait)
 	defer timer.Stop()
@@ -131,10 +134,14 @@ func (r *RawRun) settle(s *rawSlot) (Verdict, error) {
 		case <-rung:
 		case <-timer.C:
 			late = true
+		case <-ctx.Done():
 		}
 		r.mu.Lock()
 		if late {
 			return Continue, errWait
+		}
+		if ctx.Err() != nil {
+			return Continue, errEnded
 		}
 	}
 }
@@ -316,6 +323,8 @@ func (r *RawRun) conclude(s *rawSlot, v Verdict, err error) *exchange.Error {
 		return end("plugin-reset", errReset)
 	case errors.Is(err, errWait):
 		return end("plugin-wait", err)
+	case errors.Is(err, errEnded):
+		return &exchange.Error{Phase: phase, Side: exchange.SideProxy, Status: 503, Reason: "drained", Err: err}
 	case errors.Is(err, ErrBodyLimit):
 		return end("body-limit", err)
 	case errors.Is(err, ErrBodyBudget):

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -109,7 +110,7 @@ func TestRawOrder(t *testing.T) {
 		}}
 	}
 	r := rawChain(l, nil, mark("a"), mark("b"))
-	if err := r.NewConnection(&exchange.Conn{}); err != nil {
+	if err := r.NewConnection(t.Context(), &exchange.Conn{}); err != nil {
 		t.Fatal(err)
 	}
 	if out, ended, err := r.Data(true, []byte("x"), false); string(out) != "xab" || ended || err != nil {
@@ -135,7 +136,7 @@ func TestRawPause(t *testing.T) {
 	}}
 	budget := NewBudget(100, telemetry.New())
 	r := rawChain(l, func(e *Entry) { e.Bodies = budget }, hold, &rawFilter{name: "after"})
-	if err := r.NewConnection(&exchange.Conn{}); err != nil {
+	if err := r.NewConnection(t.Context(), &exchange.Conn{}); err != nil {
 		t.Fatal(err)
 	}
 	send := func(b string, end bool, want string, wantEnd bool) {
@@ -206,7 +207,7 @@ func TestRawEnds(t *testing.T) {
 			if tt.reason == "" {
 				r.wait = 10 * time.Second
 			}
-			err := r.NewConnection(&exchange.Conn{})
+			err := r.NewConnection(t.Context(), &exchange.Conn{})
 			var out []byte
 			if err == nil {
 				out, _, err = r.Data(true, []byte(tt.data), false)
@@ -217,6 +218,17 @@ func TestRawEnds(t *testing.T) {
 			r.Done(false, false)
 		})
 	}
+}
+
+func TestRawHeldWhileTheProxyEnds(t *testing.T) {
+	r := rawChain(&rawTrace{}, nil, &rawFilter{name: "f", start: func(*Waker) (Verdict, error) { return Pause, nil }})
+	r.wait = time.Minute
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if err := r.NewConnection(ctx, &exchange.Conn{}); err == nil || err.Reason != "drained" {
+		t.Errorf("got %v", err)
+	}
+	r.Done(false, false)
 }
 
 func TestFiltersThatAreNotForRawConnections(t *testing.T) {
@@ -242,7 +254,7 @@ func TestRawDirectionsAtOnce(t *testing.T) {
 		return Continue, nil
 	}}
 	r := rawChain(&rawTrace{}, func(e *Entry) { e.BodyBytes = 1 << 20 }, hold)
-	if err := r.NewConnection(&exchange.Conn{}); err != nil {
+	if err := r.NewConnection(t.Context(), &exchange.Conn{}); err != nil {
 		t.Fatal(err)
 	}
 	const n = 500

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -38,6 +39,8 @@ type pump struct {
 var (
 	errIdle    = errors.New("no byte came either way")
 	errDrained = errors.New("the proxy ends")
+	// errReplaced: filters end for good some time after their chain was replaced.
+	errReplaced = errors.New("the chain was replaced, and its time is over")
 	// errInterrupted: a filter has signalled something.
 	errInterrupted = errors.New("read interrupted")
 )
@@ -197,12 +200,41 @@ func (p *pump) cut(err error, at *end) {
 			side, reason = exchange.SideProxy, "idle"
 		case errors.Is(err, os.ErrDeadlineExceeded): // it takes nothing
 			reason = "idle"
-		case errors.Is(err, net.ErrClosed):
+		case err == errReplaced:
+			side, reason = exchange.SideProxy, "chain-replaced"
+		case err == errDrained, errors.Is(err, net.ErrClosed):
 			side, reason, err = exchange.SideProxy, "drained", errDrained
 		}
 		p.fault = &exchange.Error{Phase: exchange.PhaseResponseBody, Side: side, Status: 502, Reason: reason, Err: err}
 	})
 	p.end()
+}
+
+// ending is what cuts a connection from outside, and why.
+type ending struct {
+	ctx context.Context
+	err error
+}
+
+// cutWhen cuts the connection when one of these is done, until stop returned.
+func (p *pump) cutWhen(all ...ending) (stop func()) {
+	var running sync.WaitGroup
+	var stops []func() bool
+	for _, e := range all {
+		running.Add(1)
+		stops = append(stops, context.AfterFunc(e.ctx, func() {
+			defer running.Done()
+			p.cut(e.err, p.client)
+		}))
+	}
+	return func() {
+		for _, stopped := range stops {
+			if stopped() {
+				running.Done()
+			}
+		}
+		running.Wait()
+	}
 }
 
 // end closes both sides at once.

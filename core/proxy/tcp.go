@@ -26,7 +26,7 @@ func (h *Raw) ServeConn(ctx context.Context, nc net.Conn, head []byte, about *ex
 	var run *filter.RawRun
 	p := &pump{pool: &h.pool, client: client, counters: c.counters, began: record.Start}
 	if err == nil {
-		run, err = c.filter(about, p)
+		run, err = c.filter(ctx, about, p)
 	}
 	if run != nil {
 		p.filters = run
@@ -43,11 +43,15 @@ func (h *Raw) ServeConn(ctx context.Context, nc net.Conn, head []byte, about *ex
 	}
 	defer up.Close()
 	p.upstream, p.idle = newEnd(tcpOf(up)), c.backend.Upstream.Parameters().TCPIdleTimeout
-	h.serve(ctx, p, head, c.backend, record)
+	var gone []ending
+	for _, link := range c.pins {
+		gone = append(gone, ending{link.Gone(), errReplaced})
+	}
+	h.serve(ctx, p, head, c.backend, record, gone)
 }
 
 // filter shows the filters the connection; nil: there are none.
-func (c *choice) filter(about *exchange.Conn, p *pump) (*filter.RawRun, *exchange.Error) {
+func (c *choice) filter(ctx context.Context, about *exchange.Conn, p *pump) (*filter.RawRun, *exchange.Error) {
 	if len(c.chains) == 0 {
 		return nil, nil
 	}
@@ -55,7 +59,7 @@ func (c *choice) filter(about *exchange.Conn, p *pump) (*filter.RawRun, *exchang
 		return nil, err
 	}
 	run := filter.NewRawRun(c.filters, c.backend.Config.Service, c.gateway.Parameters.ResponseTimeout, p.interrupt)
-	return run, run.NewConnection(about)
+	return run, run.NewConnection(ctx, about)
 }
 
 // refused tells of a connection that reaches no endpoint.
@@ -79,17 +83,11 @@ func (h *Raw) dial(ctx context.Context, b *snapshot.RawBackend, record *exchange
 }
 
 // serve hands bytes on both ways, and tells of it.
-func (h *Raw) serve(ctx context.Context, p *pump, head []byte, b *snapshot.RawBackend, record *exchange.Raw) {
+func (h *Raw) serve(ctx context.Context, p *pump, head []byte, b *snapshot.RawBackend, record *exchange.Raw, gone []ending) {
 	b.Counters.Open()
-	cut := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(cut)
-		p.cut(net.ErrClosed, p.client)
-	})
+	stop := p.cutWhen(append(gone, ending{ctx, errDrained})...)
 	p.run(appendProxyHeader(nil, b.Config.ProxyProtocol, record.Conn), head)
-	if !stop() {
-		<-cut
-	}
+	stop()
 	record.ReceivedBytes, record.SentBytes, record.Err = p.received, p.sent, p.fault
 	result := snapshot.RawClosed
 	if p.fault != nil {

@@ -79,3 +79,23 @@ func TestSeriesOfRawRoutesEndWithThem(t *testing.T) {
 		t.Errorf("r is there: %v, other: %v", series("r"), series("other"))
 	}
 }
+
+// TestALinkThatIsClosedIsGone: whoever runs its filters all the time learns of it.
+func TestALinkThatIsClosedIsGone(t *testing.T) {
+	c := &Chain{}
+	c.set(&Link{})
+	l, err := c.Acquire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.set(nil)
+	if l.Gone().Err() != nil {
+		t.Error("it is gone while it is pinned")
+	}
+	l.timer.Stop()
+	l.drop() // its time is over
+	if l.Gone().Err() == nil {
+		t.Error("it is not gone")
+	}
+	l.Release()
+}
