@@ -132,7 +132,7 @@ func (l *Listeners) retire(s *socket) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for c := range l.conns {
-			if raw, ok := c.served.(*rawConn); ok && c.socket == s && !(l.sockets[s.key] == s && s.serves(raw.about)) {
+			if raw, ok := c.served.(*rawConn); ok && c.socket == s && (l.sockets[s.key] != s || !s.serves(raw.about)) {
 				c.cut()
 			}
 		}
