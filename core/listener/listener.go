@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -349,30 +348,6 @@ func (l *Listeners) describe(s *socket, nc net.Conn) *exchange.Conn {
 		c.Remote = unmap(a.AddrPort())
 	}
 	return c
-}
-
-// identify finds out who the client is; false: the connection does not begin as it
-// must.
-func (l *Listeners) identify(s *socket, nc net.Conn, c *exchange.Conn, p *config.ProxyParameters) bool {
-	// Nobody else's header is read: a client could call itself what it likes.
-	if within(c.Remote.Addr(), p.ProxyProtocol) {
-		h, err := readProxyHeader(nc, p.HeaderTimeout)
-		if err != nil {
-			l.headers.With(s.key).Inc()
-			l.log.Debug("PROXY protocol", zap.String("socket", s.key), zap.Stringer("remote", c.Remote), zap.Error(err))
-			return false
-		}
-		if h.source.IsValid() {
-			c.Remote, c.Local = h.source, h.destination
-		}
-	}
-	ip := c.Remote.Addr()
-	c.Trusted = within(ip, p.TrustedProxies)
-	if ip.IsValid() {
-		c.RemoteIP = []byte(ip.WithZone("").String())
-	}
-	c.LocalPort = strconv.AppendUint(nil, uint64(c.Local.Port()), 10)
-	return true
 }
 
 // Drain stops accepting and closes idle connections; busy ones finish their
