@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/coder/websocket v1.8.15
+	github.com/pires/go-proxyproto v0.15.0
 	oras.land/oras-go/v2 v2.7.0
 )
 

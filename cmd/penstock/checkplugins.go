@@ -130,6 +130,14 @@ func filtersOf(c *config.Config) []*config.Filter {
 	for _, g := range c.Gateways {
 		for _, l := range g.Listeners {
 			chain(l.Chain)
+			if l.Raw() {
+				for _, e := range l.RawRoutes.Entries {
+					for i := range e.Route.Backends {
+						chain(e.Route.Backends[i].Chain)
+					}
+				}
+				continue
+			}
 			for _, e := range l.Routes.Entries {
 				for _, r := range e.Route.Rules {
 					chain(r.Chain)

@@ -125,6 +125,34 @@ func TestTLSDocument(t *testing.T) {
 	}
 }
 
+// TestTCPDocument checks the first YAML of docs/tcp.md; its other routes are left
+// to the reader.
+func TestTCPDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/tcp.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := yamlBlock.FindStringSubmatch(string(text))
+	if block == nil {
+		t.Fatal("no block")
+	}
+	const more = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: penstock}\nspec: {controllerName: " + controllerName + "}\n" +
+		"---\napiVersion: v1\nkind: Service\nmetadata: {name: sql}\nspec: {ports: [{port: 5432}]}\n"
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(block[1]+more), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	checked, err := files.Check(dir, newTranslator(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range checked.Problems {
+		if p.Reason != "NoRoutes" {
+			t.Error(p)
+		}
+	}
+}
+
 func TestLoopbackOnly(t *testing.T) {
 	for address, ok := range map[string]bool{"127.0.0.1:1": true, "[::1]:1": true, "localhost:1": true, "0.0.0.0:1": false, ":1": false, "192.0.2.1:1": false, "x": false} {
 		if err := loopback(address); (err == nil) != ok {

@@ -46,7 +46,7 @@ func packCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&layout, "layout", "", "OCI layout folder, made if it is missing")
 	f.StringVar(&name, "name", "", "registry/repository:tag")
-	f.StringVar(&manifest, "manifest", "", "plugin manifest (JSON): abi, capabilities, guard, multiConfig")
+	f.StringVar(&manifest, "manifest", "", "plugin manifest (JSON): abi, capabilities, guard, multiConfig, connections")
 	f.StringVar(&schema, "schema", "", "JSON Schema of the plugin's config")
 	for _, required := range []string{"layout", "name"} {
 		if err := c.MarkFlagRequired(required); err != nil {

@@ -135,10 +135,11 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 		return nil, err
 	}
 	var accessLog proxy.Log
+	var rawLog proxy.RawLog
 	rejected := func(*exchange.Conn, int, string) {}
 	if out != nil {
 		p.access = accesslog.New(out)
-		accessLog, rejected = p.access, p.access.Rejected
+		accessLog, rawLog, rejected = p.access, p.access, p.access.Rejected
 	}
 	var sockets late
 	p.store = snapshot.New(bind, &sockets, p.groups, p.plugins, p.metrics)
@@ -149,6 +150,8 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 		return nil, err
 	}
 	p.listeners = listener.New(log.Named("listener"), p.metrics, http1, http2, p.inherited)
+	raw := proxy.NewRaw(p.store, rawLog)
+	p.listeners.ServeRaw(raw, raw)
 	sockets.Sockets = p.listeners
 	p.source = files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: newTranslator(p.store.Ran)})
 	p.admin = admin.New(p.store, p.metrics, func() []admin.Problem { return problems(p.source.Problems()) })

@@ -223,6 +223,12 @@ func (p *Proxy) Metrics() string {
 	return string(p.admin("/metrics"))
 }
 
+// AdminText returns what the admin address answers for a path.
+func (p *Proxy) AdminText(path string) string {
+	p.t.Helper()
+	return string(p.admin(path))
+}
+
 // Filter is what /chains says of one filter.
 type Filter struct {
 	Name, Digest, State, Reason, Message string

@@ -1,4 +1,5 @@
-// Package accesslog writes one JSON line for each finished exchange. It never
+// Package accesslog writes one JSON line for each finished exchange, raw connection
+// or flow of datagrams. It never
 // writes header fields, queries (which hold keys at times) or bodies.
 package accesslog
 
@@ -89,6 +90,55 @@ func (l *Log) Rejected(c *exchange.Conn, status int, reason string) {
 	l.buf = append(b, '}', '\n')
 }
 
+// Raw writes the record of a raw connection or flow, which lasted that long.
+func (l *Log) Raw(r *exchange.Raw, took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf = append(appendRaw(l.buf, r, took), '\n')
+	if len(l.buf) > bufferSize/2 {
+		l.flushLocked()
+	}
+}
+
+// maxServerName is what a DNS name has at most: a client may ask for more.
+const maxServerName = 255
+
+func appendRaw(b []byte, r *exchange.Raw, took time.Duration) []byte {
+	b = append(b, `{"time":"`...)
+	b = r.Start.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","connection":`...)
+	b = strconv.AppendUint(b, r.Conn.ID, 10)
+	b = append(b, `,"client":`...)
+	b = appendString(b, r.Conn.RemoteIP)
+	b = appendText(b, `,"protocol":`, r.Protocol)
+	name := r.Conn.ServerName
+	if r.Conn.TLS != nil {
+		name = r.Conn.TLS.ServerName
+	}
+	b = appendText(b, `,"serverName":`, name[:min(len(name), maxServerName)])
+	b = appendInt(b, `,"receivedBytes":`, r.ReceivedBytes)
+	b = appendInt(b, `,"sentBytes":`, r.SentBytes)
+	b = appendSeconds(b, `,"duration":`, took)
+	b = appendText(b, `,"route":`, r.Route)
+	b = appendText(b, `,"service":`, r.Service)
+	b = appendText(b, `,"endpoint":`, r.Endpoint)
+	if r.Attempts > 1 {
+		b = appendInt(b, `,"attempts":`, int64(r.Attempts))
+	}
+	b = appendText(b, `,"plugin":`, r.Plugin)
+	return append(appendError(b, r.Err), '}')
+}
+
+func appendError(b []byte, e *exchange.Error) []byte {
+	if e == nil {
+		return b
+	}
+	b = appendText(b, `,"phase":`, e.Phase.String())
+	b = appendText(b, `,"side":`, e.Side.String())
+	b = appendText(b, `,"reason":`, e.Reason)
+	return appendText(b, `,"err":`, e.Err.Error())
+}
+
 func appendRecord(b []byte, x *exchange.Exchange, took time.Duration) []byte {
 	b = append(b, `{"time":"`...)
 	b = x.Start.UTC().AppendFormat(b, time.RFC3339Nano)
@@ -124,13 +174,7 @@ func appendRecord(b []byte, x *exchange.Exchange, took time.Duration) []byte {
 	b = appendText(b, `,"consumer":`, x.Consumer.Name)
 	b = appendText(b, `,"plugin":`, x.AnsweredBy)
 	b = appendText(b, `,"details":`, x.Details)
-	if e := x.Err; e != nil {
-		b = appendText(b, `,"phase":`, e.Phase.String())
-		b = appendText(b, `,"side":`, e.Side.String())
-		b = appendText(b, `,"reason":`, e.Reason)
-		b = appendText(b, `,"err":`, e.Err.Error())
-	}
-	return append(b, '}')
+	return append(appendError(b, x.Err), '}')
 }
 
 // appendText leaves an empty value out.

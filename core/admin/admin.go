@@ -4,6 +4,7 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/pprof"
 	"sync/atomic"
@@ -79,6 +80,12 @@ func (s *Server) Admin() http.Handler {
 		}{Chains: s.store.Reports()}
 		if s.problems != nil {
 			reply.Problems = s.problems()
+		}
+		for _, r := range s.store.RawRefusals() {
+			reply.Problems = append(reply.Problems, Problem{
+				Object: r.Target.String(), Reason: "PluginsNotApplicable", Severity: "error",
+				Message: fmt.Sprintf("filter %s of %s is not for raw connections: what passes it is refused", r.Filter, r.Owner),
+			})
 		}
 		object(w, reply)
 	})
@@ -176,6 +183,11 @@ func mapChains(c *config.Config, chain func(*config.Chain) *config.Chain) *confi
 		for _, l := range g.Listeners {
 			listener := *l
 			listener.Chain = chain(l.Chain)
+			if l.Raw() {
+				listener.RawRoutes = mapRaw(l.RawRoutes, chain)
+				gateway.Listeners = append(gateway.Listeners, &listener)
+				continue
+			}
 			listener.Routes = &config.RouteTable{}
 			for _, e := range l.Routes.Entries {
 				route := *e.Route
@@ -195,6 +207,20 @@ func mapChains(c *config.Config, chain func(*config.Chain) *config.Chain) *confi
 			gateway.Listeners = append(gateway.Listeners, &listener)
 		}
 		out.Gateways = append(out.Gateways, &gateway)
+	}
+	return out
+}
+
+func mapRaw(t *config.RawTable, chain func(*config.Chain) *config.Chain) *config.RawTable {
+	out := &config.RawTable{}
+	for _, e := range t.Entries {
+		route := *e.Route
+		route.Backends = nil
+		for _, b := range e.Route.Backends {
+			b.Chain = chain(b.Chain)
+			route.Backends = append(route.Backends, b)
+		}
+		out.Entries = append(out.Entries, config.RawEntry{Hostnames: e.Hostnames, Route: &route})
 	}
 	return out
 }

@@ -52,7 +52,8 @@ type table struct {
 
 // entry is a listener's part.
 type entry struct {
-	choice *choice
+	name   config.ServerName
+	choice *choice // nil: TLS is passed through
 	config *tls.Config
 	label  string
 	epoch  atomic.Uint64 // of the ticket keys in config
@@ -94,7 +95,14 @@ func (s *Server) Set(names []config.ServerName) error {
 
 // entry makes a listener's part.
 func (s *Server) entry(n config.ServerName, old, new *table) (*entry, error) {
-	e := &entry{label: s.label + "\x00" + n.Hostname}
+	e := &entry{name: n, label: s.label + "\x00" + n.Hostname}
+	if n.TLS == nil {
+		return e, nil
+	}
+	protocols := s.alpn
+	if n.Raw { // what is spoken is the client's and the upstream's business
+		protocols = nil
+	}
 	var errs []error
 	var good []*config.Certificate
 	read := func(c *config.Certificate) (*tls.Certificate, error) {
@@ -126,7 +134,7 @@ func (s *Server) entry(n config.ServerName, old, new *table) (*entry, error) {
 	e.config = &tls.Config{
 		MinVersion:   minVersion(n.TLS.MinVersion),
 		CipherSuites: ciphers,
-		NextProtos:   s.alpn,
+		NextProtos:   protocols,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return choice.certificate(hello, lower(hello.ServerName)), nil
 		},
@@ -228,6 +236,16 @@ func (s *Server) renew(e *entry) {
 // Config returns what connections of the socket are made with; it follows Set.
 func (s *Server) Config() *tls.Config { return s.config }
 
+// Choose returns what a client is served by that asks for this server name, in
+// lower case; empty: for none. false: nobody has the name.
+func (s *Server) Choose(name string) (config.ServerName, bool) {
+	e := s.current.Load().find(name)
+	if e == nil {
+		return config.ServerName{}, false
+	}
+	return e.name, true
+}
+
 // refused has no certificate: crypto/tls answers unrecognized_name (RFC 6066, 3).
 var refused = &tls.Config{
 	MinVersion:     tls.VersionTLS12,
@@ -237,7 +255,7 @@ var refused = &tls.Config{
 // hello chooses the listener by the name that the client asks for.
 func (s *Server) hello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	e := s.current.Load().find(lower(hello.ServerName))
-	if e == nil {
+	if e == nil || e.choice == nil {
 		refuse(hello, UnknownName)
 		return refused, nil
 	}
@@ -247,7 +265,7 @@ func (s *Server) hello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		refuse(hello, OldVersion)
 	case len(e.choice.fallback) == 0:
 		refuse(hello, NoCertificate)
-	case len(hello.SupportedProtos) > 0 && len(s.alpn) > 0 && !slices.ContainsFunc(hello.SupportedProtos, func(p string) bool { return slices.Contains(s.alpn, p) }):
+	case len(hello.SupportedProtos) > 0 && len(e.config.NextProtos) > 0 && !slices.ContainsFunc(hello.SupportedProtos, func(p string) bool { return slices.Contains(e.config.NextProtos, p) }):
 		refuse(hello, NoProtocol)
 	}
 	return e.config, nil

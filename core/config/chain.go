@@ -212,4 +212,9 @@ type Loaded struct {
 	// MultiConfig: filters of one namespace may share instances, since the module
 	// keeps nothing of one root context where another one sees it.
 	MultiConfig bool
+	// Connections: its callbacks for raw connections are meant. Many modules export
+	// all callbacks there are, since their SDK does: those of a guard for HTTP would
+	// let everybody in. So the manifest must say it, or a raw route declare the
+	// filter, and it be no guard.
+	Connections bool
 }

@@ -44,12 +44,14 @@ type Gateway struct {
 type Listener struct {
 	Name     string // section name
 	Port     uint16 // 1..65535
-	Protocol string // "HTTP", "HTTPS"
+	Protocol string // "HTTP", "HTTPS", "TCP", "TLS", "UDP"
 	Hostname string // "", "a.example" or "*.example"; lower case
-	TLS      *TLS   // of an HTTPS listener; nil: plain text
+	TLS      *TLS   // of an HTTPS or TLS listener that ends TLS; nil: plain text, or with TLS passed through
 	// Chain is the Gateway's part, which runs before a route is matched; nil: none.
 	Chain  *Chain
-	Routes *RouteTable
+	Routes *RouteTable // of HTTP and HTTPS; else nil
+	// RawRoutes of TCP, TLS and UDP; else nil.
+	RawRoutes *RawTable
 }
 
 // RouteTable is a set of routes that one or more listeners refer to.
@@ -150,24 +152,28 @@ type Rewrite struct {
 
 // Backend is a Service port that a rule sends to.
 type Backend struct {
-	Weight            int    // 0..1000000
-	Upstream          string // Upstream.Name; empty: invalid reference, answers Status
-	Service           string // "namespace/name", for logs and metrics
-	Status            int    // 500 for an invalid reference
-	Chain             *Chain // the joined chain after the Gateway part
+	Weight   int    // 0..1000000
+	Upstream string // Upstream.Name; empty: invalid reference, answers Status
+	Service  string // "namespace/name", for logs and metrics
+	Status   int    // 500 for an invalid reference
+	Chain    *Chain // the joined chain after the Gateway part
+	// ProxyProtocol is the version of the header that a raw connection to the
+	// Service begins with, 1 or 2; 0: none.
+	ProxyProtocol     uint8
 	Request, Response []HeaderModifier
 }
 
 // What is spoken to an upstream.
 const (
 	ProtocolHTTP = "http" // HTTP/1.1
+	ProtocolUDP  = "udp"  // datagrams
 	ProtocolH2C  = "h2c"  // HTTP/2: by prior knowledge, or agreed on with TLS
 )
 
 // Upstream is a named group of endpoints: one port of a Service.
 type Upstream struct {
-	Name     string // "namespace/service:port"
-	Protocol string // ProtocolHTTP or ProtocolH2C
+	Name     string // "namespace/service:port", "namespace/service:port/udp"
+	Protocol string // ProtocolHTTP or ProtocolH2C, for raw connections too; ProtocolUDP: datagrams
 	// TLS encrypts its connections; nil: plain text.
 	TLS *UpstreamTLS
 	// Parameters holds timeouts and limits; never nil.
@@ -192,7 +198,7 @@ type Endpoint struct {
 // errors are joined. It is the last guard before a config is compiled.
 func (c *Config) Validate() error {
 	var errs joined
-	secure := map[uint16]bool{}
+	kinds := map[string]string{}
 	for _, g := range c.Gateways {
 		if g.Parameters == nil {
 			errs.add("%s: no parameters", g.Object)
@@ -201,10 +207,15 @@ func (c *Config) Validate() error {
 			if l.Port == 0 {
 				errs.add("%s: listener %s: port 0", g.Object, l.Name)
 			}
-			if before, known := secure[l.Port]; known && before != (l.TLS != nil) || (l.TLS != nil) != (l.Protocol == "HTTPS") {
-				errs.add("%s: listener %s: TLS and plain text on port %d", g.Object, l.Name, l.Port)
+			port := fmt.Sprint(l.Port, l.transport())
+			if before, known := kinds[port]; known && (before != l.kind() || before == "TCP" || before == "UDP") || l.Protocol == "HTTPS" && l.TLS == nil || l.Protocol == "HTTP" && l.TLS != nil {
+				errs.add("%s: listener %s: TLS and plain text, or two protocols, on port %d", g.Object, l.Name, l.Port)
 			}
-			secure[l.Port] = l.TLS != nil
+			kinds[port] = l.kind()
+			if l.Raw() {
+				c.validateRaw(g, l, &errs)
+				continue
+			}
 			if l.Routes == nil {
 				errs.add("%s: listener %s: no route table", g.Object, l.Name)
 				continue
@@ -227,13 +238,17 @@ func (c *Config) validateRoute(r *Route, errs *joined) {
 		if len(rule.Matches) == 0 {
 			errs.add("%s: rules[%d]: no match", r.Object, i)
 		}
-		for j, b := range rule.Backends {
-			if b.Weight < 0 || b.Weight > 1_000_000 {
-				errs.add("%s: rules[%d].backendRefs[%d].weight: %d is not in 0..1000000", r.Object, i, j, b.Weight)
-			}
-			if b.Upstream != "" && c.Upstreams[b.Upstream] == nil {
-				errs.add("%s: rules[%d].backendRefs[%d]: upstream %s is not in the config", r.Object, i, j, b.Upstream)
-			}
+		c.validateBackends(r.Object, i, rule.Backends, errs)
+	}
+}
+
+func (c *Config) validateBackends(o Object, rule int, list []Backend, errs *joined) {
+	for j, b := range list {
+		if b.Weight < 0 || b.Weight > 1_000_000 {
+			errs.add("%s: rules[%d].backendRefs[%d].weight: %d is not in 0..1000000", o, rule, j, b.Weight)
+		}
+		if b.Upstream != "" && c.Upstreams[b.Upstream] == nil {
+			errs.add("%s: rules[%d].backendRefs[%d]: upstream %s is not in the config", o, rule, j, b.Upstream)
 		}
 	}
 }

@@ -23,6 +23,8 @@ type ProxyParameters struct {
 	HeaderTimeout   time.Duration // from a head's first byte to its end, 408 beyond, and a TLS handshake; default 10 s
 	IdleTimeout     time.Duration // between requests, and between two reads or writes of a body; default 60 s
 	TunnelTimeout   time.Duration // of an upgraded connection without a byte either way; default 1 h
+	TCPIdleTimeout  time.Duration // of a raw connection without a byte either way; default 1 h
+	UDPIdleTimeout  time.Duration // of a flow without a datagram either way; default 30 s
 	ConnectTimeout  time.Duration // to an endpoint, 504 beyond; default 5 s
 	ResponseTimeout time.Duration // from the request sent to the response's head, 504 beyond; default 60 s
 
@@ -30,6 +32,9 @@ type ProxyParameters struct {
 	// being a network of 64 bits; trusted proxies may have any number. 0, the
 	// default: no bound.
 	MaxPerClient int
+	// MaxFlows is how many flows of datagrams a listener has, default 10,000, and
+	// MaxFlowsPerClient how many of them one client, as for MaxPerClient; default 1,000.
+	MaxFlows, MaxFlowsPerClient int
 	// MaxConnections to one endpoint, idle ones and busy ones; default 1024.
 	// MaxIdle kept for reuse; default 128. MaxPending exchanges that wait for
 	// a connection, 503 beyond; default 1024.
@@ -49,6 +54,9 @@ type ProxyParameters struct {
 	// names; default any.
 	ClientsOptional bool
 	ClientNames     []SubjectAltName
+	// ProxyProtocolTo is the version of the PROXY protocol header, 1 or 2, that raw
+	// connections to a Service begin with, by "namespace/name"; default none.
+	ProxyProtocolTo map[string]uint8
 
 	// Redis is the one that plugins with capability redis use; nil: none.
 	Redis *Redis
@@ -73,19 +81,23 @@ type Redis struct {
 // DefaultProxyParameters returns the defaults that every field documents.
 func DefaultProxyParameters() *ProxyParameters {
 	return &ProxyParameters{
-		RequestLineBytes: 8 << 10,
-		HeaderBytes:      64 << 10,
-		HeaderFields:     100,
-		HeaderTimeout:    10 * time.Second,
-		IdleTimeout:      60 * time.Second,
-		TunnelTimeout:    time.Hour,
-		ConnectTimeout:   5 * time.Second,
-		ResponseTimeout:  60 * time.Second,
-		MaxConnections:   1024,
-		MaxIdle:          128,
-		MaxPending:       1024,
-		Via:              "penstock",
-		Forwarded:        true,
+		RequestLineBytes:  8 << 10,
+		HeaderBytes:       64 << 10,
+		HeaderFields:      100,
+		HeaderTimeout:     10 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		TunnelTimeout:     time.Hour,
+		TCPIdleTimeout:    time.Hour,
+		UDPIdleTimeout:    30 * time.Second,
+		ConnectTimeout:    5 * time.Second,
+		ResponseTimeout:   60 * time.Second,
+		MaxFlows:          10_000,
+		MaxConnections:    1024,
+		MaxIdle:           128,
+		MaxFlowsPerClient: 1000,
+		MaxPending:        1024,
+		Via:               "penstock",
+		Forwarded:         true,
 	}
 }
 
@@ -93,10 +105,18 @@ func DefaultProxyParameters() *ProxyParameters {
 type Socket struct {
 	Address    netip.AddrPort
 	Parameters *ProxyParameters
-	// Names is what ends TLS, in the order of the listeners: of two with one
-	// hostname the first counts. nil: plain text.
+	// Names is what ends TLS, or passes it through, in the order of the listeners:
+	// of two with one hostname the first counts. nil: plain text.
 	Names []ServerName
+	Raw   bool // plain connections are raw, not HTTP
+	UDP   bool // it takes datagrams
 }
 
-// Key names the socket in exchange.Conn.Socket: its wanted address as text.
-func (s Socket) Key() string { return s.Address.String() }
+// Key names the socket in exchange.Conn.Socket: its wanted address as text, with
+// "/udp" for one of datagrams.
+func (s Socket) Key() string {
+	if s.UDP {
+		return s.Address.String() + "/udp"
+	}
+	return s.Address.String()
+}

@@ -84,5 +84,6 @@ type Certificate struct {
 // ServerName is what ends TLS on a socket for a hostname.
 type ServerName struct {
 	Hostname string // "", "a.example" or "*.example"; lower case
-	TLS      *TLS
+	TLS      *TLS   // nil: TLS is passed through
+	Raw      bool   // what TLS carries is no HTTP
 }

@@ -29,5 +29,8 @@ type Conn struct {
 	LocalPort []byte
 	// Identity, Namespace and Workload name the peer in a mesh; empty at the edge.
 	Identity, Namespace, Workload string
-	TLS                           *tls.ConnectionState // nil: plain text
+	TLS                           *tls.ConnectionState // nil: plain text, or passed through
+	// ServerName is what a client whose TLS is passed through asks for, in lower
+	// case (RFC 6066, 3); empty: nothing.
+	ServerName string
 }

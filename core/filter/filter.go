@@ -43,7 +43,7 @@ const (
 	// no body and no trailer callbacks. What a Read fails with is to be the
 	// callback's error, wrapped or not.
 	TakesBodies
-	// OnConnection: the filter is a ConnFilter.
+	// OnConnection: the filter is a ConnFilter, and raw connections may pass it.
 	OnConnection
 )
 

@@ -34,6 +34,7 @@ const lasting = Abort | Fail | Gone
 type bell struct {
 	mu   sync.Mutex
 	rung chan struct{} // nil: nobody waits
+	hook func()        // called after each ring; set before the first; may be nil
 }
 
 // wait returns a channel that is closed when the bell is next rung. To be
@@ -49,10 +50,13 @@ func (b *bell) wait() <-chan struct{} {
 
 func (b *bell) ring() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.rung != nil {
 		close(b.rung)
 		b.rung = nil
+	}
+	b.mu.Unlock()
+	if b.hook != nil {
+		b.hook()
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
-	"strconv"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -59,16 +59,25 @@ type Listeners struct {
 	ids      atomic.Uint64
 	running  sync.WaitGroup // accept loops and connections
 
+	raw        ConnHandler // nil: no raw connections
+	datagrams  FlowHandler // nil: no datagrams
+	packets    packetMetrics
+	removedFor time.Duration
+	ctx        context.Context // ended when what still runs is cut short
+	cut        context.CancelFunc
+
 	mu       sync.Mutex
 	draining bool
 	sockets  map[string]*socket
 	conns    map[*client]struct{}
 	clients  map[netip.Addr]int // connections of each client
+	flows    map[string]*flowSocket
 }
 
 // client is a connection and what serves it.
 type client struct {
-	nc net.Conn
+	nc     net.Conn
+	socket *socket
 	// served is guarded by Listeners.mu; nil: no request can have come yet.
 	served served
 }
@@ -86,7 +95,7 @@ type served interface {
 // penstock_tls_handshake_failures_total by socket and reason, and
 // penstock_listener_panics_total.
 func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Server, b Binder) *Listeners {
-	return &Listeners{
+	l := &Listeners{
 		log:      log.Named("listener"),
 		http1:    http1,
 		http2:    http2,
@@ -100,7 +109,13 @@ func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Serv
 		sockets:  map[string]*socket{},
 		conns:    map[*client]struct{}{},
 		clients:  map[netip.Addr]int{},
+		flows:    map[string]*flowSocket{},
+
+		packets:    newPacketMetrics(m),
+		removedFor: removedFor,
 	}
+	l.ctx, l.cut = context.WithCancel(context.Background())
+	return l
 }
 
 // socket is one listening socket.
@@ -109,6 +124,9 @@ type socket struct {
 	ln         net.Listener
 	parameters atomic.Pointer[config.ProxyParameters]
 	tls        atomic.Pointer[certs.Server] // nil: plain text
+	raw        atomic.Bool                  // plain connections are raw
+	passes     atomic.Bool                  // TLS may be passed through
+	names      []config.ServerName          // guarded by Listeners.mu
 	open       telemetry.Gauge
 	accepted   telemetry.Counter
 }
@@ -131,12 +149,19 @@ func (l *Listeners) Reconcile(wanted []config.Socket) error {
 	for key, s := range l.sockets {
 		if !keep[key] {
 			l.unbind(s)
+			l.retire(s)
 		}
 	}
-	var errs []error
+	errs := l.reconcileFlows(wanted)
 	for _, w := range wanted {
+		if w.UDP {
+			continue
+		}
 		if s := l.sockets[w.Key()]; s != nil {
 			s.parameters.Store(w.Parameters)
+			if s.raw.Load() != w.Raw || !slices.Equal(s.names, w.Names) {
+				l.retire(s)
+			}
 			if err := l.certify(s, w); err != nil {
 				errs = append(errs, err)
 			}
@@ -176,6 +201,9 @@ func (l *Listeners) bind(w config.Socket) error {
 
 // certify gives a socket its certificates, or plain text if it is to have none.
 func (l *Listeners) certify(s *socket, w config.Socket) error {
+	s.names = w.Names
+	s.raw.Store(w.Raw)
+	s.passes.Store(passesAny(w.Names))
 	if w.Names == nil {
 		s.tls.Store(nil)
 		return nil
@@ -235,7 +263,7 @@ func (l *Listeners) accept(s *socket) {
 
 // start serves a connection on its own goroutine.
 func (l *Listeners) start(s *socket, nc net.Conn) {
-	c := &client{nc: nc}
+	c := &client{nc: nc, socket: s}
 	l.mu.Lock()
 	if l.draining {
 		l.mu.Unlock()
@@ -274,11 +302,24 @@ func (l *Listeners) serve(s *socket, c *client) {
 	defer l.leave(conn)
 	nc := c.nc
 	if server := s.tls.Load(); server != nil {
-		if nc = l.handshake(s, server, c.nc, conn, p); nc == nil {
+		passed, head, ok := l.passed(s, server, c.nc, conn, p)
+		if !ok {
+			c.nc.Close()
+			return
+		}
+		if passed != nil {
+			l.adopt(c, passed)
+			passed.Serve()
+			return
+		}
+		if nc = l.handshake(s, server, c.nc, head, conn, p); nc == nil {
 			return
 		}
 	}
-	codec := l.choose(nc, conn, p)
+	codec := l.rawOf(s, nc, conn)
+	if codec == nil {
+		codec = l.choose(nc, conn, p)
+	}
 	l.adopt(c, codec)
 	codec.Serve()
 	if next := l.succeed(codec, nc, conn, p); next != nil {
@@ -301,46 +342,16 @@ func (l *Listeners) adopt(c *client, codec served) {
 func (l *Listeners) describe(s *socket, nc net.Conn) *exchange.Conn {
 	c := &exchange.Conn{ID: l.ids.Add(1), Socket: s.key}
 	if a, ok := nc.LocalAddr().(*net.TCPAddr); ok {
-		c.Local = plain(a)
+		c.Local = unmap(a.AddrPort())
 	}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		c.Remote = plain(a)
+		c.Remote = unmap(a.AddrPort())
 	}
 	return c
 }
 
-// identify finds out who the client is; false: the connection does not begin as it
-// must.
-func (l *Listeners) identify(s *socket, nc net.Conn, c *exchange.Conn, p *config.ProxyParameters) bool {
-	// Nobody else's header is read: a client could call itself what it likes.
-	if within(c.Remote.Addr(), p.ProxyProtocol) {
-		h, err := readProxyHeader(nc, p.HeaderTimeout)
-		if err != nil {
-			l.headers.With(s.key).Inc()
-			l.log.Debug("PROXY protocol", zap.String("socket", s.key), zap.Stringer("remote", c.Remote), zap.Error(err))
-			return false
-		}
-		if h.source.IsValid() {
-			c.Remote, c.Local = h.source, h.destination
-		}
-	}
-	ip := c.Remote.Addr()
-	c.Trusted = within(ip, p.TrustedProxies)
-	if ip.IsValid() {
-		c.RemoteIP = []byte(ip.WithZone("").String())
-	}
-	c.LocalPort = strconv.AppendUint(nil, uint64(c.Local.Port()), 10)
-	return true
-}
-
-// plain returns an IPv4 address as such, not mapped into IPv6.
-func plain(a *net.TCPAddr) netip.AddrPort {
-	ap := a.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-}
-
 // Drain stops accepting and closes idle connections; busy ones finish their
-// exchange. It returns nil when all have ended. When ctx ends first, the rest
+// exchange, raw ones and flows go on as long as their ends want. It returns nil when all have ended. When ctx ends first, the rest
 // is closed, and ctx's error returned once their goroutines have ended.
 func (l *Listeners) Drain(ctx context.Context) error {
 	l.mu.Lock()
@@ -355,6 +366,7 @@ func (l *Listeners) Drain(ctx context.Context) error {
 			c.nc.Close()
 		}
 	}
+	l.drainFlows()
 	l.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
@@ -363,13 +375,16 @@ func (l *Listeners) Drain(ctx context.Context) error {
 	}()
 	select {
 	case <-ended:
+		l.cut()
 		return nil
 	case <-ctx.Done():
 	}
+	l.cut()
 	l.mu.Lock()
 	for c := range l.conns {
-		c.nc.Close()
+		c.cut()
 	}
+	l.closeFlows()
 	l.mu.Unlock()
 	<-ended
 	return ctx.Err()

@@ -4,10 +4,39 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
 )
+
+// identify finds out who the client is; false: the connection does not begin as it
+// must.
+func (l *Listeners) identify(s *socket, nc net.Conn, c *exchange.Conn, p *config.ProxyParameters) bool {
+	// Nobody else's header is read: a client could call itself what it likes.
+	if within(c.Remote.Addr(), p.ProxyProtocol) {
+		h, err := readProxyHeader(nc, p.HeaderTimeout)
+		if err != nil {
+			l.headers.With(s.key).Inc()
+			l.log.Debug("PROXY protocol", zap.String("socket", s.key), zap.Stringer("remote", c.Remote), zap.Error(err))
+			return false
+		}
+		if h.source.IsValid() {
+			c.Remote, c.Local = h.source, h.destination
+		}
+	}
+	ip := c.Remote.Addr()
+	c.Trusted = within(ip, p.TrustedProxies)
+	if ip.IsValid() {
+		c.RemoteIP = []byte(ip.WithZone("").String())
+	}
+	c.LocalPort = strconv.AppendUint(nil, uint64(c.Local.Port()), 10)
+	return true
+}
 
 // within reports whether one of the prefixes has the address.
 func within(a netip.Addr, prefixes []netip.Prefix) bool {

@@ -29,8 +29,19 @@ var alpn = []string{"h2", "http/1.1"}
 type carrier struct {
 	*net.TCPConn
 	idle    time.Duration
+	head    []byte       // what was read before
 	writeBy atomic.Int64 // the armed deadline, in nanoseconds of Unix time
 	refusal certs.Refusal
+}
+
+// Read implements net.Conn.
+func (c *carrier) Read(p []byte) (int, error) {
+	if len(c.head) > 0 {
+		n := copy(p, c.head)
+		c.head = c.head[n:]
+		return n, nil
+	}
+	return c.TCPConn.Read(p)
 }
 
 // SetWriteDeadline implements net.Conn.
@@ -56,14 +67,14 @@ func (c *carrier) Write(p []byte) (int, error) {
 // Refuse implements certs.Refusable.
 func (c *carrier) Refuse(why certs.Refusal) { c.refusal = why }
 
-// handshake makes nc speak TLS within the time for a head; nil if it cannot. It
-// sets conn.TLS.
-func (l *Listeners) handshake(s *socket, server *certs.Server, nc net.Conn, conn *exchange.Conn, p *config.ProxyParameters) net.Conn {
+// handshake makes nc, of which head was read already, speak TLS within the time for
+// a head; nil if it cannot. It sets conn.TLS.
+func (l *Listeners) handshake(s *socket, server *certs.Server, nc net.Conn, head []byte, conn *exchange.Conn, p *config.ProxyParameters) net.Conn {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		panic(fmt.Sprintf("BUG: TLS over %T", nc))
 	}
-	below := &carrier{TCPConn: tcp, idle: p.IdleTimeout}
+	below := &carrier{TCPConn: tcp, idle: p.IdleTimeout, head: head}
 	c := tls.Server(below, server.Config())
 	_ = below.SetDeadline(time.Now().Add(p.HeaderTimeout)) // fails on a closed connection, as the handshake then does
 	if err := c.Handshake(); err != nil {

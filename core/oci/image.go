@@ -55,6 +55,9 @@ type Manifest struct {
 	Capabilities []string `json:"capabilities,omitempty"`
 	Guard        bool     `json:"guard,omitempty"`
 	MultiConfig  bool     `json:"multiConfig,omitempty"`
+	// Connections: its callbacks for raw connections do what the plugin is for, so
+	// that it may stand in the chain of a TCPRoute or TLSRoute.
+	Connections bool `json:"connections,omitempty"`
 }
 
 // Image is a plugin image with its bytes.

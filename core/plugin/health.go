@@ -95,14 +95,34 @@ type gate struct {
 
 // Begin implements filter.Filter.
 func (g *gate) Begin(x *exchange.Exchange, w *filter.Waker) (filter.Stream, error) {
-	g.health.calls.Add(1)
-	if until := g.health.restUntil.Load(); until != 0 && time.Now().UnixNano() < until {
-		return nil, &filter.Error{Cause: sandbox.CauseUnavailable, Err: errQuarantined}
-	}
-	if err := g.tenant.Pace(g.done, maxPace); err != nil {
-		return nil, &filter.Error{Cause: sandbox.CauseUnavailable, Err: err, Busy: true}
+	if err := g.pass(); err != nil {
+		return nil, err
 	}
 	return g.Filter.Begin(x, w)
+}
+
+// pass counts a call, which may not be made now.
+func (g *gate) pass() error {
+	g.health.calls.Add(1)
+	if until := g.health.restUntil.Load(); until != 0 && time.Now().UnixNano() < until {
+		return &filter.Error{Cause: sandbox.CauseUnavailable, Err: errQuarantined}
+	}
+	if err := g.tenant.Pace(g.done, maxPace); err != nil {
+		return &filter.Error{Cause: sandbox.CauseUnavailable, Err: err, Busy: true}
+	}
+	return nil
+}
+
+// BeginConn implements filter.ConnFilter.
+func (g *gate) BeginConn(c *exchange.Conn, w *filter.Waker) (filter.ConnStream, error) {
+	f, ok := g.Filter.(filter.ConnFilter)
+	if !ok {
+		panic("BUG: a filter without raw connections")
+	}
+	if err := g.pass(); err != nil {
+		return nil, err
+	}
+	return f.BeginConn(c, w)
 }
 
 // failed is told each exchange in which the filter failed.

@@ -75,7 +75,7 @@ func (m *Manager) prepare(ctx context.Context, f *config.Filter, tell func(State
 		return State{}, nil, &Fault{"InvalidConfig", err}
 	}
 	tell(State{Phase: Compiling, Digest: img.Digest, Guard: guard})
-	running, err := m.start(ctx, f, img)
+	running, err := m.start(ctx, f, img, guard)
 	return State{Phase: Ready, Digest: img.Digest, Guard: guard}, running, err
 }
 
@@ -134,7 +134,7 @@ func grant(f *config.Filter, img *oci.Image) []string {
 	return both
 }
 
-func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (Running, error) {
+func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image, guard bool) (Running, error) {
 	module, err := m.o.Engine.LoadIf(ctx, img.Module, func() error { return m.permit(f.Tenant()) })
 	if err != nil {
 		return nil, err
@@ -145,6 +145,7 @@ func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image) (
 				Digest: img.Digest, Grant: grant(f, img),
 				// A canary's trap must not reach those who do not try it.
 				MultiConfig: img.Manifest.MultiConfig && !strings.HasSuffix(f.Name, config.CanarySuffix),
+				Connections: img.Manifest.Connections || !guard && (f.Owner.Kind == "TCPRoute" || f.Owner.Kind == "TLSRoute"),
 			})
 		}
 	}

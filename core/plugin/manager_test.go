@@ -44,6 +44,7 @@ type abi struct {
 	detect  bool
 	err     error
 	granted []string
+	loaded  config.Loaded
 	closed  chan struct{}
 	once    sync.Once
 }
@@ -52,7 +53,7 @@ func (*abi) Name() string                  { return "proxy-wasm" }
 func (a *abi) Detect(*sandbox.Module) bool { return a.detect }
 func (a *abi) Start(_ context.Context, m *sandbox.Module, _ *config.Filter, image config.Loaded) (Running, error) {
 	m.Close()
-	a.granted = image.Grant
+	a.granted, a.loaded = image.Grant, image
 	return running{a}, a.err
 }
 
@@ -203,5 +204,37 @@ func TestRuntimesAreSharedAndClosed(t *testing.T) {
 	<-b.abi.closed
 	if len(b.Runtimes()) != 0 {
 		t.Error("a runtime is left")
+	}
+}
+
+// TestWhoMayHaveRawConnections: that a module has callbacks for them says nothing.
+func TestWhoMayHaveRawConnections(t *testing.T) {
+	tests := map[string]struct {
+		kind            string
+		manifest, guard bool
+		want            bool
+	}{
+		"a Service's":               {"Service", false, false, false},
+		"a Gateway's":               {"Gateway", false, false, false},
+		"an HTTPRoute's":            {"HTTPRoute", false, false, false},
+		"its author vouches":        {"Service", true, false, true},
+		"its author does, a guard":  {"Service", true, true, true},
+		"a TCPRoute's own":          {"TCPRoute", false, false, true},
+		"a TLSRoute's own":          {"TLSRoute", false, false, true},
+		"a TCPRoute's own, a guard": {"TCPRoute", false, true, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			b.image.manifest.Connections, b.image.manifest.Guard = tt.manifest, tt.guard
+			f := spec()
+			f.Owner = config.Object{Kind: tt.kind, Namespace: "ns", Name: "x"}
+			r := b.Acquire(f)
+			defer r.Release()
+			b.settle(t, r)
+			if got := b.abi.loaded.Connections; got != tt.want {
+				t.Errorf("got %v; want %v", got, tt.want)
+			}
+		})
 	}
 }

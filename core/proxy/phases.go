@@ -59,6 +59,9 @@ func (h *HTTP) findListener(s *state) *exchange.Error {
 // made with another listener's certificate, or in plain text where l wants TLS
 // (RFC 9110, 15.5.20, and 7.4).
 func misdirected(port *snapshot.Port, l *snapshot.Listener, c *exchange.Conn) bool {
+	if l.Table == nil { // raw connections only
+		return true
+	}
 	if c.TLS == nil || !l.Secure {
 		return l.Secure != (c.TLS != nil)
 	}

@@ -46,6 +46,10 @@ type Link struct {
 	pending  bool
 	replaced chan struct{}
 	parts    []choice // what it runs, one for each part of the chain
+
+	// gone ends when the runtimes are given back; of a link that was set.
+	gone context.Context
+	end  context.CancelFunc
 }
 
 // Acquire pins what the chain runs now; Release it once. It waits while the
@@ -113,10 +117,16 @@ func (l *Link) drop() {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
+	if l.end != nil {
+		l.end()
+	}
 	for i := range l.parts {
 		l.parts[i].release()
 	}
 }
+
+// Gone is done when the link is closed: its runtimes end, whoever has pinned it.
+func (l *Link) Gone() context.Context { return l.gone }
 
 // Settled reports whether the chain was ready or failed once.
 func (c *Chain) Settled() bool { return !c.current.Load().pending }
@@ -129,6 +139,7 @@ func (c *Chain) set(l *Link) {
 	}
 	l.refs.Store(1)
 	l.replaced = make(chan struct{})
+	l.gone, l.end = context.WithCancel(context.Background())
 	old := c.current.Swap(l)
 	if old == nil {
 		return

@@ -25,6 +25,7 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 		ports:  map[string]*Port{},
 		tables: map[*config.RouteTable]*router.Table[*Rule]{},
 		rules:  map[*config.Rule]*Rule{},
+		raw:    map[*config.RawRoute]*RawRoute{},
 		chains: map[string]*Chain{},
 	}
 	var sockets []config.Socket
@@ -34,25 +35,31 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 		for i, l := range g.Listeners {
 			socket := c.socket(l.Port)
 			socket.Parameters = g.Parameters
+			socket.Raw, socket.UDP = l.Protocol == "TCP", l.Protocol == "UDP"
 			key := socket.Key()
 			port := c.new.ports[key]
 			if port == nil {
-				port = &Port{exact: map[string]*Listener{}, wildcard: map[string]*Listener{}}
+				port = &Port{}
 				c.new.ports[key] = port
 				at[key] = len(sockets)
 				sockets = append(sockets, socket)
 			}
-			if l.TLS != nil {
+			if l.TLS != nil || l.Protocol == "TLS" {
 				s := &sockets[at[key]]
-				s.Names = append(s.Names, config.ServerName{Hostname: l.Hostname, TLS: l.TLS})
+				s.Names = append(s.Names, config.ServerName{Hostname: l.Hostname, TLS: l.TLS, Raw: l.Raw()})
 			}
-			port.add(l.Hostname, &Listener{
+			compiled := &Listener{
 				Name:    gateway.Name + "/" + l.Name,
 				Secure:  l.TLS != nil,
 				Gateway: gateway,
 				Chain:   c.chain(l.Chain),
-				Table:   c.table(l.Routes, c.oldTable(g.Object, i)),
-			})
+			}
+			if l.Raw() {
+				compiled.Raw = c.raw(l.RawRoutes)
+			} else {
+				compiled.Table = c.table(l.Routes, c.oldTable(g.Object, i))
+			}
+			port.add(l.Hostname, compiled)
 		}
 	}
 	return sockets
@@ -64,7 +71,7 @@ func (c *compiler) oldTable(object config.Object, listener int) *router.Table[*R
 		return nil
 	}
 	for _, g := range c.old.config.Gateways {
-		if g.Object == object && listener < len(g.Listeners) {
+		if g.Object == object && listener < len(g.Listeners) && g.Listeners[listener].Routes != nil {
 			return c.old.tables[g.Listeners[listener].Routes]
 		}
 	}

@@ -107,6 +107,16 @@ func (l *Link) join() {
 	l.Outer, l.Inner = filter.New(outer), filter.New(inner)
 }
 
+// Raw returns the filters for a raw connection, outermost first. notRaw is the
+// first one that raw connections cannot pass; empty: there is none. Only for a link
+// without a Fault.
+func (l *Link) Raw() (chains [2]*filter.Chain, notRaw string) {
+	if notRaw = l.Outer.NotRaw(); notRaw == "" {
+		notRaw = l.Inner.NotRaw()
+	}
+	return [2]*filter.Chain{l.Outer, l.Inner}, notRaw
+}
+
 // choose returns what runs in part's place: the part when all its filters are
 // ready, else its last good form if it has one that may serve.
 func (k *linker) choose(part *config.Part) choice {

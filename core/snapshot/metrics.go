@@ -12,8 +12,11 @@ import (
 type Metrics struct {
 	requests telemetry.Counters
 	duration telemetry.Histograms
+	raw      rawMetrics
 	// None counts exchanges for which no route was found.
 	None *Counters
+	// RawNone counts raw connections and datagrams for which there was none.
+	RawNone *RawCounters
 }
 
 // Counters is the handles of one rule and backend.
@@ -31,8 +34,9 @@ func NewMetrics(m *telemetry.Metrics) *Metrics {
 	t := &Metrics{
 		requests: m.Counters("penstock_proxy_requests_total", "Finished exchanges by route, Service and class of status; 0xx: no response was sent.", "route", "service", "class"),
 		duration: m.Histograms("penstock_proxy_request_duration_seconds", "Time from a request's first byte to its response's last.", telemetry.Seconds(), "route", "service"),
+		raw:      newRawMetrics(m),
 	}
-	t.None = t.of("", "")
+	t.None, t.RawNone = t.of("", ""), t.rawOf("", "")
 	return t
 }
 
@@ -58,6 +62,7 @@ func (t *Metrics) forget(old, current *Snapshot) {
 	if old == nil {
 		return
 	}
+	t.forgetRaw(old, current)
 	gone := map[[2]string]bool{}
 	for cfg, r := range old.rules {
 		if current.rules[cfg] != r {

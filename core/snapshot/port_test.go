@@ -6,7 +6,7 @@ import (
 )
 
 func TestFindingAListenerAllocatesNothing(t *testing.T) {
-	p := &Port{exact: map[string]*Listener{}, wildcard: map[string]*Listener{}}
+	p := &Port{}
 	long := strings.Repeat("a", 40) + ".example.org"
 	p.add("first.example", &Listener{Name: "first"})
 	p.add("*.org", &Listener{Name: "org"})

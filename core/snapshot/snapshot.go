@@ -1,8 +1,6 @@
 package snapshot
 
 import (
-	"strings"
-
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/router"
@@ -16,6 +14,7 @@ type Snapshot struct {
 	ports  map[string]*Port // by config.Socket.Key
 	tables map[*config.RouteTable]*router.Table[*Rule]
 	rules  map[*config.Rule]*Rule
+	raw    map[*config.RawRoute]*RawRoute
 	chains map[string]*Chain // by chainKey
 }
 
@@ -27,10 +26,8 @@ func (s *Snapshot) Chains() map[string]*Chain { return s.chains }
 
 // Port is the listeners that share a socket.
 type Port struct {
-	exact    map[string]*Listener
-	wildcard map[string]*Listener // by ".example"
-	any      *Listener
-	first    *Listener
+	names[Listener]
+	first *Listener
 }
 
 // Listener is one listener of a Gateway with its routes.
@@ -38,8 +35,9 @@ type Listener struct {
 	Name    string // "namespace/gateway/listener"
 	Secure  bool   // it is reached over TLS only
 	Gateway *Gateway
-	Chain   *Chain // the Gateway's part; nil: none
-	Table   *router.Table[*Rule]
+	Chain   *Chain               // the Gateway's part; nil: none
+	Table   *router.Table[*Rule] // nil: it takes no requests
+	Raw     *RawTable            // nil: it takes no raw connections or datagrams
 }
 
 // Gateway is what the listeners of one Gateway share.
@@ -91,18 +89,7 @@ func find[T string | []byte](p *Port, hostname T) *Listener {
 	if p == nil {
 		return nil
 	}
-	if l := p.exact[string(hostname)]; l != nil {
-		return l
-	}
-	for i := 0; len(p.wildcard) > 0 && i < len(hostname); i++ {
-		if hostname[i] != '.' {
-			continue
-		}
-		if l := p.wildcard[string(hostname[i:])]; l != nil {
-			return l
-		}
-	}
-	return p.any
+	return lookup(&p.names, hostname)
 }
 
 // add puts a listener under its hostname; the first one keeps it.
@@ -110,19 +97,5 @@ func (p *Port) add(hostname string, l *Listener) {
 	if p.first == nil {
 		p.first = l
 	}
-	suffix, isWildcard := strings.CutPrefix(hostname, "*")
-	switch {
-	case hostname == "":
-		if p.any == nil {
-			p.any = l
-		}
-	case isWildcard:
-		if p.wildcard[suffix] == nil {
-			p.wildcard[suffix] = l
-		}
-	default:
-		if p.exact[hostname] == nil {
-			p.exact[hostname] = l
-		}
-	}
+	p.names.add(hostname, l)
 }

@@ -212,7 +212,7 @@ func TestLastGoodStandsIn(t *testing.T) {
 }
 
 func TestListenersAreToldApartByHostname(t *testing.T) {
-	p := &Port{exact: map[string]*Listener{}, wildcard: map[string]*Listener{}}
+	p := &Port{}
 	for _, h := range []string{"", "a.example", "*.example", "*.b.example"} {
 		p.add(h, &Listener{Name: h})
 	}

@@ -173,7 +173,9 @@ func (a *ABI) newFilter(m *sandbox.Module, c *config.Filter, image config.Loaded
 	if f.raw && f.headerStop == config.HeaderStopDefault {
 		f.headerStop = config.HeaderStopHeaders
 	}
-	f.callbacks = callbacksOf(m)
+	if f.callbacks = callbacksOf(m); !image.Connections {
+		f.callbacks &^= filter.OnConnection
+	}
 	if t, ok := m.Export("proxy_on_request_headers"); ok {
 		f.short = len(t.Params) == 2
 	} else if t, ok := m.Export("proxy_on_response_headers"); ok {

@@ -205,7 +205,7 @@ func tryScene(tb testing.TB, o sceneOptions) (*scene, error) {
 	if o.with != nil {
 		s.trace, s.abi = o.with.trace, o.with.abi
 	}
-	s.f, err = s.abi.Start(tb.Context(), module, c, config.Loaded{Grant: o.grant, MultiConfig: o.multi})
+	s.f, err = s.abi.Start(tb.Context(), module, c, config.Loaded{Grant: o.grant, MultiConfig: o.multi, Connections: true})
 	if err == nil {
 		tb.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)

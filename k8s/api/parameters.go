@@ -42,6 +42,14 @@ type ProxyParametersSpec struct {
 type ParameterProxyProtocol struct {
 	// Sources are addresses and prefixes whose connections begin with a header.
 	Sources []string `json:"sources,omitempty"`
+	// Upstreams are Services whose raw connections (TCPRoute, TLSRoute) begin with one.
+	Upstreams []ProxyProtocolUpstream `json:"upstreams,omitempty"`
+}
+
+// ProxyProtocolUpstream is a Service that wants to know who a connection's client is.
+type ProxyProtocolUpstream struct {
+	Service string `json:"service"`           // "name", of the object's namespace, or "namespace/name"
+	Version int32  `json:"version,omitempty"` // 1 or 2; default 2
 }
 
 // ParameterTimeouts are durations as "10s".
@@ -49,6 +57,8 @@ type ParameterTimeouts struct {
 	Header   string `json:"header,omitempty"`
 	Idle     string `json:"idle,omitempty"`
 	Tunnel   string `json:"tunnel,omitempty"`
+	TCPIdle  string `json:"tcpIdle,omitempty"`
+	UDPIdle  string `json:"udpIdle,omitempty"`
 	Connect  string `json:"connect,omitempty"`
 	Response string `json:"response,omitempty"`
 }
@@ -59,6 +69,9 @@ type ParameterLimits struct {
 	Headers      string `json:"headers,omitempty"`
 	HeaderFields *int64 `json:"headerFields,omitempty"`
 	PerClient    *int64 `json:"connectionsPerClient,omitempty"`
+	// Of datagrams: of one listener, and of one client.
+	Flows          *int64 `json:"flows,omitempty"`
+	FlowsPerClient *int64 `json:"flowsPerClient,omitempty"`
 	// Of one endpoint.
 	Connections     *int64 `json:"connections,omitempty"`
 	IdleConnections *int64 `json:"idleConnections,omitempty"`

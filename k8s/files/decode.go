@@ -51,6 +51,13 @@ func kinds() map[string]kind {
 		"gateway.networking.k8s.io/v1 Gateway":             {false, func() metav1.Object { return &gatewayv1.Gateway{} }},
 		"gateway.networking.k8s.io/v1 HTTPRoute":           {false, func() metav1.Object { return &gatewayv1.HTTPRoute{} }},
 		"gateway.networking.k8s.io/v1 BackendTLSPolicy":    {false, func() metav1.Object { return &gatewayv1.BackendTLSPolicy{} }},
+		"gateway.networking.k8s.io/v1 TCPRoute":            {false, tcpRoute},
+		"gateway.networking.k8s.io/v1alpha2 TCPRoute":      {false, tcpRoute},
+		"gateway.networking.k8s.io/v1 TLSRoute":            {false, tlsRoute},
+		"gateway.networking.k8s.io/v1alpha3 TLSRoute":      {false, tlsRoute},
+		"gateway.networking.k8s.io/v1alpha2 TLSRoute":      {false, tlsRoute},
+		"gateway.networking.k8s.io/v1 UDPRoute":            {false, udpRoute},
+		"gateway.networking.k8s.io/v1alpha2 UDPRoute":      {false, udpRoute},
 		"gateway.networking.k8s.io/v1beta1 ReferenceGrant": {false, func() metav1.Object { return &gatewayv1beta1.ReferenceGrant{} }},
 		"gateway.networking.k8s.io/v1 ReferenceGrant":      {false, func() metav1.Object { return &gatewayv1beta1.ReferenceGrant{} }},
 		"v1 Service":                         {false, func() metav1.Object { return &corev1.Service{} }},
@@ -65,6 +72,11 @@ func kinds() map[string]kind {
 		"penstock.dev/v1alpha1 ProxyParameters": {false, func() metav1.Object { return &api.ProxyParameters{} }},
 	}
 }
+
+// The versions of these kinds have the same fields.
+func tcpRoute() metav1.Object { return &gatewayv1.TCPRoute{} }
+func tlsRoute() metav1.Object { return &gatewayv1.TLSRoute{} }
+func udpRoute() metav1.Object { return &gatewayv1.UDPRoute{} }
 
 // parse reads all documents of a file. Items are those that are right; bad
 // says that a document could not be read.

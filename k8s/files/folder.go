@@ -156,6 +156,12 @@ func add(all *translate.Objects, it item) {
 		all.Gateways = append(all.Gateways, o)
 	case *gatewayv1.HTTPRoute:
 		all.HTTPRoutes = append(all.HTTPRoutes, o)
+	case *gatewayv1.TCPRoute:
+		all.TCPRoutes = append(all.TCPRoutes, o)
+	case *gatewayv1.TLSRoute:
+		all.TLSRoutes = append(all.TLSRoutes, o)
+	case *gatewayv1.UDPRoute:
+		all.UDPRoutes = append(all.UDPRoutes, o)
 	case *gatewayv1beta1.ReferenceGrant:
 		all.ReferenceGrants = append(all.ReferenceGrants, o)
 	case *corev1.Service:

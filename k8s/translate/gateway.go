@@ -33,18 +33,24 @@ func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
 		if !r.admitted(o, g, i, field) {
 			continue
 		}
-		table := r.table(g, l)
+		var table *config.RouteTable
+		var raw *config.RawTable
+		if rawProtocol(l.Protocol) {
+			raw = r.rawTable(o, g, l, field)
+		} else {
+			table = r.table(g, l)
+		}
 		hostname := ""
 		if l.Hostname != nil {
 			hostname = strings.ToLower(string(*l.Hostname))
 		}
 		chain := r.join(r.listenerParts(g, string(l.Name)))
 		var tls *config.TLS
-		if l.Protocol == gatewayv1.HTTPSProtocolType {
+		if l.Protocol == gatewayv1.HTTPSProtocolType || l.Protocol == gatewayv1.TLSProtocolType && !passthrough(l) {
 			tls = r.tls(o, g, l, field)
 		}
-		listeners = append(listeners, &config.Listener{Name: string(l.Name), Port: uint16(l.Port), Protocol: string(l.Protocol), Hostname: hostname, TLS: tls, Chain: chain, Routes: table})
-		key += fmt.Sprintf(" %p %p %p", table, chain, tls)
+		listeners = append(listeners, &config.Listener{Name: string(l.Name), Port: uint16(l.Port), Protocol: string(l.Protocol), Hostname: hostname, TLS: tls, Chain: chain, Routes: table, RawRoutes: raw})
+		key += fmt.Sprintf(" %p %p %p %p", table, raw, chain, tls)
 	}
 	return r.t.memo.gateways.get(o.String(), key, func() *config.Gateway {
 		return &config.Gateway{Object: o, Listeners: listeners, Parameters: r.current}
@@ -55,11 +61,13 @@ func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
 func (r *run) admitted(o config.Object, g *gatewayv1.Gateway, i int, field string) bool {
 	l := &g.Spec.Listeners[i]
 	switch {
-	case l.Protocol != gatewayv1.HTTPProtocolType && l.Protocol != gatewayv1.HTTPSProtocolType:
-		r.problem(o, field+".protocol", "UnsupportedProtocol", "%q is not supported yet: want HTTP or HTTPS", l.Protocol)
+	case l.Protocol != gatewayv1.HTTPProtocolType && l.Protocol != gatewayv1.HTTPSProtocolType && !rawProtocol(l.Protocol):
+		r.problem(o, field+".protocol", "UnsupportedProtocol", "%q is unknown: want HTTP, HTTPS, TCP, TLS or UDP", l.Protocol)
 		return false
 	case l.Protocol == gatewayv1.HTTPProtocolType && l.TLS != nil:
 		r.problem(o, field+".tls", "Invalid", "protocol HTTP is plain text: write HTTPS, or remove it")
+		return false
+	case !r.admittedRaw(o, l, field):
 		return false
 	}
 	if l.Port < 1 || l.Port > 65535 {
@@ -76,7 +84,7 @@ func (r *run) admitted(o config.Object, g *gatewayv1.Gateway, i int, field strin
 			r.problem(o, field+".name", "Invalid", "%q is the name of listener %d too", l.Name, j)
 			return false
 		}
-		if other.Port == l.Port && other.Protocol == l.Protocol && strings.EqualFold(value(other.Hostname), value(l.Hostname)) {
+		if other.Port == l.Port && group(other.Protocol) == group(l.Protocol) && strings.EqualFold(value(other.Hostname), value(l.Hostname)) {
 			r.problem(o, field, "HostnameConflict", "listener %q has the same port and hostname", other.Name)
 			return false
 		}
@@ -99,7 +107,7 @@ func (r *run) table(g *gatewayv1.Gateway, l *gatewayv1.Listener) *config.RouteTa
 		if !r.refers(route, g, l) {
 			continue
 		}
-		if !r.allows(g, l, route.Namespace) {
+		if !r.allows(g, l, "HTTPRoute", route.Namespace) {
 			continue
 		}
 		hostnames, ok := intersect(value(l.Hostname), route.Spec.Hostnames)
@@ -133,13 +141,13 @@ func parent(p gatewayv1.ParentReference, namespace string, g *gatewayv1.Gateway)
 	return namespace == g.Namespace && string(p.Name) == g.Name
 }
 
-// allows reports whether a listener takes routes of a namespace.
-func (r *run) allows(g *gatewayv1.Gateway, l *gatewayv1.Listener, namespace string) bool {
+// allows reports whether a listener takes routes of a kind and a namespace.
+func (r *run) allows(g *gatewayv1.Gateway, l *gatewayv1.Listener, kind, namespace string) bool {
 	if l.AllowedRoutes == nil {
 		return namespace == g.Namespace
 	}
 	if kinds := l.AllowedRoutes.Kinds; len(kinds) > 0 && !slices.ContainsFunc(kinds, func(k gatewayv1.RouteGroupKind) bool {
-		return k.Kind == "HTTPRoute" && (k.Group == nil || *k.Group == gatewayv1.GroupName)
+		return string(k.Kind) == kind && (k.Group == nil || *k.Group == gatewayv1.GroupName)
 	}) {
 		return false
 	}

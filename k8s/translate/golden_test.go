@@ -120,6 +120,10 @@ func dump(c *config.Config, problems []translate.Problem) string {
 				}
 			}
 			dumpChain(p, 2, l.Chain)
+			if l.RawRoutes != nil {
+				dumpRaw(p, l.RawRoutes)
+				continue
+			}
 			for _, e := range l.Routes.Entries {
 				p(2, "%s %v", e.Route.Object, e.Hostnames)
 				for _, r := range e.Route.Rules {
@@ -145,6 +149,17 @@ func dump(c *config.Config, problems []translate.Problem) string {
 		p(0, "%s %s", level, x)
 	}
 	return b.String()
+}
+
+func dumpRaw(p func(int, string, ...any), t *config.RawTable) {
+	for _, e := range t.Entries {
+		p(2, "%s %v", e.Route.Object, e.Hostnames)
+		p(3, "rule %s", e.Route.Name)
+		for _, x := range e.Route.Backends {
+			p(4, "backend %d %s %s status %d proxy protocol %d", x.Weight, x.Upstream, x.Service, x.Status, x.ProxyProtocol)
+			dumpChain(p, 5, x.Chain)
+		}
+	}
 }
 
 func dumpRule(p func(int, string, ...any), r *config.Rule) {

@@ -52,6 +52,8 @@ type memos struct {
 	tables    memo[config.RouteTable]
 	routes    memo[config.Route]
 	rules     memo[config.Rule]
+	rawTables memo[config.RawTable]
+	rawRoutes memo[config.RawRoute]
 	chains    memo[config.Chain]
 	parts     memo[config.Part]
 	upstreams memo[config.Upstream]
@@ -71,6 +73,8 @@ func (m *memos) turn() {
 	m.tables.turn()
 	m.routes.turn()
 	m.rules.turn()
+	m.rawTables.turn()
+	m.rawRoutes.turn()
 	m.chains.turn()
 	m.parts.turn()
 	m.upstreams.turn()

@@ -100,11 +100,14 @@ func (r *run) applyObject(p *config.ProxyParameters, o *api.ProxyParameters) boo
 	}
 	if s.ProxyProtocol != nil {
 		p.ProxyProtocol = a.prefixes("spec.proxyProtocol.sources", s.ProxyProtocol.Sources)
+		p.ProxyProtocolTo = a.proxied(o.Namespace, s.ProxyProtocol.Upstreams)
 	}
 	if t := s.Timeouts; t != nil {
 		a.duration("spec.timeouts.header", t.Header, &p.HeaderTimeout, 100*time.Millisecond, 5*time.Minute)
 		a.duration("spec.timeouts.idle", t.Idle, &p.IdleTimeout, time.Second, time.Hour)
 		a.duration("spec.timeouts.tunnel", t.Tunnel, &p.TunnelTimeout, time.Second, 7*24*time.Hour)
+		a.duration("spec.timeouts.tcpIdle", t.TCPIdle, &p.TCPIdleTimeout, time.Second, 7*24*time.Hour)
+		a.duration("spec.timeouts.udpIdle", t.UDPIdle, &p.UDPIdleTimeout, time.Second, time.Hour)
 		a.duration("spec.timeouts.connect", t.Connect, &p.ConnectTimeout, 10*time.Millisecond, time.Minute)
 		a.duration("spec.timeouts.response", t.Response, &p.ResponseTimeout, 100*time.Millisecond, time.Hour)
 	}
@@ -114,6 +117,8 @@ func (r *run) applyObject(p *config.ProxyParameters, o *api.ProxyParameters) boo
 		a.count("spec.limits.headerFields", l.HeaderFields, &p.HeaderFields, 10, 1000)
 		a.count("spec.limits.connections", l.Connections, &p.MaxConnections, 1, 65_535)
 		a.count("spec.limits.connectionsPerClient", l.PerClient, &p.MaxPerClient, 0, 65_535)
+		a.count("spec.limits.flows", l.Flows, &p.MaxFlows, 1, 1_000_000)
+		a.count("spec.limits.flowsPerClient", l.FlowsPerClient, &p.MaxFlowsPerClient, 0, 1_000_000)
 		a.count("spec.limits.idleConnections", l.IdleConnections, &p.MaxIdle, 0, 65_535)
 		a.count("spec.limits.pending", l.Pending, &p.MaxPending, 0, 65_535)
 	}
@@ -228,6 +233,42 @@ func (a *applied) prefixes(field string, list []string) []netip.Prefix {
 			continue
 		}
 		all = append(all, p)
+	}
+	return all
+}
+
+// proxied reads the Services whose connections begin with a PROXY protocol header.
+func (a *applied) proxied(namespace string, list []api.ProxyProtocolUpstream) map[string]uint8 {
+	const field = "spec.proxyProtocol.upstreams"
+	if len(list) > maxPrefixes {
+		a.wrong(field, "%d entries, at most %d", len(list), maxPrefixes)
+		return nil
+	}
+	all := map[string]uint8{}
+	for i, u := range list {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		space, name, ok := strings.Cut(u.Service, "/")
+		if !ok {
+			space, name = namespace, u.Service
+		}
+		if len(validation.IsDNS1123Label(space)) > 0 || len(validation.IsDNS1123Label(name)) > 0 {
+			a.wrong(at+".service", "%.80q: want the name of a Service, or namespace/name", u.Service)
+			continue
+		}
+		if u.Version < 0 || u.Version > 2 {
+			a.wrong(at+".version", "%d is neither 1 nor 2", u.Version)
+			continue
+		}
+		key := space + "/" + name
+		if all[key] != 0 {
+			a.wrong(at+".service", "%s is there twice", key)
+		}
+		if all[key] = uint8(u.Version); u.Version == 0 {
+			all[key] = 2
+		}
+	}
+	if len(all) == 0 {
+		return nil
 	}
 	return all
 }

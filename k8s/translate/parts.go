@@ -86,13 +86,19 @@ func (r *run) listenerParts(g *gatewayv1.Gateway, listener string) []*config.Par
 // chainParts is the parts after the Gateway's, outermost first; service is nil
 // for a rule without one.
 func (r *run) chainParts(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, rule int, service *corev1.Service, port string) []*config.Part {
-	namespaces := []string{route.Namespace}
-	if service != nil && service.Namespace != route.Namespace {
+	return r.routeParts("HTTPRoute", route, r.extensions(route, rule), g, service, port)
+}
+
+// routeParts is chainParts for a route of any kind; extensions are the parts that
+// its rule declares.
+func (r *run) routeParts(kind string, route metav1.Object, extensions []*config.Part, g *gatewayv1.Gateway, service *corev1.Service, port string) []*config.Part {
+	namespaces := []string{route.GetNamespace()}
+	if service != nil && service.Namespace != route.GetNamespace() {
 		namespaces = append(namespaces, service.Namespace)
 	}
 	before, after := r.overrides(r.of(g.Namespace).policies, namespaces...)
-	parts := append(before, r.declared("route", object("HTTPRoute", route), route, nil, ""))
-	parts = append(parts, r.extensions(route, rule)...)
+	parts := append(before, r.declared("route", object(kind, route), route, nil, ""))
+	parts = append(parts, extensions...)
 	if service != nil {
 		scope := ""
 		if len(service.Spec.Ports) > 1 {

@@ -106,7 +106,7 @@ func (r *run) backend(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, i, j int
 		r.problem(o, field+".port", "Invalid", "missing: a Service needs its port")
 		return b
 	}
-	port := slices.IndexFunc(service.Spec.Ports, func(p corePort) bool { return p.Port == *ref.Port })
+	port := slices.IndexFunc(service.Spec.Ports, func(p corePort) bool { return p.Port == *ref.Port && p.Protocol != "UDP" })
 	if port < 0 {
 		r.problem(o, field+".port", "BackendNotFound", "Service %s has no port %d", b.Service, *ref.Port)
 		return b

@@ -37,6 +37,7 @@ func (r *run) survey() {
 	misplaced(r, "EndpointSlice", r.o.EndpointSlices)
 	misplaced(r, "GatewayClass", r.o.GatewayClasses)
 	misplaced(r, "ReferenceGrant", r.o.ReferenceGrants)
+	misplaced(r, "UDPRoute", r.o.UDPRoutes)
 	misplaced(r, "ProxyParameters", r.o.Parameters)
 }
 

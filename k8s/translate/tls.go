@@ -20,7 +20,7 @@ const (
 	optionCurves     = api.Group + "/tls-curves"
 )
 
-// tls returns how an HTTPS listener ends TLS. Without a certificate that can be
+// tls returns how an HTTPS or TLS listener ends TLS. Without a certificate that can be
 // used it refuses every handshake: its hostname must not fall to a listener that
 // has fewer filters.
 func (r *run) tls(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener, field string) *config.TLS {
@@ -28,7 +28,7 @@ func (r *run) tls(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener, 
 	field += ".tls"
 	switch {
 	case l.TLS == nil || len(l.TLS.CertificateRefs) == 0:
-		r.problem(o, field+".certificateRefs", "InvalidCertificateRef", "missing: HTTPS needs a Secret of type kubernetes.io/tls; connections for the listener are refused until it is named")
+		r.problem(o, field+".certificateRefs", "InvalidCertificateRef", "missing: %s needs a Secret of type kubernetes.io/tls; connections for the listener are refused until it is named", l.Protocol)
 	case l.TLS.Mode != nil && *l.TLS.Mode != gatewayv1.TLSModeTerminate:
 		r.problem(o, field+".mode", "UnsupportedValue", "%q: HTTPS wants Terminate; connections for the listener are refused", *l.TLS.Mode)
 	default:
@@ -193,15 +193,31 @@ type claim struct {
 	by       string
 }
 
+// claimed is a port of TCP or of UDP.
+type claimed struct {
+	port gatewayv1.PortNumber
+	udp  bool
+}
+
+// group is what the listeners of a port must have in common: TLS and HTTPS are told
+// apart by the name that a client asks for.
+func group(p gatewayv1.ProtocolType) gatewayv1.ProtocolType {
+	if p == gatewayv1.HTTPSProtocolType {
+		return gatewayv1.TLSProtocolType
+	}
+	return p
+}
+
 // claims reports whether a listener may have its port: all on it speak TLS, or
-// none does.
+// HTTP, or it is the only one.
 func (r *run) claims(o config.Object, l *gatewayv1.Listener, field string) bool {
-	first, taken := r.ports[l.Port]
+	port := claimed{l.Port, l.Protocol == gatewayv1.UDPProtocolType}
+	first, taken := r.ports[port]
 	if !taken {
-		r.ports[l.Port] = claim{l.Protocol, fmt.Sprintf("listener %q of %s", l.Name, o)}
+		r.ports[port] = claim{l.Protocol, fmt.Sprintf("listener %q of %s", l.Name, o)}
 		return true
 	}
-	if first.protocol != l.Protocol {
+	if group(first.protocol) != group(l.Protocol) || l.Protocol == gatewayv1.TCPProtocolType || l.Protocol == gatewayv1.UDPProtocolType {
 		r.problem(o, field+".protocol", "ProtocolConflict", "%s already is on port %d with %s: use another port", first.by, l.Port, first.protocol)
 		return false
 	}

@@ -23,6 +23,9 @@ type Objects struct {
 	GatewayClasses  []*gatewayv1.GatewayClass
 	Gateways        []*gatewayv1.Gateway
 	HTTPRoutes      []*gatewayv1.HTTPRoute
+	TCPRoutes       []*gatewayv1.TCPRoute
+	TLSRoutes       []*gatewayv1.TLSRoute
+	UDPRoutes       []*gatewayv1.UDPRoute
 	ReferenceGrants []*gatewayv1beta1.ReferenceGrant
 	Services        []*corev1.Service
 	EndpointSlices  []*discoveryv1.EndpointSlice
@@ -130,6 +133,7 @@ func (t *Translator) translate(o *Objects) (_ *config.Config, _ []Problem, again
 	r.callable()
 	r.unused()
 	r.unattached()
+	r.unattachedRaw()
 	r.survey()
 	t.memo.turn()
 	t.certs = r.certs
@@ -190,7 +194,8 @@ type run struct {
 	callers     map[string]bool                // namespaces with plugins that may call out
 	called      map[string]bool                // namespace/name of other Services that they may call
 	certs       map[string]*config.Certificate // what serves, by listener and Secret
-	ports       map[gatewayv1.PortNumber]claim
+	ports       map[claimed]claim
+	raw         []*rawRoute
 }
 
 func newRun(t *Translator, o *Objects) *run {
@@ -217,7 +222,8 @@ func newRun(t *Translator, o *Objects) *run {
 		called:          map[string]bool{},
 		certs:           map[string]*config.Certificate{},
 		secured:         map[string]*config.UpstreamTLS{},
-		ports:           map[gatewayv1.PortNumber]claim{},
+		ports:           map[claimed]claim{},
+		raw:             rawRoutes(o),
 	}
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName {

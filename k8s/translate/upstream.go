@@ -17,8 +17,10 @@ type corePort = corev1.ServicePort
 // parameters are those of the first Gateway that leads to it.
 func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
 	name := fmt.Sprintf("%s/%s:%d", s.Namespace, s.Name, p.Port)
-	tls := r.upstreamTLS(s, p)
-	if tls != nil && r.identity != nil { // no other Gateway's requests go under its name
+	var tls *config.UpstreamTLS
+	if p.Protocol == corev1.ProtocolUDP { // a Service may have the number twice
+		name += "/udp"
+	} else if tls = r.upstreamTLS(s, p); tls != nil && r.identity != nil { // no other Gateway's requests go under its name
 		name += "@" + r.identity.gateway
 	}
 	if r.config.Upstreams[name] != nil {
@@ -51,7 +53,10 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
 // protocol returns how a Service's port is spoken to, by its appProtocol
 // (Gateway API, GEP-1911): HTTP/1.1 unless it says that HTTP/2 is known there.
 func (r *run) protocol(o config.Object, s *corev1.Service, p *corev1.ServicePort, secured bool) string {
-	if p.AppProtocol == nil {
+	switch {
+	case p.Protocol == corev1.ProtocolUDP:
+		return config.ProtocolUDP
+	case p.AppProtocol == nil:
 		return config.ProtocolHTTP
 	}
 	field := "spec.ports"

@@ -1,0 +1,2 @@
+// Package sniff names what a connection wants by its first bytes.
+package sniff
