@@ -3,6 +3,7 @@ package h2
 import (
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -50,10 +51,10 @@ func (c *Conn) onHeaders(f *frame) error {
 	c.began = time.Now()
 	c.dec.SetEmitEnabled(b.s != nil || b.trailer)
 	if s := b.s; b.trailer {
-		c.hd.begin(&c.lim, &c.trailer, &c.arena, c.conn.Trusted, true)
+		c.hd.Begin(&c.lim, &c.trailer, &c.arena, c.conn.Trusted, true)
 	} else if s != nil {
 		s.x.Start = c.began
-		c.hd.begin(&c.lim, &s.x.Request.Header, &s.x.Arena, c.conn.Trusted, false)
+		c.hd.Begin(&c.lim, &s.x.Request.Header, &s.x.Arena, c.conn.Trusted, false)
 	}
 	return c.fragment(p, f.has(flagEndHeaders))
 }
@@ -135,7 +136,7 @@ func (c *Conn) fragment(p []byte, last bool) error {
 	case s == nil:
 		return nil
 	}
-	if r := c.hd.finish(&s.x, c.scheme); r != nil {
+	if r := c.hd.Finish(&s.x, c.scheme); r != nil {
 		c.server.free(s)
 		return c.refuse(r)
 	}
@@ -143,7 +144,7 @@ func (c *Conn) fragment(p []byte, last bool) error {
 }
 
 // refuse answers a request that is not accepted, or resets its stream.
-func (c *Conn) refuse(r *refused) error {
+func (c *Conn) refuse(r *fields.Refused) error {
 	status := r.Status
 	if status == 0 {
 		status = 400
@@ -175,6 +176,7 @@ func (c *Conn) refuse(r *refused) error {
 // start serves a stream's exchange on a goroutine of its own.
 func (c *Conn) start(s *stream) error {
 	hd, q := &c.hd, &s.x.Request
+	q.Version = exchange.HTTP2
 	s.head = string(q.Method) == "HEAD"
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,19 +185,19 @@ func (c *Conn) start(s *stream) error {
 		return errGone
 	}
 	b := s.body
-	b.left = hd.length
+	b.left = hd.Length
 	if c.block.endStream {
-		if hd.length > 0 {
+		if hd.Length > 0 {
 			c.server.free(s)
 			return streamError{c.block.id, codeProtocol, "body-length"} // RFC 9113, 8.1.1
 		}
 		b.whole, b.err = true, errWhole
 	}
 	q.Body, q.ContentLength = nil, 0
-	if !b.whole && hd.length != 0 {
-		q.Body, q.ContentLength = b, hd.length
+	if !b.whole && hd.Length != 0 {
+		q.Body, q.ContentLength = b, hd.Length
 		b.handed = true
-		b.expect = hd.expect
+		b.expect = hd.Expect
 	} else {
 		b.closed = true
 	}
@@ -216,7 +218,7 @@ func (c *Conn) onTrailer() error {
 	if s == nil {
 		return nil // reset while its block came
 	}
-	if c.hd.err != nil {
+	if c.hd.Err != nil {
 		return streamError{s.id, codeProtocol, "trailer"}
 	}
 	b := s.body

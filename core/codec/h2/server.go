@@ -9,9 +9,11 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/bucket"
 	"penstock.dev/penstock/core/internal/bufpool"
 	"penstock.dev/penstock/core/telemetry"
 )
@@ -61,9 +63,9 @@ type Conn struct {
 
 	// For the connection's own goroutine, which reads.
 	in      reader
-	lim     limits
+	lim     fields.Limits
 	dec     *hpack.Decoder
-	hd      head
+	hd      fields.Section
 	block   block
 	trailer exchange.Header // of a block that is being read
 	arena   exchange.Arena  // of trailer's fields
@@ -77,8 +79,8 @@ type Conn struct {
 	last     uint32             // highest id that a stream was made of
 	serving  int                // handlers that run
 	quiet    time.Time          // since when no handler has run
-	resets   bucket
-	control  bucket
+	resets   allowance
+	control  allowance
 	ignored  ignored
 	drain    drainStage
 	promised uint32    // last stream of the second GOAWAY
@@ -115,24 +117,24 @@ const (
 func (s *Server) NewConn(nc net.Conn, conn *exchange.Conn, p *config.ProxyParameters) *Conn {
 	now := time.Now()
 	c := &Conn{
-		server: s, nc: nc, conn: conn, p: p, scheme: schemeHTTP,
-		lim:        limits{line: p.RequestLineBytes, bytes: p.HeaderBytes, fields: p.HeaderFields},
+		server: s, nc: nc, conn: conn, p: p, scheme: fields.SchemeHTTP,
+		lim:        fields.Limits{Line: p.RequestLineBytes, Bytes: p.HeaderBytes, Fields: p.HeaderFields},
 		streams:    map[uint32]*stream{},
 		began:      now,
 		quiet:      now,
-		resets:     bucket{resetBurst, resetBurst, resetPerSecond, now},
-		control:    bucket{controlBurst, controlBurst, controlPerSecond, now},
+		resets:     allowance{bucket.New(resetBurst, resetPerSecond, now)},
+		control:    allowance{bucket.New(controlBurst, controlPerSecond, now)},
 		peer:       peer{initialWindow: defaultWindow, maxFrame: leastFrameSize},
 		window:     defaultWindow,
 		recvWindow: connWindow,
 	}
 	if conn.TLS != nil {
-		c.scheme = schemeHTTPS
+		c.scheme = fields.SchemeHTTPS
 	}
 	c.in.init(c)
 	c.written.L = &c.mu
 	c.dec = hpack.NewDecoder(4096, func(f hpack.HeaderField) {
-		if !c.hd.take(f.Name, f.Value) {
+		if !c.hd.Take(f.Name, f.Value) {
 			c.dec.SetEmitEnabled(false) // the rest is for the table alone
 		}
 	})
@@ -197,7 +199,7 @@ func (c *Conn) serve() error {
 	b := appendFrame(c.room(128), frameSettings, 0, 0, 3*6)
 	b = appendSetting(b, settingMaxConcurrentStreams, maxStreams)
 	b = appendSetting(b, settingInitialWindowSize, streamWindow)
-	b = appendSetting(b, settingMaxHeaderListSize, uint32(c.lim.bytes))
+	b = appendSetting(b, settingMaxHeaderListSize, uint32(c.lim.Bytes))
 	c.out = appendWindowUpdate(b, 0, connWindow-defaultWindow)
 	c.started = true
 	c.mu.Unlock()

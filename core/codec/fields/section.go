@@ -1,19 +1,19 @@
-package h2
+package fields
 
 import (
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 )
 
-// limits bound a header block once it is decoded.
-type limits struct {
-	line   int // :path, bytes
-	bytes  int // all fields as RFC 9113, 6.5.2, counts them
-	fields int // number of fields; crumbs of a cookie are one
+// Limits bound a field section once it is decoded.
+type Limits struct {
+	Line   int // :path, bytes
+	Bytes  int // all fields as RFC 9113, 6.5.2, and RFC 9114, 4.2.2, count them
+	Fields int // number of fields; crumbs of a cookie are one
 }
 
-// fieldOverhead is what a field counts for beside its name and value (RFC 9113, 6.5.2).
-const fieldOverhead = 32
+// overhead is what a field counts for beside its name and value (RFC 9113, 6.5.2).
+const overhead = 32
 
 // crumbFactor times the limit of fields is how many crumbs a cookie may have.
 const crumbFactor = 4
@@ -26,16 +26,23 @@ const (
 	pseudoPath
 )
 
-// head gathers one header or trailer section (RFC 9113, 8.2 and 8.3). Names and
-// values are copied to arena, fields to h.
-type head struct {
-	lim     *limits
+// Section gathers one header or trailer section of a request (RFC 9113, 8.2 and
+// 8.3; RFC 9114, 4.2 and 4.3). It is for one goroutine, and ready once Begin was
+// called.
+type Section struct {
+	// Err is the first thing that is wrong; nil: nothing yet.
+	Err *Refused
+	// Length is Content-Length; -1: there is none.
+	Length int64
+	// Expect says that the client waits for a 100 (Continue).
+	Expect bool
+
+	lim     *Limits
 	trusted bool // identity fields are kept
 	trailer bool
 	h       *exchange.Header
 	arena   *exchange.Arena
 
-	err         *refused // the first thing that is wrong
 	size, count int
 	seen        uint8 // pseudo-fields
 	regular     bool  // a field that is not one came
@@ -43,48 +50,62 @@ type head struct {
 	method, scheme, authority, path, host []byte
 
 	hosts   int
-	length  int64 // Content-Length; -1: none
-	te      bool  // TE: trailers
-	expect  bool  // Expect: 100-continue
+	te      bool // TE: trailers
 	cookies int
 }
 
-func (hd *head) begin(lim *limits, h *exchange.Header, arena *exchange.Arena, trusted, trailer bool) {
-	*hd = head{lim: lim, trusted: trusted, trailer: trailer, h: h, arena: arena, length: -1}
+// Begin readies hd for a section within lim, of a trailer or a head. Fields go to
+// h, copies of names and values to arena. trusted: identity fields are kept.
+func (hd *Section) Begin(lim *Limits, h *exchange.Header, arena *exchange.Arena, trusted, trailer bool) {
+	*hd = Section{lim: lim, trusted: trusted, trailer: trailer, h: h, arena: arena, Length: -1}
 	h.Reset()
 }
 
-// take adds a field; false if something is wrong, so that no more need come.
-func (hd *head) take(name, value string) bool {
-	if hd.err == nil {
-		hd.size += len(name) + len(value) + fieldOverhead
-		hd.err = hd.add(name, value)
+// Take adds a field, which it copies; false if something is wrong, so that no more
+// need come.
+func (hd *Section) Take(name, value string) bool {
+	if hd.fits(len(name) + len(value)) {
+		hd.Err = hd.add(hd.arena.CopyString(name), hd.arena.CopyString(value))
 	}
-	return hd.err == nil
+	return hd.Err == nil
 }
 
-func (hd *head) add(name, value string) *refused {
-	if hd.size > hd.lim.bytes {
-		return errHeadLarge
+// TakeBytes is Take of bytes that live as long as the exchange: they are kept.
+func (hd *Section) TakeBytes(name, value []byte) bool {
+	if hd.fits(len(name) + len(value)) {
+		hd.Err = hd.add(name, value)
 	}
-	if len(name) > 0 && name[0] == ':' {
-		return hd.addPseudo(name, value)
+	return hd.Err == nil
+}
+
+// fits counts a field of that many bytes; false if it is not to be added.
+func (hd *Section) fits(n int) bool {
+	if hd.Err == nil {
+		if hd.size += n + overhead; hd.size > hd.lim.Bytes {
+			hd.Err = ErrHeadLarge
+		}
+	}
+	return hd.Err == nil
+}
+
+func (hd *Section) add(n, v []byte) *Refused {
+	if len(n) > 0 && n[0] == ':' {
+		return hd.addPseudo(n, v)
 	}
 	hd.regular = true
-	n, v := hd.arena.CopyString(name), hd.arena.CopyString(value)
 	if !validName(n) {
-		return errFieldName
+		return ErrFieldName
 	}
 	if !rfc9110.ValidValue(v) || len(v) > 0 && (space(v[0]) || space(v[len(v)-1])) {
-		return errFieldValue // RFC 9113, 8.2.1
+		return ErrFieldValue // RFC 9113, 8.2.1
 	}
-	if name == "cookie" {
-		if hd.cookies++; hd.cookies > 1 && hd.cookies <= crumbFactor*hd.lim.fields {
+	if string(n) == "cookie" {
+		if hd.cookies++; hd.cookies > 1 && hd.cookies <= crumbFactor*hd.lim.Fields {
 			hd.count--
 		}
 	}
-	if hd.count++; hd.count > hd.lim.fields {
-		return errHeadMany
+	if hd.count++; hd.count > hd.lim.Fields {
+		return ErrHeadMany
 	}
 	keep, err := hd.look(n, v)
 	if err == nil && keep {
@@ -105,13 +126,13 @@ func validName(b []byte) bool {
 
 func space(c byte) bool { return c == ' ' || c == '\t' }
 
-func (hd *head) addPseudo(name, value string) *refused {
+func (hd *Section) addPseudo(name, value []byte) *Refused {
 	if hd.trailer || hd.regular {
-		return errPseudo
+		return ErrPseudo
 	}
 	var bit uint8
 	var to *[]byte
-	switch name {
+	switch string(name) {
 	case ":method":
 		bit, to = pseudoMethod, &hd.method
 	case ":scheme":
@@ -121,24 +142,24 @@ func (hd *head) addPseudo(name, value string) *refused {
 	case ":path":
 		bit, to = pseudoPath, &hd.path
 	default:
-		return errPseudo
+		return ErrPseudo
 	}
 	if hd.seen&bit != 0 {
-		return errPseudo
+		return ErrPseudo
 	}
 	hd.seen |= bit
-	*to = hd.arena.CopyString(value)
+	*to = value
 	return nil
 }
 
 // look looks at one field; keep is false if it is not for the other side.
-func (hd *head) look(name, value []byte) (keep bool, err *refused) {
+func (hd *Section) look(name, value []byte) (keep bool, err *Refused) {
 	switch string(name) {
 	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
-		return false, errConnection // RFC 9113, 8.2.2
+		return false, ErrConnection // RFC 9113, 8.2.2
 	case "te":
 		if !rfc9110.Fold(value, "trailers") {
-			return false, errConnection
+			return false, ErrConnection
 		}
 		hd.te = true
 		return false, nil
@@ -153,41 +174,42 @@ func (hd *head) look(name, value []byte) (keep bool, err *refused) {
 		return false, nil
 	case "expect":
 		if !rfc9110.Fold(value, "100-continue") {
-			return false, errExpect
+			return false, ErrExpect
 		}
-		hd.expect = true
+		hd.Expect = true
 		return false, nil
 	case "content-length":
 		n, ok := rfc9110.ParseLength(value)
-		if !ok || hd.length >= 0 {
-			return false, errLength
+		if !ok || hd.Length >= 0 {
+			return false, ErrLength
 		}
-		hd.length = n
+		hd.Length = n
 		return true, nil
 	}
 	return hd.trusted || !rfc9110.Identity(name), nil
 }
 
+// The schemes of connections; never changed.
 var (
-	schemeHTTP  = []byte("http")
-	schemeHTTPS = []byte("https")
+	SchemeHTTP  = []byte("http")
+	SchemeHTTPS = []byte("https")
 )
 
-// finish judges the whole section and fills x.Request and x.Original. Body and
-// length are left to the caller. scheme is the connection's.
-func (hd *head) finish(x *exchange.Exchange, scheme []byte) *refused {
-	if hd.err != nil {
-		return hd.err
+// Finish judges the whole section of a head and fills x.Request and x.Original.
+// Body, length and version are left to the caller. scheme is the connection's.
+func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
+	if hd.Err != nil {
+		return hd.Err
 	}
 	const always = pseudoMethod | pseudoScheme | pseudoPath
 	if hd.seen&pseudoMethod == 0 || !rfc9110.ValidToken(hd.method) {
-		return errMethod
+		return ErrMethod
 	}
 	if string(hd.method) == "CONNECT" {
-		return errConnect
+		return ErrConnect
 	}
 	if hd.seen&always != always || len(hd.path) == 0 {
-		return errPseudo
+		return ErrPseudo
 	}
 	authority, err := hd.target(scheme)
 	if err != nil {
@@ -195,41 +217,41 @@ func (hd *head) finish(x *exchange.Exchange, scheme []byte) *refused {
 	}
 	hd.joinCookies()
 	q := &x.Request
-	q.Version = exchange.HTTP2
 	q.Method, q.Scheme, q.Authority, q.Path, q.TE = hd.method, scheme, authority, hd.path, hd.te
 	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, q.Path
 	return nil
 }
 
-// target checks :scheme and :path and returns the authority (RFC 9113, 8.3.1):
+// target checks :scheme and :path and returns the authority (RFC 9113, 8.3.1; RFC
+// 9114, 4.3.1):
 // :authority and Host must be the same if both are there. A trusted proxy may
 // have ended TLS itself: its scheme need not be the connection's.
-func (hd *head) target(scheme []byte) ([]byte, *refused) {
-	if len(hd.path) > hd.lim.line {
-		return nil, errLineLong
+func (hd *Section) target(scheme []byte) ([]byte, *Refused) {
+	if len(hd.path) > hd.lim.Line {
+		return nil, ErrLineLong
 	}
 	known := rfc9110.Fold(hd.scheme, "http") || rfc9110.Fold(hd.scheme, "https")
 	if !known || !hd.trusted && !rfc9110.Fold(hd.scheme, string(scheme)) {
-		return nil, errTarget
+		return nil, ErrTarget
 	}
 	if hd.path[0] != '/' && (string(hd.path) != "*" || string(hd.method) != "OPTIONS") ||
 		!rfc9110.All(hd.path, rfc9110.Target) || !rfc9110.ValidEscapes(hd.path) || rfc9110.Backslash(hd.path) {
-		return nil, errTarget
+		return nil, ErrTarget
 	}
 	authority := hd.authority
 	if hd.seen&pseudoAuthority == 0 {
 		authority = hd.host
 	} else if hd.hosts > 0 && !exchange.EqualFold(hd.host, authority) {
-		return nil, errHost
+		return nil, ErrHost
 	}
 	if hd.hosts > 1 || !rfc9110.ValidAuthority(authority) {
-		return nil, errHost
+		return nil, ErrHost
 	}
 	return authority, nil
 }
 
 // joinCookies makes one field of a cookie's crumbs (RFC 9113, 8.2.3).
-func (hd *head) joinCookies() {
+func (hd *Section) joinCookies() {
 	if hd.cookies < 2 {
 		return
 	}
