@@ -56,11 +56,15 @@ func (s *Server) NewConn(qc *quic.Conn, conn *exchange.Conn, p *config.ProxyPara
 	now := time.Now()
 	return &Conn{
 		server: s, qc: qc, conn: conn, p: p,
-		lim:      fields.Limits{Line: p.RequestLineBytes, Bytes: p.HeaderBytes, Fields: p.HeaderFields},
+		lim:      limitsOf(p),
 		quiet:    now,
 		resets:   bucket.New(resetBurst, resetPerSecond, now),
 		controls: bucket.New(controlBurst, controlPerSecond, now),
 	}
+}
+
+func limitsOf(p *config.ProxyParameters) fields.Limits {
+	return fields.Limits{Line: p.RequestLineBytes, Bytes: p.HeaderBytes, Fields: p.HeaderFields}
 }
 
 // Serve serves exchanges until the client, an idle time or Drain ends it, and

@@ -17,23 +17,28 @@ var errSection = errors.New("field section cannot be decoded")
 // first that hd refuses. b is not kept: bytes are copied to arena. A section that
 // refers to the dynamic table is an error, as there is none.
 func decode(b []byte, hd *fields.Section, arena *exchange.Arena) error {
-	inserts, b, ok := readInt(b, 8)
-	if !ok || inserts != 0 || len(b) == 0 || b[0]&0x80 != 0 { // a negative Base
-		return errSection
-	}
-	if _, b, ok = readInt(b, 7); !ok {
-		return errSection
-	}
-	for len(b) > 0 {
+	b, ok := readPrefix(b)
+	for ok && len(b) > 0 {
 		var name, value []byte
-		if name, value, b, ok = readLine(b, arena); !ok {
-			return errSection
-		}
-		if !hd.TakeBytes(name, value) {
+		if name, value, b, ok = readLine(b, arena); ok && !hd.TakeBytes(name, value) {
 			return nil
 		}
 	}
+	if !ok {
+		return errSection
+	}
 	return nil
+}
+
+// readPrefix reads what a section begins with (RFC 9204, 4.5.1): no Required Insert
+// Count, and a Base that is not negative.
+func readPrefix(b []byte) (rest []byte, ok bool) {
+	inserts, b, ok := readInt(b, 8)
+	if !ok || inserts != 0 || len(b) == 0 || b[0]&0x80 != 0 {
+		return nil, false
+	}
+	_, b, ok = readInt(b, 7)
+	return b, ok
 }
 
 // readLine reads a field line (RFC 9204, 4.5.2 to 4.5.6).

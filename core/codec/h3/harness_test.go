@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,11 +49,11 @@ var certificate = sync.OnceValue(func() tls.Certificate {
 
 // testServer serves a loopback socket until the test ends.
 type testServer struct {
-	addr    net.Addr
-	trusted bool
-	server  *Server
+	addr   net.Addr
+	server *Server
 
 	mu       sync.Mutex
+	trusted  bool // peers are
 	rejected []string
 	conns    []*Conn
 	panics   []any
@@ -83,8 +84,8 @@ func newTestServer(t testing.TB, p *config.ProxyParameters, h handlerFunc) *test
 				return
 			}
 			state := qc.ConnectionState().TLS
-			c := ts.server.NewConn(qc, &exchange.Conn{ID: 1, Trusted: ts.trusted, TLS: &state}, p)
 			ts.mu.Lock()
+			c := ts.server.NewConn(qc, &exchange.Conn{ID: 1, Trusted: ts.trusted, TLS: &state}, p)
 			ts.conns = append(ts.conns, c)
 			ts.mu.Unlock()
 			ts.wg.Go(func() {
@@ -349,4 +350,37 @@ func slurp(t testing.TB, resp *http.Response, err error) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprint(resp.StatusCode, " ", string(b))
+}
+
+// cancelled sends a request whose body does not end before ctx does.
+func cancelled(ctx context.Context, client *http.Client) {
+	pr, pw := io.Pipe()
+	context.AfterFunc(ctx, func() { pw.CloseWithError(ctx.Err()) })
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://a.example/", pr)
+	if err != nil {
+		panic(err)
+	}
+	if resp, err := client.Do(req); err == nil {
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+}
+
+// conn returns the server's side of the first connection.
+func (ts *testServer) conn(t testing.TB) *Conn {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if all := ts.all(); len(all) > 0 {
+			return all[0]
+		}
+	}
+	t.Fatal("no connection")
+	return nil
+}
+
+// all returns the server's side of the connections.
+func (ts *testServer) all() []*Conn {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	return slices.Clone(ts.conns)
 }

@@ -58,7 +58,9 @@ func TestARequestAndItsResponse(t *testing.T) {
 
 func TestTrustedPeersSayWhoTheClientIs(t *testing.T) {
 	ts := newTestServer(t, params(), describe)
+	ts.mu.Lock()
 	ts.trusted = true
+	ts.mu.Unlock()
 	r := ts.dial(t)
 	if got := response(r.request(headers(get("x-forwarded-for: 1.2.3.4")...), true)); !strings.Contains(got, "1.2.3.4") {
 		t.Errorf("got %q", got)
