@@ -138,6 +138,7 @@ func (ts *testServer) client(t testing.TB) *http.Client {
 type rawClient struct {
 	*quic.Conn
 	t       testing.TB
+	ts      *testServer
 	ctx     context.Context
 	control *quic.SendStream
 }
@@ -152,7 +153,7 @@ func (ts *testServer) connect(t testing.TB) *rawClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { qc.CloseWithError(quic.ApplicationErrorCode(codeNo), "") })
-	return &rawClient{Conn: qc, t: t, ctx: ctx}
+	return &rawClient{Conn: qc, t: t, ts: ts, ctx: ctx}
 }
 
 // dial connects, and greets.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -145,7 +146,7 @@ var mistakes = map[string]mistake{
 	"the decoder stream is reset":      {"9204, 4.2", resetDecoder, "CLOSE 0x104", "closed-critical"},
 	"the decoder ends within a number": {"9204, 4.2", func(r *rawClient) *quic.Stream { r.uni(streamDecoder, []byte{0x7f}).Close(); return nil }, "CLOSE 0x104", "closed-critical"},
 	"the control stream ends":          {"9114, 6.2.1", func(r *rawClient) *quic.Stream { r.control.Close(); return nil }, "CLOSE 0x104", "closed-critical"},
-	"the control stream is reset":      {"9114, 6.2.1", func(r *rawClient) *quic.Stream { r.settle(); r.control.CancelWrite(0); return nil }, "CLOSE 0x104", "closed-critical"},
+	"the control stream is reset":      {"9114, 6.2.1", resetControl, "CLOSE 0x104", "closed-critical"},
 	"the control stream ends too early": {"9114, 7.1", func(r *rawClient) *quic.Stream {
 		r.control.Write([]byte{frameGoAway, 4, 0x80})
 		r.control.Close()
@@ -246,10 +247,25 @@ var firsts = map[string]mistake{
 // resetDecoder resets the decoder stream once it is known.
 func resetDecoder(r *rawClient) *quic.Stream {
 	s := r.uni(streamDecoder, []byte{0x41})
-	r.settle()
-	r.settle()
+	r.claimed(streamDecoder)
 	s.CancelWrite(0)
 	return nil
+}
+
+func resetControl(r *rawClient) *quic.Stream {
+	r.claimed(streamControl)
+	r.control.CancelWrite(0)
+	return nil
+}
+
+// claimed waits until the server knows a stream's type.
+func (r *rawClient) claimed(kind int) {
+	c := r.ts.conn(r.t)
+	for known := false; !known && r.Context().Err() == nil; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		known = c.critical[kind]
+		c.mu.Unlock()
+	}
 }
 
 func many(n int) []uint64 {
