@@ -16,6 +16,7 @@ import (
 	"penstock.dev/penstock/core/admin"
 	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/codec/h2"
+	"penstock.dev/penstock/core/codec/h3"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
@@ -70,6 +71,10 @@ func run(ctx context.Context, o options) error {
 			err = path.Err
 		}
 		return fmt.Errorf("--config %s: %w", o.config, err)
+	}
+	// quic-go prints this past the log; core/listener logs it.
+	if err := os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true"); err != nil {
+		return err
 	}
 	p, err := wire(o, log)
 	if err != nil {
@@ -138,8 +143,8 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	var sockets late
 	p.store = snapshot.New(bind, &sockets, p.groups, p.plugins, p.metrics)
 	handler := proxy.New(p.store, accessLog)
-	http1, http2 := h1.NewServer(handler, p.metrics, rejected), h2.NewServer(handler, p.metrics, rejected)
-	p.listeners = listener.New(log.Named("listener"), p.metrics, http1, http2, listener.NetBinder{})
+	http1, http2, http3 := h1.NewServer(handler, p.metrics, rejected), h2.NewServer(handler, p.metrics, rejected), h3.NewServer(handler, p.metrics, rejected)
+	p.listeners = listener.New(log.Named("listener"), p.metrics, http1, http2, http3, listener.NetBinder{})
 	sockets.Sockets = p.listeners
 	p.source = files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: newTranslator(p.store.Ran)})
 	p.admin = admin.New(p.store, p.metrics, func() []admin.Problem { return problems(p.source.Problems()) })

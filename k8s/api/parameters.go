@@ -27,7 +27,9 @@ type ProxyParametersSpec struct {
 	Timeouts      *ParameterTimeouts      `json:"timeouts,omitempty"`
 	Limits        *ParameterLimits        `json:"limits,omitempty"`
 	Forwarded     *ParameterForwarding    `json:"forwarded,omitempty"`
-	Redis         *ParameterRedis         `json:"redis,omitempty"`
+	// HTTP3 is about the UDP side of HTTPS listeners.
+	HTTP3 *ParameterHTTP3 `json:"http3,omitempty"`
+	Redis *ParameterRedis `json:"redis,omitempty"`
 
 	// These come later, or are flags of the process: an object that has one is
 	// refused (NotSupported).
@@ -42,6 +44,12 @@ type ProxyParametersSpec struct {
 type ParameterProxyProtocol struct {
 	// Sources are addresses and prefixes whose connections begin with a header.
 	Sources []string `json:"sources,omitempty"`
+}
+
+// ParameterHTTP3 is how HTTP/3 is served.
+type ParameterHTTP3 struct {
+	// Enabled: HTTPS listeners serve it on the UDP port of the same number.
+	Enabled *bool `json:"enabled,omitempty"`
 }
 
 // ParameterTimeouts are durations as "10s".
