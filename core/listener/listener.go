@@ -119,6 +119,7 @@ type socket struct {
 	tls        atomic.Pointer[certs.Server] // nil: plain text
 	altSvc     atomic.Pointer[[]byte]       // where HTTP/3 is; nil: nowhere
 	quic       *quicSocket                  // guarded by Listeners.mu; nil: no HTTP/3
+	retry      *time.Timer                  // tries again to serve HTTP/3; as quic
 	open       telemetry.Gauge
 	accepted   telemetry.Counter
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/quic-go/quic-go"
 	"go.uber.org/zap"
@@ -74,32 +75,57 @@ const (
 // altSvcAge is how long clients may remember where HTTP/3 is (RFC 7838, 3.1).
 const altSvcAge = 24 * 60 * 60
 
+// retryUDP is how long it takes until a UDP port that could not be bound is tried
+// again: a process that this one replaces may drain connections on it.
+const retryUDP = 5 * time.Second
+
 // offer makes s serve HTTP/3, or stop to, as w says. A UDP port that cannot be
-// bound is logged, and tried again with the next configuration: TCP serves all the
-// same. l.mu is held.
+// bound is logged, and tried again: TCP serves all the same. l.mu is held.
 func (l *Listeners) offer(s *socket, w config.Socket) {
 	if w.Names == nil || !w.Parameters.HTTP3 {
 		l.retract(s)
 		return
 	}
-	if s.quic != nil {
+	if s.quic != nil || s.retry != nil {
 		return
 	}
+	if err := l.openQUIC(s, w.Address.Port()); err != nil {
+		l.log.Error("no HTTP/3 until its UDP port can be used", zap.String("socket", s.key), zap.Error(err))
+		l.offerLater(s, w.Address.Port())
+	}
+}
+
+// offerLater tries again until it works, or nobody wants it any more. l.mu is held.
+func (l *Listeners) offerLater(s *socket, port uint16) {
+	s.retry = time.AfterFunc(retryUDP, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if s.retry == nil { // retracted
+			return
+		}
+		s.retry = nil
+		if l.openQUIC(s, port) != nil {
+			l.offerLater(s, port)
+		}
+	})
+}
+
+// openQUIC makes s serve HTTP/3. port is that of the configuration. l.mu is held.
+func (l *Listeners) openQUIC(s *socket, port uint16) error {
 	q, err := l.bindQUIC(s)
 	if err != nil {
-		l.log.Error("no HTTP/3: its UDP port cannot be used", zap.String("socket", s.key), zap.Error(err))
-		return
+		return err
 	}
 	s.quic = q
-	port := w.Address.Port() // as the client sees it
 	if port == 0 {
 		port = q.address.Port()
 	}
-	svc := fmt.Appendf(nil, `h3=":%d"; ma=%d`, port, altSvcAge)
+	svc := fmt.Appendf(nil, `h3=":%d"; ma=%d`, port, altSvcAge) // the listener's port is what clients know
 	s.altSvc.Store(&svc)
 	ln := q.ln // to be read under l.mu
 	l.running.Go(func() { l.acceptQUIC(q, ln) })
 	l.log.Info("listening for HTTP/3", zap.String("socket", s.key), zap.Int("receiveBufferBytes", receiveBuffer(q.pc)))
+	return nil
 }
 
 // receiveBuffer returns how much the kernel holds for a UDP socket until it is
@@ -125,6 +151,10 @@ func receiveBuffer(pc net.PacketConn) (sizeBytes int) {
 // retract makes s stop to serve HTTP/3: its connections finish what they do, while
 // the UDP port stays open for them. l.mu is held.
 func (l *Listeners) retract(s *socket) {
+	if s.retry != nil {
+		s.retry.Stop()
+		s.retry = nil
+	}
 	q := s.quic
 	if q == nil {
 		return
