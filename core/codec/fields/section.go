@@ -10,6 +10,8 @@ type Limits struct {
 	Line   int // :path, bytes
 	Bytes  int // all fields as RFC 9113, 6.5.2, and RFC 9114, 4.2.2, count them
 	Fields int // number of fields; crumbs of a cookie are one
+	// Extended allows for :protocol with CONNECT (RFC 8441, 4; RFC 9220, 3).
+	Extended bool
 }
 
 // overhead is what a field counts for beside its name and value (RFC 9113, 6.5.2).
@@ -24,6 +26,7 @@ const (
 	pseudoScheme
 	pseudoAuthority
 	pseudoPath
+	pseudoProtocol
 )
 
 // Section gathers one header or trailer section of a request (RFC 9113, 8.2 and
@@ -47,7 +50,7 @@ type Section struct {
 	seen        uint8 // pseudo-fields
 	regular     bool  // a field that is not one came
 
-	method, scheme, authority, path, host []byte
+	method, scheme, authority, path, host, protocol []byte
 
 	hosts   int
 	te      bool // TE: trailers
@@ -141,6 +144,11 @@ func (hd *Section) addPseudo(name, value []byte) *Refused {
 		bit, to = pseudoAuthority, &hd.authority
 	case ":path":
 		bit, to = pseudoPath, &hd.path
+	case ":protocol":
+		if !hd.lim.Extended {
+			return ErrPseudo
+		}
+		bit, to = pseudoProtocol, &hd.protocol
 	default:
 		return ErrPseudo
 	}
@@ -195,8 +203,16 @@ var (
 	SchemeHTTPS = []byte("https")
 )
 
+// What an extended CONNECT is in HTTP/1.1; never changed.
+var (
+	methodGet = []byte("GET")
+	websocket = []byte("websocket")
+)
+
 // Finish judges the whole section of a head and fills x.Request and x.Original.
-// Body, length and version are left to the caller. scheme is the connection's.
+// Body, length and version are left to the caller. scheme is the connection's. An
+// extended CONNECT for WebSocket becomes the GET with Request.Upgrade that it is in
+// HTTP/1.1; what RFC 6455 wants of its key is left to the caller.
 func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
 	if hd.Err != nil {
 		return hd.Err
@@ -205,7 +221,11 @@ func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
 	if hd.seen&pseudoMethod == 0 || !rfc9110.ValidToken(hd.method) {
 		return ErrMethod
 	}
-	if string(hd.method) == "CONNECT" {
+	extended := hd.seen&pseudoProtocol != 0
+	switch connect := string(hd.method) == "CONNECT"; {
+	case extended && !connect: // RFC 8441, 4
+		return ErrPseudo
+	case connect && (!extended || !rfc9110.Fold(hd.protocol, "websocket")): // RFC 9220, 3
 		return ErrConnect
 	}
 	if hd.seen&always != always || len(hd.path) == 0 {
@@ -218,6 +238,9 @@ func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
 	hd.joinCookies()
 	q := &x.Request
 	q.Method, q.Scheme, q.Authority, q.Path, q.TE = hd.method, scheme, authority, hd.path, hd.te
+	if extended {
+		q.Method, q.Upgrade = methodGet, websocket
+	}
 	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, q.Path
 	return nil
 }

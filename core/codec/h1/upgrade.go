@@ -57,11 +57,13 @@ func (c *UpstreamConn) beginTunnel(x *exchange.Exchange) error {
 
 // tunnel is the exchange.Tunnel of a connection to an upstream.
 type tunnel struct {
-	c      *UpstreamConn
-	closed atomic.Bool
+	c         *UpstreamConn
+	unbounded bool // reads have no deadline
+	closed    atomic.Bool
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. It waits without a bound: whoever copies watches the
+// time, and ends it by Close.
 func (t *tunnel) Read(p []byte) (int, error) {
 	in := &t.c.in
 	if in.r < in.end {
@@ -69,7 +71,13 @@ func (t *tunnel) Read(p []byte) (int, error) {
 		in.take(n)
 		return n, nil
 	}
-	return t.c.w.read(p)
+	w := &t.c.w
+	if !t.unbounded { // the response's head was waited for
+		t.unbounded = true
+		w.readBy = time.Time{}
+		w.nc.SetReadDeadline(time.Time{})
+	}
+	return w.read(p)
 }
 
 // Write implements io.Writer.

@@ -64,7 +64,7 @@ func (s *Server) NewConn(qc *quic.Conn, conn *exchange.Conn, p *config.ProxyPara
 }
 
 func limitsOf(p *config.ProxyParameters) fields.Limits {
-	return fields.Limits{Line: p.RequestLineBytes, Bytes: p.HeaderBytes, Fields: p.HeaderFields}
+	return fields.Limits{Line: p.RequestLineBytes, Bytes: p.HeaderBytes, Fields: p.HeaderFields, Extended: true}
 }
 
 // Serve serves exchanges until the client, an idle time or Drain ends it, and
@@ -96,7 +96,9 @@ func (c *Conn) open() error {
 	out, err := c.qc.OpenUniStream()
 	if err == nil {
 		hello := appendVarint(nil, streamControl)
-		hello = appendFrame(hello, frameSettings, appendSetting(nil, settingMaxFieldSection, uint64(c.lim.Bytes)))
+		settings := appendSetting(nil, settingMaxFieldSection, uint64(c.lim.Bytes))
+		settings = appendSetting(settings, settingExtendedConnect, 1) // RFC 9220, 3
+		hello = appendFrame(hello, frameSettings, settings)
 		err = out.TryWriteAll(hello)
 	}
 	if err != nil {

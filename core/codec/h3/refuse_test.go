@@ -185,7 +185,6 @@ var mistakes = map[string]mistake{
 	"two :path":                          inHead("9114, 4.3", "RESET 0x10e", "pseudo-field", get(":path: /")...),
 	":status in a request":               inHead("9114, 4.3", "RESET 0x10e", "pseudo-field", get(":status: 200")...),
 	"an unknown pseudo-field":            inHead("9114, 4.3", "RESET 0x10e", "pseudo-field", get(":x: y")...),
-	":protocol":                          inHead("9220, 3", "RESET 0x10e", "pseudo-field", get(":protocol: websocket")...),
 	"a pseudo-field behind others":       inHead("9114, 4.3", "RESET 0x10e", "pseudo-field", without(":path", "a: b", ":path: /")...),
 	"upper case in a name":               inHead("9114, 4.2", "RESET 0x10e", "field-name", get("A: b")...),
 	"a name that is no token":            inHead("9110, 5.1", "RESET 0x10e", "field-name", get("a b: c")...),

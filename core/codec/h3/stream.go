@@ -38,6 +38,7 @@ type stream struct {
 	data     *bufpool.Buffer
 	total    int64 // content bytes taken from the response's body
 	watch    *watcher
+	key      []byte // of a WebSocket handshake; nil: it is none
 
 	mu      sync.Mutex
 	expect  bool // the client waits for a 100 that was not sent yet
@@ -70,7 +71,7 @@ func (s *Server) free(st *stream) {
 	if st.fields = st.fields[:0]; cap(st.fields) > bufpool.Small {
 		st.fields = nil
 	}
-	st.c, st.qs, st.buf, st.data, st.watch = nil, nil, nil, nil, nil
+	st.c, st.qs, st.buf, st.data, st.watch, st.key = nil, nil, nil, nil, nil, nil
 	st.in, st.hd = reader{}, fields.Section{}
 	st.head, st.sent, st.finished, st.whole, st.total = false, false, false, false, 0
 	st.expect, st.started, st.gone = false, false, false
@@ -233,6 +234,10 @@ func (s *stream) content() error {
 	s.head = string(q.Method) == "HEAD"
 	q.Version = exchange.HTTP3
 	q.Body, q.ContentLength = nil, 0
+	if q.Upgrade != nil {
+		s.handshake()
+		return nil
+	}
 	if s.hd.Length < 0 && s.in.buffered() == 0 && !s.in.eof && (s.head || string(q.Method) == "GET") {
 		_ = s.qs.SetReadDeadline(time.Now().Add(endWait)) // never fails
 		if err := s.in.fill(); err == errReset || err == errGone {
