@@ -163,9 +163,9 @@ type pair struct {
 	// mu is held while something is written to the client.
 	mu        sync.Mutex
 	websocket bool
-	frames    frames // to the client
-	closing   bool   // the client is to be told that the proxy goes away
-	closed    bool   // and was
+	frames    rfc9110.WebSocketFrames // to the client
+	closing   bool                    // the client is to be told that the proxy goes away
+	closed    bool                    // and was
 
 	once  sync.Once
 	fault *exchange.Error // why it ended before both ends had closed; set by once

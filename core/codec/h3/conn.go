@@ -38,6 +38,7 @@ type Conn struct {
 	dueBy    time.Time // when the stage ends
 	ended    bool      // nothing more is begun
 	panicked *panicked
+	relays   map[*relay]struct{} // tunnels; nil: there was none
 }
 
 // drainStage is how far Drain is.
@@ -177,6 +178,9 @@ func (c *Conn) Drain() {
 	c.drain = drainAsked
 	if c.out != nil {
 		c.firstGoAway()
+	}
+	for t := range c.relays {
+		t.goAway()
 	}
 }
 

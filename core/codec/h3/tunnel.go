@@ -53,6 +53,8 @@ func (s *stream) sendTunnel(x *exchange.Exchange) error {
 	t := &relay{s: s, up: up, idle: s.c.p.TunnelTimeout, began: time.Now()}
 	t.timer = time.AfterFunc(t.idle, t.watch)
 	defer t.timer.Stop()
+	s.c.relayed(t)
+	defer s.c.unrelayed(t)
 	var wg sync.WaitGroup
 	wg.Go(t.fromClient)
 	t.fromUpstream()
@@ -75,8 +77,84 @@ type relay struct {
 	left           uint64 // of the client's DATA frame
 	sent, received int64
 
+	closing atomic.Bool // the client is to be told that the proxy goes away
+	// mu is held while something is written to the client; guards what follows.
+	mu     sync.Mutex
+	frames rfc9110.WebSocketFrames // to the client
+	closed bool                    // it was told
+
 	once  sync.Once
 	fault error // why it ended before both ends had closed; set by once
+}
+
+// relayed notes a tunnel, for Drain.
+func (c *Conn) relayed(t *relay) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.relays == nil {
+		c.relays = map[*relay]struct{}{}
+	}
+	c.relays[t] = struct{}{}
+	if c.drain != drainNot {
+		t.goAway()
+	}
+}
+
+func (c *Conn) unrelayed(t *relay) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.relays, t)
+}
+
+// goAway has the client told that the proxy goes away, as soon as no frame is on its
+// way to it. What the client answers ends the connection. It does not wait: whoever
+// writes meanwhile tells it.
+func (t *relay) goAway() {
+	t.closing.Store(true)
+	t.tryClose()
+}
+
+// tryClose sends the close frame if it is time, and nobody else is writing.
+func (t *relay) tryClose() {
+	if !t.closing.Load() || !t.mu.TryLock() {
+		return
+	}
+	defer t.mu.Unlock()
+	if !t.closed && t.frames.Between() {
+		t.close()
+	}
+}
+
+// close sends the close frame; a client that gives no room for it is told later, or
+// cut. mu is held.
+func (t *relay) close() {
+	t.closed = t.s.qs.TryWriteAll(appendFrame(nil, frameData, rfc9110.WebSocketGoingAway)) == nil
+}
+
+// toClient writes what the upstream sent: b is that behind room for a frame's
+// header. After the close nothing follows.
+func (t *relay) toClient(b []byte) error {
+	defer t.tryClose() // asked for when mu was held
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for content := b[frameHeaderLen:]; len(content) > 0 && !t.closed; {
+		if t.closing.Load() && t.frames.Between() {
+			if t.close(); t.closed {
+				break
+			}
+		}
+		n := 0
+		for n < len(content) && (n == 0 || !t.closing.Load()) {
+			n += t.frames.Next(content[n:])
+		}
+		putFrame(b, frameData, n)
+		if err := t.s.write(b[:frameHeaderLen+n], false); err != nil {
+			return err
+		}
+		// What follows moves behind the header.
+		content = content[:copy(b[frameHeaderLen:], content[n:])]
+	}
+	return nil
 }
 
 // watch ends a tunnel on which nothing comes any more.
@@ -161,8 +239,7 @@ func (t *relay) fromUpstream() {
 		n, err := t.up.Read(buf[frameHeaderLen:])
 		if n > 0 {
 			t.touch()
-			putFrame(buf, frameData, n)
-			if err := s.write(buf[:frameHeaderLen+n], false); err != nil {
+			if err := t.toClient(buf[:frameHeaderLen+n]); err != nil {
 				t.fail(exchange.SideClient, "tunnel-cut", err)
 				return
 			}

@@ -170,3 +170,42 @@ func TestWebSocketEnds(t *testing.T) {
 		})
 	}
 }
+
+// TestWebSocketIsToldOfDrain: between two frames, and nothing follows.
+func TestWebSocketIsToldOfDrain(t *testing.T) {
+	p := newPipe()
+	ts := newTestServer(t, params(), switches(p))
+	r := ts.dial(t)
+	s := r.request(join(connect("/"), data("\x01\x03a")), false) // half a frame is said back
+	in := &reader{}
+	in.start(s, make([]byte, 256))
+	next := func() string {
+		t.Helper()
+		_, size, err := in.frame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, size)
+		if _, err := io.ReadFull(frameReader{in}, b); err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	next() // the head
+	if got := next(); got != "\x01\x03A" {
+		t.Errorf("got %q", got)
+	}
+	ts.conn(t).Drain()
+	s.Write(data("bc\x01\x01d")) // the rest of it, and another one
+	if got := next() + next(); got != "BC\x88\x02\x03\xe9" {
+		t.Errorf("got %q", got)
+	}
+	s.Write(data("answer"))
+	s.Close()
+	if got := response(s); got != "" {
+		t.Errorf("then got %q", got)
+	}
+	if got := r.closed(); got != "CLOSE 0x100" {
+		t.Errorf("got %s", got)
+	}
+}

@@ -28,3 +28,68 @@ func AppendWebSocketAccept(b, key []byte) []byte {
 	sum := sha1.Sum(append(append(store[:0], key...), websocketID...)) //nolint:gosec // as above
 	return base64.StdEncoding.AppendEncode(b, sum[:])
 }
+
+// WebSocketFrames follows WebSocket frames (RFC 6455, 5.2) as they pass, to know
+// where one ends. The zero value is ready; it is for one goroutine at a time.
+type WebSocketFrames struct {
+	head [14]byte
+	n    int    // bytes of head so far
+	left uint64 // bytes of the frame's content that are to come
+}
+
+// Between reports whether a frame may be put in here.
+func (f *WebSocketFrames) Between() bool { return f.n == 0 && f.left == 0 }
+
+// Next returns how many of the bytes belong to the frame that is passing.
+func (f *WebSocketFrames) Next(b []byte) (n int) {
+	for n < len(b) {
+		if f.left > 0 {
+			k := min(uint64(len(b)-n), f.left)
+			f.left -= k
+			if n += int(k); f.left == 0 {
+				return n
+			}
+			continue
+		}
+		f.head[f.n] = b[n]
+		f.n++
+		n++
+		if size, content := f.size(); f.n == size {
+			f.n, f.left = 0, content
+			if content == 0 {
+				return n
+			}
+		}
+	}
+	return n
+}
+
+// size returns the size of the head, as far as it is known, and then of the
+// content.
+func (f *WebSocketFrames) size() (head int, content uint64) {
+	if f.n < 2 {
+		return 2, 0
+	}
+	head, wide := 2, 0
+	switch content = uint64(f.head[1] & 0x7f); content {
+	case 126:
+		wide = 2
+	case 127:
+		wide = 8
+	}
+	if wide > 0 {
+		content = 0
+		for _, c := range f.head[2 : 2+wide] {
+			content = content<<8 | uint64(c)
+		}
+	}
+	head += wide
+	if f.head[1]&0x80 != 0 {
+		head += 4 // the mask
+	}
+	return head, content
+}
+
+// WebSocketGoingAway is a server's close frame with 1001 (RFC 6455, 7.4.1); never
+// changed.
+var WebSocketGoingAway = []byte{0x88, 2, 1001 >> 8, 1001 & 0xff}
