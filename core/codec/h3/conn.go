@@ -108,7 +108,7 @@ func (c *Conn) open() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out = out
-	c.timer = time.AfterFunc(c.p.IdleTimeout, c.tick)
+	c.timer = time.AfterFunc(c.beat(), c.tick)
 	if c.drain != drainNot {
 		c.firstGoAway()
 	}
@@ -243,15 +243,28 @@ func (c *Conn) tick() {
 	c.mu.Unlock()
 }
 
+// mostBeat is how often QUIC's idle timeout is put off at least; that of clients is
+// 30 s commonly.
+const mostBeat = 12 * time.Second
+
+// beat is how often idle looks.
+func (c *Conn) beat() time.Duration { return min(c.p.IdleTimeout/4, mostBeat) }
+
+// kept is a frame of a reserved type, which means nothing (RFC 9114, 7.2.8).
+var kept = []byte{0x21, 0}
+
 // idle drains a connection that has served nothing for the idle time, whatever its
-// client sends to keep it. c.mu is held.
+// client sends to keep it. While a request is served QUIC must not find the
+// connection idle: its answer, or a tunnel, may be silent for longer. c.mu is held.
 func (c *Conn) idle(now time.Time) {
 	left := c.p.IdleTimeout
 	if c.serving == 0 {
 		left = c.quiet.Add(c.p.IdleTimeout).Sub(now)
+	} else {
+		_ = c.out.TryWriteAll(kept) // a client that gives no room for it keeps the connection itself
 	}
 	if left > 0 {
-		c.timer.Reset(left)
+		c.timer.Reset(min(left, c.beat()))
 		return
 	}
 	c.drain = drainAsked

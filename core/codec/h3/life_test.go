@@ -441,3 +441,16 @@ func TestMany(t *testing.T) {
 		t.Error("connections do not drain")
 	}
 }
+
+// TestASlowAnswerOutlivesTheIdleTimeout of QUIC, though the client sends nothing.
+func TestASlowAnswerOutlivesTheIdleTimeout(t *testing.T) {
+	p := params()
+	p.IdleTimeout = time.Second
+	ts := newTestServer(t, p, func(x *exchange.Exchange) {
+		time.Sleep(2500 * time.Millisecond)
+		answer(x, 200, "abc")
+	})
+	if got := response(ts.dial(t).request(headers(get()...), true)); got != "200 abc" {
+		t.Errorf("got %q", got)
+	}
+}

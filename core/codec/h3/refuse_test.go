@@ -199,7 +199,7 @@ var mistakes = map[string]mistake{
 	"TE with more than trailers":         inHead("9114, 4.2", "RESET 0x10e", "connection-field", get("te: gzip")...),
 	"two Content-Length":                 inHead("9110, 8.6", "RESET 0x10e", "content-length", post("content-length: 1", "content-length: 1")...),
 	"a Content-Length that is no number": inHead("9110, 8.6", "RESET 0x10e", "content-length", post("content-length: +1")...),
-	"a length and no body":               inHead("9114, 4.1.2", "RESET 0x10e", "body-length", post("content-length: 3")...),
+	"a length and no body":               inHead("9114, 4.1.2", "RESET 0x10e", "", post("content-length: 3")...),
 	"a body that is too short":           onRequest("9114, 4.1.2", "RESET 0x10e", "", headers(post("content-length: 3")...), data("ab")),
 	"a body that is too long":            onRequest("9114, 4.1.2", "RESET 0x10e", "", headers(post("content-length: 3")...), data("ab"), data("cd")),
 	"a body too short with a trailer":    onRequest("9114, 4.1.2", "RESET 0x10e", "", headers(post("content-length: 3")...), data("ab"), headers("a: b")),

@@ -248,6 +248,8 @@ func (s *stream) content() error {
 		if s.whole = true; s.hd.Length > 0 {
 			return streamError{codeMessage, "body-length"} // RFC 9114, 4.1.2
 		}
+		s.c.server.pool.Put(s.buf) // not held while it is served
+		s.buf, s.in = nil, reader{}
 		return nil
 	}
 	if s.hd.Length == 0 {
