@@ -2,7 +2,7 @@ package http3
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // what RFC 6455 has
+	"crypto/sha1"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -46,7 +46,7 @@ func (c overHTTP3) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return resp, err
 	}
-	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
+	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	resp.StatusCode = http.StatusSwitchingProtocols
 	resp.Header.Set("Connection", "Upgrade")
 	resp.Header.Set("Upgrade", "websocket")

@@ -161,7 +161,7 @@ func (l *Listeners) retract(s *socket) {
 	}
 	s.quic = nil
 	s.altSvc.Store(nil)
-	q.ln.Close()
+	_ = q.ln.Close() // never fails
 	q.ln = nil
 	for c := range l.conns {
 		if c.quic == q {
@@ -176,8 +176,7 @@ func (l *Listeners) retract(s *socket) {
 // release closes the UDP port. l.mu is held.
 func (l *Listeners) release(q *quicSocket) {
 	l.running.Go(func() {
-		q.transport.Close()
-		q.pc.Close()
+		q.close()
 		close(q.closed)
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -185,6 +184,12 @@ func (l *Listeners) release(q *quicSocket) {
 			delete(l.quics, q.address)
 		}
 	})
+}
+
+// close closes the UDP port. What comes of it, nobody could do anything about.
+func (q *quicSocket) close() {
+	_ = q.transport.Close()
+	_ = q.pc.Close()
 }
 
 // bindQUIC opens the UDP port of s, or takes it over from connections that drain.
@@ -206,8 +211,7 @@ func (l *Listeners) bindQUIC(s *socket) (*quicSocket, error) {
 	ln, err := q.transport.Listen(s.tls.Load().QUIC(), &quic.Config{GetConfigForClient: q.configure})
 	if err != nil {
 		if q.conns == 0 {
-			q.transport.Close()
-			q.pc.Close()
+			q.close()
 		}
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (b *requestBody) next() error {
 func (b *requestBody) trailer(size uint64) error {
 	s := b.s
 	err := s.decode(size, &s.x.Request.Trailer, &b.arena, true)
-	if _, bad := err.(*fields.Refused); bad {
+	if refused := (*fields.Refused)(nil); errors.As(err, &refused) {
 		return streamError{codeMessage, "trailer"}
 	}
 	if err != nil {
@@ -133,22 +133,23 @@ func (b *requestBody) complete() error {
 
 // ended does what an error asks for, and returns the reader's.
 func (b *requestBody) ended(err error) error {
-	switch e := misread(err).(type) {
-	case connError:
-		b.s.c.fail(e)
-	case streamError:
+	if err == io.EOF {
+		return err
+	}
+	var conn connError
+	var one streamError
+	switch err = misread(err); {
+	case errors.As(err, &conn):
+		b.s.c.fail(conn)
+	case errors.As(err, &one):
 		b.bad = true
-		b.s.c.count(e.reason)
-		b.s.reset(e.code)
+		b.s.c.count(one.reason)
+		b.s.reset(one.code)
+	case b.closed.Load():
+		return bodyError(errClosed)
+	case err == errTimeout:
+		return bodyError(errTimeout)
 	default:
-		switch {
-		case err == io.EOF:
-			return err
-		case b.closed.Load():
-			return bodyError(errClosed)
-		case err == errTimeout:
-			return bodyError(errTimeout)
-		}
 		b.bad = err == errReset
 	}
 	return bodyError(errCut)

@@ -3,6 +3,7 @@ package h3
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -144,7 +145,11 @@ func TestTimeouts(t *testing.T) {
 			return
 		}
 		_, err := io.Copy(io.Discard, x.Request.Body)
-		answer(x, err.(*exchange.Error).Status, err.Error())
+		var cause *exchange.Error
+		if !errors.As(err, &cause) {
+			panic(err)
+		}
+		answer(x, cause.Status, err.Error())
 	})
 	keep := func(r *rawClient) { // QUIC's own idle timeout is not what is tested
 		go func() {

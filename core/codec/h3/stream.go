@@ -2,6 +2,7 @@ package h3
 
 import (
 	"context"
+	"errors"
 	"io"
 	"runtime/debug"
 	"sync"
@@ -266,25 +267,24 @@ func (s *stream) content() error {
 func (s *stream) refuse(err error) {
 	c := s.c
 	s.sent, s.blamed = true, true
-	switch e := err.(type) {
-	case connError:
-		c.fail(e)
-		return
-	case streamError:
-		c.reject(400, e.reason)
-		s.reset(e.code)
-		return
-	case *fields.Refused:
-		if e.Status == 0 {
-			c.reject(400, e.Reason)
-			s.reset(codeMessage)
-			return
-		}
-		c.reject(e.Status, e.Reason)
-		s.empty(e.Status)
-		return
+	var conn connError
+	var one streamError
+	var refused *fields.Refused
+	switch {
+	case errors.As(err, &conn):
+		c.fail(conn)
+	case errors.As(err, &one):
+		c.reject(400, one.reason)
+		s.reset(one.code)
+	case !errors.As(err, &refused):
+		s.reset(codeRequestCancelled) // the client has done so
+	case refused.Status == 0:
+		c.reject(400, refused.Reason)
+		s.reset(codeMessage)
+	default:
+		c.reject(refused.Status, refused.Reason)
+		s.empty(refused.Status)
 	}
-	s.reset(codeRequestCancelled)
 }
 
 // finish ends a stream after its handler.
