@@ -23,8 +23,8 @@ import (
 	"penstock.dev/penstock/core/telemetry"
 )
 
-// PacketBinder is a Binder that makes sockets for datagrams as well. Without it
-// there is no HTTP/3.
+// PacketBinder is a Binder that makes sockets for datagrams as well. For one that
+// does not, NetBinder makes them.
 type PacketBinder interface {
 	// BindPacket makes a UDP socket for an address.
 	BindPacket(address netip.AddrPort) (net.PacketConn, error)
@@ -223,7 +223,7 @@ func (l *Listeners) bindQUIC(s *socket) (*quicSocket, error) {
 func (l *Listeners) newQUIC(s *socket, address netip.AddrPort) (*quicSocket, error) {
 	binder, ok := l.binder.(PacketBinder)
 	if !ok {
-		return nil, fmt.Errorf("sockets for datagrams cannot be made")
+		binder = NetBinder{}
 	}
 	pc, err := binder.BindPacket(address)
 	if err != nil {

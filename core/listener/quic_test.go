@@ -152,6 +152,23 @@ func TestHTTP3(t *testing.T) {
 	})
 }
 
+// TestHTTP3OnAllAddresses: the one that a client reached is known.
+func TestHTTP3OnAllAddresses(t *testing.T) {
+	l, _ := newListeners(t, func(x *exchange.Exchange) { answer(x, x.Conn.Local.String()) })
+	all := config.Socket{Address: netip.MustParseAddrPort("0.0.0.0:0"), Parameters: config.DefaultProxyParameters(), Names: names(certificate(t, "a.example"))}
+	if err := l.Reconcile([]config.Socket{all}); err != nil {
+		t.Fatal(err)
+	}
+	reached := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: l.Addr(all.Key()).(*net.TCPAddr).Port}
+	qc, err := dialQUIC(t, reached, &tls.Config{ServerName: "a.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ask3(t, qc); got != reached.String() {
+		t.Errorf("got %s; want %s", got, reached)
+	}
+}
+
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
 )
 
 // newTLS returns what a listener needs.
@@ -116,4 +117,24 @@ func TestMisdirectedRequests(t *testing.T) {
 	check(secure("nobody.example"), "nobody.example", 200)
 	check(secure("nobody.example"), "a.example", 421)
 	check(secure(""), "nobody.example", 200) // no name: the listener without a hostname
+}
+
+func TestAdvertise(t *testing.T) {
+	own, other := []byte(`h3=":443"; ma=86400`), []byte("clear")
+	tests := map[string]struct{ conn, response, want []byte }{
+		"where HTTP/3 is":                  {own, nil, own},
+		"a response that says it itself":   {own, other, other},
+		"nothing where there is no HTTP/3": {nil, nil, nil},
+	}
+	for name, test := range tests {
+		x := &exchange.Exchange{Conn: &exchange.Conn{AltSvc: test.conn}}
+		if test.response != nil {
+			x.Response.Header.Add([]byte("alt-svc"), test.response)
+		}
+		advertise(x)
+		got, _ := x.Response.Header.Get("Alt-Svc")
+		if string(got) != string(test.want) || x.Response.Header.Count("Alt-Svc") > 1 {
+			t.Errorf("%s: got %q", name, got)
+		}
+	}
 }

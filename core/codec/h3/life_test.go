@@ -459,3 +459,28 @@ func TestASlowAnswerOutlivesTheIdleTimeout(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestStopBodyWithoutABody leaves the next request, on the same stream object, alone.
+func TestStopBodyWithoutABody(t *testing.T) {
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) {
+		if x.Request.Body == nil {
+			x.Client.(interface{ StopBody() }).StopBody()
+			answer(x, 200, "")
+			return
+		}
+		content, err := io.ReadAll(x.Request.Body)
+		if err != nil {
+			content = []byte(err.Error())
+		}
+		answer(x, 200, string(content))
+	})
+	r := ts.dial(t)
+	for range 20 {
+		if got := response(r.request(headers(get()...), true)); got != "200" {
+			t.Errorf("got %q", got)
+		}
+	}
+	if got := response(r.request(join(headers(post("x-read: 1")...), data("abc")), true)); got != "200 abc" {
+		t.Errorf("got %q", got)
+	}
+}

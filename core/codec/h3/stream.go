@@ -69,6 +69,7 @@ func (s *Server) free(st *stream) {
 	if st.body.handed {
 		st.body = &requestBody{s: st}
 	}
+	st.body.bytes.Store(0) // of a tunnel
 	if st.fields = st.fields[:0]; cap(st.fields) > bufpool.Small {
 		st.fields = nil
 	}
@@ -381,6 +382,10 @@ func (s *stream) stopWatch() {
 // StopBody makes reading the request's body fail, now and from now on. It may
 // be called by any goroutine while the exchange lasts: an upstream that needs
 // no more of the body frees the goroutine that copies it.
-func (s *stream) StopBody() { s.body.Close() }
+func (s *stream) StopBody() {
+	if s.body.handed {
+		s.body.Close()
+	}
+}
 
 var _ exchange.Client = (*stream)(nil)
