@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/config"
-	"penstock.dev/penstock/core/exchange"
 )
 
 // newTLS returns what a listener needs.
@@ -119,22 +118,29 @@ func TestMisdirectedRequests(t *testing.T) {
 	check(secure(""), "nobody.example", 200) // no name: the listener without a hostname
 }
 
-func TestAdvertise(t *testing.T) {
-	own, other := []byte(`h3=":443"; ma=86400`), []byte("clear")
-	tests := map[string]struct{ conn, response, want []byte }{
-		"where HTTP/3 is":                  {own, nil, own},
-		"a response that says it itself":   {own, other, other},
-		"nothing where there is no HTTP/3": {nil, nil, nil},
+// TestAltSvc: RFC 7838, 3.
+func TestAltSvc(t *testing.T) {
+	b := newBed(t)
+	c := newConfig(b.port, rule("echo", "/", "echo"))
+	service(t, c, "echo", echo)
+	l := c.Gateways[0].Listeners[0]
+	l.Protocol, l.Hostname, l.TLS = "HTTPS", "a.example", newTLS(t, "a.example")
+	if err := b.store.Apply(c); err != nil {
+		t.Fatal(err)
 	}
-	for name, test := range tests {
-		x := &exchange.Exchange{Conn: &exchange.Conn{AltSvc: test.conn}}
-		if test.response != nil {
-			x.Response.Header.Add([]byte("alt-svc"), test.response)
-		}
-		advertise(x)
-		got, _ := x.Response.Header.Get("Alt-Svc")
-		if string(got) != string(test.want) || x.Response.Header.Count("Alt-Svc") > 1 {
-			t.Errorf("%s: got %q", name, got)
-		}
+	nc, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.port), &tls.Config{ServerName: "a.example", InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprint(nc, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+	r, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if got, want := r.Header.Get("Alt-Svc"), fmt.Sprintf(`h3=":%d"; ma=86400`, b.port); got != want {
+		t.Errorf("got %q; want %q", got, want)
 	}
 }
