@@ -81,7 +81,9 @@ func start(t *testing.T, handler http.HandlerFunc) *bed {
 	for _, name := range []string{"a", "b"} {
 		files[name+".yaml"], _, _ = secret(t, name)
 	}
-	return &bed{harness.Start(t, harness.Options{Files: files}), t}
+	b := &bed{harness.Start(t, harness.Options{Files: files}), t}
+	b.Eventually("the UDP port is bound", func() bool { return strings.Contains(b.Log(), "listening for HTTP/3") }) // another test may have had it
+	return b
 }
 
 func (b *bed) address() string { return fmt.Sprintf("127.0.0.1:%d", b.Port) }

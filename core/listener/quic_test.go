@@ -48,6 +48,11 @@ func dialQUIC(t *testing.T, addr net.Addr, c *tls.Config) (*quic.Conn, error) {
 
 func mustDialQUIC(t *testing.T, l *Listeners, name string) *quic.Conn {
 	t.Helper()
+	eventually(t, "the UDP port is bound", func() bool { // another test may have had it
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.sockets[anyPort.String()].quic != nil
+	})
 	qc, err := dialQUIC(t, l.Addr(anyPort.String()), &tls.Config{ServerName: name})
 	if err != nil {
 		t.Fatal(err)
