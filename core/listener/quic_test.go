@@ -414,3 +414,43 @@ func TestDrainOverQUIC(t *testing.T) {
 		t.Errorf("drain: %v", err)
 	}
 }
+
+// TestMigration: a client that goes on from another address is served, and is who
+// it was (RFC 9000, 9).
+func TestMigration(t *testing.T) {
+	l, _ := newListeners(t, func(x *exchange.Exchange) { answer(x, x.Conn.Remote.String()) })
+	if err := l.Reconcile(secureSocket(config.DefaultProxyParameters(), certificate(t, "a.example"))); err != nil {
+		t.Fatal(err)
+	}
+	from := func() *quic.Transport {
+		pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := &quic.Transport{Conn: pc}
+		t.Cleanup(func() { tr.Close(); pc.Close() })
+		return tr
+	}
+	ctx, done := context.WithTimeout(t.Context(), 20*time.Second)
+	defer done()
+	first, second := from(), from()
+	to := l.Addr(anyPort.String()).(*net.TCPAddr)
+	qc, err := first.Dial(ctx, &net.UDPAddr{IP: to.IP, Port: to.Port}, &tls.Config{ServerName: "a.example", InsecureSkipVerify: true, NextProtos: []string{"h3"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := ask3(t, qc)
+	path, err := qc.AddPath(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := path.Probe(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := path.Switch(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask3(t, qc); got != was || was != first.Conn.LocalAddr().String() {
+		t.Errorf("before %s; after %s", was, got)
+	}
+}
