@@ -131,7 +131,7 @@ func (ts *testServer) client(t testing.TB) *http.Client {
 		return quic.DialAddr(ctx, ts.addr.String(), c, q)
 	}}
 	t.Cleanup(func() { tr.Close() })
-	return &http.Client{Transport: tr, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: tr, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // rawClient speaks frames.
@@ -146,7 +146,7 @@ type rawClient struct {
 // connect connects and sends nothing.
 func (ts *testServer) connect(t testing.TB) *rawClient {
 	t.Helper()
-	ctx, done := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, done := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(done)
 	qc, err := quic.DialAddr(ctx, ts.addr.String(), clientTLS(), &quic.Config{})
 	if err != nil {
