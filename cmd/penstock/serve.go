@@ -18,6 +18,7 @@ import (
 	"penstock.dev/penstock/core/admin"
 	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/codec/h2"
+	"penstock.dev/penstock/core/codec/h3"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
@@ -75,6 +76,10 @@ func run(ctx context.Context, o options) error {
 			err = path.Err
 		}
 		return fmt.Errorf("--config %s: %w", o.config, err)
+	}
+	// quic-go prints this past the log; core/listener logs it.
+	if err := os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true"); err != nil {
+		return err
 	}
 	p, err := wire(o, log)
 	if err != nil {
@@ -144,12 +149,12 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	var sockets late
 	p.store = snapshot.New(bind, &sockets, p.groups, p.plugins, p.metrics)
 	handler := proxy.New(p.store, accessLog)
-	http1, http2 := h1.NewServer(handler, p.metrics, rejected), h2.NewServer(handler, p.metrics, rejected)
+	http1, http2, http3 := h1.NewServer(handler, p.metrics, rejected), h2.NewServer(handler, p.metrics, rejected), h3.NewServer(handler, p.metrics, rejected)
 	p.inherited, p.ready = inherit(log)
 	if p.self, err = findSelf(); err != nil {
 		return nil, err
 	}
-	p.listeners = listener.New(log.Named("listener"), p.metrics, http1, http2, p.inherited)
+	p.listeners = listener.New(log.Named("listener"), p.metrics, http1, http2, http3, p.inherited)
 	raw := proxy.NewRaw(p.store, rawLog)
 	p.listeners.ServeRaw(raw, raw)
 	sockets.Sockets = p.listeners

@@ -27,12 +27,17 @@ const (
 // handshake fails for it.
 type Refusable interface{ Refuse(Refusal) }
 
+// RefusableKey is where a handshake over QUIC, which has no connection of ours,
+// finds its Refusable: a value of its context.
+type RefusableKey struct{}
+
 // Server ends TLS for one socket.
 type Server struct {
 	tickets *Tickets
 	label   string
 	alpn    []string
 	config  *tls.Config
+	quic    *tls.Config
 
 	mu    sync.Mutex // one Set at a time
 	names []config.ServerName
@@ -55,8 +60,9 @@ type entry struct {
 	name   config.ServerName
 	choice *choice // nil: TLS is passed through
 	config *tls.Config
+	quic   *tls.Config // config as it is for QUIC
 	label  string
-	epoch  atomic.Uint64 // of the ticket keys in config
+	epoch  atomic.Uint64 // of the ticket keys in both
 }
 
 // NewServer returns a Server without certificates. label tells its session
@@ -65,6 +71,7 @@ type entry struct {
 func NewServer(tickets *Tickets, label string, alpn []string) *Server {
 	s := &Server{tickets: tickets, label: label, alpn: alpn}
 	s.config = &tls.Config{GetConfigForClient: s.hello}
+	s.quic = &tls.Config{GetConfigForClient: s.helloQUIC, MinVersion: tls.VersionTLS13}
 	s.current.Store(&table{})
 	return s
 }
@@ -152,6 +159,8 @@ func (s *Server) entry(n config.ServerName, old, new *table) (*entry, error) {
 			c.ask(e.config)
 		}
 	}
+	e.quic = e.config.Clone()
+	e.quic.MinVersion, e.quic.NextProtos = tls.VersionTLS13, overQUIC
 	s.renew(e)
 	return e, errors.Join(errs...)
 }
@@ -230,6 +239,7 @@ func (s *Server) renew(e *entry) {
 	}
 	keys, epoch := s.tickets.keys(e.label)
 	e.config.SetSessionTicketKeys(keys)
+	e.quic.SetSessionTicketKeys(keys)
 	e.epoch.Store(epoch)
 }
 
@@ -246,6 +256,14 @@ func (s *Server) Choose(name string) (config.ServerName, bool) {
 	return e.name, true
 }
 
+// overQUIC is what is spoken over QUIC (RFC 9114, 3.1); never changed.
+var overQUIC = []string{"h3"}
+
+// QUIC returns what QUIC connections of the socket are made with: the same
+// certificates, names and tickets, TLS 1.3 alone (RFC 9001, 4.2), and HTTP/3 in
+// place of the protocols given. It follows Set.
+func (s *Server) QUIC() *tls.Config { return s.quic }
+
 // refused has no certificate: crypto/tls answers unrecognized_name (RFC 6066, 3).
 var refused = &tls.Config{
 	MinVersion:     tls.VersionTLS12,
@@ -254,25 +272,56 @@ var refused = &tls.Config{
 
 // hello chooses the listener by the name that the client asks for.
 func (s *Server) hello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	e := s.current.Load().find(lower(hello.ServerName))
-	if e == nil || e.choice == nil {
+	e := s.find(hello)
+	if e == nil {
+		return refused, nil
+	}
+	e.judge(hello, e.config)
+	return e.config, nil
+}
+
+// helloQUIC is hello over QUIC.
+func (s *Server) helloQUIC(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	e := s.find(hello)
+	if e == nil {
+		return refused, nil
+	}
+	if e.name.Raw { // no HTTP
 		refuse(hello, UnknownName)
 		return refused, nil
 	}
+	e.judge(hello, e.quic)
+	return e.quic, nil
+}
+
+// find returns the listener with today's tickets; nil, and hello is told, if there
+// is none.
+func (s *Server) find(hello *tls.ClientHelloInfo) *entry {
+	e := s.current.Load().find(lower(hello.ServerName))
+	if e == nil || e.choice == nil {
+		refuse(hello, UnknownName)
+		return nil
+	}
 	s.renew(e)
+	return e
+}
+
+// judge tells a client why the handshake will fail.
+func (e *entry) judge(hello *tls.ClientHelloInfo, c *tls.Config) {
 	switch {
-	case !slices.ContainsFunc(hello.SupportedVersions, func(v uint16) bool { return v >= e.config.MinVersion && v <= tls.VersionTLS13 }):
+	case !slices.ContainsFunc(hello.SupportedVersions, func(v uint16) bool { return v >= c.MinVersion && v <= tls.VersionTLS13 }):
 		refuse(hello, OldVersion)
 	case len(e.choice.fallback) == 0:
 		refuse(hello, NoCertificate)
-	case len(hello.SupportedProtos) > 0 && len(e.config.NextProtos) > 0 && !slices.ContainsFunc(hello.SupportedProtos, func(p string) bool { return slices.Contains(e.config.NextProtos, p) }):
+	case len(hello.SupportedProtos) > 0 && len(c.NextProtos) > 0 && !slices.ContainsFunc(hello.SupportedProtos, func(p string) bool { return slices.Contains(c.NextProtos, p) }):
 		refuse(hello, NoProtocol)
 	}
-	return e.config, nil
 }
 
 func refuse(hello *tls.ClientHelloInfo, why Refusal) {
 	if c, ok := hello.Conn.(Refusable); ok {
+		c.Refuse(why)
+	} else if c, ok := hello.Context().Value(RefusableKey{}).(Refusable); ok {
 		c.Refuse(why)
 	}
 }

@@ -28,6 +28,10 @@ type ProxyParameters struct {
 	ConnectTimeout  time.Duration // to an endpoint, 504 beyond; default 5 s
 	ResponseTimeout time.Duration // from the request sent to the response's head, 504 beyond; default 60 s
 
+	// HTTP3: sockets that end TLS serve HTTP/3 as well, on the UDP port of the same
+	// number, and say so over TCP (Alt-Svc); default true.
+	HTTP3 bool
+
 	// MaxPerClient is how many connections one client may have, an IPv6 client
 	// being a network of 64 bits; trusted proxies may have any number. 0, the
 	// default: no bound.
@@ -98,6 +102,7 @@ func DefaultProxyParameters() *ProxyParameters {
 		MaxPending:        1024,
 		Via:               "penstock",
 		Forwarded:         true,
+		HTTP3:             true,
 	}
 }
 

@@ -20,13 +20,16 @@ type Conn struct {
 	ID        uint64 // unique in this process, never 0
 	Direction Direction
 	Local     netip.AddrPort // the address that the client reached
-	Remote    netip.AddrPort // the peer (PROXY protocol's source once that is read)
+	Remote    netip.AddrPort // the peer (PROXY protocol's source once that is read); of QUIC the one that it began with
 	Original  netip.AddrPort // destination before capture; zero at the edge
 	Socket    string         // config.Socket.Key of the socket that accepted it
 	Trusted   bool           // the peer is a trusted proxy: its identity fields are kept
 	// RemoteIP and LocalPort are text, made once for X-Forwarded-For and friends.
 	RemoteIP  []byte
 	LocalPort []byte
+	// AltSvc is where else the client can reach the same listener, as the value of
+	// Alt-Svc (RFC 7838, 3); nil: nowhere.
+	AltSvc []byte
 	// Identity, Namespace and Workload name the peer in a mesh; empty at the edge.
 	Identity, Namespace, Workload string
 	TLS                           *tls.ConnectionState // nil: plain text, or passed through

@@ -22,8 +22,8 @@ func clientOf(a netip.Addr) netip.Addr {
 // was admitted is to be left.
 func (l *Listeners) admit(c *exchange.Conn, p *config.ProxyParameters) bool {
 	client := clientOf(c.Remote.Addr())
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.clientsMu.Lock()
+	defer l.clientsMu.Unlock()
 	if p.MaxPerClient > 0 && !c.Trusted && l.clients[client] >= p.MaxPerClient {
 		return false
 	}
@@ -31,11 +31,21 @@ func (l *Listeners) admit(c *exchange.Conn, p *config.ProxyParameters) bool {
 	return true
 }
 
+// crowds reports whether a client has as many connections as it may.
+func (l *Listeners) crowds(a netip.Addr, p *config.ProxyParameters) bool {
+	if p.MaxPerClient == 0 || within(a, p.TrustedProxies) {
+		return false
+	}
+	l.clientsMu.Lock()
+	defer l.clientsMu.Unlock()
+	return l.clients[clientOf(a)] >= p.MaxPerClient
+}
+
 // leave undoes one admit.
 func (l *Listeners) leave(c *exchange.Conn) {
 	client := clientOf(c.Remote.Addr())
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.clientsMu.Lock()
+	defer l.clientsMu.Unlock()
 	if l.clients[client]--; l.clients[client] == 0 {
 		delete(l.clients, client)
 	}

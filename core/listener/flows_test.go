@@ -75,8 +75,8 @@ func dialPacket(t *testing.T, addr *net.UDPAddr) *net.UDPConn {
 	return nc
 }
 
-// eventually waits for a line of the metrics.
-func eventually(t *testing.T, m *telemetry.Metrics, line string) {
+// counted waits for a line of the metrics.
+func counted(t *testing.T, m *telemetry.Metrics, line string) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		w := httptest.NewRecorder()
@@ -104,17 +104,17 @@ func TestFlows(t *testing.T) {
 	if first.Remote.String() != one.LocalAddr().String() || first.Local.String() != addr.String() || first.Socket != udpSocket || second.Remote.String() != two.LocalAddr().String() || len(e.seen) > 0 {
 		t.Errorf("got %+v and %+v, and %d more", first, second, len(e.seen))
 	}
-	eventually(t, m, `penstock_listener_flows{socket="`+udpSocket+`"} 2`)
+	counted(t, m, `penstock_listener_flows{socket="`+udpSocket+`"} 2`)
 	one.Write([]byte("full"))
-	eventually(t, m, dropped("send", "1"))
+	counted(t, m, dropped("send", "1"))
 	one.Write([]byte("over")) // and so is the next one that is opened for it
-	eventually(t, m, dropped("refused", "1"))
+	counted(t, m, dropped("refused", "1"))
 	one.Write([]byte("panic"))
-	eventually(t, m, "penstock_listener_panics_total 1")
+	counted(t, m, "penstock_listener_panics_total 1")
 	bounce(t, one, "d")
 	one.Write([]byte("end"))
 	two.Write([]byte("end"))
-	eventually(t, m, `penstock_listener_flows{socket="`+udpSocket+`"} 0`)
+	counted(t, m, `penstock_listener_flows{socket="`+udpSocket+`"} 0`)
 	bounce(t, one, "e")
 }
 
@@ -134,9 +134,9 @@ func TestFlowsAreBounded(t *testing.T) {
 			bounce(t, dialPacket(t, addr), "a")
 			three := dialPacket(t, addr)
 			three.Write([]byte("x"))
-			eventually(t, m, dropped(tt.reason, "1"))
+			counted(t, m, dropped(tt.reason, "1"))
 			one.Write([]byte("end"))
-			eventually(t, m, `penstock_listener_flows{socket="`+udpSocket+`"} 1`)
+			counted(t, m, `penstock_listener_flows{socket="`+udpSocket+`"} 1`)
 			bounce(t, three, "b")
 		})
 	}
@@ -167,7 +167,7 @@ func TestFlowsDrain(t *testing.T) {
 	}
 	bounce(t, one, "b")
 	two.Write([]byte("x"))
-	eventually(t, m, dropped("draining", "1"))
+	counted(t, m, dropped("draining", "1"))
 	one.Write([]byte("end"))
 	if err := <-ended; err != nil {
 		t.Errorf("got %v", err)
@@ -190,7 +190,7 @@ func TestFlowsOfASocketThatIsGone(t *testing.T) {
 	if err := l.Reconcile(nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, m, `penstock_listener_flows{socket="`+udpSocket+`"} 0`)
+	counted(t, m, `penstock_listener_flows{socket="`+udpSocket+`"} 0`)
 	pc, err := net.ListenUDP("udp4", addr)
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"penstock.dev/penstock/core/certs"
 	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/codec/h2"
+	"penstock.dev/penstock/core/codec/h3"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/telemetry"
@@ -48,6 +49,7 @@ type Listeners struct {
 	log      *zap.Logger
 	http1    *h1.Server
 	http2    *h2.Server
+	http3    *h3.Server
 	binder   Binder
 	open     telemetry.Gauges
 	accepted telemetry.Counters
@@ -70,14 +72,18 @@ type Listeners struct {
 	draining bool
 	sockets  map[string]*socket
 	conns    map[*client]struct{}
-	clients  map[netip.Addr]int // connections of each client
 	flows    map[string]*flowSocket
+	quics    map[netip.AddrPort]*quicSocket // those that are drained too
+
+	clientsMu sync.Mutex
+	clients   map[netip.Addr]int // connections of each client
 }
 
 // client is a connection and what serves it.
 type client struct {
-	nc     net.Conn
-	socket *socket
+	nc     net.Conn    // nil: QUIC
+	quic   *quicSocket // nil: TCP
+	socket *socket     // nil: QUIC
 	// served is guarded by Listeners.mu; nil: no request can have come yet.
 	served served
 }
@@ -94,11 +100,12 @@ type served interface {
 // and penstock_listener_accepted_total by socket,
 // penstock_tls_handshake_failures_total by socket and reason, and
 // penstock_listener_panics_total.
-func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Server, b Binder) *Listeners {
+func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Server, http3 *h3.Server, b Binder) *Listeners {
 	l := &Listeners{
 		log:      log.Named("listener"),
 		http1:    http1,
 		http2:    http2,
+		http3:    http3,
 		binder:   b,
 		open:     m.Gauges("penstock_listener_connections", "Open client connections.", "socket"),
 		accepted: m.Counters("penstock_listener_accepted_total", "Client connections that were accepted.", "socket"),
@@ -108,6 +115,7 @@ func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Serv
 		failures: m.Counters("penstock_tls_handshake_failures_total", "Client connections that ended before TLS was agreed on.", "socket", "reason"),
 		sockets:  map[string]*socket{},
 		conns:    map[*client]struct{}{},
+		quics:    map[netip.AddrPort]*quicSocket{},
 		clients:  map[netip.Addr]int{},
 		flows:    map[string]*flowSocket{},
 
@@ -127,6 +135,9 @@ type socket struct {
 	raw        atomic.Bool                  // plain connections are raw
 	passes     atomic.Bool                  // TLS may be passed through
 	names      []config.ServerName          // guarded by Listeners.mu
+	altSvc     atomic.Pointer[[]byte]       // where HTTP/3 is; nil: nowhere
+	quic       *quicSocket                  // guarded by Listeners.mu; nil: no HTTP/3
+	retry      *time.Timer                  // tries again to serve HTTP/3; as quic
 	open       telemetry.Gauge
 	accepted   telemetry.Counter
 }
@@ -165,6 +176,7 @@ func (l *Listeners) Reconcile(wanted []config.Socket) error {
 			if err := l.certify(s, w); err != nil {
 				errs = append(errs, err)
 			}
+			l.offer(s, w)
 		} else if err := l.bind(w); err != nil {
 			errs = append(errs, err)
 		}
@@ -193,6 +205,7 @@ func (l *Listeners) bind(w config.Socket) error {
 	s := &socket{key: key, ln: ln, open: l.open.With(key), accepted: l.accepted.With(key)}
 	s.parameters.Store(w.Parameters)
 	err = l.certify(s, w) // before the first connection
+	l.offer(s, w)
 	l.sockets[key] = s
 	l.running.Go(func() { l.accept(s) })
 	l.log.Info("listening", zap.String("socket", key), zap.Bool("tls", w.Names != nil))
@@ -233,6 +246,7 @@ func bindError(w config.Socket, err error) error {
 func (l *Listeners) unbind(s *socket) {
 	delete(l.sockets, s.key)
 	s.ln.Close()
+	l.retract(s)
 	l.log.Info("no longer listening", zap.String("socket", s.key))
 }
 
@@ -363,7 +377,7 @@ func (l *Listeners) Drain(ctx context.Context) error {
 		if c.served != nil {
 			c.served.Drain()
 		} else { // it is shaking hands
-			c.nc.Close()
+			c.close()
 		}
 	}
 	l.drainFlows()

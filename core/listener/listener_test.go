@@ -23,6 +23,7 @@ import (
 
 	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/codec/h2"
+	"penstock.dev/penstock/core/codec/h3"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/telemetry"
@@ -43,7 +44,7 @@ var anyPort = netip.MustParseAddrPort("127.0.0.1:0")
 func newListeners(t *testing.T, h handlerFunc) (*Listeners, *telemetry.Metrics) {
 	t.Helper()
 	m := telemetry.New()
-	l := New(zap.NewNop(), m, h1.NewServer(h, m, nil), h2.NewServer(h, m, nil), NetBinder{})
+	l := New(zap.NewNop(), m, h1.NewServer(h, m, nil), h2.NewServer(h, m, nil), h3.NewServer(h, m, nil), NetBinder{})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -163,7 +163,7 @@ func (c *client) cut() {
 	if tcp, is := c.nc.(*net.TCPConn); ok && is {
 		_ = tcp.SetLinger(0) // fails on a closed connection
 	}
-	c.nc.Close()
+	c.close()
 }
 
 // passesAny reports whether the TLS of one of the names is passed through.

@@ -90,6 +90,7 @@ func (l *Listeners) handshake(s *socket, server *certs.Server, nc net.Conn, head
 	state := c.ConnectionState()
 	state.ServerName = strings.ToLower(state.ServerName)
 	conn.TLS = &state
+	conn.AltSvc = s.alternative(tcp, p)
 	return c
 }
 

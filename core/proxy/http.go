@@ -148,8 +148,20 @@ func (h *HTTP) respond(s *state) {
 		return
 	}
 	x.Phase = exchange.PhaseEncode
+	advertise(x)
 	if err := x.Client.Send(x); err != nil && x.Err == nil {
 		x.Err = encodeError(s, err)
+	}
+}
+
+// advertise tells the client where else it can reach the listener (RFC 7838, 3),
+// unless the response says so itself.
+func advertise(x *exchange.Exchange) {
+	if x.Conn.AltSvc == nil {
+		return
+	}
+	if _, said := x.Response.Header.Get("Alt-Svc"); !said {
+		x.Response.Header.Add(altSvc, x.Conn.AltSvc)
 	}
 }
 

@@ -21,6 +21,7 @@ var (
 	xConsumerGroup = []byte("X-Consumer-Groups")
 	maxForwards    = []byte("Max-Forwards")
 	allow          = []byte("Allow")
+	altSvc         = []byte("Alt-Svc")
 	methods        = []byte("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
 )
 

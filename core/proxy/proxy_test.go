@@ -17,6 +17,7 @@ import (
 
 	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/codec/h2"
+	"penstock.dev/penstock/core/codec/h3"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/listener"
 	"penstock.dev/penstock/core/oci"
@@ -47,7 +48,7 @@ func newBed(t testing.TB) *bed {
 	var sockets struct{ snapshot.Sockets }
 	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), &sockets, groups, plugins, m)
 	handler := proxy.New(store, nil)
-	listeners := listener.New(log, m, h1.NewServer(handler, m, nil), h2.NewServer(handler, m, nil), listener.NetBinder{})
+	listeners := listener.New(log, m, h1.NewServer(handler, m, nil), h2.NewServer(handler, m, nil), h3.NewServer(handler, m, nil), listener.NetBinder{})
 	sockets.Sockets = listeners
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -16,6 +16,7 @@ import (
 
 	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/codec/h2"
+	"penstock.dev/penstock/core/codec/h3"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/listener"
@@ -71,7 +72,7 @@ func newRawBed(t testing.TB, protocol string) *rawBed {
 	var sockets struct{ snapshot.Sockets }
 	b := &rawBed{records: &records{}, p: config.DefaultProxyParameters()}
 	b.store = snapshot.New(netip.MustParseAddr("127.0.0.1"), &sockets, groups, plugins, m)
-	listeners := listener.New(log, m, h1.NewServer(nil, m, nil), h2.NewServer(nil, m, nil), listener.NetBinder{})
+	listeners := listener.New(log, m, h1.NewServer(nil, m, nil), h2.NewServer(nil, m, nil), h3.NewServer(nil, m, nil), listener.NetBinder{})
 	raw := proxy.NewRaw(b.store, b)
 	listeners.ServeRaw(raw, raw)
 	sockets.Sockets = listeners

@@ -117,3 +117,30 @@ func TestMisdirectedRequests(t *testing.T) {
 	check(secure("nobody.example"), "a.example", 421)
 	check(secure(""), "nobody.example", 200) // no name: the listener without a hostname
 }
+
+// TestAltSvc: RFC 7838, 3.
+func TestAltSvc(t *testing.T) {
+	b := newBed(t)
+	c := newConfig(b.port, rule("echo", "/", "echo"))
+	service(t, c, "echo", echo)
+	l := c.Gateways[0].Listeners[0]
+	l.Protocol, l.Hostname, l.TLS = "HTTPS", "a.example", newTLS(t, "a.example")
+	if err := b.store.Apply(c); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.port), &tls.Config{ServerName: "a.example", InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprint(nc, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+	r, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if got, want := r.Header.Get("Alt-Svc"), fmt.Sprintf(`h3=":%d"; ma=86400`, b.port); got != want {
+		t.Errorf("got %q; want %q", got, want)
+	}
+}

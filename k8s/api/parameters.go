@@ -28,7 +28,9 @@ type ProxyParametersSpec struct {
 	Limits        *ParameterLimits        `json:"limits,omitempty"`
 	Forwarded     *ParameterForwarding    `json:"forwarded,omitempty"`
 	TLS           *ParameterTLS           `json:"tls,omitempty"`
-	Redis         *ParameterRedis         `json:"redis,omitempty"`
+	// HTTP3 is about the UDP side of HTTPS listeners.
+	HTTP3 *ParameterHTTP3 `json:"http3,omitempty"`
+	Redis *ParameterRedis `json:"redis,omitempty"`
 
 	// These come later, or are flags of the process: an object that has one is
 	// refused (NotSupported).
@@ -50,6 +52,12 @@ type ParameterProxyProtocol struct {
 type ProxyProtocolUpstream struct {
 	Service string `json:"service"`           // "name", of the object's namespace, or "namespace/name"
 	Version int32  `json:"version,omitempty"` // 1 or 2; default 2
+}
+
+// ParameterHTTP3 is how HTTP/3 is served.
+type ParameterHTTP3 struct {
+	// Enabled: HTTPS listeners serve it on the UDP port of the same number.
+	Enabled *bool `json:"enabled,omitempty"`
 }
 
 // ParameterTimeouts are durations as "10s".

@@ -135,6 +135,9 @@ func (r *run) applyObject(p *config.ProxyParameters, o *api.ProxyParameters) boo
 	if s.TLS != nil && s.TLS.ClientCertificates != nil {
 		a.clients(p, s.TLS.ClientCertificates)
 	}
+	if h := s.HTTP3; h != nil && h.Enabled != nil {
+		p.HTTP3 = *h.Enabled
+	}
 	if s.Redis != nil {
 		p.Redis = a.redis(o, s.Redis)
 	}

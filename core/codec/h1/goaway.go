@@ -1,70 +1,10 @@
 package h1
 
-import "time"
+import (
+	"time"
 
-// frames follows WebSocket frames (RFC 6455, 5.2) as they pass, to know where one
-// ends.
-type frames struct {
-	head [14]byte
-	n    int    // bytes of head so far
-	left uint64 // bytes of the frame's content that are to come
-}
-
-// between reports whether a frame may be put in here.
-func (f *frames) between() bool { return f.n == 0 && f.left == 0 }
-
-// next returns how many of the bytes belong to the frame that is passing.
-func (f *frames) next(b []byte) (n int) {
-	for n < len(b) {
-		if f.left > 0 {
-			k := min(uint64(len(b)-n), f.left)
-			f.left -= k
-			if n += int(k); f.left == 0 {
-				return n
-			}
-			continue
-		}
-		f.head[f.n] = b[n]
-		f.n++
-		n++
-		if size, content := f.size(); f.n == size {
-			f.n, f.left = 0, content
-			if content == 0 {
-				return n
-			}
-		}
-	}
-	return n
-}
-
-// size returns the size of the head, as far as it is known, and then of the
-// content.
-func (f *frames) size() (head int, content uint64) {
-	if f.n < 2 {
-		return 2, 0
-	}
-	head, wide := 2, 0
-	switch content = uint64(f.head[1] & 0x7f); content {
-	case 126:
-		wide = 2
-	case 127:
-		wide = 8
-	}
-	if wide > 0 {
-		content = 0
-		for _, c := range f.head[2 : 2+wide] {
-			content = content<<8 | uint64(c)
-		}
-	}
-	head += wide
-	if f.head[1]&0x80 != 0 {
-		head += 4 // the mask
-	}
-	return head, content
-}
-
-// closeGoingAway is a server's close frame with 1001 (RFC 6455, 7.4.1).
-var closeGoingAway = []byte{0x88, 2, 1001 >> 8, 1001 & 0xff}
+	"penstock.dev/penstock/core/codec/rfc9110"
+)
 
 // toClient writes what the upstream sent, and the close in its turn, after which
 // nothing follows.
@@ -75,7 +15,7 @@ func (t *pair) toClient(b []byte) error {
 		return t.c.w.write(b, time.Now(), t.c.p.IdleTimeout)
 	}
 	for n := 0; n < len(b) && !t.closed; {
-		if t.closing && t.frames.between() {
+		if t.closing && t.frames.Between() {
 			if err := t.close(); err != nil {
 				return err
 			}
@@ -83,10 +23,10 @@ func (t *pair) toClient(b []byte) error {
 		}
 		k := len(b) - n
 		if t.closing {
-			k = t.frames.next(b[n:])
+			k = t.frames.Next(b[n:])
 		} else {
 			for i := n; i < len(b); {
-				i += t.frames.next(b[i:])
+				i += t.frames.Next(b[i:])
 			}
 		}
 		if err := t.c.w.write(b[n:n+k], time.Now(), t.c.p.IdleTimeout); err != nil {
@@ -94,7 +34,7 @@ func (t *pair) toClient(b []byte) error {
 		}
 		n += k
 	}
-	if t.closing && !t.closed && t.frames.between() {
+	if t.closing && !t.closed && t.frames.Between() {
 		return t.close()
 	}
 	return nil
@@ -109,7 +49,7 @@ func (t *pair) goAway() {
 		return
 	}
 	t.closing = true
-	if t.frames.between() {
+	if t.frames.Between() {
 		_ = t.close() // whoever reads finds out
 	}
 }
@@ -117,5 +57,5 @@ func (t *pair) goAway() {
 // close sends the close frame; mu is held.
 func (t *pair) close() error {
 	t.closed = true
-	return t.c.w.write(closeGoingAway, time.Now(), t.c.p.IdleTimeout)
+	return t.c.w.write(rfc9110.WebSocketGoingAway, time.Now(), t.c.p.IdleTimeout)
 }

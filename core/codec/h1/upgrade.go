@@ -57,11 +57,13 @@ func (c *UpstreamConn) beginTunnel(x *exchange.Exchange) error {
 
 // tunnel is the exchange.Tunnel of a connection to an upstream.
 type tunnel struct {
-	c      *UpstreamConn
-	closed atomic.Bool
+	c         *UpstreamConn
+	unbounded bool // reads have no deadline
+	closed    atomic.Bool
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. It waits without a bound: whoever copies watches the
+// time, and ends it by Close.
 func (t *tunnel) Read(p []byte) (int, error) {
 	in := &t.c.in
 	if in.r < in.end {
@@ -69,7 +71,13 @@ func (t *tunnel) Read(p []byte) (int, error) {
 		in.take(n)
 		return n, nil
 	}
-	return t.c.w.read(p)
+	w := &t.c.w
+	if !t.unbounded { // the response's head was waited for
+		t.unbounded = true
+		w.readBy = time.Time{}
+		w.nc.SetReadDeadline(time.Time{})
+	}
+	return w.read(p)
 }
 
 // Write implements io.Writer.
@@ -155,9 +163,9 @@ type pair struct {
 	// mu is held while something is written to the client.
 	mu        sync.Mutex
 	websocket bool
-	frames    frames // to the client
-	closing   bool   // the client is to be told that the proxy goes away
-	closed    bool   // and was
+	frames    rfc9110.WebSocketFrames // to the client
+	closing   bool                    // the client is to be told that the proxy goes away
+	closed    bool                    // and was
 
 	once  sync.Once
 	fault *exchange.Error // why it ended before both ends had closed; set by once

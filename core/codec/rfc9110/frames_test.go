@@ -1,4 +1,4 @@
-package h1
+package rfc9110
 
 import (
 	"encoding/binary"
@@ -36,22 +36,22 @@ func ends(b []byte) (all []int) {
 	return all
 }
 
-// FuzzFrames: wherever the bytes are cut, frames end where they do.
-func FuzzFrames(f *testing.F) {
+// FuzzWebSocketFrames: wherever the bytes are cut, frames end where they do.
+func FuzzWebSocketFrames(f *testing.F) {
 	f.Add([]byte("\x81\x03abc\x88\x00"), uint8(1))
 	f.Add([]byte("\x82\x7e\x00\x02ab\x82\xfe\x00\x01mask1"), uint8(3))
 	f.Add([]byte("\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x01a\x82\xff\xff\xff\xff\xff\xff\xff\xff\xffmask"), uint8(2))
 	f.Fuzz(func(t *testing.T, b []byte, cut uint8) {
-		var fr frames
+		var fr WebSocketFrames
 		var got []int
 		step := int(cut)%7 + 1
 		for at := 0; at < len(b); {
 			part := b[at:min(at+step, len(b))]
-			n := fr.next(part)
+			n := fr.Next(part)
 			if n == 0 || n > len(part) {
 				t.Fatalf("took %d of %d bytes", n, len(part))
 			}
-			if at += n; fr.between() {
+			if at += n; fr.Between() {
 				got = append(got, at)
 			} else if n < len(part) {
 				t.Fatalf("stopped at %d, within a frame", at)

@@ -1,0 +1,42 @@
+package fields
+
+// Refused says why a request is not accepted. Reason is a short code, one of a
+// fixed set. Status is what the client is told; 0: the request is malformed
+// (RFC 9113, 8.1.1; RFC 9114, 4.1.2), and its stream is reset.
+type Refused struct {
+	Status int
+	Reason string
+}
+
+// Error returns the reason.
+func (r *Refused) Error() string { return "refused: " + r.Reason }
+
+// What can be wrong with a request. Reasons that HTTP/1.1 has too mean the same.
+// They are never changed.
+var (
+	ErrPseudo     = &Refused{0, "pseudo-field"}
+	ErrMethod     = &Refused{0, "method"}
+	ErrFieldName  = &Refused{0, "field-name"}
+	ErrFieldValue = &Refused{0, "field-value"}
+	ErrConnection = &Refused{0, "connection-field"}
+	ErrLength     = &Refused{0, "content-length"}
+	ErrHost       = &Refused{400, "host"}
+	ErrTarget     = &Refused{400, "target"}
+	ErrConnect    = &Refused{501, "connect"}
+	ErrLineLong   = &Refused{414, "line-too-long"}
+	ErrHeadLarge  = &Refused{431, "fields-too-large"}
+	ErrHeadMany   = &Refused{431, "too-many-fields"}
+	ErrExpect     = &Refused{417, "expect"}
+)
+
+// Reasons lists the reasons of all of them, for the labels of metrics.
+func Reasons() []string {
+	var all []string
+	for _, r := range []*Refused{
+		ErrPseudo, ErrMethod, ErrFieldName, ErrFieldValue, ErrConnection, ErrLength, ErrHost, ErrTarget, ErrConnect,
+		ErrLineLong, ErrHeadLarge, ErrHeadMany, ErrExpect,
+	} {
+		all = append(all, r.Reason)
+	}
+	return all
+}

@@ -1,0 +1,300 @@
+package fields
+
+import (
+	"penstock.dev/penstock/core/codec/rfc9110"
+	"penstock.dev/penstock/core/exchange"
+)
+
+// Limits bound a field section once it is decoded.
+type Limits struct {
+	Line   int // :path, bytes
+	Bytes  int // all fields as RFC 9113, 6.5.2, and RFC 9114, 4.2.2, count them
+	Fields int // number of fields; crumbs of a cookie are one
+	// Extended allows for :protocol with CONNECT (RFC 8441, 4; RFC 9220, 3).
+	Extended bool
+}
+
+// overhead is what a field counts for beside its name and value (RFC 9113, 6.5.2).
+const overhead = 32
+
+// crumbFactor times the limit of fields is how many crumbs a cookie may have.
+const crumbFactor = 4
+
+// The pseudo-fields of a request, as bits.
+const (
+	pseudoMethod = 1 << iota
+	pseudoScheme
+	pseudoAuthority
+	pseudoPath
+	pseudoProtocol
+)
+
+// Section gathers one header or trailer section of a request (RFC 9113, 8.2 and
+// 8.3; RFC 9114, 4.2 and 4.3). It is for one goroutine, and ready once Begin was
+// called.
+type Section struct {
+	// Err is the first thing that is wrong; nil: nothing yet.
+	Err *Refused
+	// Length is Content-Length; -1: there is none.
+	Length int64
+	// Expect says that the client waits for a 100 (Continue).
+	Expect bool
+
+	lim     *Limits
+	trusted bool // identity fields are kept
+	trailer bool
+	h       *exchange.Header
+	arena   *exchange.Arena
+
+	size, count int
+	seen        uint8 // pseudo-fields
+	regular     bool  // a field that is not one came
+
+	method, scheme, authority, path, host, protocol []byte
+
+	hosts   int
+	te      bool // TE: trailers
+	cookies int
+}
+
+// Begin readies hd for a section within lim, of a trailer or a head. Fields go to
+// h, copies of names and values to arena. trusted: identity fields are kept.
+func (hd *Section) Begin(lim *Limits, h *exchange.Header, arena *exchange.Arena, trusted, trailer bool) {
+	*hd = Section{lim: lim, trusted: trusted, trailer: trailer, h: h, arena: arena, Length: -1}
+	h.Reset()
+}
+
+// Take adds a field, which it copies; false if something is wrong, so that no more
+// need come.
+func (hd *Section) Take(name, value string) bool {
+	if hd.fits(len(name) + len(value)) {
+		hd.Err = hd.add(hd.arena.CopyString(name), hd.arena.CopyString(value))
+	}
+	return hd.Err == nil
+}
+
+// TakeBytes is Take of bytes that live as long as the exchange: they are kept.
+func (hd *Section) TakeBytes(name, value []byte) bool {
+	if hd.fits(len(name) + len(value)) {
+		hd.Err = hd.add(name, value)
+	}
+	return hd.Err == nil
+}
+
+// fits counts a field of that many bytes; false if it is not to be added.
+func (hd *Section) fits(n int) bool {
+	if hd.Err == nil {
+		if hd.size += n + overhead; hd.size > hd.lim.Bytes {
+			hd.Err = ErrHeadLarge
+		}
+	}
+	return hd.Err == nil
+}
+
+func (hd *Section) add(n, v []byte) *Refused {
+	if len(n) > 0 && n[0] == ':' {
+		return hd.addPseudo(n, v)
+	}
+	hd.regular = true
+	if !validName(n) {
+		return ErrFieldName
+	}
+	if !rfc9110.ValidValue(v) || len(v) > 0 && (space(v[0]) || space(v[len(v)-1])) {
+		return ErrFieldValue // RFC 9113, 8.2.1
+	}
+	if string(n) == "cookie" {
+		if hd.cookies++; hd.cookies > 1 && hd.cookies <= crumbFactor*hd.lim.Fields {
+			hd.count--
+		}
+	}
+	if hd.count++; hd.count > hd.lim.Fields {
+		return ErrHeadMany
+	}
+	keep, err := hd.look(n, v)
+	if err == nil && keep {
+		hd.h.Add(n, v)
+	}
+	return err
+}
+
+// validName reports whether b is a token without upper case letters.
+func validName(b []byte) bool {
+	for _, c := range b {
+		if !rfc9110.Is(c, rfc9110.Token) || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+func space(c byte) bool { return c == ' ' || c == '\t' }
+
+func (hd *Section) addPseudo(name, value []byte) *Refused {
+	if hd.trailer || hd.regular {
+		return ErrPseudo
+	}
+	var bit uint8
+	var to *[]byte
+	switch string(name) {
+	case ":method":
+		bit, to = pseudoMethod, &hd.method
+	case ":scheme":
+		bit, to = pseudoScheme, &hd.scheme
+	case ":authority":
+		bit, to = pseudoAuthority, &hd.authority
+	case ":path":
+		bit, to = pseudoPath, &hd.path
+	case ":protocol":
+		if !hd.lim.Extended {
+			return ErrPseudo
+		}
+		bit, to = pseudoProtocol, &hd.protocol
+	default:
+		return ErrPseudo
+	}
+	if hd.seen&bit != 0 {
+		return ErrPseudo
+	}
+	hd.seen |= bit
+	*to = value
+	return nil
+}
+
+// look looks at one field; keep is false if it is not for the other side.
+func (hd *Section) look(name, value []byte) (keep bool, err *Refused) {
+	switch string(name) {
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		return false, ErrConnection // RFC 9113, 8.2.2
+	case "te":
+		if !rfc9110.Fold(value, "trailers") {
+			return false, ErrConnection
+		}
+		hd.te = true
+		return false, nil
+	}
+	if hd.trailer {
+		return rfc9110.MayTrail(name, hd.trusted), nil
+	}
+	switch string(name) {
+	case "host":
+		hd.hosts++
+		hd.host = value
+		return false, nil
+	case "expect":
+		if !rfc9110.Fold(value, "100-continue") {
+			return false, ErrExpect
+		}
+		hd.Expect = true
+		return false, nil
+	case "content-length":
+		n, ok := rfc9110.ParseLength(value)
+		if !ok || hd.Length >= 0 {
+			return false, ErrLength
+		}
+		hd.Length = n
+		return true, nil
+	}
+	return hd.trusted || !rfc9110.Identity(name), nil
+}
+
+// The schemes of connections; never changed.
+var (
+	SchemeHTTP  = []byte("http")
+	SchemeHTTPS = []byte("https")
+)
+
+// What an extended CONNECT is in HTTP/1.1; never changed.
+var (
+	methodGet = []byte("GET")
+	websocket = []byte("websocket")
+)
+
+// Finish judges the whole section of a head and fills x.Request and x.Original.
+// Body, length and version are left to the caller. scheme is the connection's. An
+// extended CONNECT for WebSocket becomes the GET with Request.Upgrade that it is in
+// HTTP/1.1; what RFC 6455 wants of its key is left to the caller.
+func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
+	if hd.Err != nil {
+		return hd.Err
+	}
+	const always = pseudoMethod | pseudoScheme | pseudoPath
+	if hd.seen&pseudoMethod == 0 || !rfc9110.ValidToken(hd.method) {
+		return ErrMethod
+	}
+	extended := hd.seen&pseudoProtocol != 0
+	switch connect := string(hd.method) == "CONNECT"; {
+	case extended && !connect: // RFC 8441, 4
+		return ErrPseudo
+	case connect && (!extended || !rfc9110.Fold(hd.protocol, "websocket")): // RFC 9220, 3
+		return ErrConnect
+	}
+	if hd.seen&always != always || len(hd.path) == 0 {
+		return ErrPseudo
+	}
+	authority, err := hd.target(scheme)
+	if err != nil {
+		return err
+	}
+	hd.joinCookies()
+	q := &x.Request
+	q.Method, q.Scheme, q.Authority, q.Path, q.TE = hd.method, scheme, authority, hd.path, hd.te
+	if extended {
+		q.Method, q.Upgrade = methodGet, websocket
+	}
+	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, q.Path
+	return nil
+}
+
+// target checks :scheme and :path and returns the authority (RFC 9113, 8.3.1; RFC
+// 9114, 4.3.1):
+// :authority and Host must be the same if both are there. A trusted proxy may
+// have ended TLS itself: its scheme need not be the connection's.
+func (hd *Section) target(scheme []byte) ([]byte, *Refused) {
+	if len(hd.path) > hd.lim.Line {
+		return nil, ErrLineLong
+	}
+	known := rfc9110.Fold(hd.scheme, "http") || rfc9110.Fold(hd.scheme, "https")
+	if !known || !hd.trusted && !rfc9110.Fold(hd.scheme, string(scheme)) {
+		return nil, ErrTarget
+	}
+	if hd.path[0] != '/' && (string(hd.path) != "*" || string(hd.method) != "OPTIONS") ||
+		!rfc9110.All(hd.path, rfc9110.Target) || !rfc9110.ValidEscapes(hd.path) || rfc9110.Backslash(hd.path) {
+		return nil, ErrTarget
+	}
+	authority := hd.authority
+	if hd.seen&pseudoAuthority == 0 {
+		authority = hd.host
+	} else if hd.hosts > 0 && !exchange.EqualFold(hd.host, authority) {
+		return nil, ErrHost
+	}
+	if hd.hosts > 1 || !rfc9110.ValidAuthority(authority) {
+		return nil, ErrHost
+	}
+	return authority, nil
+}
+
+// joinCookies makes one field of a cookie's crumbs (RFC 9113, 8.2.3).
+func (hd *Section) joinCookies() {
+	if hd.cookies < 2 {
+		return
+	}
+	size := 0
+	for _, f := range hd.h.Fields() {
+		if string(f.Name) == "cookie" {
+			size += len(f.Value) + 2
+		}
+	}
+	joined, first := hd.arena.Alloc(size - 2)[:0], -1
+	for i, f := range hd.h.Fields() {
+		if string(f.Name) != "cookie" {
+			continue
+		}
+		if first < 0 {
+			first = i
+		} else {
+			joined = append(joined, ';', ' ')
+		}
+		joined = append(joined, f.Value...)
+	}
+	hd.h.Set(hd.h.At(first).Name, joined)
+}

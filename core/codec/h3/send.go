@@ -1,0 +1,226 @@
+package h3
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/bufpool"
+)
+
+// What can end a response early.
+var (
+	errBodyShort = errors.New("body is shorter than its length")
+	errBodyLong  = errors.New("body is longer than its length")
+	errStalled   = errors.New("the client took nothing within the idle timeout")
+)
+
+// Send implements exchange.Client. Its errors are *exchange.Error: SideClient
+// if the client is gone or does not read, else whose the body is. A response
+// that HTTP/3 cannot carry, or whose body fails before anything was sent, is
+// replaced by a plain 502; x.Response.Status says so.
+func (s *stream) Send(x *exchange.Exchange) error {
+	s.sent = true
+	s.stopWatch()
+	if b := x.Response.Body; b != nil {
+		defer b.Close()
+	}
+	err := s.send(x)
+	x.RequestBytes = s.body.bytes.Load()
+	x.ResponseBytes = s.total
+	if err != nil {
+		return s.broken(x, err)
+	}
+	return nil
+}
+
+func (s *stream) send(x *exchange.Exchange) (err error) {
+	p := &x.Response
+	if p.Tunnel != nil {
+		return s.sendTunnel(x)
+	}
+	if s.key != nil && p.Status/100 == 2 { // it would read as the start of a tunnel
+		return errNoSwitch
+	}
+	s.fields, err = s.appendResponse(appendSection(s.fields[:0]), x)
+	if err != nil {
+		return err
+	}
+	s.fields = endSection(s.fields)
+	if p.Body == nil || s.bodyless(p.Status) {
+		return s.writeHead(x, s.fields, true)
+	}
+	return s.sendBody(x)
+}
+
+// writeHead writes b, which begins with the head of the final response.
+func (s *stream) writeHead(x *exchange.Exchange, b []byte, end bool) error {
+	s.mu.Lock()
+	s.expect, s.started = false, true // no 100 after it
+	s.mu.Unlock()
+	x.HeadersSent = true
+	return s.write(b, end)
+}
+
+// write writes frames, and the stream's end behind them.
+func (s *stream) write(b []byte, end bool) error {
+	_ = s.qs.SetWriteDeadline(time.Now().Add(s.c.p.IdleTimeout)) // never fails
+	if _, err := s.qs.Write(b); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return errStalled
+		}
+		return errGone
+	}
+	if end {
+		if s.qs.Close() != nil {
+			return errGone
+		}
+		s.finished = true
+	}
+	return nil
+}
+
+// sendBody sends head and body; what the body gives without waiting goes with
+// the head.
+func (s *stream) sendBody(x *exchange.Exchange) error {
+	p := &x.Response
+	size := bufpool.Medium
+	if p.ContentLength >= bufpool.Large {
+		size = bufpool.Large
+	}
+	if s.data == nil {
+		s.data = s.c.server.pool.Get(size)
+	}
+	buf := s.data.Bytes
+	head := 0 // bytes of it before the DATA frame
+	if len(s.fields) <= len(buf)/2 && (p.Body.Buffered() > 0 || p.ContentLength == 0) {
+		head = copy(buf, s.fields)
+	} else if err := s.writeHead(x, s.fields, false); err != nil {
+		return err
+	}
+	for {
+		n, err := s.gather(buf[head+frameHeaderLen:], p.Body, p.ContentLength)
+		switch {
+		case p.ContentLength >= 0 && s.total > p.ContentLength:
+			return errBodyLong
+		case err == io.EOF && s.total < p.ContentLength:
+			return errBodyShort
+		case err != nil && err != io.EOF:
+			return err
+		}
+		out := buf[:head]
+		if n > 0 {
+			putFrame(buf[head:], frameData, n)
+			out = buf[:head+frameHeaderLen+n]
+		}
+		last := err == io.EOF
+		trails := last && trailing(&p.Trailer)
+		if err := s.writePart(x, out, head > 0, last && !trails); err != nil || last && !trails {
+			return err
+		}
+		if trails {
+			s.fields = endSection(appendTrailer(appendSection(s.fields[:0]), &p.Trailer))
+			return s.write(s.fields, true)
+		}
+		head = 0
+	}
+}
+
+func (s *stream) writePart(x *exchange.Exchange, b []byte, head, end bool) error {
+	if head {
+		return s.writeHead(x, b, end)
+	}
+	return s.write(b, end)
+}
+
+// gather reads what the body gives without waiting, at least one byte. The last
+// bytes of a body whose length is known come with its end.
+func (s *stream) gather(buf []byte, body exchange.Body, length int64) (n int, err error) {
+	for {
+		k, err := body.Read(buf[n:])
+		n += k
+		s.total += int64(k)
+		if err != nil || n == len(buf) || n > 0 && s.total != length && body.Buffered() == 0 {
+			return n, err
+		}
+	}
+}
+
+// empty sends a response without content.
+func (s *stream) empty(status int) {
+	b := s.c.appendDate(appendStatus(appendSection(s.fields[:0]), status))
+	s.fields = endSection(appendLength(b, 0))
+	s.mu.Lock()
+	s.expect, s.started = false, true
+	s.mu.Unlock()
+	_ = s.write(s.fields, true) // a client that is gone by now needs none
+}
+
+// broken ends a response that failed: with another one while nothing has left,
+// else so that it does not look whole.
+func (s *stream) broken(x *exchange.Exchange, err error) error {
+	e := &exchange.Error{Phase: exchange.PhaseResponseBody, Side: exchange.SideUpstream, Status: 502, Reason: "response-body-cut", Err: err}
+	reset := codeInternal
+	switch err {
+	case errStalled:
+		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 408, "client-timeout"
+		reset = codeExcessiveLoad
+		s.c.count("window-stall")
+	case errGone:
+		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 499, "client-gone"
+		reset, s.blamed = codeRequestCancelled, true
+	case errNoSwitch:
+		e.Reason = "switching-protocols"
+	case errInvalidMessage:
+		e.Phase, e.Side, e.Reason = exchange.PhaseEncode, exchange.SidePlugin, "invalid-message"
+	default:
+		var cause *exchange.Error
+		if errors.As(err, &cause) {
+			e = cause
+		}
+	}
+	if !s.started && err != errGone {
+		x.Response.Status = e.Status
+		x.HeadersSent = true
+		s.empty(e.Status)
+		return e
+	}
+	s.reset(reset)
+	return e
+}
+
+// informed is room for an interim response.
+const informed = 128
+
+// Inform implements exchange.Client. A 100 (Continue) is sent only to a client
+// that waits for it.
+func (s *stream) Inform(_ *exchange.Exchange, status int, h *exchange.Header) error {
+	if status < 100 || status > 199 || status == 101 { // RFC 9114, 4.5
+		return nil
+	}
+	if status == 100 {
+		s.proceed()
+		return nil
+	}
+	b, _, ok := appendFields(appendStatus(appendSection(make([]byte, 0, informed)), status), h)
+	if !ok {
+		return errInvalidMessage
+	}
+	return s.write(endSection(b), false)
+}
+
+// proceed sends the 100 (Continue) that the client waits for. Any goroutine may
+// call it.
+func (s *stream) proceed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.expect || s.started {
+		return
+	}
+	s.expect = false
+	var store [16]byte
+	b := append(store[:0], frameHeaders, 4, 0, 0, 0xff, 0)
+	_ = s.qs.TryWriteAll(b) // a client that gives no room for it may wait
+}
