@@ -1,0 +1,218 @@
+package upstream
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+)
+
+// TestStreamsShareConnections: as few connections as the upstream's limit on
+// streams allows, no more than MaxConnections, and who finds no place waits.
+func TestStreamsShareConnections(t *testing.T) {
+	tests := map[string]struct{ streams, exchanges, most, conns int }{
+		"all on one":              {100, 64, 10, 1},
+		"as many as are needed":   {10, 64, 10, 7},
+		"not more than there may": {10, 64, 3, 3},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			release := make(chan struct{})
+			var open, most atomic.Int32
+			o := newRealServer(t, test.streams, func(w http.ResponseWriter, r *http.Request) {
+				if n := open.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				<-release
+				open.Add(-1)
+			})
+			p := params()
+			p.MaxConnections, p.ConnectTimeout, p.ResponseTimeout = test.most, 20*time.Second, 20*time.Second
+			_, g := newH2Set(t, p, o.addr)
+			var wg sync.WaitGroup
+			var bad atomic.Int32
+			for range test.exchanges {
+				wg.Go(func() {
+					if err := getOnce(g); err != nil {
+						t.Error(err)
+						bad.Add(1)
+					}
+				})
+			}
+			want := int32(min(test.exchanges, test.streams*test.most))
+			for end := time.Now().Add(10 * time.Second); open.Load() < want && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			}
+			if got := open.Load(); got != want {
+				t.Errorf("%d exchanges at a time; want %d", got, want)
+			}
+			close(release)
+			wg.Wait()
+			if n := int(o.conns.Load()); n > test.conns {
+				t.Errorf("%d connections; want %d", n, test.conns)
+			}
+		})
+	}
+}
+
+func TestOverflowWithStreams(t *testing.T) {
+	release, asked := make(chan struct{}), make(chan struct{})
+	o := newRealServer(t, 1, func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-release
+	})
+	defer close(release)
+	p := params()
+	p.MaxConnections, p.MaxPending, p.ConnectTimeout = 1, 1, 100*time.Millisecond
+	_, g := newH2Set(t, p, o.addr)
+	go getOnce(g)
+	<-asked
+	for range 3 {
+		var e *exchange.Error
+		if err := getOnce(g); !errors.As(err, &e) || e.Status != 503 || e.Reason != "overflow" {
+			t.Errorf("got %v", e)
+		}
+	}
+}
+
+func TestDialFailuresReachAllWhoWait(t *testing.T) {
+	p := params()
+	_, g := newH2Set(t, p, closedPort(t))
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			var e *exchange.Error
+			if err := getOnce(g); !errors.As(err, &e) || e.Reason != "connect-refused" {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestAGracefulEndLosesNothing: the upstream says goodbye again and again, and
+// every exchange is answered.
+func TestAGracefulEndLosesNothing(t *testing.T) {
+	var o [2]*realServer
+	var asked atomic.Int32
+	for i := range o {
+		o[i] = newRealServer(t, 0, func(w http.ResponseWriter, r *http.Request) {
+			if asked.Add(1)%100 == 0 { // rarer than three tries take
+				w.Header().Set("Connection", "close") // GOAWAY
+			}
+			io.WriteString(w, "hello")
+		})
+	}
+	p := params()
+	_, g := newH2Set(t, p, o[0].addr, o[1].addr)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 100 {
+				if err := getOnce(g); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestAnEndpointThatLeavesFinishesItsStreams(t *testing.T) {
+	release, asked := make(chan struct{}), make(chan struct{})
+	o := newRealServer(t, 0, func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-release
+		io.WriteString(w, "hello")
+	})
+	s, g := newH2Set(t, params(), o.addr)
+	done := make(chan error, 1)
+	go func() { done <- getOnce(g) }()
+	<-asked
+	e := g.current.Load().all[0]
+	s.Apply(map[string]*config.Upstream{"u": g.config}, nil)
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		e.mu.Lock()
+		links, slots := len(e.links), e.slots
+		e.mu.Unlock()
+		if links+slots == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d connections, %d slots", links, slots)
+		}
+	}
+}
+
+func TestIdleSharedConnectionsAreClosed(t *testing.T) {
+	o := newRealServer(t, 0, func(http.ResponseWriter, *http.Request) {})
+	p := params()
+	p.IdleTimeout = 100 * time.Millisecond
+	_, g := newH2Set(t, p, o.addr)
+	if err := getOnce(g); err != nil {
+		t.Fatal(err)
+	}
+	e := g.current.Load().all[0]
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		e.mu.Lock()
+		links, slots, opening := len(e.links), e.slots, e.opening
+		e.mu.Unlock()
+		if links+slots+opening == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d connections, %d slots, %d being opened", links, slots, opening)
+		}
+	}
+}
+
+// TestAReplacedGroupKeepsItsTimeouts: nobody sweeps its connections any more.
+func TestAReplacedGroupKeepsItsTimeouts(t *testing.T) {
+	asked := make(chan struct{})
+	o := newRealServer(t, 0, func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+	})
+	p := params()
+	p.ResponseTimeout = 300 * time.Millisecond
+	s, g := newH2Set(t, p, o.addr)
+	answered := make(chan error, 1)
+	go func() { answered <- getOnce(g) }()
+	<-asked
+	s.Apply(nil, nil)
+	select {
+	case err := <-answered:
+		var e *exchange.Error
+		if !errors.As(err, &e) || e.Reason != "response-timeout" {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it still waits")
+	}
+}
+
+// TestAReplacedGroupLosesNothing: whoever still has it sends by the new one.
+func TestAReplacedGroupLosesNothing(t *testing.T) {
+	o := newRealServer(t, 0, func(http.ResponseWriter, *http.Request) {})
+	s, g := newH2Set(t, params(), o.addr)
+	for range 3 {
+		s.Apply(map[string]*config.Upstream{"u": {Name: "u", Protocol: config.ProtocolH2C, Parameters: params()}}, map[string]*config.EndpointSet{"u": endpointSet(o.addr)})
+		if err := getOnce(g); err != nil {
+			t.Error(err)
+		}
+	}
+	s.Apply(nil, nil)
+	var e *exchange.Error
+	if err := getOnce(g); !errors.As(err, &e) || e.Reason != "no-endpoint" {
+		t.Errorf("got %v", err)
+	}
+}
