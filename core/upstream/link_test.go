@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -214,5 +215,37 @@ func TestAReplacedGroupLosesNothing(t *testing.T) {
 	var e *exchange.Error
 	if err := getOnce(g); !errors.As(err, &e) || e.Reason != "no-endpoint" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestTheConnectionDecidesTheProtocol: what was agreed on for it counts, whatever
+// the group's.
+func TestTheConnectionDecidesTheProtocol(t *testing.T) {
+	got := make(chan string, 10)
+	o := newRealServer(t, 0, func(_ http.ResponseWriter, r *http.Request) { got <- r.Proto })
+	_, g := newSet(t, params(), o.addr)
+	e := g.current.Load().all[0]
+	if c, ticket := e.take(false); c != nil || ticket != nil {
+		t.Fatal("no slot")
+	}
+	nc, err := net.Dial("tcp", o.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, fault := e.open(nc, "h2")
+	if fault != nil {
+		t.Fatal(fault)
+	}
+	e.put(c)
+	for range 3 {
+		if err := getOnce(g); err != nil {
+			t.Fatal(err)
+		}
+		if p := <-got; p != "HTTP/2.0" {
+			t.Errorf("got %s", p)
+		}
+	}
+	if n := o.conns.Load(); n != 1 {
+		t.Errorf("%d connections; want 1", n)
 	}
 }

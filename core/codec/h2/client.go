@@ -112,14 +112,6 @@ func (c *UpstreamConn) Drain() {
 	}
 }
 
-// Streams returns how many streams may be open at a time; 0: none is opened any
-// more.
-func (c *UpstreamConn) Streams() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.allowed()
-}
-
 // Abort closes the connection whatever it does.
 func (c *UpstreamConn) Abort() { c.nc.Close() }
 

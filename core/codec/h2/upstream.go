@@ -293,8 +293,9 @@ func (s *UpstreamStream) breakOff(err error) {
 }
 
 // Recycle readies s for another exchange. Nobody uses it any more, nor the
-// response's body; a stream that is still open is reset.
-func (s *UpstreamStream) Recycle() {
+// response's body; a stream that is still open is reset. It reports whether the
+// connection opens more streams.
+func (s *UpstreamStream) Recycle() (more bool) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -320,4 +321,5 @@ func (s *UpstreamStream) Recycle() {
 	s.final.fields.Reset()
 	s.final.arena.Reset()
 	s.interims, s.informed, s.held, s.err = nil, 0, 0, nil
+	return c.allowed() > 0
 }

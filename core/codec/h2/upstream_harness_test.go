@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -219,7 +220,7 @@ func (a *asked) outcome() string {
 	for _, f := range p.Trailer.Fields() {
 		text += fmt.Sprintf(" %s=%s", f.Name, f.Value)
 	}
-	return text
+	return strings.TrimRight(text, " ") // an empty body is none, whichever came first
 }
 
 func why(err error) string {

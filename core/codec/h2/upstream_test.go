@@ -227,7 +227,7 @@ func TestBothDirectionsAtOnce(t *testing.T) {
 		}
 	}
 	close(body.parts)
-	if got := a.outcome(); got != "200 " {
+	if got := a.outcome(); got != "200" {
 		t.Errorf("got %q", got)
 	}
 }
