@@ -21,6 +21,7 @@ func TestStreamsShareConnections(t *testing.T) {
 		"all on one":              {100, 64, 10, 1},
 		"as many as are needed":   {10, 64, 10, 7},
 		"not more than there may": {10, 64, 3, 3},
+		"one stream on each":      {1, 10, 20, 10},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
