@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 )
@@ -248,5 +249,67 @@ func TestTheConnectionDecidesTheProtocol(t *testing.T) {
 	}
 	if n := o.conns.Load(); n != 1 {
 		t.Errorf("%d connections; want 1", n)
+	}
+}
+
+// TestARefusedRequestIsSentAgain: with its body if that came as one part.
+func TestARefusedRequestIsSentAgain(t *testing.T) {
+	tests := map[string]struct {
+		body   exchange.Body
+		length int64
+		tries  int
+		want   string
+	}{
+		"without a body":     {nil, 0, 2, ""},
+		"with a length":      {exchange.NewBytes([]byte("hello")), 5, 2, ""},
+		"without a length":   {exchange.NewBytes([]byte("hello")), -1, 1, "stream-refused"}, // its end comes by itself
+		"with more parts":    {exchange.NewBytes(make([]byte, 40000)), 40000, 1, "stream-refused"},
+		"refused every time": {nil, 0, 3, "stream-refused"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := make(chan int, 10)
+			o := newOrigin(t, func(_ int, c *originConn) {
+				io.ReadFull(c.r, make([]byte, len(h2.Preface)))
+				c.Conn.Write([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0}) // SETTINGS
+				head, size := make([]byte, 9), 0
+				for n := 0; ; {
+					if _, err := io.ReadFull(c.r, head); err != nil {
+						return
+					}
+					length := int(head[1])<<8 | int(head[2])
+					io.CopyN(io.Discard, c.r, int64(length))
+					if head[3] == 0 {
+						size += length
+					}
+					if head[3] > 1 || head[4]&1 == 0 { // the request goes on
+						continue
+					}
+					got <- size
+					size = 0
+					if n++; n == 1 || name == "refused every time" {
+						c.Conn.Write([]byte{0, 0, 4, 3, 0, 0, 0, 0, head[8], 0, 0, 0, 7}) // RST_STREAM
+					} else {
+						c.Conn.Write([]byte{0, 0, 1, 1, 5, 0, 0, 0, head[8], 0x89}) // 204
+					}
+				}
+			})
+			_, g := newH2Set(t, params(), o.addr)
+			x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: callClient{t.Context()}}
+			q := &x.Request
+			q.Method, q.Authority, q.Path, q.Body, q.ContentLength = []byte("POST"), []byte("a"), []byte("/"), test.body, test.length
+			reason := ""
+			if err := g.Send(x, 0); err != nil {
+				reason = err.Reason
+			}
+			if reason != test.want || x.Attempts != test.tries {
+				t.Errorf("%q after %d tries; want %q after %d", reason, x.Attempts, test.want, test.tries)
+			}
+			for range test.tries {
+				if n := <-got; n != int(max(test.length, 0)) && test.length >= 0 {
+					t.Errorf("%d bytes came; want %d", n, test.length)
+				}
+			}
+		})
 	}
 }
