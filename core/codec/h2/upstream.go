@@ -129,6 +129,14 @@ func (s *UpstreamStream) Received() bool {
 	return s.received
 }
 
+// Sent reports whether the request was sent whole. It may be called by any
+// goroutine.
+func (s *UpstreamStream) Sent() bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.sent
+}
+
 // Arm makes ReadHead fail d after now; d is 0 for no deadline.
 func (s *UpstreamStream) Arm(now time.Time, d time.Duration) {
 	s.by = time.Time{}
