@@ -10,4 +10,7 @@
 // What could be read in two ways is refused, as in package h1. What costs more
 // to handle than to send is counted, and ends the connection with
 // ENHANCE_YOUR_CALM when it is too much.
+//
+// It is larger than packages should be: what is hard is what both ends share, and
+// a package of that alone would have to show all of its insides.
 package h2
