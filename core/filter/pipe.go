@@ -143,7 +143,10 @@ func (p *pipe) Close() {
 
 // Stop makes whoever waits for a filter in Read give up. Any goroutine may
 // call it: the request's body is not wanted any more.
-func (p *pipe) Stop() { p.run.clientGone() }
+func (p *pipe) Stop() {
+	p.run.stopped.Store(true)
+	p.run.bell.ring()
+}
 
 // fill reads one part and passes it through the filters, or does what a signal
 // asks for. The run's lock is held, but while it waits.
@@ -218,7 +221,7 @@ func (p *pipe) await(rung <-chan struct{}) error {
 		stop := r.x.Client.Watch(r.clientGone)
 		defer stop()
 	}
-	if r.gone.Load() {
+	if r.gone.Load() || p.side.request && r.stopped.Load() {
 		return errGone
 	}
 	r.mu.Unlock()

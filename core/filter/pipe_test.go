@@ -301,3 +301,28 @@ func TestStopEndsAWait(t *testing.T) {
 		b.run.Done()
 	})
 }
+
+// TestStopEndsNoWaitOfTheResponse: the upstream has answered before it had all of
+// the request.
+func TestStopEndsNoWaitOfTheResponse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *Waker
+		b := newBed(config.Reject, &script{name: "a",
+			onBody: func(*call, *Buffer, bool) (Verdict, error) { return Continue, nil },
+			onResp: func(c *call) (Verdict, error) { w = c.w; return Pause, nil },
+		})
+		b.x.Request.Body, b.x.Request.ContentLength = &slowBody{parts: []string{"abc"}}, -1
+		b.run.Request(b.chain, []byte("/"))
+		b.run.RequestBody()
+		b.run.Sending()
+		b.x.Request.Body.(interface{ Stop() }).Stop()
+		go func() {
+			synctest.Wait()
+			w.Post(ResumeResponse)
+		}()
+		if out := b.run.Response(); out != Passed {
+			t.Errorf("got %v, %v; want passed", out, b.run.Err())
+		}
+		b.run.Done()
+	})
+}

@@ -28,10 +28,11 @@ const (
 // through it, then Response, then the response body, then Done. A request body
 // that is read by another goroutine is guarded by a lock.
 type Run struct {
-	x    *exchange.Exchange
-	wait time.Duration
-	bell bell
-	gone atomic.Bool // the client disconnected while the run waited, or the request's body is not wanted any more
+	x       *exchange.Exchange
+	wait    time.Duration
+	bell    bell
+	gone    atomic.Bool // the client disconnected while the run waited
+	stopped atomic.Bool // the request's body is not wanted any more
 
 	// mu is held during filter calls, never while waiting for network or
 	// signals: the request's body may pass on another goroutine than the response.
@@ -99,6 +100,7 @@ func (r *Run) Start(x *exchange.Exchange) {
 	r.sides[1].run = r
 	r.x, r.wait = x, defaultWait
 	r.gone.Store(false)
+	r.stopped.Store(false)
 	r.slots, r.turns, r.reached, r.err = r.slots[:0], r.turns[:0], 0, nil
 	r.sending, r.late = false, false
 }
@@ -227,7 +229,7 @@ func (r *Run) settle(s *slot, v Verdict, err error, resume Signal) (Verdict, err
 		if v, err = r.signalled(s, resume); v != Pause || err != nil {
 			return v, err
 		}
-		if r.gone.Load() {
+		if r.gone.Load() || resume == ResumeRequest && r.stopped.Load() {
 			return Continue, errGone
 		}
 		r.mu.Unlock()

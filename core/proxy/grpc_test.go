@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -12,7 +13,10 @@ import (
 func TestGRPCIsAnsweredInItsForm(t *testing.T) {
 	b := newBed(t)
 	c := newConfig(b.port, rule("slow", "/slow", "slow"), rule("gone", "/gone", "gone"))
-	service(t, c, "slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	service(t, c, "slow", func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // the server looks for the client's end only then
+		<-r.Context().Done()
+	})
 	c.Upstreams["gone"] = &config.Upstream{Name: "gone", Protocol: "http", Parameters: config.DefaultProxyParameters()}
 	c.Endpoints["gone"] = &config.EndpointSet{}
 	if err := b.store.Apply(c); err != nil {

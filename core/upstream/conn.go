@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -152,7 +153,7 @@ func (u *upload) end() (whole bool) {
 		return u.err == nil
 	default:
 	}
-	if u.c.link != nil { // nothing is gained by waiting: only the stream is given up
+	if s, ok := u.c.h.(*h2.UpstreamStream); ok && !s.Sent() { // nothing is gained by waiting: only the stream is given up
 		u.abort()
 		return u.err == nil
 	}
@@ -170,6 +171,11 @@ func (u *upload) end() (whole bool) {
 // abort stops the upload and waits for it.
 func (u *upload) abort() {
 	u.c.h.Close()
+	select {
+	case <-u.done:
+		return
+	default:
+	}
 	if s, ok := u.x.Client.(bodyStopper); ok {
 		s.StopBody()
 	}

@@ -140,13 +140,12 @@ func (e *endpoint) handOut() {
 // giveBack takes a place back. A connection that nobody needs any more is closed.
 func (e *endpoint) giveBack(c *conn) {
 	l := c.link
-	c.h.(*h2.UpstreamStream).Recycle()
-	open := l.h.Streams() > 0
+	more := c.h.(*h2.UpstreamStream).Recycle()
 	e.mu.Lock()
 	e.remove(c)
 	l.spare = append(l.spare, c)
 	l.busy--
-	if !open { // it may not have said so yet
+	if !more { // it may not have said so yet
 		l.most = 0
 	}
 	e.handOut()

@@ -20,23 +20,23 @@ func alpn(protocol string) []string {
 
 // open connects to an endpoint, and agrees on TLS if the group has it, all within
 // ConnectTimeout. No byte of a request was sent when it fails.
-func (g *Group) open(e *endpoint) (net.Conn, *exchange.Error) {
+func (g *Group) open(e *endpoint) (nc net.Conn, agreed string, _ *exchange.Error) {
 	nc, err := g.set.dialer.Dial(g.set.ctx, e.config, g.config.Parameters.ConnectTimeout)
 	if err != nil {
 		g.failures.Inc()
-		return nil, dialFault(err)
+		return nil, "", dialFault(err)
 	}
 	if g.tls == nil {
-		return nc, nil
+		return nc, "", nil
 	}
 	ctx, cancel := context.WithTimeout(g.set.ctx, g.config.Parameters.ConnectTimeout)
 	defer cancel()
-	nc, _, err = g.tls.Handshake(ctx, nc)
+	nc, agreed, err = g.tls.Handshake(ctx, nc)
 	if err != nil {
 		g.failures.Inc()
-		return nil, handshakeFault(err)
+		return nil, "", handshakeFault(err)
 	}
-	return nc, nil
+	return nc, agreed, nil
 }
 
 // handshakeFault says why an endpoint could not be spoken to.

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"syscall"
 	"time"
@@ -29,8 +30,8 @@ var (
 // UpstreamStart and UpstreamHeader.
 //
 // It tries again, three times at most, where no byte reached an endpoint, where
-// the request has no body and the endpoint says that it did nothing with it
-// (HTTP/2), and where the request is idempotent, without a body, and a connection
+// the endpoint says that it did nothing with the request (HTTP/2) and the body, if
+// there is one, came as one part, and where the request is idempotent, without a body, and a connection
 // that was used before closed without an answer. Request.Body may be read on another
 // goroutine until the response's body was read or closed, or Send failed.
 func (g *Group) Send(x *exchange.Exchange, timeout time.Duration) *exchange.Error {
@@ -100,15 +101,22 @@ func (g *Group) acquire(x *exchange.Exchange, e *endpoint, fresh bool) (*conn, *
 		return c, nil
 	}
 	x.UpstreamStart = time.Now()
-	nc, err := g.open(e)
+	nc, agreed, err := g.open(e)
 	if err != nil {
 		e.failed(err)
 		return nil, err
 	}
-	if g.config.Protocol == config.ProtocolH2C {
+	return e.open(nc, agreed)
+}
+
+// open makes nc, which was dialled for a slot, a connection. agreed is the
+// protocol that both sides chose with TLS (ALPN), empty for none.
+func (e *endpoint) open(nc net.Conn, agreed string) (*conn, *exchange.Error) {
+	g := e.group
+	if agreed == "h2" || agreed == "" && g.config.Protocol == config.ProtocolH2C {
 		return e.openShared(nc, g.tls != nil)
 	}
-	c = &conn{endpoint: e}
+	c := &conn{endpoint: e}
 	c.h = h1.NewUpstreamConn(nc, &g.set.buffers, g.config.Parameters, c.released)
 	e.opened(c)
 	return c, nil
@@ -217,7 +225,7 @@ func (c *conn) readHead(x *exchange.Exchange, timeout time.Duration) error {
 // fail closes c after an error and says what it means.
 func (c *conn) fail(x *exchange.Exchange, err error) *exchange.Error {
 	c.h.Close()
-	retry := x.Request.Body == nil && (err == h2.ErrRefused || c.reused && !c.h.Received() && idempotent(x.Request.Method))
+	retry := x.Request.Body == nil && c.reused && !c.h.Received() && idempotent(x.Request.Method)
 	if u := c.up; u != nil {
 		failed := u.failed.Load() // by itself, not because it is aborted
 		u.abort()
@@ -231,6 +239,9 @@ func (c *conn) fail(x *exchange.Exchange, err error) *exchange.Error {
 			c.endpoint.drop(c)
 			return fault(exchange.SideClient, 400, "request-body", u.err)
 		}
+	}
+	if err == h2.ErrRefused {
+		retry = c.replay(x)
 	}
 	c.endpoint.drop(c)
 	var refused *h1.Refused
@@ -252,6 +263,24 @@ func (c *conn) fail(x *exchange.Exchange, err error) *exchange.Error {
 	}
 	e.Retry = retry
 	return e
+}
+
+// replay readies a request for another try that the endpoint did nothing with;
+// false: what was sent of its body is not at hand.
+func (c *conn) replay(x *exchange.Exchange) bool {
+	q := &x.Request
+	if q.Body == nil {
+		return true
+	}
+	s, ok := c.h.(*h2.UpstreamStream)
+	if !ok {
+		return false
+	}
+	content, ok := s.Body()
+	if ok {
+		q.Body = exchange.NewBytes(x.Arena.Copy(content))
+	}
+	return ok
 }
 
 // stale reports whether a connection could not be used any more, so that nothing

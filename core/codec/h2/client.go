@@ -47,7 +47,7 @@ type UpstreamConn struct {
 	known   bool      // the upstream's SETTINGS came
 	leaving bool      // no stream is opened any more
 	served  uint32    // last stream of the upstream's GOAWAY
-	told    int       // by changed
+	told    int       // to changed; -1: nothing yet
 	quiet   time.Time // since when no stream is open
 	heard   time.Time // when a frame came last that was no answer to our ping, or the first stream opened
 	seen    uint      // frames up to then
@@ -57,13 +57,13 @@ type UpstreamConn struct {
 }
 
 // NewConn readies nc, which is a new connection, for Serve. tls says that it is
-// encrypted. changed is told how many streams may be open at a time, whenever
-// that changes: 1 is known before the upstream's SETTINGS came, and 0 says that
-// none may be opened any more. It is called with the connection locked, so that
+// encrypted. changed is told how many streams may be open at a time, when the
+// upstream's SETTINGS came and whenever that changes; it is 1 before, and 0 says
+// that none may be opened, now or any more. It is called with the connection locked, so that
 // it may call none of its methods. p is for the connection's whole life.
 func (cl *Client) NewConn(nc net.Conn, p *config.ProxyParameters, tls bool, changed func(streams int)) *UpstreamConn {
 	now := time.Now()
-	c := &UpstreamConn{client: cl, scheme: schemeHTTP, changed: changed, most: maxStreams, served: 1<<31 - 1, told: 1, quiet: now, heard: now}
+	c := &UpstreamConn{client: cl, scheme: schemeHTTP, changed: changed, most: maxStreams, served: 1<<31 - 1, told: -1, quiet: now, heard: now}
 	c.init(c, nc, p, &cl.pool, upstreamWindow)
 	if tls {
 		c.scheme = schemeHTTPS
@@ -110,14 +110,6 @@ func (c *UpstreamConn) Drain() {
 	if len(c.streams) == 0 {
 		c.poke()
 	}
-}
-
-// Streams returns how many streams may be open at a time; 0: none is opened any
-// more.
-func (c *UpstreamConn) Streams() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.allowed()
 }
 
 // Abort closes the connection whatever it does.

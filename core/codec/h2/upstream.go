@@ -62,6 +62,7 @@ type UpstreamStream struct {
 	asked   bool   // with HEAD
 	pending []byte // of the request's body: read and not sent yet
 	last    bool   // pending is the last
+	all     []byte // the whole body, if it came as one part; nil: it did not
 	by      time.Time
 	hurry   bool          // ReadHead was called before
 	handed  *responseBody // nil: none
@@ -128,6 +129,14 @@ func (s *UpstreamStream) Received() bool {
 	return s.received
 }
 
+// Sent reports whether the request was sent whole. It may be called by any
+// goroutine.
+func (s *UpstreamStream) Sent() bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.sent
+}
+
 // Arm makes ReadHead fail d after now; d is 0 for no deadline.
 func (s *UpstreamStream) Arm(now time.Time, d time.Duration) {
 	s.by = time.Time{}
@@ -149,19 +158,33 @@ func (s *UpstreamStream) Write(x *exchange.Exchange, _ bool) (rest bool, err err
 		return false, err
 	}
 	s.asked = string(q.Method) == "HEAD"
-	s.pending, s.last = nil, q.Body == nil || q.ContentLength == 0
+	s.pending, s.last, s.all = nil, q.Body == nil || q.ContentLength == 0, nil
 	// Nothing is read of a body before it is certain that it will be sent here.
 	if err := s.open(s.last); err != nil || s.last {
 		return false, err
 	}
 	if q.Body.Buffered() > 0 {
 		s.lend(s.c.pool, q.ContentLength)
-		if s.pending, s.last, err = s.next(q.Body, q.ContentLength); err != nil {
+		if err = s.take(q); err != nil {
 			return false, err
 		}
 	}
 	return s.writeFirst(s.last && !trailing(&q.Trailer)), nil
 }
+
+// take reads the next part of the request's body.
+func (s *UpstreamStream) take(q *exchange.Request) (err error) {
+	first := s.total == 0
+	s.pending, s.last, err = s.next(q.Body, q.ContentLength)
+	if s.all = nil; first && s.last {
+		s.all = s.pending
+	}
+	return err
+}
+
+// Body returns the request's body if all of it is at hand, so that it can be
+// sent again after ErrRefused. It lives until Recycle. Nobody writes any more.
+func (s *UpstreamStream) Body() (content []byte, ok bool) { return s.all, s.all != nil }
 
 // open opens the stream; end says that no content follows, else the caller
 // flushes.
@@ -238,7 +261,7 @@ func (s *UpstreamStream) WriteRest(x *exchange.Exchange) (peer bool, err error) 
 		if s.last {
 			return false, nil
 		}
-		if s.pending, s.last, err = s.next(q.Body, q.ContentLength); err != nil {
+		if err = s.take(q); err != nil {
 			s.breakOff(err)
 			return false, err
 		}
@@ -293,8 +316,9 @@ func (s *UpstreamStream) breakOff(err error) {
 }
 
 // Recycle readies s for another exchange. Nobody uses it any more, nor the
-// response's body; a stream that is still open is reset.
-func (s *UpstreamStream) Recycle() {
+// response's body; a stream that is still open is reset. It reports whether the
+// connection opens more streams.
+func (s *UpstreamStream) Recycle() (more bool) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -315,9 +339,10 @@ func (s *UpstreamStream) Recycle() {
 	}
 	s.flow.clear(c.pool)
 	s.body.clear(c.pool)
-	s.asked, s.pending, s.last, s.by, s.hurry, s.handed = false, nil, false, time.Time{}, false, nil
+	s.asked, s.pending, s.last, s.all, s.by, s.hurry, s.handed = false, nil, false, nil, time.Time{}, false, nil
 	s.opened, s.sent, s.interrupted, s.received, s.headed, s.broke = false, false, false, false, false, false
 	s.final.fields.Reset()
 	s.final.arena.Reset()
 	s.interims, s.informed, s.held, s.err = nil, 0, 0, nil
+	return c.allowed() > 0
 }
