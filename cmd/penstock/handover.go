@@ -164,6 +164,7 @@ func (p *proxyProcess) handOver(ctx context.Context, asked <-chan os.Signal, s s
 			p.log.Error("handing over failed: this process goes on", zap.Error(err))
 			continue
 		}
+		p.listeners.HandedOver()
 		p.log.Info("handed over", zap.Int("pid", pid))
 		end()
 		return

@@ -17,19 +17,28 @@ import (
 type Inherited struct {
 	next Binder
 
-	mu   sync.Mutex
-	open map[string]net.Listener // by address
+	mu      sync.Mutex
+	open    map[string]net.Listener   // by address
+	packets map[string]net.PacketConn // by address
 }
 
 // NewInherited takes over the sockets of the descriptors first to first+n-1. next
 // binds other addresses. Descriptors that are no listening sockets are closed, and
 // named in the error; the rest serves.
 func NewInherited(first, n int, next Binder) (*Inherited, error) {
-	i := &Inherited{next: next, open: map[string]net.Listener{}}
+	i := &Inherited{next: next, open: map[string]net.Listener{}, packets: map[string]net.PacketConn{}}
 	var errs []error
 	for fd := first; fd < first+n; fd++ {
 		f := os.NewFile(uintptr(fd), fmt.Sprintf("inherited socket %d", fd))
 		ln, err := net.FileListener(f)
+		if err != nil {
+			var pc net.PacketConn
+			if pc, err = net.FilePacketConn(f); err == nil {
+				i.packets[pc.LocalAddr().String()] = pc
+				f.Close()
+				continue
+			}
+		}
 		f.Close() // ln has its own
 		if err != nil {
 			errs = append(errs, fmt.Errorf("descriptor %d: %w", fd, err))
@@ -53,6 +62,21 @@ func (i *Inherited) Bind(s config.Socket) (net.Listener, error) {
 	return i.next.Bind(s)
 }
 
+// BindPacket implements PacketBinder.
+func (i *Inherited) BindPacket(s config.Socket) (net.PacketConn, error) {
+	i.mu.Lock()
+	pc := i.packets[s.Address.String()]
+	delete(i.packets, s.Address.String())
+	i.mu.Unlock()
+	if pc != nil {
+		return pc, nil
+	}
+	if b, ok := i.next.(PacketBinder); ok {
+		return b.BindPacket(s)
+	}
+	return NetBinder{}.BindPacket(s)
+}
+
 // Take returns the socket of an address, nil if there is none; it is the caller's.
 func (i *Inherited) Take(address string) net.Listener {
 	i.mu.Lock()
@@ -70,10 +94,14 @@ func (i *Inherited) Close() {
 		ln.Close()
 	}
 	clear(i.open)
+	for _, pc := range i.packets {
+		pc.Close()
+	}
+	clear(i.packets)
 }
 
-// Sockets returns the listening sockets that are open, for another process to
-// inherit. They stay the Listeners'.
+// Sockets returns the sockets that are open, but those of QUIC, for another process
+// to inherit. They stay the Listeners'.
 func (l *Listeners) Sockets() []syscall.Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,7 +111,24 @@ func (l *Listeners) Sockets() []syscall.Conn {
 			all = append(all, c)
 		}
 	}
+	for _, s := range l.flows {
+		all = append(all, s.pc)
+	}
 	return all
 }
 
-var _ Binder = (*Inherited)(nil)
+// HandedOver says that another process has the sockets. Flows of datagrams end: a
+// socket that two processes read would give each some of them.
+func (l *Listeners) HandedOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, s := range l.flows {
+		delete(l.flows, key)
+		s.close()
+	}
+}
+
+var (
+	_ Binder       = (*Inherited)(nil)
+	_ PacketBinder = (*Inherited)(nil)
+)
