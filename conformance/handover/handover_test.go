@@ -57,6 +57,10 @@ func start(t *testing.T, handler http.HandlerFunc) *bed {
 		Files: map[string]string{"gateway.yaml": harness.GatewayFor(1), "a.yaml": harness.Service("a", "", harness.Upstream(t, handler))},
 		Args:  []string{"--pid-file", b.pidFile, "--drain", "5s"},
 	})
+	b.Eventually("the file is there", func() bool {
+		_, err := os.Stat(b.pidFile)
+		return err == nil
+	})
 	first := b.pid()
 	if first != b.Process.Pid {
 		t.Fatalf("the file says %d; want %d", first, b.Process.Pid)

@@ -275,14 +275,16 @@ func (l *Listeners) accept(s *socket) {
 	}
 }
 
+// handshakeWait is how long a connection may take to begin, once Drain was called:
+// TLS, and the PROXY protocol before it.
+const handshakeWait = 2 * time.Second
+
 // start serves a connection on its own goroutine.
 func (l *Listeners) start(s *socket, nc net.Conn) {
 	c := &client{nc: nc, socket: s}
 	l.mu.Lock()
-	if l.draining {
-		l.mu.Unlock()
-		nc.Close()
-		return
+	if l.draining { // it was accepted: its first request is served
+		_ = nc.SetReadDeadline(time.Now().Add(handshakeWait)) // fails on a closed connection
 	}
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
@@ -377,7 +379,7 @@ func (l *Listeners) Drain(ctx context.Context) error {
 		if c.served != nil {
 			c.served.Drain()
 		} else { // it is shaking hands
-			c.close()
+			_ = c.nc.SetReadDeadline(time.Now().Add(handshakeWait)) // fails on a closed connection
 		}
 	}
 	l.drainFlows()

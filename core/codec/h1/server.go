@@ -65,6 +65,7 @@ type Conn struct {
 	head    bool // the client sent HEAD, whatever a filter makes of it
 	watcher *watcher
 
+	served  bool   // there was a request
 	prior   bool   // prior knowledge of HTTP/2 is accepted
 	preface []byte // what was read of its preface, and behind it
 
@@ -91,7 +92,7 @@ func (s *Server) NewConn(nc net.Conn, conn *exchange.Conn, p *config.ProxyParame
 func (c *Conn) Serve() {
 	defer c.close()
 	for c.next() {
-		c.prior = false
+		c.prior, c.served = false, true
 		c.server.handler.Serve(&c.x)
 		if !c.finish() {
 			return
@@ -119,7 +120,7 @@ func (c *Conn) handOver() bool {
 }
 
 // Drain lets the exchange in flight finish and closes the connection then; at
-// once if there is none. A WebSocket client is told to go (1001). It may be called
+// once if there is none, but for a new connection, whose first request is served. A WebSocket client is told to go (1001). It may be called
 // by any goroutine.
 func (c *Conn) Drain() {
 	c.draining.Store(true)
@@ -160,14 +161,24 @@ func (c *Conn) await() bool {
 	runtime.Gosched()
 	c.waiting.Store(true)
 	defer c.waiting.Store(false)
-	for !c.draining.Load() {
+	for {
+		if c.draining.Load() {
+			if c.served {
+				return false
+			}
+			c.w.armRead(time.Now(), firstWait)
+		}
 		err := c.in.first()
 		if err != errInterrupted {
 			return err == nil
 		}
 	}
-	return false
 }
+
+// firstWait is how long a draining connection that has carried nothing yet waits
+// for its first request: a client sends one as soon as it is connected, and cannot
+// know that it came too late.
+const firstWait = time.Second
 
 // readHead reads and parses a head; what is buffered comes first.
 func (c *Conn) readHead() error {
