@@ -56,8 +56,9 @@ bench: plugins ## Measure against nginx, HAProxy and Caddy; writes bench/results
 	bench/run.sh
 
 .PHONY: soak
-soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new digest each 5 s; then a thousand swaps
+soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new digest each 5 s; a thousand swaps; then half an hour over every protocol
 	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 60m -run '^Test(Soak|Swap|ThousandSwaps)$$' -v ./soak
+	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-30m} go test -count=1 -timeout 60m -run '^TestMixed$$' -v ./soak
 
 .PHONY: conformance
 conformance: redis toolchains clients plugins ## The full public suites

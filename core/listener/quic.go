@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"penstock.dev/penstock/core/codec/h3"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/telemetry"
@@ -326,8 +325,8 @@ func (s *socket) alternative(tcp *net.TCPConn, p *config.ProxyParameters) []byte
 
 // close closes a connection whatever it does.
 func (c *client) close() {
-	if conn, ok := c.served.(*h3.Conn); ok {
-		conn.Abort()
+	if codec, ok := c.served.(interface{ Abort() }); ok {
+		codec.Abort()
 		return
 	}
 	c.nc.Close()

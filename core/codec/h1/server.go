@@ -56,7 +56,8 @@ type Conn struct {
 	out      sender
 
 	draining atomic.Bool
-	waiting  atomic.Bool // between exchanges, or in a tunnel
+	tunnel   atomic.Pointer[pair] // that the connection has become; nil: none
+	waiting  atomic.Bool          // between exchanges, or in a tunnel
 
 	last    bool // no exchange follows this one
 	linger  bool // the client may still send: close in two steps
@@ -129,9 +130,15 @@ func (c *Conn) Drain() {
 	}
 }
 
-// Abort closes the connection whatever it does. It may be called by any
-// goroutine.
-func (c *Conn) Abort() { c.w.abort() }
+// Abort closes the connection whatever it does, a tunnel at both ends. It may be
+// called by any goroutine.
+func (c *Conn) Abort() {
+	if t := c.tunnel.Load(); t != nil {
+		t.abort()
+		return
+	}
+	c.w.abort()
+}
 
 // next reads the next request head; false ends the connection.
 func (c *Conn) next() bool {

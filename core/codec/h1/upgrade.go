@@ -130,6 +130,8 @@ func (c *Conn) sendTunnel(x *exchange.Exchange) error {
 		t.upstream = mine.c
 	}
 	t.touch()
+	c.tunnel.Store(t) // for Abort
+	defer c.tunnel.Store(nil)
 	c.waiting.Store(true) // for Drain
 	defer c.waiting.Store(false)
 	if c.draining.Load() {
@@ -139,6 +141,7 @@ func (c *Conn) sendTunnel(x *exchange.Exchange) error {
 	wg.Go(t.fromClient)
 	t.fromUpstream()
 	wg.Wait()
+	t.stop()
 	x.RequestBytes, x.ResponseBytes = t.sent, t.received
 	if t.fault != nil {
 		c.reset = true
@@ -167,6 +170,7 @@ type pair struct {
 	closing   bool                    // the client is to be told that the proxy goes away
 	closed    bool                    // and was
 
+	late  atomic.Pointer[time.Timer] // ends a WebSocket that one side has left
 	once  sync.Once
 	fault *exchange.Error // why it ended before both ends had closed; set by once
 }
@@ -271,6 +275,8 @@ func (t *pair) end(err error, side exchange.Side, half func() error) {
 		if t.ended.Add(1) == 2 {
 			t.once.Do(func() {}) // what closing does to the other side is no fault
 			t.up.Close()
+		} else if t.websocket {
+			t.late.Store(time.AfterFunc(afterHalf, t.abort))
 		}
 		return
 	}
@@ -281,9 +287,24 @@ func (t *pair) end(err error, side exchange.Side, half func() error) {
 		}
 		t.fault = &exchange.Error{Phase: exchange.PhaseResponseBody, Side: side, Status: 502, Reason: reason, Err: err}
 	})
+	t.abort()
+}
+
+// afterHalf is how long a WebSocket lives on that one side has closed: its protocol
+// has an end of its own (RFC 6455, 7), and knows no half of one.
+const afterHalf = 10 * time.Second
+
+func (t *pair) stop() {
+	if late := t.late.Load(); late != nil {
+		late.Stop()
+	}
+}
+
+// abort ends both directions. Any goroutine may call it.
+func (t *pair) abort() {
 	t.up.Close()
 	if t.c.w.tcp != nil {
 		_ = t.c.w.tcp.SetLinger(0) // what was cut must not look like an end
 	}
-	t.c.Abort()
+	t.c.w.abort()
 }
