@@ -310,3 +310,36 @@ func TestSetUnderHandshakes(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestTicketsAreShared: a proxy resumes sessions of another one that has the same
+// secrets, and of one that has had them, but not under another name.
+func TestTicketsAreShared(t *testing.T) {
+	old, current := []byte(strings.Repeat("o", 32)), []byte(strings.Repeat("n", 48))
+	of := func(socket string, hostname string, secrets ...[]byte) *Server {
+		s := NewServer(&Tickets{}, socket, nil)
+		n := name(hostname, certificate(t, "a", ecKey(), "a.example", "b.example"))
+		n.TLS.Tickets = secrets
+		if err := s.Set([]config.ServerName{n}); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for what, tt := range map[string]struct {
+		to   *Server
+		want bool
+	}{
+		"another proxy":     {of("other", "", old), true},
+		"after a rotation":  {of("other", "", current, old), true},
+		"after two of them": {of("other", "", current), false},
+		"another listener":  {of("other", "a.example", old), false},
+		"without secrets":   {of("other", ""), false},
+	} {
+		c := &tls.Config{ServerName: "a.example", ClientSessionCache: tls.NewLRUClientSessionCache(8)}
+		if _, _, err := shake(t, of("one", "", old), c); err != nil {
+			t.Fatal(err)
+		}
+		if state, _, err := shake(t, tt.to, c); err != nil || state.DidResume != tt.want {
+			t.Errorf("%s: resumed %v, %v; want %v", what, state.DidResume, err, tt.want)
+		}
+	}
+}

@@ -62,6 +62,7 @@ type entry struct {
 	config *tls.Config
 	quic   *tls.Config // config as it is for QUIC
 	label  string
+	shared bool          // the ticket keys are from the configuration
 	epoch  atomic.Uint64 // of the ticket keys in both
 }
 
@@ -161,6 +162,12 @@ func (s *Server) entry(n config.ServerName, old, new *table) (*entry, error) {
 	}
 	e.quic = e.config.Clone()
 	e.quic.MinVersion, e.quic.NextProtos = tls.VersionTLS13, overQUIC
+	if len(n.TLS.Tickets) > 0 { // other proxies have other sockets
+		keys := ticketKeys(n.TLS.Tickets, "shared\x00"+n.Hostname)
+		e.config.SetSessionTicketKeys(keys)
+		e.quic.SetSessionTicketKeys(keys)
+		e.shared = true
+	}
 	s.renew(e)
 	return e, errors.Join(errs...)
 }
@@ -234,7 +241,7 @@ func (t *table) find(name string) *entry {
 
 // renew gives e the ticket keys of today.
 func (s *Server) renew(e *entry) {
-	if e.epoch.Load() == s.tickets.current() {
+	if e.shared || e.epoch.Load() == s.tickets.current() {
 		return
 	}
 	keys, epoch := s.tickets.keys(e.label)

@@ -54,16 +54,24 @@ func (t *Tickets) keys(label string) ([][32]byte, uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	epoch := t.turn()
-	var keys [][32]byte
+	var secrets [][]byte
 	for _, secret := range t.secrets {
-		if secret == nil {
-			continue
+		if secret != nil {
+			secrets = append(secrets, secret)
 		}
+	}
+	return ticketKeys(secrets, label), epoch
+}
+
+// ticketKeys makes keys of secrets, other ones for each label.
+func ticketKeys(secrets [][]byte, label string) [][32]byte {
+	var keys [][32]byte
+	for _, secret := range secrets {
 		key, err := hkdf.Key(sha256.New, secret, nil, "penstock session tickets\x00"+label, sha256.Size)
 		if err != nil {
 			panic("BUG: " + err.Error())
 		}
 		keys = append(keys, [32]byte(key))
 	}
-	return keys, epoch
+	return keys
 }

@@ -53,6 +53,8 @@ type ProxyParameters struct {
 	// X-Forwarded-Client-Cert, ForwardClientCert of any in Client-Cert and
 	// Client-Cert-Chain (RFC 9440); default false.
 	ForwardXFCC, ForwardClientCert bool
+	// Tickets as TLS.Tickets, for all listeners; default none.
+	Tickets [][]byte `json:"-"`
 	// ClientsOptional lets clients without a certificate through where a Gateway
 	// asks for one; default false. ClientNames: a certificate must have one of these
 	// names; default any.

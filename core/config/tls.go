@@ -11,6 +11,10 @@ type TLS struct {
 	MinVersion TLSVersion
 	// Curves are the key exchanges that are offered; none: those of crypto/tls.
 	Curves []Curve
+	// Tickets are secrets that the keys of session tickets are made of, the first
+	// for new ones, which all proxies with this config share. None: random ones of
+	// each process, replaced each day.
+	Tickets [][]byte `json:"-"` // never shown or logged
 	// Clients is what is asked of clients; nil: no certificate.
 	Clients *ClientAuth
 }

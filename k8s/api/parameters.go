@@ -97,6 +97,19 @@ type ParameterForwarding struct {
 // ParameterTLS is how clients' certificates are treated.
 type ParameterTLS struct {
 	ClientCertificates *ParameterClients `json:"clientCertificates,omitempty"`
+	SessionTickets     *ParameterTickets `json:"sessionTickets,omitempty"`
+}
+
+// ParameterTickets lets proxies resume each other's sessions.
+type ParameterTickets struct {
+	// SecretRef is a Secret of the same namespace: each of its values is a secret of
+	// 32 bytes at least, that of the last name makes new tickets.
+	SecretRef *NameRef `json:"secretRef,omitempty"`
+}
+
+// NameRef names an object of the same namespace.
+type NameRef struct {
+	Name string `json:"name"`
 }
 
 // ParameterClients holds for listeners whose Gateway has authorities for clients

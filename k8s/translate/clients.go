@@ -1,13 +1,13 @@
 package translate
 
 import (
+	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
-
-	"crypto/x509"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -53,6 +53,35 @@ func (a *applied) clients(p *config.ProxyParameters, c *api.ParameterClients) {
 			}
 		}
 	}
+}
+
+// Bounds on the secrets of session tickets.
+const (
+	maxTickets   = 8
+	leastTickets = 32 // bytes
+)
+
+// tickets reads the secrets of session tickets, the last name first.
+func (a *applied) tickets(namespace, name string) [][]byte {
+	const field = "spec.tls.sessionTickets.secretRef"
+	secret := a.secrets[namespace+"/"+name]
+	switch {
+	case secret == nil:
+		a.wrong(field, "there is no Secret %.253s in namespace %s", name, namespace)
+		return nil
+	case len(secret.Data) == 0 || len(secret.Data) > maxTickets:
+		a.wrong(field, "it has %d values: want 1 to %d", len(secret.Data), maxTickets)
+		return nil
+	}
+	var all [][]byte
+	for _, key := range slices.Backward(slices.Sorted(maps.Keys(secret.Data))) {
+		if len(secret.Data[key]) < leastTickets {
+			a.wrong(field, "%.63s has %d bytes: want %d at least, at random", key, len(secret.Data[key]), leastTickets)
+			return nil
+		}
+		all = append(all, secret.Data[key])
+	}
+	return all
 }
 
 // subjectAltName reads a hostname or a URI; why says what is wrong with them.

@@ -38,7 +38,8 @@ func (r *run) tls(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener, 
 			made.Certificates = r.certificates(o, g, l, field)
 		}
 	}
-	key := fmt.Sprintf("%v %v %p", made.MinVersion, made.Curves, made.Clients)
+	made.Tickets = r.current.Tickets
+	key := fmt.Sprintf("%v %v %p %s", made.MinVersion, made.Curves, made.Clients, digest(made.Tickets))
 	for _, c := range made.Certificates {
 		key += fmt.Sprintf(" %p", c)
 	}
