@@ -216,6 +216,9 @@ func TestRenewal(t *testing.T) {
 	right := b.a.serial
 	b.Write("a.yaml", secret("a", crt, key, false))
 	b.Eventually("the right one is shown", func() bool { return serial(b.mustDial("a.example", nil)) == right })
+	if n := strings.Count(b.Metrics(), "penstock_tls_certificate_expiry_timestamp_seconds{"); n != 3 {
+		t.Errorf("the end of %d certificates is told; want 3", n)
+	}
 
 	close(stop)
 	if err := <-ended; err != nil {

@@ -57,6 +57,8 @@ type Listeners struct {
 	headers  telemetry.Counters
 	crowded  telemetry.Counters
 	failures telemetry.Counters
+	ends     telemetry.Gauges
+	ending   map[string]bool // Secrets that ends has; guarded by mu
 	tickets  certs.Tickets
 	ids      atomic.Uint64
 	running  sync.WaitGroup // accept loops and connections
@@ -113,6 +115,7 @@ func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Serv
 		headers:  m.Counters("penstock_listener_proxy_protocol_failures_total", "Connections that did not begin with the PROXY protocol header that they must.", "socket"),
 		crowded:  m.Counters("penstock_listener_per_client_refusals_total", "Connections that were closed because their client has as many as it may.", "socket"),
 		failures: m.Counters("penstock_tls_handshake_failures_total", "Client connections that ended before TLS was agreed on.", "socket", "reason"),
+		ends:     m.Gauges("penstock_tls_certificate_expiry_timestamp_seconds", "When the certificate of a Secret ends, in seconds of Unix time.", "secret"),
 		sockets:  map[string]*socket{},
 		conns:    map[*client]struct{}{},
 		quics:    map[netip.AddrPort]*quicSocket{},
@@ -163,6 +166,7 @@ func (l *Listeners) Reconcile(wanted []config.Socket) error {
 			l.retire(s)
 		}
 	}
+	l.expiry(wanted)
 	errs := l.reconcileFlows(wanted)
 	for _, w := range wanted {
 		if w.UDP {
