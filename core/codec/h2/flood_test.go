@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/bucket"
 )
 
 // TestFloods: each ends with ENHANCE_YOUR_CALM, and the handler saw no more
@@ -156,12 +157,12 @@ func TestLegitimateTrafficIsNoFlood(t *testing.T) {
 // TestResetsThatCompletedStreamsPayFor: a client that gives up one request in
 // eight may do so for ever.
 func TestResetsThatCompletedStreamsPayFor(t *testing.T) {
-	b := bucket{left: resetBurst, most: resetBurst, perSecond: resetPerSecond, at: time.Now()}
+	b := bucket.New(resetBurst, resetPerSecond, time.Now())
 	for i := range 100000 {
-		if i%8 == 0 && !b.take(resetCost) {
+		if i%8 == 0 && !b.Take(resetCost) {
 			t.Fatalf("stopped after %d streams", i)
 		}
-		b.give(resetCredit)
+		b.Give(resetCredit)
 	}
 }
 

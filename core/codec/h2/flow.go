@@ -118,7 +118,7 @@ func (c *mux) gatherSome(s *flow, p []byte, end bool) (left []byte) {
 		c.window -= n
 		s.window -= n
 		if n >= worthwhile || n == len(p) {
-			c.control.give(controlPerData + n/controlBytes)
+			c.control.Give(controlPerData + n/controlBytes)
 		}
 		if p = p[n:]; len(p) == 0 {
 			return nil

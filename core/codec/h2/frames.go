@@ -23,7 +23,7 @@ func (c *mux) handle(f *frame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.control.take(1) {
+	if !c.control.Take(1) {
 		return connError{codeEnhanceYourCalm, "control-flood"}
 	}
 	switch f.kind {
@@ -63,7 +63,7 @@ func (c *mux) onSettings(f *frame) error {
 	case len(p)%6 != 0:
 		return connError{codeFrameSize, "settings"}
 	}
-	if !c.control.take(len(p) / 60) {
+	if !c.control.Take(len(p) / 60) {
 		return connError{codeEnhanceYourCalm, "control-flood"}
 	}
 	for ; len(p) > 0; p = p[6:] {
@@ -203,7 +203,7 @@ func (c *mux) onRST(f *frame) error {
 	}
 	s := c.streams[f.id]
 	if s == nil {
-		if !c.control.take(1) {
+		if !c.control.Take(1) {
 			return connError{codeEnhanceYourCalm, "control-flood"}
 		}
 		return c.unlessIdle(f.id)
@@ -242,7 +242,7 @@ func (c *mux) onData(f *frame) error {
 		return connError{codeFlowControl, "flow-control"}
 	}
 	s := c.streams[f.id]
-	if len(data) == 0 && (s == nil || !f.has(flagEndStream)) && !c.control.take(1) {
+	if len(data) == 0 && (s == nil || !f.has(flagEndStream)) && !c.control.Take(1) {
 		return connError{codeEnhanceYourCalm, "control-flood"}
 	}
 	if s == nil {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/telemetry"
 )
@@ -109,10 +110,10 @@ func FuzzHead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		var block bytes.Buffer
 		enc := hpack.NewEncoder(&block)
-		lim := &limits{line: 8 << 10, bytes: 64 << 10, fields: 100}
+		lim := &fields.Limits{Line: 8 << 10, Bytes: 64 << 10, Fields: 100}
 		x := &exchange.Exchange{}
-		var hd head
-		hd.begin(lim, &x.Request.Header, &x.Arena, true, false)
+		var hd fields.Section
+		hd.Begin(lim, &x.Request.Header, &x.Arena, true, false)
 		for line := range strings.SplitSeq(text, "\n") {
 			if line == "" {
 				continue
@@ -121,9 +122,9 @@ func FuzzHead(f *testing.F) {
 			name, value := line[:i], strings.TrimPrefix(line[i:], ":")
 			value = strings.TrimPrefix(value, " ")
 			enc.WriteField(hpack.HeaderField{Name: name, Value: value})
-			hd.take(name, value)
+			hd.Take(name, value)
 		}
-		if hd.finish(x, schemeHTTP) != nil || hd.length > 0 || block.Len() > leastFrameSize {
+		if hd.Finish(x, fields.SchemeHTTP) != nil || hd.Length > 0 || block.Len() > leastFrameSize {
 			return
 		}
 		r := other(block.Bytes())

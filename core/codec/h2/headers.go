@@ -3,6 +3,7 @@ package h2
 import (
 	"bytes"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -29,7 +30,7 @@ func (c *Conn) opens(b *block) error {
 	default:
 		s := c.server.stream(c, b.id)
 		s.x.Start = c.began
-		c.hd.begin(&c.lim, &s.x.Request.Header, &s.x.Arena, c.conn.Trusted, false)
+		c.hd.Begin(&c.lim, &s.x.Request.Header, &s.x.Arena, c.conn.Trusted, false)
 		c.fresh, b.wanted = s, true
 	}
 	return nil
@@ -39,7 +40,7 @@ func (c *Conn) opens(b *block) error {
 func (c *Conn) section(*block) error {
 	s := c.fresh
 	c.fresh = nil
-	if r := c.hd.finish(&s.x, c.scheme); r != nil {
+	if r := c.hd.Finish(&s.x, c.scheme); r != nil {
 		c.server.free(s)
 		return c.refuse(r)
 	}
@@ -47,7 +48,7 @@ func (c *Conn) section(*block) error {
 }
 
 // refuse answers a request that is not accepted, or resets its stream.
-func (c *Conn) refuse(r *refused) error {
+func (c *Conn) refuse(r *fields.Refused) error {
 	status := r.Status
 	if status == 0 {
 		status = 400
@@ -79,6 +80,7 @@ func (c *Conn) refuse(r *refused) error {
 // start serves a stream's exchange on a goroutine of its own.
 func (c *Conn) start(s *stream) error {
 	hd, q := &c.hd, &s.x.Request
+	q.Version = exchange.HTTP2
 	s.head = string(q.Method) == "HEAD"
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,19 +89,19 @@ func (c *Conn) start(s *stream) error {
 		return errGone
 	}
 	b := s.body
-	b.left = hd.length
+	b.left = hd.Length
 	if c.block.endStream {
-		if hd.length > 0 {
+		if hd.Length > 0 {
 			c.server.free(s)
 			return streamError{c.block.id, codeProtocol, "body-length"} // RFC 9113, 8.1.1
 		}
 		b.whole, b.err = true, errWhole
 	}
 	q.Body, q.ContentLength = nil, 0
-	if !b.whole && hd.length != 0 {
-		q.Body, q.ContentLength = b, hd.length
+	if !b.whole && hd.Length != 0 {
+		q.Body, q.ContentLength = b, hd.Length
 		b.handed = true
-		b.expect = hd.expect
+		b.expect = hd.Expect
 	} else {
 		b.closed = true
 	}

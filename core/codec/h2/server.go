@@ -7,9 +7,11 @@ import (
 	"sync"
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/bucket"
 	"penstock.dev/penstock/core/internal/bufpool"
 	"penstock.dev/penstock/core/telemetry"
 )
@@ -60,7 +62,7 @@ type Conn struct {
 	// Guarded by the connection's mutex.
 	serving  int       // handlers that run
 	quiet    time.Time // since when no handler has run
-	resets   bucket
+	resets   bucket.Bucket
 	drain    drainStage
 	promised uint32    // last stream of the second GOAWAY
 	drainBy  time.Time // the ping's answer is not waited for any longer
@@ -80,10 +82,10 @@ const (
 // NewConn readies nc, which conn describes, for Serve. p is for its whole life.
 func (s *Server) NewConn(nc net.Conn, conn *exchange.Conn, p *config.ProxyParameters) *Conn {
 	now := time.Now()
-	c := &Conn{server: s, conn: conn, scheme: schemeHTTP, quiet: now, resets: bucket{resetBurst, resetBurst, resetPerSecond, now}}
+	c := &Conn{server: s, conn: conn, scheme: fields.SchemeHTTP, quiet: now, resets: bucket.New(resetBurst, resetPerSecond, now)}
 	c.init(c, nc, p, &s.pool, connWindow)
 	if conn.TLS != nil {
-		c.scheme = schemeHTTPS
+		c.scheme = fields.SchemeHTTPS
 	}
 	return c
 }
@@ -144,7 +146,7 @@ func (c *Conn) serve() error {
 	b := appendFrame(c.room(128), frameSettings, 0, 0, 3*6)
 	b = appendSetting(b, settingMaxConcurrentStreams, maxStreams)
 	b = appendSetting(b, settingInitialWindowSize, streamWindow)
-	b = appendSetting(b, settingMaxHeaderListSize, uint32(c.lim.bytes))
+	b = appendSetting(b, settingMaxHeaderListSize, uint32(c.lim.Bytes))
 	c.out = appendWindowUpdate(b, 0, connWindow-defaultWindow)
 	c.started = true
 	c.mu.Unlock()

@@ -110,7 +110,7 @@ func (s *stream) finish() {
 		s.body.wait.cond.Wait()
 	}
 	if s.finished {
-		c.resets.give(resetCredit)
+		c.resets.Give(resetCredit)
 	} else {
 		c.reset(&s.flow, codeInternal, errCut)
 	}
@@ -172,7 +172,7 @@ func (c *Conn) mistake(e streamError) error {
 
 // resetOne counts a stream that ends before its response. c.mu is held.
 func (c *Conn) resetOne() error {
-	if !c.resets.take(resetCost) {
+	if !c.resets.Take(resetCost) {
 		return connError{codeEnhanceYourCalm, "reset-flood"}
 	}
 	return nil

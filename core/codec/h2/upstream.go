@@ -216,7 +216,7 @@ func (s *UpstreamStream) open(end bool) error {
 	if c.last >= 1<<31-1 {
 		c.tell()
 	}
-	c.control.give(controlPerData)
+	c.control.Give(controlPerData)
 	var flags uint8
 	if end {
 		flags = flagEndStream
