@@ -54,8 +54,8 @@ func (c *mux) opensTrailer(b *block, s *flow, trusted bool) {
 	switch {
 	case s.in.whole:
 		b.err = streamError{b.id, codeStreamClosed, "stream-closed"} // RFC 9113, 5.1
-	case !b.endStream:
-		b.err = streamError{b.id, codeProtocol, "trailer"} // RFC 9113, 8.1
+	case !b.endStream, s.in.tunnel:
+		b.err = streamError{b.id, codeProtocol, "trailer"} // RFC 9113, 8.1 and 8.5
 	default:
 		b.wanted, b.trailer = true, true
 		c.hd.Begin(&c.lim, &c.trailer.fields, &c.trailer.arena, trusted, true)

@@ -37,6 +37,7 @@ type flow struct {
 	sendWait waiter
 	watch    *watcher        // who is to be told that it ended early
 	tied     *UpstreamStream // and what ends then
+	relay    *relay          // the tunnel that it is; nil: none
 }
 
 // bind readies s for a connection.
@@ -52,7 +53,7 @@ func (s *flow) clear(pool *bufpool.Pool) {
 	if s.fields = s.fields[:0]; cap(s.fields) > bufpool.Small {
 		s.fields = nil
 	}
-	s.data, s.total, s.watch, s.tied = nil, 0, nil, nil
+	s.data, s.total, s.watch, s.tied, s.relay = nil, 0, nil, nil, nil
 	s.gone, s.blocked, s.active = false, false, time.Time{}
 }
 

@@ -101,6 +101,10 @@ func (c *mux) set(id uint16, value uint32) error {
 			return connError{codeProtocol, "settings"}
 		}
 		c.peer.maxFrame = int(min(value, outMost/2))
+	case settingExtendedConnect:
+		if value > 1 {
+			return connError{codeProtocol, "settings"}
+		}
 	default:
 		return c.role.setting(id, value)
 	}

@@ -58,11 +58,16 @@ func FuzzFrames(f *testing.F) {
 		{request(1, 0, post()), appendRST(nil, 1, codeCancel), data(1, 0, "abc"), request(3, flagEndStream, get())},
 		{request(1, flagEndStream, get("A: b")), appendWindowUpdate(nil, 1, 9), appendPing(nil, 0, drainPing), appendGoAway(nil, 1, codeNo)},
 		{request(1, flagEndStream, get(":x: y")), appendFrame(nil, frameHeaders, 0, 3, 1), {0x82}, appendFrame(nil, frameContinuation, flagEndHeaders, 3, 3), {0x86, 0x84, 0x41}},
+		{request(1, 0, connect("/")), data(1, 0, "abc"), data(1, flagEndStream, "d"), request(3, 0, connect("/")), request(3, flagEndStream, []string{"x: y"}), request(5, 0, connect("/")), data(5, 0, "\x81\x01x")},
 		{appendSetting(appendFrame(nil, frameSettings, 0, 0, 12), settingInitialWindowSize, 0), {0, 1, 0, 0, 0, 0}, request(1, flagEndStream, get()), appendWindowUpdate(nil, 1, 5)},
 	} {
 		f.Add(bytes.Join(seed, nil))
 	}
 	s := NewServer(handlerFunc(func(x *exchange.Exchange) {
+		if x.Request.Upgrade != nil {
+			switches(newPipe())(x)
+			return
+		}
 		if x.Request.Body != nil {
 			io.Copy(io.Discard, x.Request.Body)
 		}

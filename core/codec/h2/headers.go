@@ -91,14 +91,16 @@ func (c *Conn) start(s *stream) error {
 	b := s.body
 	b.left = hd.Length
 	if c.block.endStream {
-		if hd.Length > 0 {
+		if hd.Length > 0 && q.Upgrade == nil {
 			c.server.free(s)
 			return streamError{c.block.id, codeProtocol, "body-length"} // RFC 9113, 8.1.1
 		}
 		b.whole, b.err = true, errWhole
 	}
 	q.Body, q.ContentLength = nil, 0
-	if !b.whole && hd.Length != 0 {
+	if q.Upgrade != nil {
+		s.handshake()
+	} else if !b.whole && hd.Length != 0 {
 		q.Body, q.ContentLength = b, hd.Length
 		b.handed = true
 		b.expect = hd.Expect

@@ -30,6 +30,12 @@ func (s *stream) Send(x *exchange.Exchange) error {
 
 func (s *stream) send(x *exchange.Exchange) (err error) {
 	p := &x.Response
+	if p.Tunnel != nil {
+		return s.sendTunnel(x)
+	}
+	if s.key != nil && p.Status/100 == 2 { // it would read as the start of a tunnel
+		return errNoSwitch
+	}
 	s.fields, err = s.appendResponse(s.fields[:0], x)
 	if err != nil {
 		return err
@@ -133,6 +139,8 @@ func (s *stream) broken(x *exchange.Exchange, err error) error {
 	case errGone:
 		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 499, "client-gone"
 		reset = codeCancel
+	case errNoSwitch:
+		e.Reason = "switching-protocols"
 	case errInvalidMessage:
 		e.Phase, e.Side, e.Reason = exchange.PhaseEncode, exchange.SidePlugin, "invalid-message"
 	default:

@@ -84,6 +84,7 @@ func (s *Server) NewConn(nc net.Conn, conn *exchange.Conn, p *config.ProxyParame
 	now := time.Now()
 	c := &Conn{server: s, conn: conn, scheme: fields.SchemeHTTP, quiet: now, resets: bucket.New(resetBurst, resetPerSecond, now)}
 	c.init(c, nc, p, &s.pool, connWindow)
+	c.lim.Extended = true
 	if conn.TLS != nil {
 		c.scheme = fields.SchemeHTTPS
 	}
@@ -120,6 +121,11 @@ func (c *Conn) Drain() {
 	if c.started && !c.ended {
 		c.out = appendGoAway(c.room(64), 1<<31-1, codeNo)
 		c.out = appendPing(c.out, 0, drainPing)
+		for _, s := range c.streams {
+			if s.relay != nil {
+				s.relay.goAway()
+			}
+		}
 		c.flushLater()
 	}
 	c.poke()
@@ -143,10 +149,11 @@ var (
 
 func (c *Conn) serve() error {
 	c.mu.Lock()
-	b := appendFrame(c.room(128), frameSettings, 0, 0, 3*6)
+	b := appendFrame(c.room(128), frameSettings, 0, 0, 4*6)
 	b = appendSetting(b, settingMaxConcurrentStreams, maxStreams)
 	b = appendSetting(b, settingInitialWindowSize, streamWindow)
 	b = appendSetting(b, settingMaxHeaderListSize, uint32(c.lim.Bytes))
+	b = appendSetting(b, settingExtendedConnect, 1)
 	c.out = appendWindowUpdate(b, 0, connWindow-defaultWindow)
 	c.started = true
 	c.mu.Unlock()

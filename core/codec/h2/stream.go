@@ -18,6 +18,7 @@ type stream struct {
 	run  func() // serve, made once: starting it allocates nothing
 	head bool   // the client sent HEAD, whatever a filter makes of it
 	sent bool   // Send was called; for the exchange's goroutine
+	key  []byte // of a WebSocket handshake; nil: it is none
 
 	response responseBody // of an upstream
 
@@ -53,7 +54,7 @@ func (s *Server) free(st *stream) {
 	}
 	st.flow.clear(&s.pool)
 	st.sendWait.reset()
-	st.c = nil
+	st.c, st.key = nil, nil
 	st.sent, st.started, st.finished, st.head = false, false, false, false
 	st.x.Reset()
 	st.x.Conn = nil
@@ -80,9 +81,7 @@ func (s *stream) serve() {
 		if p == nil {
 			return
 		}
-		if b := s.x.Response.Body; b != nil {
-			b.Close()
-		}
+		s.x.Response.Abandon()
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.panicked == nil {
@@ -101,8 +100,8 @@ func (s *stream) serve() {
 func (s *stream) finish() {
 	c := s.c
 	s.stopWatch()
-	if b := s.x.Response.Body; b != nil && !s.sent {
-		b.Close() // the handler gave up
+	if !s.sent {
+		s.x.Response.Abandon() // the handler gave up
 	}
 	c.mu.Lock()
 	s.body.close()
@@ -252,4 +251,8 @@ func (s *stream) stopWatch() {
 // StopBody makes reading the request's body fail, now and from now on. It may
 // be called by any goroutine while the exchange lasts: an upstream that needs
 // no more of the body frees the goroutine that copies it.
-func (s *stream) StopBody() { s.body.Close() }
+func (s *stream) StopBody() {
+	if s.body.handed {
+		s.body.Close()
+	}
+}
