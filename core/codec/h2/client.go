@@ -98,7 +98,7 @@ func (c *UpstreamConn) Serve() {
 	}
 	c.leaving = true
 	c.tell()
-	c.mux.end(cause)
+	c.mux.end(cause, code)
 	c.running.Wait()
 }
 

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"bytes"
+	"time"
 
 	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
@@ -25,7 +26,7 @@ func (c *Conn) opens(b *block) error {
 		c.ignored.add(b.id)
 		return c.opensNothing(b.id, false)
 	case b.err != nil:
-	case len(c.streams) >= maxStreams || c.serving >= maxServing:
+	case c.full():
 		b.err = streamError{b.id, codeRefusedStream, "too-many-streams"}
 	default:
 		s := c.server.stream(c, b.id)
@@ -34,6 +35,14 @@ func (c *Conn) opens(b *block) error {
 		c.fresh, b.wanted = s, true
 	}
 	return nil
+}
+
+// full reports whether no stream may be opened. c.mu is held.
+func (c *Conn) full() bool {
+	if c.serving >= maxServing {
+		c.sweep()
+	}
+	return len(c.streams) >= maxStreams || c.serving >= maxServing
 }
 
 // section implements role: it is a request's.
@@ -77,7 +86,8 @@ func (c *Conn) refuse(r *fields.Refused) error {
 	return nil
 }
 
-// start serves a stream's exchange on a goroutine of its own.
+// start opens a stream. Its exchange is served once the reader is about to wait:
+// until then the client may have reset it, or made it be reset.
 func (c *Conn) start(s *stream) error {
 	hd, q := &c.hd, &s.x.Request
 	q.Version = exchange.HTTP2
@@ -110,9 +120,48 @@ func (c *Conn) start(s *stream) error {
 	s.window = c.peer.initialWindow
 	c.streams[s.id] = &s.flow
 	c.serving++
-	c.running.Add(1)
-	go s.run()
+	if c.waiting = append(c.waiting, s); len(c.waiting) >= maxStreams {
+		c.sweep()
+	}
 	return nil
+}
+
+// launch serves the streams that wait for it, each on a goroutine of its own.
+// c.mu is held.
+func (c *Conn) launch() {
+	c.sweep()
+	for i, s := range c.waiting {
+		c.waiting[i] = nil
+		c.running.Add(1)
+		go s.run()
+	}
+	c.waiting = c.waiting[:0]
+}
+
+// sweep frees the streams that ended while they waited to be served. c.mu is held.
+func (c *Conn) sweep() {
+	left := c.waiting[:0]
+	for _, s := range c.waiting {
+		if !s.gone {
+			left = append(left, s)
+			continue
+		}
+		s.body.handed = false // nobody has seen it
+		c.server.free(s)
+		c.handled()
+	}
+	clear(c.waiting[len(left):])
+	c.waiting = left
+}
+
+// handled is called when a stream is served no more. c.mu is held.
+func (c *Conn) handled() {
+	if c.serving--; c.serving == 0 {
+		c.quiet = time.Now()
+		if c.drain != drainNot {
+			c.poke()
+		}
+	}
 }
 
 // setting implements role.

@@ -59,6 +59,8 @@ type Conn struct {
 	scheme []byte
 	fresh  *stream // of the header block that is being read
 
+	waiting []*stream // to be served; for the connection's own goroutine
+
 	// Guarded by the connection's mutex.
 	serving  int       // handlers that run
 	quiet    time.Time // since when no handler has run

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"penstock.dev/penstock/core/exchange"
 )
@@ -113,12 +112,7 @@ func (s *stream) finish() {
 	} else {
 		c.reset(&s.flow, codeInternal, errCut)
 	}
-	if c.serving--; c.serving == 0 {
-		c.quiet = time.Now()
-		if c.drain != drainNot {
-			c.poke()
-		}
-	}
+	c.handled()
 	c.flush()
 	c.mu.Unlock()
 	c.server.free(s)
