@@ -40,6 +40,8 @@ type Section struct {
 	Length int64
 	// Expect says that the client waits for a 100 (Continue).
 	Expect bool
+	// Urgency is what the Priority field says (RFC 9218, 5).
+	Urgency uint8
 	// Status is a response's; 0: none came yet.
 	Status int
 	// Size is all fields' so far, in bytes as Limits.Bytes counts them.
@@ -66,7 +68,7 @@ type Section struct {
 // Begin readies hd for a section within lim, of a trailer or a request's head.
 // Fields go to h, copies of names and values to arena. trusted: identity fields are kept.
 func (hd *Section) Begin(lim *Limits, h *exchange.Header, arena *exchange.Arena, trusted, trailer bool) {
-	*hd = Section{lim: lim, trusted: trusted, trailer: trailer, h: h, arena: arena, Length: -1}
+	*hd = Section{lim: lim, trusted: trusted, trailer: trailer, h: h, arena: arena, Length: -1, Urgency: DefaultUrgency}
 	h.Reset()
 }
 
@@ -221,6 +223,8 @@ func (hd *Section) look(name, value []byte) (keep bool, err *Refused) {
 		}
 		hd.Length = n
 		return true, nil
+	case "priority":
+		hd.Urgency = Urgency(value, hd.Urgency)
 	}
 	return hd.trusted || !rfc9110.Identity(name), nil
 }

@@ -233,6 +233,11 @@ func (c *UpstreamConn) rst(s *flow, code code) error {
 	return nil
 }
 
+// prioritize implements role: it is not for servers to say (RFC 9218, 7.1).
+func (c *UpstreamConn) prioritize(uint32, uint8) error {
+	return connError{codeProtocol, "priority-update"}
+}
+
 // lost implements role: a response that is whole stays so.
 func (c *UpstreamConn) lost(s *flow, err error) {
 	s.up.err = err

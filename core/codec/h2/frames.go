@@ -1,6 +1,10 @@
 package h2
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"penstock.dev/penstock/core/codec/fields"
+)
 
 // handle does what a frame asks for. A streamError ends its stream, any other
 // error the connection.
@@ -101,7 +105,7 @@ func (c *mux) set(id uint16, value uint32) error {
 			return connError{codeProtocol, "settings"}
 		}
 		c.peer.maxFrame = int(min(value, outMost/2))
-	case settingExtendedConnect:
+	case settingExtendedConnect, settingNoPriorities:
 		if value > 1 {
 			return connError{codeProtocol, "settings"}
 		}
@@ -184,7 +188,7 @@ func (c *mux) onPriority(f *frame) error {
 // dependsOn returns the stream that priority fields name (RFC 7540, 6.3).
 func dependsOn(p []byte) uint32 { return binary.BigEndian.Uint32(p) & (1<<31 - 1) }
 
-// onPriorityUpdate: RFC 9218, 7.1. It is checked and ignored. c.mu is held.
+// onPriorityUpdate: RFC 9218, 7.1. c.mu is held.
 func (c *mux) onPriorityUpdate(f *frame) error {
 	if len(f.payload) < 4 {
 		return connError{codeFrameSize, "priority-update"}
@@ -192,7 +196,7 @@ func (c *mux) onPriorityUpdate(f *frame) error {
 	if f.id != 0 || dependsOn(f.payload) == 0 {
 		return connError{codeProtocol, "priority-update"}
 	}
-	return nil
+	return c.role.prioritize(dependsOn(f.payload), fields.Urgency(f.payload[4:], fields.DefaultUrgency))
 }
 
 // onRST: RFC 9113, 6.4.

@@ -117,7 +117,7 @@ func (c *Conn) start(s *stream) error {
 	} else {
 		b.closed = true
 	}
-	s.window = c.peer.initialWindow
+	s.window, s.urgency = c.peer.initialWindow, c.urgencyOf(s.id, hd.Urgency)
 	c.streams[s.id] = &s.flow
 	c.serving++
 	if c.waiting = append(c.waiting, s); len(c.waiting) >= maxStreams {

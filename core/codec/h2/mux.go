@@ -65,6 +65,8 @@ type role interface {
 	pong(data []byte)
 	goAway(last uint32, code code) error
 	rst(s *flow, code code) error
+	// prioritize says how urgent a stream is, which may be idle or closed; mu is held.
+	prioritize(id uint32, urgency uint8) error
 	// await looks before each read whether to go on; due says when it must look
 	// again, and what it means if that time has come. mu is held.
 	await(now time.Time) error
@@ -183,6 +185,7 @@ func (c *mux) drop(s *flow, err error) {
 	if s.gone {
 		return
 	}
+	c.settle(s)
 	s.gone = true
 	delete(c.streams, s.id)
 	c.role.lost(s, err)

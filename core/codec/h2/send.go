@@ -89,6 +89,9 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 				return err
 			}
 		}
+		if s.keen && p.Body.Buffered() == 0 {
+			s.rest()
+		}
 		part, last, err := s.next(p.Body, p.ContentLength)
 		if err != nil {
 			return err
@@ -102,6 +105,14 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 			return s.sendHead(x, true)
 		}
 	}
+}
+
+// rest lets less urgent streams send while this one waits for its body.
+func (s *stream) rest() {
+	s.c.mu.Lock()
+	s.c.settle(&s.flow)
+	s.keen = false
+	s.c.mu.Unlock()
 }
 
 // sendData sends content, with the head if that was not sent yet; end says that
@@ -119,6 +130,7 @@ func (s *stream) sendData(x *exchange.Exchange, p []byte, end bool) error {
 	if err := c.gatherData(&s.flow, p, end); err != nil {
 		return err
 	}
+	s.keen = s.eager
 	if end {
 		c.complete(s)
 	}

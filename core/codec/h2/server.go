@@ -62,6 +62,8 @@ type Conn struct {
 	waiting []*stream // to be served; for the connection's own goroutine
 
 	// Guarded by the connection's mutex.
+	announced []announced
+
 	serving  int       // handlers that run
 	quiet    time.Time // since when no handler has run
 	resets   bucket.Bucket
@@ -151,11 +153,12 @@ var (
 
 func (c *Conn) serve() error {
 	c.mu.Lock()
-	b := appendFrame(c.room(128), frameSettings, 0, 0, 4*6)
+	b := appendFrame(c.room(128), frameSettings, 0, 0, 5*6)
 	b = appendSetting(b, settingMaxConcurrentStreams, maxStreams)
 	b = appendSetting(b, settingInitialWindowSize, streamWindow)
 	b = appendSetting(b, settingMaxHeaderListSize, uint32(c.lim.Bytes))
 	b = appendSetting(b, settingExtendedConnect, 1)
+	b = appendSetting(b, settingNoPriorities, 1)
 	c.out = appendWindowUpdate(b, 0, connWindow-defaultWindow)
 	c.started = true
 	c.mu.Unlock()

@@ -17,6 +17,7 @@ type stream struct {
 	run  func() // serve, made once: starting it allocates nothing
 	head bool   // the client sent HEAD, whatever a filter makes of it
 	sent bool   // Send was called; for the exchange's goroutine
+	keen bool   // it was eager when content was sent last; for the exchange's goroutine
 	key  []byte // of a WebSocket handshake; nil: it is none
 
 	response responseBody // of an upstream
@@ -53,7 +54,7 @@ func (s *Server) free(st *stream) {
 	}
 	st.flow.clear(&s.pool)
 	st.sendWait.reset()
-	st.c, st.key = nil, nil
+	st.c, st.key, st.keen = nil, nil, false
 	st.sent, st.started, st.finished, st.head = false, false, false, false
 	st.x.Reset()
 	st.x.Conn = nil
@@ -136,6 +137,7 @@ func (c *Conn) complete(s *stream) {
 	if s.gone {
 		return
 	}
+	c.settle(&s.flow)
 	s.gone = true // nothing more can be sent
 	delete(c.streams, s.id)
 	switch {

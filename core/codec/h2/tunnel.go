@@ -145,6 +145,7 @@ func (t *relay) toClient(p []byte) error {
 		p = p[n:]
 	}
 	t.tryClose() // asked for meanwhile
+	c.settle(&s.flow)
 	return nil
 }
 
