@@ -59,6 +59,7 @@ func FuzzFrames(f *testing.F) {
 		{request(1, flagEndStream, get("A: b")), appendWindowUpdate(nil, 1, 9), appendPing(nil, 0, drainPing), appendGoAway(nil, 1, codeNo)},
 		{request(1, flagEndStream, get(":x: y")), appendFrame(nil, frameHeaders, 0, 3, 1), {0x82}, appendFrame(nil, frameContinuation, flagEndHeaders, 3, 3), {0x86, 0x84, 0x41}},
 		{request(1, 0, connect("/")), data(1, 0, "abc"), data(1, flagEndStream, "d"), request(3, 0, connect("/")), request(3, flagEndStream, []string{"x: y"}), request(5, 0, connect("/")), data(5, 0, "\x81\x01x")},
+		{appendFrame(nil, framePriorityUpdate, 0, 0, 7), {0, 0, 0, 3, 'u', '=', '1'}, request(1, flagEndStream, get("priority: u=6")), request(3, flagEndStream, get())},
 		{appendSetting(appendFrame(nil, frameSettings, 0, 0, 12), settingInitialWindowSize, 0), {0, 1, 0, 0, 0, 0}, request(1, flagEndStream, get()), appendWindowUpdate(nil, 1, 5)},
 	} {
 		f.Add(bytes.Join(seed, nil))
