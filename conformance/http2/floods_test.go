@@ -29,6 +29,7 @@ type attacker struct {
 	f    *http2.Framer
 	w    *bufio.Writer
 	next uint32 // stream
+	mark []byte // field that tells the attack's requests from those of the one before
 }
 
 // flood is an attack. Its head opens it, its step is repeated until the proxy ends
@@ -41,6 +42,10 @@ type flood struct {
 	deaf  bool
 	reach int // requests that may reach the origin on one connection
 }
+
+// straddling is how many streams of a connection that are opened and reset at once
+// may be served all the same: the proxy read the one before the other.
+const straddling = 4
 
 func block(fields ...string) []byte {
 	var b bytes.Buffer
@@ -62,19 +67,29 @@ var (
 func (a *attacker) open(fields []byte, end bool) uint32 {
 	id := a.next
 	a.next += 2
+	fields = append(bytes.Clone(fields), a.mark...)
 	_ = a.f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: fields, EndHeaders: true, EndStream: end})
 	return id
+}
+
+const markName = "x-attack"
+
+// marked is a field that says which attack a request is of, as it is encoded
+// without the table.
+func marked(attack string) []byte {
+	b := append([]byte{0, byte(len(markName))}, markName...)
+	return append(append(b, byte(len(attack))), attack...)
 }
 
 func floods() []flood {
 	calm := http2.ErrCodeEnhanceYourCalm
 	return []flood{
-		{"rapid reset", nil, func(a *attacker) { _ = a.f.WriteRSTStream(a.open(plainBlock, true), http2.ErrCodeCancel) }, calm, false, 0},
+		{"rapid reset", nil, func(a *attacker) { _ = a.f.WriteRSTStream(a.open(plainBlock, true), http2.ErrCodeCancel) }, calm, false, straddling},
 		{"requests that are malformed", nil, func(a *attacker) { a.open(wrongBlock, true) }, calm, false, 0},
 		{"streams that it makes us reset", nil, func(a *attacker) {
 			_ = a.f.WriteRawFrame(http2.FrameWindowUpdate, 0, a.open(uploadBlock, false), make([]byte, 4))
-		}, calm, false, 0},
-		{"more streams than there may be", nil, func(a *attacker) { a.open(uploadBlock, false) }, calm, false, 0},
+		}, calm, false, straddling},
+		{"more streams than there may be", nil, func(a *attacker) { a.open(uploadBlock, false) }, calm, false, 128}, // that many may be
 		{"CONTINUATION, empty", func(a *attacker) {
 			_ = a.f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: plainBlock, EndStream: true})
 		}, func(a *attacker) { _ = a.f.WriteContinuation(1, false, nil) }, calm, false, 1},
@@ -96,7 +111,7 @@ func floods() []flood {
 		}, func(a *attacker) {
 			_ = a.f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 			_ = a.f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
-		}, calm, false, 1},
+		}, calm, false, 100},
 		{"PING", nil, func(a *attacker) { _ = a.f.WritePing(false, [8]byte{1}) }, calm, false, 1},
 		{"PING, and the answers are not read", nil, func(a *attacker) { _ = a.f.WritePing(false, [8]byte{1}) }, calm, true, 0},
 		{"DATA, empty", func(a *attacker) { a.open(uploadBlock, false) }, func(a *attacker) { _ = a.f.WriteData(1, false, nil) }, calm, false, 1},
@@ -133,7 +148,7 @@ func attack(t *testing.T, port int, f *flood, length time.Duration) (connections
 		_ = c.SetDeadline(end.Add(5 * time.Second))
 		w := bufio.NewWriterSize(c, 32<<10)
 		_, _ = w.WriteString(http2.ClientPreface)
-		a := &attacker{f: http2.NewFramer(w, nil), w: w, next: 1}
+		a := &attacker{f: http2.NewFramer(w, nil), w: w, next: 1, mark: marked(f.name)}
 		a.f.AllowIllegalWrites = true
 		_ = a.f.WriteSettings()
 		if f.head != nil {
@@ -221,16 +236,23 @@ func TestFloods(t *testing.T) {
 		length = 3 * time.Second
 	}
 	var reached atomic.Int64
+	var current atomic.Pointer[string]
+	current.Store(new(string))
+	count := func(r *http.Request) {
+		if r.Header.Get(markName) == *current.Load() {
+			reached.Add(1)
+		}
+	}
 	port := harness.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/well":
 			return
 		case "/large":
-			reached.Add(1)
+			count(r)
 			_, _ = w.Write(make([]byte, 1<<20))
 			return
 		}
-		reached.Add(1)
+		count(r)
 		_, _ = io.Copy(io.Discard, r.Body)
 	})
 	service := strings.Replace(harness.Service("a", "", port), "value: /a", "value: /", 1)
@@ -261,6 +283,7 @@ func TestFloods(t *testing.T) {
 			}
 		})
 		reached.Store(0)
+		current.Store(&f.name)
 		before, ownBefore, began := cpu(t, p.Process.Pid), own(), time.Now()
 		connections, longest, codes := attack(t, p.Port, &f, length)
 		took := time.Since(began).Seconds()

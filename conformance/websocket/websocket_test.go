@@ -74,16 +74,19 @@ func start(t *testing.T) *harness.Proxy {
 func TestWebSocket(t *testing.T) {
 	p := start(t)
 	for name, test := range map[string]func(*testing.T, *harness.Proxy){
-		"messages": messages, "guarded": guard, "refused": refused, "node": node,
+		"messages": func(t *testing.T, p *harness.Proxy) { messages(t, p, nil) },
+		"guarded":  func(t *testing.T, p *harness.Proxy) { guard(t, p, nil) },
+		"refused":  refused, "node": node,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p) })
 	}
 }
 
-func messages(t *testing.T, p *harness.Proxy) {
+// messages are said over a client's connections; nil: HTTP/1.1.
+func messages(t *testing.T, p *harness.Proxy, client *http.Client) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	c, r, err := websocket.Dial(ctx, p.URL+"/a/", &websocket.DialOptions{Subprotocols: []string{"chat"}, CompressionMode: websocket.CompressionContextTakeover})
+	c, r, err := websocket.Dial(ctx, p.URL+"/a/", &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{"chat"}, CompressionMode: websocket.CompressionContextTakeover})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,13 +128,13 @@ func messages(t *testing.T, p *harness.Proxy) {
 }
 
 // guard: the handshake passes the chain.
-func guard(t *testing.T, p *harness.Proxy) {
+func guard(t *testing.T, p *harness.Proxy, client *http.Client) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if _, r, err := websocket.Dial(ctx, p.URL+"/b/", nil); err == nil || r == nil || r.StatusCode != http.StatusUnauthorized {
+	if _, r, err := websocket.Dial(ctx, p.URL+"/b/", &websocket.DialOptions{HTTPClient: client}); err == nil || r == nil || r.StatusCode != http.StatusUnauthorized {
 		t.Errorf("without a key: got %v; want 401", err)
 	}
-	c, r, err := websocket.Dial(ctx, p.URL+"/b/", &websocket.DialOptions{HTTPHeader: http.Header{"X-API-Key": {"secret-enough"}}})
+	c, r, err := websocket.Dial(ctx, p.URL+"/b/", &websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{"X-API-Key": {"secret-enough"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,9 +175,13 @@ func node(t *testing.T, p *harness.Proxy) {
 func TestGoingAway(t *testing.T) {
 	port := harness.Upstream(t, echo)
 	p := harness.Start(t, harness.Options{Files: map[string]string{"gateway.yaml": harness.GatewayFor(1), "a.yaml": harness.Service("a", "", port)}})
+	goingAway(t, p, nil)
+}
+
+func goingAway(t *testing.T, p *harness.Proxy, client *http.Client) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	c, _, err := websocket.Dial(ctx, p.URL+"/a/", nil)
+	c, _, err := websocket.Dial(ctx, p.URL+"/a/", &websocket.DialOptions{HTTPClient: client})
 	if err != nil {
 		t.Fatal(err)
 	}

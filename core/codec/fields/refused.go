@@ -1,6 +1,6 @@
 package fields
 
-// Refused says why a request is not accepted. Reason is a short code, one of a
+// Refused says why a message is not accepted. Reason is a short code, one of a
 // fixed set. Status is what the client is told; 0: the request is malformed
 // (RFC 9113, 8.1.1; RFC 9114, 4.1.2), and its stream is reset.
 type Refused struct {
@@ -29,7 +29,10 @@ var (
 	ErrExpect     = &Refused{417, "expect"}
 )
 
-// Reasons lists the reasons of all of them, for the labels of metrics.
+// ErrStatus is what else can be wrong with a response. It is never changed.
+var ErrStatus = &Refused{0, "status"}
+
+// Reasons lists the reasons that requests are refused for, for the labels of metrics.
 func Reasons() []string {
 	var all []string
 	for _, r := range []*Refused{

@@ -27,11 +27,12 @@ const (
 	pseudoAuthority
 	pseudoPath
 	pseudoProtocol
+	pseudoStatus // of a response
 )
 
-// Section gathers one header or trailer section of a request (RFC 9113, 8.2 and
-// 8.3; RFC 9114, 4.2 and 4.3). It is for one goroutine, and ready once Begin was
-// called.
+// Section gathers one header or trailer section of a message (RFC 9113, 8.2 and
+// 8.3; RFC 9114, 4.2 and 4.3). It is for one goroutine, and ready once Begin or
+// BeginResponse was called.
 type Section struct {
 	// Err is the first thing that is wrong; nil: nothing yet.
 	Err *Refused
@@ -39,16 +40,23 @@ type Section struct {
 	Length int64
 	// Expect says that the client waits for a 100 (Continue).
 	Expect bool
+	// Urgency is what the Priority field says (RFC 9218, 5).
+	Urgency uint8
+	// Status is a response's; 0: none came yet.
+	Status int
+	// Size is all fields' so far, in bytes as Limits.Bytes counts them.
+	Size int
 
-	lim     *Limits
-	trusted bool // identity fields are kept
-	trailer bool
-	h       *exchange.Header
-	arena   *exchange.Arena
+	lim      *Limits
+	trusted  bool // identity fields are kept
+	trailer  bool
+	response bool
+	h        *exchange.Header
+	arena    *exchange.Arena
 
-	size, count int
-	seen        uint8 // pseudo-fields
-	regular     bool  // a field that is not one came
+	count   int
+	seen    uint8 // pseudo-fields
+	regular bool  // a field that is not one came
 
 	method, scheme, authority, path, host, protocol []byte
 
@@ -57,11 +65,17 @@ type Section struct {
 	cookies int
 }
 
-// Begin readies hd for a section within lim, of a trailer or a head. Fields go to
-// h, copies of names and values to arena. trusted: identity fields are kept.
+// Begin readies hd for a section within lim, of a trailer or a request's head.
+// Fields go to h, copies of names and values to arena. trusted: identity fields are kept.
 func (hd *Section) Begin(lim *Limits, h *exchange.Header, arena *exchange.Arena, trusted, trailer bool) {
-	*hd = Section{lim: lim, trusted: trusted, trailer: trailer, h: h, arena: arena, Length: -1}
+	*hd = Section{lim: lim, trusted: trusted, trailer: trailer, h: h, arena: arena, Length: -1, Urgency: DefaultUrgency}
 	h.Reset()
+}
+
+// BeginResponse is Begin for a response's head. Identity fields are kept.
+func (hd *Section) BeginResponse(lim *Limits, h *exchange.Header, arena *exchange.Arena) {
+	hd.Begin(lim, h, arena, true, false)
+	hd.response = true
 }
 
 // Take adds a field, which it copies; false if something is wrong, so that no more
@@ -84,7 +98,7 @@ func (hd *Section) TakeBytes(name, value []byte) bool {
 // fits counts a field of that many bytes; false if it is not to be added.
 func (hd *Section) fits(n int) bool {
 	if hd.Err == nil {
-		if hd.size += n + overhead; hd.size > hd.lim.Bytes {
+		if hd.Size += n + overhead; hd.Size > hd.lim.Bytes {
 			hd.Err = ErrHeadLarge
 		}
 	}
@@ -133,6 +147,9 @@ func (hd *Section) addPseudo(name, value []byte) *Refused {
 	if hd.trailer || hd.regular {
 		return ErrPseudo
 	}
+	if hd.response {
+		return hd.addStatus(name, value)
+	}
 	var bit uint8
 	var to *[]byte
 	switch string(name) {
@@ -160,13 +177,26 @@ func (hd *Section) addPseudo(name, value []byte) *Refused {
 	return nil
 }
 
+// addStatus takes the pseudo-field of a response (RFC 9113, 8.3.2).
+func (hd *Section) addStatus(name, value []byte) *Refused {
+	if string(name) != ":status" || hd.seen != 0 {
+		return ErrPseudo
+	}
+	hd.seen = pseudoStatus
+	if len(value) != 3 || value[0] < '1' || value[0] > '5' || !rfc9110.Digit(value[1]) || !rfc9110.Digit(value[2]) {
+		return ErrStatus
+	}
+	hd.Status = int(value[0]-'0')*100 + int(value[1]-'0')*10 + int(value[2]-'0')
+	return nil
+}
+
 // look looks at one field; keep is false if it is not for the other side.
 func (hd *Section) look(name, value []byte) (keep bool, err *Refused) {
 	switch string(name) {
 	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
 		return false, ErrConnection // RFC 9113, 8.2.2
 	case "te":
-		if !rfc9110.Fold(value, "trailers") {
+		if !hd.response && !rfc9110.Fold(value, "trailers") {
 			return false, ErrConnection
 		}
 		hd.te = true
@@ -181,7 +211,7 @@ func (hd *Section) look(name, value []byte) (keep bool, err *Refused) {
 		hd.host = value
 		return false, nil
 	case "expect":
-		if !rfc9110.Fold(value, "100-continue") {
+		if !hd.response && !rfc9110.Fold(value, "100-continue") {
 			return false, ErrExpect
 		}
 		hd.Expect = true
@@ -193,6 +223,8 @@ func (hd *Section) look(name, value []byte) (keep bool, err *Refused) {
 		}
 		hd.Length = n
 		return true, nil
+	case "priority":
+		hd.Urgency = Urgency(value, hd.Urgency)
 	}
 	return hd.trusted || !rfc9110.Identity(name), nil
 }
@@ -209,7 +241,21 @@ var (
 	websocket = []byte("websocket")
 )
 
-// Finish judges the whole section of a head and fills x.Request and x.Original.
+// FinishResponse judges the whole section of a response's head. It cannot switch
+// protocols (RFC 9113, 8.6; RFC 9114, 4.5).
+func (hd *Section) FinishResponse() *Refused {
+	switch {
+	case hd.Err != nil:
+		return hd.Err
+	case hd.seen == 0:
+		return ErrPseudo
+	case hd.Status == 101:
+		return ErrStatus
+	}
+	return nil
+}
+
+// Finish judges the whole section of a request's head and fills x.Request and x.Original.
 // Body, length and version are left to the caller. scheme is the connection's. An
 // extended CONNECT for WebSocket becomes the GET with Request.Upgrade that it is in
 // HTTP/1.1; what RFC 6455 wants of its key is left to the caller.
@@ -224,6 +270,8 @@ func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
 	extended := hd.seen&pseudoProtocol != 0
 	switch connect := string(hd.method) == "CONNECT"; {
 	case extended && !connect: // RFC 8441, 4
+		return ErrPseudo
+	case connect && !extended && hd.seen&(pseudoScheme|pseudoPath) != 0: // RFC 9113, 8.5; RFC 9114, 4.4
 		return ErrPseudo
 	case connect && (!extended || !rfc9110.Fold(hd.protocol, "websocket")): // RFC 9220, 3
 		return ErrConnect

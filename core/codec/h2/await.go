@@ -2,8 +2,9 @@ package h2
 
 import "time"
 
-// await implements role: where Drain stands.
+// await implements role: what came is served, and where Drain stands.
 func (c *Conn) await(now time.Time) error {
+	c.launch()
 	if c.drain == drainAsked && (!c.started || !now.Before(c.drainBy)) {
 		c.lastGoAway()
 	}

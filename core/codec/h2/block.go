@@ -54,11 +54,11 @@ func (c *mux) opensTrailer(b *block, s *flow, trusted bool) {
 	switch {
 	case s.in.whole:
 		b.err = streamError{b.id, codeStreamClosed, "stream-closed"} // RFC 9113, 5.1
-	case !b.endStream:
-		b.err = streamError{b.id, codeProtocol, "trailer"} // RFC 9113, 8.1
+	case !b.endStream, s.in.tunnel:
+		b.err = streamError{b.id, codeProtocol, "trailer"} // RFC 9113, 8.1 and 8.5
 	default:
 		b.wanted, b.trailer = true, true
-		c.hd.begin(&c.lim, &c.trailer.fields, &c.trailer.arena, trusted, true)
+		c.hd.Begin(&c.lim, &c.trailer.fields, &c.trailer.arena, trusted, true)
 	}
 }
 
@@ -68,7 +68,7 @@ func (c *mux) opensNothing(id uint32, strict bool) error {
 	if strict && !c.ignored.has(id) {
 		return connError{codeStreamClosed, "stream-closed"}
 	}
-	if !c.control.take(1) {
+	if !c.control.Take(1) {
 		return connError{codeEnhanceYourCalm, "control-flood"}
 	}
 	return nil
@@ -120,7 +120,7 @@ func (c *mux) onTrailer(id uint32) error {
 	if s == nil {
 		return nil // reset while its block came
 	}
-	if c.hd.err != nil {
+	if c.hd.Err != nil {
 		return streamError{id, codeProtocol, "trailer"}
 	}
 	return s.in.addTrailer(&c.trailer.fields)

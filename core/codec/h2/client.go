@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/internal/bufpool"
 	"penstock.dev/penstock/core/telemetry"
@@ -63,16 +64,16 @@ type UpstreamConn struct {
 // it may call none of its methods. p is for the connection's whole life.
 func (cl *Client) NewConn(nc net.Conn, p *config.ProxyParameters, tls bool, changed func(streams int)) *UpstreamConn {
 	now := time.Now()
-	c := &UpstreamConn{client: cl, scheme: schemeHTTP, changed: changed, most: maxStreams, served: 1<<31 - 1, told: -1, quiet: now, heard: now}
+	c := &UpstreamConn{client: cl, scheme: fields.SchemeHTTP, changed: changed, most: maxStreams, served: 1<<31 - 1, told: -1, quiet: now, heard: now}
 	c.init(c, nc, p, &cl.pool, upstreamWindow)
 	if tls {
-		c.scheme = schemeHTTPS
+		c.scheme = fields.SchemeHTTPS
 	}
 	b := append(c.room(128), Preface...)
 	b = appendFrame(b, frameSettings, 0, 0, 3*6)
 	b = appendSetting(b, settingEnablePush, 0)
 	b = appendSetting(b, settingInitialWindowSize, streamWindow)
-	b = appendSetting(b, settingMaxHeaderListSize, uint32(c.lim.bytes))
+	b = appendSetting(b, settingMaxHeaderListSize, uint32(c.lim.Bytes))
 	c.out = appendWindowUpdate(b, 0, upstreamWindow-defaultWindow)
 	return c
 }
@@ -97,7 +98,7 @@ func (c *UpstreamConn) Serve() {
 	}
 	c.leaving = true
 	c.tell()
-	c.mux.end(cause)
+	c.mux.end(cause, code)
 	c.running.Wait()
 }
 
@@ -232,6 +233,11 @@ func (c *UpstreamConn) rst(s *flow, code code) error {
 	return nil
 }
 
+// prioritize implements role: it is not for servers to say (RFC 9218, 7.1).
+func (c *UpstreamConn) prioritize(uint32, uint8) error {
+	return connError{codeProtocol, "priority-update"}
+}
+
 // lost implements role: a response that is whole stays so.
 func (c *UpstreamConn) lost(s *flow, err error) {
 	s.up.err = err
@@ -251,7 +257,7 @@ func (c *UpstreamConn) mistake(e streamError) error {
 		c.reset(s, e.code, &BadResponse{e.reason})
 		return nil
 	}
-	if !c.control.take(1) {
+	if !c.control.Take(1) {
 		return connError{codeEnhanceYourCalm, "control-flood"}
 	}
 	c.ignored.add(e.id)
@@ -273,8 +279,7 @@ func (c *UpstreamConn) opens(b *block) error {
 		c.opensTrailer(b, s, true)
 		return nil
 	}
-	c.hd.begin(&c.lim, &c.head.fields, &c.head.arena, true, false)
-	c.hd.response = true
+	c.hd.BeginResponse(&c.lim, &c.head.fields, &c.head.arena)
 	b.wanted = true
 	return nil
 }
@@ -288,10 +293,10 @@ func (c *UpstreamConn) section(b *block) error {
 		c.head.arena.Reset()
 		return nil // reset while its block came
 	}
-	r := c.hd.finishResponse()
-	interim := c.hd.status < 200
+	r := c.hd.FinishResponse()
+	interim := c.hd.Status < 200
 	if r == nil && interim && b.endStream {
-		r = errStatus // RFC 9113, 8.1
+		r = fields.ErrStatus // RFC 9113, 8.1
 	}
 	if r == nil && interim {
 		r = f.up.takeInterim(c)

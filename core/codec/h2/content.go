@@ -32,6 +32,7 @@ type content struct {
 	whole   bool // END_STREAM came
 	closed  bool
 	reading bool
+	tunnel  bool  // it is no content, but what follows a CONNECT: no trailer ends it, and it may be silent
 	err     error // after parts; nil: more may come
 
 	trailer section
@@ -50,7 +51,7 @@ func (b *content) clear(pool *bufpool.Pool) {
 	b.trailer.fields.Reset()
 	b.trailer.arena.Reset()
 	b.left, b.bytes, b.owed = 0, 0, 0
-	b.whole, b.closed, b.reading, b.err = false, false, false, nil
+	b.whole, b.closed, b.reading, b.tunnel, b.err = false, false, false, false, nil
 }
 
 // drop forgets what is buffered.
@@ -139,6 +140,10 @@ func (b *content) read(p []byte) (int, error) {
 	for b.size == 0 && !b.closed {
 		if b.err != nil {
 			return 0, b.err
+		}
+		if b.tunnel {
+			b.wait.cond.Wait()
+			continue
 		}
 		if by.IsZero() {
 			by = time.Now().Add(c.p.IdleTimeout)

@@ -12,6 +12,8 @@ import (
 const (
 	lingerTime  = time.Second
 	lingerBytes = 64 << 20
+	// Of a flood no more is read than costs nothing.
+	lingerBytesOfFlood = 256 << 10
 )
 
 // end ends the connection, for the reason that serve returned.
@@ -33,12 +35,15 @@ func (c *Conn) end(err error) {
 			c.out = appendGoAway(c.room(64), last, mistake.code)
 		}
 	}
-	c.mux.end(errCut)
+	c.giveUp(errCut)
+	c.sweep()
+	c.mux.end(errCut, mistake.code)
 }
 
 // end ends what is there: what was gathered is sent, and the connection closed.
-// err is what streams that are still open see. c.mu is held, and let go of.
-func (c *mux) end(err error) {
+// err is what streams that are still open see, why what the peer was told. c.mu is
+// held, and let go of.
+func (c *mux) end(err error, why code) {
 	c.giveUp(err)
 	c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
 	for c.writing {
@@ -54,14 +59,19 @@ func (c *mux) end(err error) {
 	c.out, c.lent = nil, nil
 	c.mu.Unlock()
 	if !dead {
-		c.linger()
+		if why == codeEnhanceYourCalm {
+			c.linger(lingerBytesOfFlood)
+		} else {
+			c.linger(lingerBytes)
+		}
 	}
 	c.nc.Close()
 	c.in.release()
 }
 
-// linger tells the peer that no more comes, and waits for it to close.
-func (c *mux) linger() {
+// linger tells the peer that no more comes, and waits for it to close, for so many
+// bytes at most.
+func (c *mux) linger(left int) {
 	half, ok := c.nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
@@ -69,7 +79,7 @@ func (c *mux) linger() {
 	b := c.pool.Get(bufpool.Small)
 	defer c.pool.Put(b)
 	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
-	for left := lingerBytes; left > 0; {
+	for left > 0 {
 		n, err := c.nc.Read(b.Bytes)
 		if err != nil {
 			return

@@ -1,33 +1,5 @@
 package h2
 
-import "time"
-
-// bucket counts what a client may do for nothing: so much at once, and so much
-// in a second over time. One goroutine uses it at a time.
-type bucket struct {
-	left, most, perSecond int
-	at                    time.Time // last refill
-}
-
-// take takes n; false if there is not as much left. The clock is read only when
-// the bucket is empty.
-func (b *bucket) take(n int) bool {
-	if b.left < n {
-		now := time.Now()
-		// A second's worth is given at most at once: the clock was not read before.
-		b.give(int(min(now.Sub(b.at).Seconds(), float64(b.most/b.perSecond+1)) * float64(b.perSecond)))
-		b.at = now
-	}
-	if b.left < n {
-		return false
-	}
-	b.left -= n
-	return true
-}
-
-// give puts n back.
-func (b *bucket) give(n int) { b.left = min(b.left+n, b.most) }
-
 // What a connection may do without it being work of use.
 const (
 	// Frames that ask for nothing to be served: SETTINGS, PING, PRIORITY,

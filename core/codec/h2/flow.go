@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
 )
@@ -33,10 +34,14 @@ type flow struct {
 	window   int  // what may be sent
 	gone     bool // it neither sends nor receives any more
 	blocked  bool
+	yielding bool
+	urgency  uint8     // 0 to 7, the lower the more urgent
+	eager    bool      // it waited for what all share, and has more to send at hand
 	active   time.Time // content was sent last
 	sendWait waiter
 	watch    *watcher        // who is to be told that it ended early
 	tied     *UpstreamStream // and what ends then
+	relay    *relay          // the tunnel that it is; nil: none
 }
 
 // bind readies s for a connection.
@@ -44,6 +49,7 @@ func (s *flow) bind(c *mux, id uint32) {
 	s.id = id
 	s.sendWait.cond.L, s.in.wait.cond.L = &c.mu, &c.mu
 	s.in.c, s.in.window = c, streamWindow
+	s.urgency, s.eager = fields.DefaultUrgency, false
 }
 
 // clear forgets everything that was of one stream, but for waiters.
@@ -52,7 +58,7 @@ func (s *flow) clear(pool *bufpool.Pool) {
 	if s.fields = s.fields[:0]; cap(s.fields) > bufpool.Small {
 		s.fields = nil
 	}
-	s.data, s.total, s.watch, s.tied = nil, 0, nil, nil
+	s.data, s.total, s.watch, s.tied, s.relay = nil, 0, nil, nil, nil
 	s.gone, s.blocked, s.active = false, false, time.Time{}
 }
 
@@ -118,7 +124,7 @@ func (c *mux) gatherSome(s *flow, p []byte, end bool) (left []byte) {
 		c.window -= n
 		s.window -= n
 		if n >= worthwhile || n == len(p) {
-			c.control.give(controlPerData + n/controlBytes)
+			c.control.Give(controlPerData + n/controlBytes)
 		}
 		if p = p[n:]; len(p) == 0 {
 			return nil
@@ -134,13 +140,24 @@ func (c *mux) gatherData(s *flow, p []byte, end bool) error {
 		if s.gone || c.ended || c.dead {
 			return errGone
 		}
+		if len(p) > 0 && c.yields(s) && c.yield(s, &by) {
+			continue
+		}
 		if p = c.gatherSome(s, p, end); len(p) == 0 {
+			if end {
+				c.settle(s)
+			}
 			s.active = time.Now()
 			return nil
 		}
 		// One deadline for all of p: a window that opens by single bytes is none.
 		if by.IsZero() {
 			by = time.Now().Add(c.p.IdleTimeout)
+		}
+		if s.window > 0 {
+			c.press(s)
+		} else {
+			c.settle(s)
 		}
 		c.flush()
 		if s.gone || c.ended || min(s.window, c.window) > 0 && outMost > len(c.out) {
@@ -150,6 +167,24 @@ func (c *mux) gatherData(s *flow, p []byte, end bool) error {
 			return errStalled
 		}
 	}
+}
+
+// yield lets more urgent streams pass, for half of the idle timeout at most; false
+// if that has passed, since by was set for it. c.mu is held, and let go of meanwhile.
+func (c *mux) yield(s *flow, by *time.Time) (inTime bool) {
+	if by.IsZero() {
+		*by = time.Now().Add(c.p.IdleTimeout)
+	}
+	c.flush()
+	if s.gone || !c.yields(s) {
+		return true // things changed while it was written
+	}
+	s.yielding = true
+	c.yielding++
+	inTime = c.wait(s, by.Add(-c.p.IdleTimeout/2))
+	s.yielding = false
+	c.yielding--
+	return inTime
 }
 
 // wait waits until a window opens, or what was gathered is written; false if

@@ -29,7 +29,7 @@ const (
 	flagPriority   = 0x20
 )
 
-// Settings (RFC 9113, 6.5.2; RFC 9218, 2.1).
+// Settings (RFC 9113, 6.5.2; RFC 8441, 3; RFC 9218, 2.1).
 const (
 	settingHeaderTableSize      = 0x1
 	settingEnablePush           = 0x2
@@ -37,6 +37,8 @@ const (
 	settingInitialWindowSize    = 0x4
 	settingMaxFrameSize         = 0x5
 	settingMaxHeaderListSize    = 0x6
+	settingExtendedConnect      = 0x8
+	settingNoPriorities         = 0x9 // those of RFC 7540
 )
 
 // Sizes in bytes.

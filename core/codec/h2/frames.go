@@ -1,6 +1,10 @@
 package h2
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"penstock.dev/penstock/core/codec/fields"
+)
 
 // handle does what a frame asks for. A streamError ends its stream, any other
 // error the connection.
@@ -23,7 +27,7 @@ func (c *mux) handle(f *frame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.control.take(1) {
+	if !c.control.Take(1) {
 		return connError{codeEnhanceYourCalm, "control-flood"}
 	}
 	switch f.kind {
@@ -63,7 +67,7 @@ func (c *mux) onSettings(f *frame) error {
 	case len(p)%6 != 0:
 		return connError{codeFrameSize, "settings"}
 	}
-	if !c.control.take(len(p) / 60) {
+	if !c.control.Take(len(p) / 60) {
 		return connError{codeEnhanceYourCalm, "control-flood"}
 	}
 	for ; len(p) > 0; p = p[6:] {
@@ -101,6 +105,10 @@ func (c *mux) set(id uint16, value uint32) error {
 			return connError{codeProtocol, "settings"}
 		}
 		c.peer.maxFrame = int(min(value, outMost/2))
+	case settingExtendedConnect, settingNoPriorities:
+		if value > 1 {
+			return connError{codeProtocol, "settings"}
+		}
 	default:
 		return c.role.setting(id, value)
 	}
@@ -180,7 +188,7 @@ func (c *mux) onPriority(f *frame) error {
 // dependsOn returns the stream that priority fields name (RFC 7540, 6.3).
 func dependsOn(p []byte) uint32 { return binary.BigEndian.Uint32(p) & (1<<31 - 1) }
 
-// onPriorityUpdate: RFC 9218, 7.1. It is checked and ignored. c.mu is held.
+// onPriorityUpdate: RFC 9218, 7.1. c.mu is held.
 func (c *mux) onPriorityUpdate(f *frame) error {
 	if len(f.payload) < 4 {
 		return connError{codeFrameSize, "priority-update"}
@@ -188,7 +196,7 @@ func (c *mux) onPriorityUpdate(f *frame) error {
 	if f.id != 0 || dependsOn(f.payload) == 0 {
 		return connError{codeProtocol, "priority-update"}
 	}
-	return nil
+	return c.role.prioritize(dependsOn(f.payload), fields.Urgency(f.payload[4:], fields.DefaultUrgency))
 }
 
 // onRST: RFC 9113, 6.4.
@@ -203,7 +211,7 @@ func (c *mux) onRST(f *frame) error {
 	}
 	s := c.streams[f.id]
 	if s == nil {
-		if !c.control.take(1) {
+		if !c.control.Take(1) {
 			return connError{codeEnhanceYourCalm, "control-flood"}
 		}
 		return c.unlessIdle(f.id)
@@ -242,7 +250,7 @@ func (c *mux) onData(f *frame) error {
 		return connError{codeFlowControl, "flow-control"}
 	}
 	s := c.streams[f.id]
-	if len(data) == 0 && (s == nil || !f.has(flagEndStream)) && !c.control.take(1) {
+	if len(data) == 0 && (s == nil || !f.has(flagEndStream)) && !c.control.Take(1) {
 		return connError{codeEnhanceYourCalm, "control-flood"}
 	}
 	if s == nil {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/telemetry"
 )
@@ -57,11 +58,17 @@ func FuzzFrames(f *testing.F) {
 		{request(1, 0, post()), appendRST(nil, 1, codeCancel), data(1, 0, "abc"), request(3, flagEndStream, get())},
 		{request(1, flagEndStream, get("A: b")), appendWindowUpdate(nil, 1, 9), appendPing(nil, 0, drainPing), appendGoAway(nil, 1, codeNo)},
 		{request(1, flagEndStream, get(":x: y")), appendFrame(nil, frameHeaders, 0, 3, 1), {0x82}, appendFrame(nil, frameContinuation, flagEndHeaders, 3, 3), {0x86, 0x84, 0x41}},
+		{request(1, 0, connect("/")), data(1, 0, "abc"), data(1, flagEndStream, "d"), request(3, 0, connect("/")), request(3, flagEndStream, []string{"x: y"}), request(5, 0, connect("/")), data(5, 0, "\x81\x01x")},
+		{appendFrame(nil, framePriorityUpdate, 0, 0, 7), {0, 0, 0, 3, 'u', '=', '1'}, request(1, flagEndStream, get("priority: u=6")), request(3, flagEndStream, get())},
 		{appendSetting(appendFrame(nil, frameSettings, 0, 0, 12), settingInitialWindowSize, 0), {0, 1, 0, 0, 0, 0}, request(1, flagEndStream, get()), appendWindowUpdate(nil, 1, 5)},
 	} {
 		f.Add(bytes.Join(seed, nil))
 	}
 	s := NewServer(handlerFunc(func(x *exchange.Exchange) {
+		if x.Request.Upgrade != nil {
+			switches(newPipe())(x)
+			return
+		}
 		if x.Request.Body != nil {
 			io.Copy(io.Discard, x.Request.Body)
 		}
@@ -109,10 +116,10 @@ func FuzzHead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		var block bytes.Buffer
 		enc := hpack.NewEncoder(&block)
-		lim := &limits{line: 8 << 10, bytes: 64 << 10, fields: 100}
+		lim := &fields.Limits{Line: 8 << 10, Bytes: 64 << 10, Fields: 100}
 		x := &exchange.Exchange{}
-		var hd head
-		hd.begin(lim, &x.Request.Header, &x.Arena, true, false)
+		var hd fields.Section
+		hd.Begin(lim, &x.Request.Header, &x.Arena, true, false)
 		for line := range strings.SplitSeq(text, "\n") {
 			if line == "" {
 				continue
@@ -121,9 +128,9 @@ func FuzzHead(f *testing.F) {
 			name, value := line[:i], strings.TrimPrefix(line[i:], ":")
 			value = strings.TrimPrefix(value, " ")
 			enc.WriteField(hpack.HeaderField{Name: name, Value: value})
-			hd.take(name, value)
+			hd.Take(name, value)
 		}
-		if hd.finish(x, schemeHTTP) != nil || hd.length > 0 || block.Len() > leastFrameSize {
+		if hd.Finish(x, fields.SchemeHTTP) != nil || hd.Length > 0 || block.Len() > leastFrameSize {
 			return
 		}
 		r := other(block.Bytes())

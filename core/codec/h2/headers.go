@@ -2,7 +2,9 @@ package h2
 
 import (
 	"bytes"
+	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -24,22 +26,30 @@ func (c *Conn) opens(b *block) error {
 		c.ignored.add(b.id)
 		return c.opensNothing(b.id, false)
 	case b.err != nil:
-	case len(c.streams) >= maxStreams || c.serving >= maxServing:
+	case c.full():
 		b.err = streamError{b.id, codeRefusedStream, "too-many-streams"}
 	default:
 		s := c.server.stream(c, b.id)
 		s.x.Start = c.began
-		c.hd.begin(&c.lim, &s.x.Request.Header, &s.x.Arena, c.conn.Trusted, false)
+		c.hd.Begin(&c.lim, &s.x.Request.Header, &s.x.Arena, c.conn.Trusted, false)
 		c.fresh, b.wanted = s, true
 	}
 	return nil
+}
+
+// full reports whether no stream may be opened. c.mu is held.
+func (c *Conn) full() bool {
+	if c.serving >= maxServing {
+		c.sweep()
+	}
+	return len(c.streams) >= maxStreams || c.serving >= maxServing
 }
 
 // section implements role: it is a request's.
 func (c *Conn) section(*block) error {
 	s := c.fresh
 	c.fresh = nil
-	if r := c.hd.finish(&s.x, c.scheme); r != nil {
+	if r := c.hd.Finish(&s.x, c.scheme); r != nil {
 		c.server.free(s)
 		return c.refuse(r)
 	}
@@ -47,7 +57,7 @@ func (c *Conn) section(*block) error {
 }
 
 // refuse answers a request that is not accepted, or resets its stream.
-func (c *Conn) refuse(r *refused) error {
+func (c *Conn) refuse(r *fields.Refused) error {
 	status := r.Status
 	if status == 0 {
 		status = 400
@@ -76,9 +86,11 @@ func (c *Conn) refuse(r *refused) error {
 	return nil
 }
 
-// start serves a stream's exchange on a goroutine of its own.
+// start opens a stream. Its exchange is served once the reader is about to wait:
+// until then the client may have reset it, or made it be reset.
 func (c *Conn) start(s *stream) error {
 	hd, q := &c.hd, &s.x.Request
+	q.Version = exchange.HTTP2
 	s.head = string(q.Method) == "HEAD"
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,28 +99,69 @@ func (c *Conn) start(s *stream) error {
 		return errGone
 	}
 	b := s.body
-	b.left = hd.length
+	b.left = hd.Length
 	if c.block.endStream {
-		if hd.length > 0 {
+		if hd.Length > 0 && q.Upgrade == nil {
 			c.server.free(s)
 			return streamError{c.block.id, codeProtocol, "body-length"} // RFC 9113, 8.1.1
 		}
 		b.whole, b.err = true, errWhole
 	}
 	q.Body, q.ContentLength = nil, 0
-	if !b.whole && hd.length != 0 {
-		q.Body, q.ContentLength = b, hd.length
+	if q.Upgrade != nil {
+		s.handshake()
+	} else if !b.whole && hd.Length != 0 {
+		q.Body, q.ContentLength = b, hd.Length
 		b.handed = true
-		b.expect = hd.expect
+		b.expect = hd.Expect
 	} else {
 		b.closed = true
 	}
-	s.window = c.peer.initialWindow
+	s.window, s.urgency = c.peer.initialWindow, c.urgencyOf(s.id, hd.Urgency)
 	c.streams[s.id] = &s.flow
 	c.serving++
-	c.running.Add(1)
-	go s.run()
+	if c.waiting = append(c.waiting, s); len(c.waiting) >= maxStreams {
+		c.sweep()
+	}
 	return nil
+}
+
+// launch serves the streams that wait for it, each on a goroutine of its own.
+// c.mu is held.
+func (c *Conn) launch() {
+	c.sweep()
+	for i, s := range c.waiting {
+		c.waiting[i] = nil
+		c.running.Add(1)
+		go s.run()
+	}
+	c.waiting = c.waiting[:0]
+}
+
+// sweep frees the streams that ended while they waited to be served. c.mu is held.
+func (c *Conn) sweep() {
+	left := c.waiting[:0]
+	for _, s := range c.waiting {
+		if !s.gone {
+			left = append(left, s)
+			continue
+		}
+		s.body.handed = false // nobody has seen it
+		c.server.free(s)
+		c.handled()
+	}
+	clear(c.waiting[len(left):])
+	c.waiting = left
+}
+
+// handled is called when a stream is served no more. c.mu is held.
+func (c *Conn) handled() {
+	if c.serving--; c.serving == 0 {
+		c.quiet = time.Now()
+		if c.drain != drainNot {
+			c.poke()
+		}
+	}
 }
 
 // setting implements role.

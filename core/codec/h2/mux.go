@@ -8,8 +8,10 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/bucket"
 	"penstock.dev/penstock/core/internal/bufpool"
 )
 
@@ -22,9 +24,9 @@ type mux struct {
 
 	// For the connection's own goroutine, which reads.
 	in      reader
-	lim     limits
+	lim     fields.Limits
 	dec     *hpack.Decoder
-	hd      head
+	hd      fields.Section
 	block   block
 	trailer section
 	greeted bool      // the peer's first SETTINGS came
@@ -36,7 +38,7 @@ type mux struct {
 	mu      sync.Mutex
 	streams map[uint32]*flow // those that frames may be for
 	last    uint32           // highest id that a stream was made of
-	control bucket
+	control bucket.Bucket
 	ignored ignored
 	ended   bool      // no stream may send any more
 	dead    bool      // nothing can be written
@@ -63,6 +65,8 @@ type role interface {
 	pong(data []byte)
 	goAway(last uint32, code code) error
 	rst(s *flow, code code) error
+	// prioritize says how urgent a stream is, which may be idle or closed; mu is held.
+	prioritize(id uint32, urgency uint8) error
 	// await looks before each read whether to go on; due says when it must look
 	// again, and what it means if that time has come. mu is held.
 	await(now time.Time) error
@@ -90,16 +94,16 @@ type section struct {
 func (c *mux) init(r role, nc net.Conn, p *config.ProxyParameters, pool *bufpool.Pool, recvWindow int) {
 	now := time.Now()
 	c.role, c.nc, c.p, c.pool = r, nc, p, pool
-	c.lim = limits{line: p.RequestLineBytes, bytes: p.HeaderBytes, fields: p.HeaderFields}
+	c.lim = fields.Limits{Line: p.RequestLineBytes, Bytes: p.HeaderBytes, Fields: p.HeaderFields}
 	c.streams = map[uint32]*flow{}
 	c.began = now
-	c.control = bucket{controlBurst, controlBurst, controlPerSecond, now}
+	c.control = bucket.New(controlBurst, controlPerSecond, now)
 	c.peer = peer{initialWindow: defaultWindow, maxFrame: leastFrameSize}
 	c.window, c.recvWindow, c.wholeRecv = defaultWindow, recvWindow, recvWindow
 	c.in.init(c)
 	c.written.L = &c.mu
 	c.dec = hpack.NewDecoder(4096, func(f hpack.HeaderField) {
-		if !c.hd.take(f.Name, f.Value) {
+		if !c.hd.Take(f.Name, f.Value) {
 			c.dec.SetEmitEnabled(false) // the rest is for the table alone
 		}
 	})
@@ -181,6 +185,7 @@ func (c *mux) drop(s *flow, err error) {
 	if s.gone {
 		return
 	}
+	c.settle(s)
 	s.gone = true
 	delete(c.streams, s.id)
 	c.role.lost(s, err)

@@ -4,18 +4,19 @@ import (
 	"errors"
 	"io"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 )
 
 // takeInterim keeps an interim response, which was read to c.head, for the
 // exchange's goroutine: together no more than one head may be. c.mu is held.
-func (s *UpstreamStream) takeInterim(c *UpstreamConn) *refused {
-	size := c.hd.size
-	if s.informed++; s.informed > maxInterim || s.held+size > c.lim.bytes {
+func (s *UpstreamStream) takeInterim(c *UpstreamConn) *fields.Refused {
+	size := c.hd.Size
+	if s.informed++; s.informed > maxInterim || s.held+size > c.lim.Bytes {
 		return errInterim
 	}
 	s.held += size
-	s.interims = append(s.interims, interim{c.hd.status, size, c.head})
+	s.interims = append(s.interims, interim{c.hd.Status, size, c.head})
 	c.head = section{}
 	return nil
 }
@@ -24,7 +25,7 @@ func (s *UpstreamStream) takeInterim(c *UpstreamConn) *refused {
 // content follows. c.mu is held.
 func (s *UpstreamStream) takeHead(c *UpstreamConn, end bool) error {
 	s.final, c.head = c.head, s.final
-	s.status, s.length = c.hd.status, c.hd.length
+	s.status, s.length = c.hd.Status, c.hd.Length
 	b := s.in
 	b.left = s.length
 	if s.bodyless() {

@@ -30,6 +30,12 @@ func (s *stream) Send(x *exchange.Exchange) error {
 
 func (s *stream) send(x *exchange.Exchange) (err error) {
 	p := &x.Response
+	if p.Tunnel != nil {
+		return s.sendTunnel(x)
+	}
+	if s.key != nil && p.Status/100 == 2 { // it would read as the start of a tunnel
+		return errNoSwitch
+	}
 	s.fields, err = s.appendResponse(s.fields[:0], x)
 	if err != nil {
 		return err
@@ -83,6 +89,9 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 				return err
 			}
 		}
+		if s.keen && p.Body.Buffered() == 0 {
+			s.rest()
+		}
 		part, last, err := s.next(p.Body, p.ContentLength)
 		if err != nil {
 			return err
@@ -96,6 +105,14 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 			return s.sendHead(x, true)
 		}
 	}
+}
+
+// rest lets less urgent streams send while this one waits for its body.
+func (s *stream) rest() {
+	s.c.mu.Lock()
+	s.c.settle(&s.flow)
+	s.keen = false
+	s.c.mu.Unlock()
 }
 
 // sendData sends content, with the head if that was not sent yet; end says that
@@ -113,6 +130,7 @@ func (s *stream) sendData(x *exchange.Exchange, p []byte, end bool) error {
 	if err := c.gatherData(&s.flow, p, end); err != nil {
 		return err
 	}
+	s.keen = s.eager
 	if end {
 		c.complete(s)
 	}
@@ -133,6 +151,8 @@ func (s *stream) broken(x *exchange.Exchange, err error) error {
 	case errGone:
 		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 499, "client-gone"
 		reset = codeCancel
+	case errNoSwitch:
+		e.Reason = "switching-protocols"
 	case errInvalidMessage:
 		e.Phase, e.Side, e.Reason = exchange.PhaseEncode, exchange.SidePlugin, "invalid-message"
 	default:

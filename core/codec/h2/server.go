@@ -7,9 +7,11 @@ import (
 	"sync"
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/bucket"
 	"penstock.dev/penstock/core/internal/bufpool"
 	"penstock.dev/penstock/core/telemetry"
 )
@@ -57,10 +59,14 @@ type Conn struct {
 	scheme []byte
 	fresh  *stream // of the header block that is being read
 
+	waiting []*stream // to be served; for the connection's own goroutine
+
 	// Guarded by the connection's mutex.
+	announced []announced
+
 	serving  int       // handlers that run
 	quiet    time.Time // since when no handler has run
-	resets   bucket
+	resets   bucket.Bucket
 	drain    drainStage
 	promised uint32    // last stream of the second GOAWAY
 	drainBy  time.Time // the ping's answer is not waited for any longer
@@ -80,10 +86,11 @@ const (
 // NewConn readies nc, which conn describes, for Serve. p is for its whole life.
 func (s *Server) NewConn(nc net.Conn, conn *exchange.Conn, p *config.ProxyParameters) *Conn {
 	now := time.Now()
-	c := &Conn{server: s, conn: conn, scheme: schemeHTTP, quiet: now, resets: bucket{resetBurst, resetBurst, resetPerSecond, now}}
+	c := &Conn{server: s, conn: conn, scheme: fields.SchemeHTTP, quiet: now, resets: bucket.New(resetBurst, resetPerSecond, now)}
 	c.init(c, nc, p, &s.pool, connWindow)
+	c.lim.Extended = true
 	if conn.TLS != nil {
-		c.scheme = schemeHTTPS
+		c.scheme = fields.SchemeHTTPS
 	}
 	return c
 }
@@ -118,6 +125,11 @@ func (c *Conn) Drain() {
 	if c.started && !c.ended {
 		c.out = appendGoAway(c.room(64), 1<<31-1, codeNo)
 		c.out = appendPing(c.out, 0, drainPing)
+		for _, s := range c.streams {
+			if s.relay != nil {
+				s.relay.goAway()
+			}
+		}
 		c.flushLater()
 	}
 	c.poke()
@@ -141,10 +153,12 @@ var (
 
 func (c *Conn) serve() error {
 	c.mu.Lock()
-	b := appendFrame(c.room(128), frameSettings, 0, 0, 3*6)
+	b := appendFrame(c.room(128), frameSettings, 0, 0, 5*6)
 	b = appendSetting(b, settingMaxConcurrentStreams, maxStreams)
 	b = appendSetting(b, settingInitialWindowSize, streamWindow)
-	b = appendSetting(b, settingMaxHeaderListSize, uint32(c.lim.bytes))
+	b = appendSetting(b, settingMaxHeaderListSize, uint32(c.lim.Bytes))
+	b = appendSetting(b, settingExtendedConnect, 1)
+	b = appendSetting(b, settingNoPriorities, 1)
 	c.out = appendWindowUpdate(b, 0, connWindow-defaultWindow)
 	c.started = true
 	c.mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"penstock.dev/penstock/core/exchange"
 )
@@ -18,6 +17,8 @@ type stream struct {
 	run  func() // serve, made once: starting it allocates nothing
 	head bool   // the client sent HEAD, whatever a filter makes of it
 	sent bool   // Send was called; for the exchange's goroutine
+	keen bool   // it was eager when content was sent last; for the exchange's goroutine
+	key  []byte // of a WebSocket handshake; nil: it is none
 
 	response responseBody // of an upstream
 
@@ -53,7 +54,7 @@ func (s *Server) free(st *stream) {
 	}
 	st.flow.clear(&s.pool)
 	st.sendWait.reset()
-	st.c = nil
+	st.c, st.key, st.keen = nil, nil, false
 	st.sent, st.started, st.finished, st.head = false, false, false, false
 	st.x.Reset()
 	st.x.Conn = nil
@@ -80,9 +81,7 @@ func (s *stream) serve() {
 		if p == nil {
 			return
 		}
-		if b := s.x.Response.Body; b != nil {
-			b.Close()
-		}
+		s.x.Response.Abandon()
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.panicked == nil {
@@ -101,8 +100,8 @@ func (s *stream) serve() {
 func (s *stream) finish() {
 	c := s.c
 	s.stopWatch()
-	if b := s.x.Response.Body; b != nil && !s.sent {
-		b.Close() // the handler gave up
+	if !s.sent {
+		s.x.Response.Abandon() // the handler gave up
 	}
 	c.mu.Lock()
 	s.body.close()
@@ -110,16 +109,11 @@ func (s *stream) finish() {
 		s.body.wait.cond.Wait()
 	}
 	if s.finished {
-		c.resets.give(resetCredit)
+		c.resets.Give(resetCredit)
 	} else {
 		c.reset(&s.flow, codeInternal, errCut)
 	}
-	if c.serving--; c.serving == 0 {
-		c.quiet = time.Now()
-		if c.drain != drainNot {
-			c.poke()
-		}
-	}
+	c.handled()
 	c.flush()
 	c.mu.Unlock()
 	c.server.free(s)
@@ -143,6 +137,7 @@ func (c *Conn) complete(s *stream) {
 	if s.gone {
 		return
 	}
+	c.settle(&s.flow)
 	s.gone = true // nothing more can be sent
 	delete(c.streams, s.id)
 	switch {
@@ -172,7 +167,7 @@ func (c *Conn) mistake(e streamError) error {
 
 // resetOne counts a stream that ends before its response. c.mu is held.
 func (c *Conn) resetOne() error {
-	if !c.resets.take(resetCost) {
+	if !c.resets.Take(resetCost) {
 		return connError{codeEnhanceYourCalm, "reset-flood"}
 	}
 	return nil
@@ -252,4 +247,8 @@ func (s *stream) stopWatch() {
 // StopBody makes reading the request's body fail, now and from now on. It may
 // be called by any goroutine while the exchange lasts: an upstream that needs
 // no more of the body frees the goroutine that copies it.
-func (s *stream) StopBody() { s.body.Close() }
+func (s *stream) StopBody() {
+	if s.body.handed {
+		s.body.Close()
+	}
+}

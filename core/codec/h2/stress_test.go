@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -42,6 +43,7 @@ func TestClientsThatGiveUp(t *testing.T) {
 					body = strings.NewReader(strings.Repeat("y", rand.IntN(200000)))
 				}
 				r, _ := http.NewRequestWithContext(ctx, "POST", "http://a.example/"+strings.Repeat("z", rand.IntN(4)), body)
+				r.Header.Set("Priority", "u="+strconv.Itoa(rand.IntN(8)))
 				if resp, err := c.Do(r); err == nil {
 					io.Copy(io.Discard, resp.Body)
 					resp.Body.Close()
@@ -57,12 +59,16 @@ func TestClientsThatGiveUp(t *testing.T) {
 		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 			conn.mu.Lock()
 			open, serving, blocked, free := len(conn.streams), conn.serving, conn.blocked, conn.recvWindow+conn.owed
+			pressing := conn.yielding
+			for _, n := range conn.eager {
+				pressing += n
+			}
 			conn.mu.Unlock()
-			if open+serving+blocked == 0 && free == connWindow {
+			if open+serving+blocked+pressing == 0 && free == connWindow {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Errorf("%d streams, %d handlers, %d blocked, window %d of %d; refused %v", open, serving, blocked, free, connWindow, ts.rejected)
+				t.Errorf("%d streams, %d handlers, %d blocked, %d pressing, window %d of %d; refused %v", open, serving, blocked, pressing, free, connWindow, ts.rejected)
 				break
 			}
 		}

@@ -23,7 +23,7 @@ func TestOverTLS(t *testing.T) {
 	}
 	defer ln.Close()
 	p := params()
-	p.IdleTimeout = 300 * time.Millisecond
+	p.IdleTimeout = time.Second
 	s := NewServer(handlerFunc(describe), telemetry.New(), nil)
 	conns, ended := make(chan *Conn, 1), make(chan struct{})
 	go func() {
@@ -50,7 +50,7 @@ func TestOverTLS(t *testing.T) {
 		if got := slurp(t, resp, err); !strings.HasPrefix(got, "200 POST https://"+ln.Addr().String()+" /x 20\n") || !strings.Contains(got, strings.Repeat("y", 200000)) {
 			t.Fatalf("got %.100q", got)
 		}
-		time.Sleep(200 * time.Millisecond) // deadlines pass, the connection lives on
+		time.Sleep(600 * time.Millisecond) // deadlines pass, the connection lives on
 	}
 	(<-conns).Drain()
 	<-ended

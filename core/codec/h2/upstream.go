@@ -216,7 +216,7 @@ func (s *UpstreamStream) open(end bool) error {
 	if c.last >= 1<<31-1 {
 		c.tell()
 	}
-	c.control.give(controlPerData)
+	c.control.Give(controlPerData)
 	var flags uint8
 	if end {
 		flags = flagEndStream
@@ -293,6 +293,7 @@ func (s *UpstreamStream) writeTrailer(h *exchange.Header) error {
 // written ends writePart and writeTrailer. An upstream that takes nothing of the
 // body is as one that does not answer. c.mu is held.
 func (s *UpstreamStream) written(err error, end bool) error {
+	s.c.settle(&s.flow)
 	switch err {
 	case nil:
 		s.sent = end
@@ -324,6 +325,7 @@ func (s *UpstreamStream) Recycle() (more bool) {
 	defer c.mu.Unlock()
 	if s.opened {
 		s.in.close()
+		s.c.settle(&s.flow)
 		if s.sent && s.in.whole && !s.gone {
 			s.gone = true
 			delete(c.streams, s.id)

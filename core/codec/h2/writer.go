@@ -17,6 +17,9 @@ type writer struct {
 	written sync.Cond // nobody is writing any more
 	blocked int       // streams that wait for room or window
 	writeBy time.Time // armed deadline
+
+	yielding int    // of blocked: those that let more urgent ones pass
+	eager    [8]int // streams that are, by urgency
 }
 
 // outMost is how much DATA may be gathered, in bytes.
