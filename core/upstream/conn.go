@@ -62,9 +62,9 @@ func (c *conn) nudge() {
 	c.state.Store(nudged)
 }
 
-// wait tells the sweeper that the exchange waits. It looks after no endpoint that
+// Wait tells the sweeper that the exchange waits. It looks after no endpoint that
 // is gone: there an exchange looks after itself at once.
-func (c *conn) wait() {
+func (c *conn) Wait() {
 	c.state.Store(waiting)
 	if c.endpoint.left.Load() {
 		if c.state.CompareAndSwap(waiting, nudging) {
@@ -75,9 +75,9 @@ func (c *conn) wait() {
 	c.endpoint.group.set.sweeper.note()
 }
 
-// proceed ends wait; afterwards no interruption of the sweeper is under way.
+// Proceed ends Wait; afterwards no interruption of the sweeper is under way.
 // told reports whether there was one.
-func (c *conn) proceed() (told bool) {
+func (c *conn) Proceed() (told bool) {
 	for {
 		s := c.state.Load()
 		if s == nudging {
@@ -88,6 +88,18 @@ func (c *conn) proceed() (told bool) {
 			return s == nudged
 		}
 	}
+}
+
+// Upload implements h1.Owner and h2.Owner.
+func (c *conn) Upload() (running bool, err error) {
+	u := c.up
+	switch {
+	case u == nil:
+		return false, nil
+	case u.failed.Load():
+		return false, u.err
+	}
+	return !u.ended.Load(), nil
 }
 
 // released is called by the codec when the connection's part in an exchange is

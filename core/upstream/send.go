@@ -117,7 +117,9 @@ func (e *endpoint) open(nc net.Conn, agreed string) (*conn, *exchange.Error) {
 		return e.openShared(nc, g.tls != nil)
 	}
 	c := &conn{endpoint: e}
-	c.h = h1.NewUpstreamConn(nc, &g.set.buffers, g.config.Parameters, c.released)
+	h := h1.NewUpstreamConn(nc, &g.set.buffers, g.config.Parameters, c.released)
+	h.SetOwner(c)
+	c.h = h
 	e.opened(c)
 	return c, nil
 }
@@ -193,11 +195,11 @@ func (c *conn) readHead(x *exchange.Exchange, timeout time.Duration) error {
 		}
 	}()
 	if u == nil {
-		c.wait()
+		c.Wait()
 	}
 	for {
 		err := c.h.ReadHead(x)
-		told := c.proceed()
+		told := c.Proceed()
 		if err != h1.ErrInterrupted && err != h2.ErrInterrupted {
 			return err
 		}
@@ -217,7 +219,7 @@ func (c *conn) readHead(x *exchange.Exchange, timeout time.Duration) error {
 				c.h.Interrupt()
 			})
 		case u == nil && stop == nil:
-			c.wait()
+			c.Wait()
 		}
 	}
 }

@@ -28,6 +28,7 @@ type UpstreamConn struct {
 	p    *config.ProxyParameters
 	free func(reusable bool)
 
+	owner  Owner // nil: none
 	duplex   bool // WriteRest sends the body while the response is read
 	received bool // bytes of the response came
 	keep     bool // what was read so far allows another exchange

@@ -14,10 +14,10 @@ import (
 // 502; x.Response.Status says so.
 func (c *Conn) Send(x *exchange.Exchange) error {
 	c.sent = true
-	c.stopWatch()
 	skipped := c.cancelContinue()
 	p := &x.Response
 	if p.Tunnel != nil {
+		c.stopWatch()
 		return c.sendTunnel(x)
 	}
 	if p.Body != nil {

@@ -56,10 +56,18 @@ func (s *sender) splice(src *responseBody) error {
 		in.armRead(began, s.idle)
 		s.w.armWrite(began, s.idle)
 		s.limited = io.LimitedReader{R: in.tcp, N: min(round, src.left)}
+		src.wait()
 		n, err := s.w.tcp.ReadFrom(&s.limited)
+		silent := src.proceed()
 		src.left -= n
 		src.total += n
 		s.total += n
+		if err != nil && in.wasInterrupted(err) && time.Now().Before(s.w.writeBy) { // nothing is between the two
+			if err := src.look(silent); err != nil {
+				return src.giveUp(err)
+			}
+			continue
+		}
 		if err != nil || n == 0 {
 			return s.spliceFailed(src, err)
 		}

@@ -145,6 +145,9 @@ type responseBody struct {
 	x      *exchange.Exchange
 	client *stream // that is tied to s; nil: none
 	err    error   // of Read, once it has ended
+
+	unwatch func() // nil: the client is not watched
+	early   bool   // it is watched since before the upload's end
 }
 
 // newBody returns a body for x's response: the one that its client stream keeps
@@ -169,6 +172,11 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	}
 	c := s.c
 	c.mu.Lock()
+	if b.waits() {
+		c.mu.Unlock()
+		b.await()
+		c.mu.Lock()
+	}
 	n, err := s.in.read(p)
 	c.mu.Unlock()
 	switch err {
@@ -206,6 +214,7 @@ func (b *responseBody) finish(err error) {
 	if b.client != nil {
 		b.client.tie(nil)
 	}
+	b.stopWatch()
 	b.s, b.x, b.client, b.err = nil, nil, nil, err
 	s.free(true)
 }

@@ -23,7 +23,6 @@ var (
 // replaced by a plain 502; x.Response.Status says so.
 func (s *stream) Send(x *exchange.Exchange) error {
 	s.sent = true
-	s.stopWatch()
 	if b := x.Response.Body; b != nil {
 		defer b.Close()
 	}
