@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/exchange"
 )
@@ -100,6 +101,17 @@ func (c *conn) Upload() (running bool, err error) {
 		return false, u.err
 	}
 	return !u.ended.Load(), nil
+}
+
+// Watch implements h1.Owner and h2.Owner. Over HTTP/1.1 whoever reads the request's
+// body sees the client's end, and only behind what the client sent before it.
+func (c *conn) Watch(x *exchange.Exchange, gone func()) (stop func()) {
+	if _, ok := x.Client.(*h1.Conn); ok {
+		if running, _ := c.Upload(); running {
+			return func() {}
+		}
+	}
+	return x.Client.Watch(gone)
 }
 
 // released is called by the codec when the connection's part in an exchange is

@@ -188,15 +188,13 @@ func (c *conn) unsent(x *exchange.Exchange, err error) *exchange.Error {
 // readHead waits for the head of the answer.
 func (c *conn) readHead(x *exchange.Exchange, timeout time.Duration) error {
 	var stop func()
-	u := c.up
+	u, early := c.up, false
 	defer func() {
 		if stop != nil {
 			stop()
 		}
 	}()
-	if u == nil {
-		c.Wait()
-	}
+	c.Wait()
 	for {
 		err := c.h.ReadHead(x)
 		told := c.Proceed()
@@ -211,14 +209,19 @@ func (c *conn) readHead(x *exchange.Exchange, timeout time.Duration) error {
 		case u != nil && u.ended.Load():
 			c.h.Arm(time.Now(), timeout)
 			u = nil
+			if early { // what read the request's body may have hidden the client's end
+				stop()
+				stop, early = nil, false
+			}
 		}
 		switch {
-		case told && u == nil && stop == nil:
-			stop = x.Client.Watch(func() {
+		case told && stop == nil:
+			early = u != nil
+			stop = c.Watch(x, func() {
 				c.gone.Store(true)
 				c.h.Interrupt()
 			})
-		case u == nil && stop == nil:
+		case stop == nil:
 			c.Wait()
 		}
 	}

@@ -19,6 +19,8 @@ type Owner interface {
 	// Upload reports whether the request's body is being sent, and why it could not
 	// be sent whole.
 	Upload() (running bool, err error)
+	// Watch is Watch of x's client, which may be left to the upload while that runs.
+	Watch(x *exchange.Exchange, gone func()) (stop func())
 }
 
 // SetOwner sets who is told; nil, as at first: nobody.
@@ -63,7 +65,7 @@ func (b *responseBody) look(silent bool) error {
 	}
 	if silent && b.unwatch == nil {
 		b.early = running
-		b.unwatch = b.x.Client.Watch(func() {
+		b.unwatch = c.owner.Watch(b.x, func() {
 			b.gone.Store(true)
 			c.Interrupt()
 		})

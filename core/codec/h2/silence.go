@@ -1,6 +1,10 @@
 package h2
 
-import "time"
+import (
+	"time"
+
+	"penstock.dev/penstock/core/exchange"
+)
 
 // Owner is who looks after a stream while a response's body waits for the
 // upstream, so that one that is silent does not outlive its client. Its methods
@@ -15,6 +19,8 @@ type Owner interface {
 	// Upload reports whether the request's body is being sent, and why it could not
 	// be sent whole.
 	Upload() (running bool, err error)
+	// Watch is Watch of x's client, which may be left to the upload while that runs.
+	Watch(x *exchange.Exchange, gone func()) (stop func())
 }
 
 // SetOwner sets who is told; nil, as at first: nobody.
@@ -48,7 +54,7 @@ func (b *responseBody) await() {
 				continue
 			}
 			b.early, _ = s.owner.Upload()
-			b.unwatch = b.x.Client.Watch(func() { s.cancel(errClientGone) })
+			b.unwatch = s.owner.Watch(b.x, func() { s.cancel(errClientGone) })
 		}
 		if !b.early {
 			return
