@@ -190,6 +190,7 @@ func (s *GRPCStream) exchange(ctx context.Context, find finder, k *GRPCCall) (st
 	}
 	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: callClient{ctx}, Start: time.Now()}
 	s.request(x, k)
+	x.SetBodyIdle(g.config.Parameters.TunnelTimeout)
 	timeout := k.Timeout
 	if timeout == 0 {
 		timeout = maxCallTime // until the first answer

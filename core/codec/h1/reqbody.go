@@ -37,6 +37,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	defer b.mu.Unlock()
 	for !b.closed.Load() {
 		b.c.sendContinue()
+		b.idle = b.c.x.BodyIdle(b.c.p.IdleTimeout)
 		n, err := b.content.read(p)
 		b.bytes.Add(int64(n))
 		switch {

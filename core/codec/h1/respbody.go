@@ -46,6 +46,9 @@ func (c *UpstreamConn) setBody(x *exchange.Exchange, f form) {
 // Read implements exchange.Body. Its errors are *exchange.Error.
 func (b *responseBody) Read(p []byte) (int, error) {
 	for {
+		if b.c != nil {
+			b.idle = b.x.BodyIdle(b.c.p.IdleTimeout)
+		}
 		b.wait()
 		n, err := b.content.read(p)
 		silent := b.proceed()

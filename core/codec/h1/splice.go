@@ -53,7 +53,7 @@ func (s *sender) splice(src *responseBody) error {
 	in.readBy = time.Time{}
 	round, began := int64(spliceLeast), time.Now()
 	for src.left > 0 {
-		in.armRead(began, s.idle)
+		in.armRead(began, src.x.BodyIdle(s.idle))
 		s.w.armWrite(began, s.idle)
 		s.limited = io.LimitedReader{R: in.tcp, N: min(round, src.left)}
 		src.wait()

@@ -35,6 +35,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if !b.closed {
 		b.proceed()
 	}
+	if !b.closed {
+		b.idle = b.stream.x.BodyIdle(c.p.IdleTimeout)
+	}
 	n, err := b.read(p)
 	switch {
 	case err == errWhole:

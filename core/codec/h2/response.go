@@ -177,6 +177,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		b.await()
 		c.mu.Lock()
 	}
+	s.in.idle = b.x.BodyIdle(c.p.IdleTimeout)
 	n, err := s.in.read(p)
 	c.mu.Unlock()
 	switch err {

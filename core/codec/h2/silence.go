@@ -41,7 +41,7 @@ func (b *content) empty() bool { return b.size == 0 && b.err == nil && !b.closed
 // client's end resets the stream.
 func (b *responseBody) await() {
 	s := b.s
-	by := time.Now().Add(s.c.p.IdleTimeout)
+	by := time.Now().Add(b.x.BodyIdle(s.c.p.IdleTimeout))
 	for {
 		if b.unwatch == nil {
 			s.owner.Wait() // the sweeper keeps the time

@@ -50,8 +50,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	s := b.s
 	s.proceed()
-	_ = s.qs.SetReadDeadline(time.Now().Add(s.c.p.IdleTimeout)) // never fails
-	if b.closed.Load() {                                        // Close set its deadline before
+	_ = s.qs.SetReadDeadline(time.Now().Add(s.x.BodyIdle(s.c.p.IdleTimeout))) // never fails
+	if b.closed.Load() {                                                      // Close set its deadline before
 		return 0, bodyError(errClosed)
 	}
 	n, err := b.read(p)
