@@ -17,12 +17,14 @@ const (
 	spliceMost  = 256 << 10
 )
 
+// A slow client needs no measure there: it must take a round within the idle timeout.
+
 // spliceable returns the body if the rest of it can go from socket to socket
 // inside the kernel, which pays for large ones only.
 func spliceable(body exchange.Body, w *wire, length int64) *responseBody {
 	b, ok := body.(*responseBody)
 	if !ok || b.c == nil || w.tcp == nil || b.c.w.tcp == nil || b.c.duplex || b.form != formLength || b.left != length ||
-		length-int64(b.Buffered()) < spliceLeast {
+		b.x.BodyIdle(0) > 0 || length-int64(b.Buffered()) < spliceLeast {
 		return nil
 	}
 	return b

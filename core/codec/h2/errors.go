@@ -75,6 +75,9 @@ var (
 const (
 	reasonNoHead = "no-head"
 	reasonSilent = "silent"
+
+	reasonSlowRequest  = "request-body-slow"
+	reasonSlowResponse = "response-slow"
 )
 
 // faultReasons lists what else upstreams are refused for.
@@ -92,7 +95,7 @@ func reasons() []string {
 		"window-update", "window-overflow", "flow-control", "header-timeout",
 		"control-flood", "reset-flood", "continuation-flood",
 		// streams
-		"priority", "too-many-streams", "trailer", "body-length", "window-stall",
+		"priority", "too-many-streams", "trailer", "body-length", "window-stall", reasonSlowRequest, reasonSlowResponse,
 	}
 	for _, r := range []*refused{
 		errPseudo, errMethod, errFieldName, errFieldValue, errConnection, errLength, errHost, errTarget, errConnect,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/pace"
 )
 
 // stream is one request and its response. It is the exchange.Client of its
@@ -18,6 +19,8 @@ type stream struct {
 	run  func() // serve, made once: starting it allocates nothing
 	head bool   // the client sent HEAD, whatever a filter makes of it
 	sent bool   // Send was called; for the exchange's goroutine
+
+	meter pace.Meter // of the response; for that goroutine too
 
 	response responseBody // of an upstream
 
@@ -50,10 +53,11 @@ func (s *Server) free(st *stream) {
 		st.body = newRequestBody(st)
 	} else {
 		st.body.content.clear(&s.pool)
+		st.body.meter = pace.Meter{}
 	}
 	st.flow.clear(&s.pool)
 	st.sendWait.reset()
-	st.c = nil
+	st.c, st.meter = nil, pace.Meter{}
 	st.sent, st.started, st.finished, st.head = false, false, false, false
 	st.x.Reset()
 	st.x.Conn = nil
