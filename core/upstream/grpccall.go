@@ -196,6 +196,9 @@ func (s *GRPCStream) exchange(ctx context.Context, find finder, k *GRPCCall) (st
 		timeout = maxCallTime // until the first answer
 	}
 	if err := g.Send(x, timeout); err != nil {
+		if err.Reason == "response-timeout" { // found out before ctx ended
+			return grpc.DeadlineExceeded, "deadline exceeded"
+		}
 		return grpc.Unavailable, err.Reason
 	}
 	return s.response(x)

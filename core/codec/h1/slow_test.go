@@ -56,11 +56,11 @@ func TestASlowRequest(t *testing.T) {
 		"fast enough":       {1000, func(*exchange.Exchange) {}, ""},
 		"one that may":      {1, func(x *exchange.Exchange) { x.SetBodyIdle(time.Minute) }, ""},
 		"after the answer":  {1, nil, ""},
-		"read now and then": {100, func(x *exchange.Exchange) { time.Sleep(300 * time.Millisecond) }, ""},
+		"read now and then": {1000, func(x *exchange.Exchange) { time.Sleep(300 * time.Millisecond) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := make(chan error, 1)
-			client, url := slowParams(t, 1000)(func(x *exchange.Exchange) {
+			client, url := slowParams(t, 200)(func(x *exchange.Exchange) {
 				read := func() (b []byte, err error) {
 					b, err = io.ReadAll(x.Request.Body)
 					got <- err
