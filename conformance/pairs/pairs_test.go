@@ -238,6 +238,7 @@ func TestPairs(t *testing.T) {
 				p.cut()
 				p.clientGoes("never")
 				p.clientGoes("silent")
+				p.clientCloses()
 				p.hints()
 			})
 		}
@@ -402,7 +403,7 @@ func (p *pair) clientGoes(what string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	name := p.id + what
+	name := p.id + " " + what
 	r.Header.Set("X-Case", name)
 	go func() {
 		time.Sleep(150 * time.Millisecond)
@@ -412,10 +413,35 @@ func (p *pair) clientGoes(what string) {
 		_, _ = io.Copy(io.Discard, a.Body)
 		a.Body.Close()
 	}
+	p.ends(name)
+}
+
+// clientCloses: a client that wants no more of a body is as one that has gone.
+func (p *pair) clientCloses() {
+	p.t.Helper()
+	name := p.id + " closes"
+	r, err := http.NewRequest("GET", p.base+"/silent", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	r.Header.Set("X-Case", name)
+	a, err := p.c.Do(r)
+	if err != nil {
+		p.t.Errorf("closes: %v", err)
+		return
+	}
+	time.Sleep(50 * time.Millisecond) // the proxy waits by then, or finds it out
+	a.Body.Close()
+	p.ends(name)
+}
+
+// ends waits until the origin has seen the client go: long before any timeout.
+func (p *pair) ends(name string) {
+	p.t.Helper()
 	select {
 	case <-p.b.origin.end(name):
 	case <-time.After(10 * time.Second):
-		p.t.Errorf("%s: the origin did not see the client go", what)
+		p.t.Errorf("%s: the origin did not see the client go", name)
 	}
 }
 

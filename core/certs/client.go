@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"penstock.dev/penstock/core/config"
 )
@@ -102,12 +103,15 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, names []config.Subj
 }
 
 // Handshake makes nc speak TLS, until ctx ends, and returns it with the protocol
-// that was agreed on, "" if none was. After an error nc is closed. The error wraps
-// ErrFault if nothing was sent.
-func (c *Client) Handshake(ctx context.Context, nc net.Conn) (secured net.Conn, protocol string, err error) {
+// that was agreed on, "" if none was. idle is what a write of TLS's own may take later.
+// After an error nc is closed. The error wraps ErrFault if nothing was sent.
+func (c *Client) Handshake(ctx context.Context, nc net.Conn, idle time.Duration) (secured net.Conn, protocol string, err error) {
 	if c.err != nil {
 		nc.Close()
 		return nil, "", c.err
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		nc = NewCarrier(tcp, idle)
 	}
 	t := tls.Client(nc, c.config)
 	if err := t.HandshakeContext(ctx); err != nil {

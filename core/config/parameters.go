@@ -32,6 +32,11 @@ type ProxyParameters struct {
 	// number, and say so over TCP (Alt-Svc); default true.
 	HTTP3 bool
 
+	// MinBytesPerSecond: a client that is slower is cut, where the proxy waits for a
+	// request's body that nothing was answered to, and where the client does not take
+	// a response; gRPC and server-sent events may be slow. 0: no bound; default 100.
+	MinBytesPerSecond int
+
 	// MaxPerClient is how many connections one client may have, an IPv6 client
 	// being a network of 64 bits; trusted proxies may have any number. 0, the
 	// default: no bound.
@@ -97,6 +102,7 @@ func DefaultProxyParameters() *ProxyParameters {
 		UDPIdleTimeout:    30 * time.Second,
 		ConnectTimeout:    5 * time.Second,
 		ResponseTimeout:   60 * time.Second,
+		MinBytesPerSecond: 100,
 		MaxFlows:          10_000,
 		MaxConnections:    1024,
 		MaxIdle:           128,

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -114,6 +115,19 @@ type Exchange struct {
 	State   map[string][]byte
 	// HeadersSent is set by Client.Send once the head of the final response may have left.
 	HeadersSent bool
+
+	bodyIdle atomic.Int64
+}
+
+// SetBodyIdle lets the bodies of both directions be silent for d, if that is longer
+// than their codecs' idle timeout; reads that begin afterwards see it. Any goroutine
+// may call it.
+func (x *Exchange) SetBodyIdle(d time.Duration) { x.bodyIdle.Store(int64(d)) }
+
+// BodyIdle returns how long a body may be silent where the codec's idle timeout is d.
+// Any goroutine may call it.
+func (x *Exchange) BodyIdle(d time.Duration) time.Duration {
+	return max(d, time.Duration(x.bodyIdle.Load()))
 }
 
 // Local is a response made by a filter or by the proxy itself.

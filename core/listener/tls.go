@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,15 +21,10 @@ import (
 // alpn is what is spoken over TLS, best first (RFC 7301).
 var alpn = []string{"h2", "http/1.1"}
 
-// carrier is the connection below TLS. crypto/tls also writes by itself, to
-// answer a KeyUpdate for one; a write that begins after the deadline of the last
-// message has passed gets a deadline of its own, since a write that fails is the
-// last one that TLS tries.
+// carrier is a client's connection below TLS.
 type carrier struct {
-	*net.TCPConn
-	idle    time.Duration
-	head    []byte       // what was read before
-	writeBy atomic.Int64 // the armed deadline, in nanoseconds of Unix time
+	*certs.Carrier
+	head    []byte // what was read before
 	refusal certs.Refusal
 }
 
@@ -44,26 +38,6 @@ func (c *carrier) Read(p []byte) (int, error) {
 	return c.TCPConn.Read(p)
 }
 
-// SetWriteDeadline implements net.Conn.
-func (c *carrier) SetWriteDeadline(t time.Time) error {
-	c.writeBy.Store(t.UnixNano())
-	return c.TCPConn.SetWriteDeadline(t)
-}
-
-// SetDeadline implements net.Conn.
-func (c *carrier) SetDeadline(t time.Time) error {
-	c.writeBy.Store(t.UnixNano())
-	return c.TCPConn.SetDeadline(t)
-}
-
-// Write implements net.Conn.
-func (c *carrier) Write(p []byte) (int, error) {
-	if now := time.Now(); now.UnixNano() > c.writeBy.Load() {
-		_ = c.SetWriteDeadline(now.Add(c.idle)) // fails on a closed connection, as the write then does
-	}
-	return c.TCPConn.Write(p)
-}
-
 // Refuse implements certs.Refusable.
 func (c *carrier) Refuse(why certs.Refusal) { c.refusal = why }
 
@@ -74,7 +48,7 @@ func (l *Listeners) handshake(s *socket, server *certs.Server, nc net.Conn, head
 	if !ok {
 		panic(fmt.Sprintf("BUG: TLS over %T", nc))
 	}
-	below := &carrier{TCPConn: tcp, idle: p.IdleTimeout, head: head}
+	below := &carrier{Carrier: certs.NewCarrier(tcp, p.IdleTimeout), head: head}
 	c := tls.Server(below, server.Config())
 	_ = below.SetDeadline(time.Now().Add(p.HeaderTimeout)) // fails on a closed connection, as the handshake then does
 	if err := c.Handshake(); err != nil {

@@ -235,35 +235,6 @@ func TestDrainEndsHandshakes(t *testing.T) {
 	}
 }
 
-// TestTLSWritesByItself: what TLS sends on its own, after the deadline of the
-// last message, must not end the connection.
-func TestTLSWritesByItself(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	dial(t, ln.Addr())
-	nc, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	c := &carrier{TCPConn: nc.(*net.TCPConn), idle: time.Minute}
-	c.SetWriteDeadline(time.Now().Add(-time.Second))
-	if _, err := c.Write([]byte("x")); err != nil {
-		t.Errorf("got %v", err)
-	}
-	if by := time.Unix(0, c.writeBy.Load()); time.Until(by) < 50*time.Second {
-		t.Errorf("got %v; want a new deadline", by)
-	}
-	big := make([]byte, 64<<20)
-	c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-	if _, err := c.Write(big); err == nil {
-		t.Error("a write that hangs did not end")
-	}
-}
-
 // TestHTTP2OverTLS: a client that can speak HTTP/2 does, one request beside another.
 func TestHTTP2OverTLS(t *testing.T) {
 	l, _ := newListeners(t, func(x *exchange.Exchange) {

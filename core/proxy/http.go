@@ -116,6 +116,7 @@ func (h *HTTP) send(s *state) *exchange.Error {
 		}
 		return err
 	}
+	s.patient(&s.x.Response.Header)
 	s.web.response(s.x)
 	return nil
 }

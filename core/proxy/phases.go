@@ -52,6 +52,7 @@ func (h *HTTP) findListener(s *state) *exchange.Error {
 	s.params = s.gateway.Parameters
 	s.run.Wait(s.params.ResponseTimeout)
 	x.Gateway, x.Listener = s.gateway.Name, s.listener.Name
+	s.patient(&x.Request.Header)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/exchange"
 )
@@ -62,9 +63,9 @@ func (c *conn) nudge() {
 	c.state.Store(nudged)
 }
 
-// wait tells the sweeper that the exchange waits. It looks after no endpoint that
+// Wait tells the sweeper that the exchange waits. It looks after no endpoint that
 // is gone: there an exchange looks after itself at once.
-func (c *conn) wait() {
+func (c *conn) Wait() {
 	c.state.Store(waiting)
 	if c.endpoint.left.Load() {
 		if c.state.CompareAndSwap(waiting, nudging) {
@@ -75,9 +76,9 @@ func (c *conn) wait() {
 	c.endpoint.group.set.sweeper.note()
 }
 
-// proceed ends wait; afterwards no interruption of the sweeper is under way.
+// Proceed ends Wait; afterwards no interruption of the sweeper is under way.
 // told reports whether there was one.
-func (c *conn) proceed() (told bool) {
+func (c *conn) Proceed() (told bool) {
 	for {
 		s := c.state.Load()
 		if s == nudging {
@@ -88,6 +89,29 @@ func (c *conn) proceed() (told bool) {
 			return s == nudged
 		}
 	}
+}
+
+// Upload implements h1.Owner and h2.Owner.
+func (c *conn) Upload() (running bool, err error) {
+	u := c.up
+	switch {
+	case u == nil:
+		return false, nil
+	case u.failed.Load():
+		return false, u.err
+	}
+	return !u.ended.Load(), nil
+}
+
+// Watch implements h1.Owner and h2.Owner. Over HTTP/1.1 whoever reads the request's
+// body sees the client's end, and only behind what the client sent before it.
+func (c *conn) Watch(x *exchange.Exchange, gone func()) (stop func()) {
+	if _, ok := x.Client.(*h1.Conn); ok {
+		if running, _ := c.Upload(); running {
+			return func() {}
+		}
+	}
+	return x.Client.Watch(gone)
 }
 
 // released is called by the codec when the connection's part in an exchange is

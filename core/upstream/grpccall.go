@@ -190,11 +190,15 @@ func (s *GRPCStream) exchange(ctx context.Context, find finder, k *GRPCCall) (st
 	}
 	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: callClient{ctx}, Start: time.Now()}
 	s.request(x, k)
+	x.SetBodyIdle(g.config.Parameters.TunnelTimeout)
 	timeout := k.Timeout
 	if timeout == 0 {
 		timeout = maxCallTime // until the first answer
 	}
 	if err := g.Send(x, timeout); err != nil {
+		if err.Reason == "response-timeout" { // found out before ctx ended
+			return grpc.DeadlineExceeded, "deadline exceeded"
+		}
 		return grpc.Unavailable, err.Reason
 	}
 	return s.response(x)

@@ -67,7 +67,9 @@ func (l *link) lease() *conn {
 		c, l.spare = l.spare[last], l.spare[:last]
 	} else {
 		c = &conn{endpoint: l.endpoint, link: l}
-		c.h = l.h.NewStream(c.released)
+		s := l.h.NewStream(c.released)
+		s.SetOwner(c)
+		c.h = s
 	}
 	c.reused, l.used = l.used, true
 	l.busy++

@@ -31,7 +31,7 @@ func (g *Group) open(e *endpoint) (nc net.Conn, agreed string, _ *exchange.Error
 	}
 	ctx, cancel := context.WithTimeout(g.set.ctx, g.config.Parameters.ConnectTimeout)
 	defer cancel()
-	nc, agreed, err = g.tls.Handshake(ctx, nc)
+	nc, agreed, err = g.tls.Handshake(ctx, nc, g.config.Parameters.IdleTimeout)
 	if err != nil {
 		g.failures.Inc()
 		return nil, "", handshakeFault(err)

@@ -117,7 +117,9 @@ func (e *endpoint) open(nc net.Conn, agreed string) (*conn, *exchange.Error) {
 		return e.openShared(nc, g.tls != nil)
 	}
 	c := &conn{endpoint: e}
-	c.h = h1.NewUpstreamConn(nc, &g.set.buffers, g.config.Parameters, c.released)
+	h := h1.NewUpstreamConn(nc, &g.set.buffers, g.config.Parameters, c.released)
+	h.SetOwner(c)
+	c.h = h
 	e.opened(c)
 	return c, nil
 }
@@ -186,18 +188,16 @@ func (c *conn) unsent(x *exchange.Exchange, err error) *exchange.Error {
 // readHead waits for the head of the answer.
 func (c *conn) readHead(x *exchange.Exchange, timeout time.Duration) error {
 	var stop func()
-	u := c.up
+	u, early := c.up, false
 	defer func() {
 		if stop != nil {
 			stop()
 		}
 	}()
-	if u == nil {
-		c.wait()
-	}
+	c.Wait()
 	for {
 		err := c.h.ReadHead(x)
-		told := c.proceed()
+		told := c.Proceed()
 		if err != h1.ErrInterrupted && err != h2.ErrInterrupted {
 			return err
 		}
@@ -209,15 +209,20 @@ func (c *conn) readHead(x *exchange.Exchange, timeout time.Duration) error {
 		case u != nil && u.ended.Load():
 			c.h.Arm(time.Now(), timeout)
 			u = nil
+			if early { // what read the request's body may have hidden the client's end
+				stop()
+				stop, early = nil, false
+			}
 		}
 		switch {
-		case told && u == nil && stop == nil:
-			stop = x.Client.Watch(func() {
+		case told && stop == nil:
+			early = u != nil
+			stop = c.Watch(x, func() {
 				c.gone.Store(true)
 				c.h.Interrupt()
 			})
-		case u == nil && stop == nil:
-			c.wait()
+		case stop == nil:
+			c.Wait()
 		}
 	}
 }

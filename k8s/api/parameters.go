@@ -77,6 +77,8 @@ type ParameterLimits struct {
 	Headers      string `json:"headers,omitempty"`
 	HeaderFields *int64 `json:"headerFields,omitempty"`
 	PerClient    *int64 `json:"connectionsPerClient,omitempty"`
+	// MinRate is how slow a client may be.
+	MinRate *int64 `json:"minBytesPerSecond,omitempty"`
 	// Of datagrams: of one listener, and of one client.
 	Flows          *int64 `json:"flows,omitempty"`
 	FlowsPerClient *int64 `json:"flowsPerClient,omitempty"`

@@ -117,6 +117,7 @@ func (r *run) applyObject(p *config.ProxyParameters, o *api.ProxyParameters) boo
 		a.count("spec.limits.headerFields", l.HeaderFields, &p.HeaderFields, 10, 1000)
 		a.count("spec.limits.connections", l.Connections, &p.MaxConnections, 1, 65_535)
 		a.count("spec.limits.connectionsPerClient", l.PerClient, &p.MaxPerClient, 0, 65_535)
+		a.count("spec.limits.minBytesPerSecond", l.MinRate, &p.MinBytesPerSecond, 0, 1_000_000)
 		a.count("spec.limits.flows", l.Flows, &p.MaxFlows, 1, 1_000_000)
 		a.count("spec.limits.flowsPerClient", l.FlowsPerClient, &p.MaxFlowsPerClient, 0, 1_000_000)
 		a.count("spec.limits.idleConnections", l.IdleConnections, &p.MaxIdle, 0, 65_535)

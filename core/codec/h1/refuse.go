@@ -34,6 +34,8 @@ var (
 	errExpect        = &Refused{417, "expect"}
 	errChunk         = &Refused{400, "chunk"}
 	errTrailer       = &Refused{400, "trailer"}
+	errSlowRequest   = &Refused{408, "request-body-slow"}
+	errSlowResponse  = &Refused{408, "response-slow"}
 	errStatusLine    = &Refused{502, "status-line"}
 	errSwitch        = &Refused{502, "switching-protocols"}
 	errManyInterim   = &Refused{502, "too-many-interim"}
@@ -45,5 +47,6 @@ func refusals() []*Refused {
 		errStartLine, errMethod, errTarget, errVersion, errConnect, errLineLong, errHeadLarge, errHeadMany,
 		errLineEnd, errFold, errFieldName, errFieldValue, errConnection, errHost, errLength, errCoding,
 		errCodingUnknown, errFraming, errHeaderTimeout, errExpect, errChunk, errTrailer,
+		errSlowRequest, errSlowResponse,
 	}
 }

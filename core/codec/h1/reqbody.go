@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/pace"
 )
 
 // errBodyClosed is what reading a request body returns after it was closed.
@@ -20,13 +21,21 @@ type requestBody struct {
 	closed atomic.Bool
 	bytes  atomic.Int64 // read so far
 
-	mu sync.Mutex // held during Read; guards content
+	answered atomic.Bool // a response has begun
+
+	mu    sync.Mutex // held during Read; guards what follows
+	meter pace.Meter
 	content
 }
+
+// slowGrace is how long a client is waited for before its rate counts.
+var slowGrace = pace.Grace
 
 func (b *requestBody) start(f form, length int64, trailer *exchange.Header) {
 	b.closed.Store(false)
 	b.bytes.Store(0)
+	b.answered.Store(false)
+	b.meter = pace.Meter{}
 	b.content.start(f, length, trailer)
 }
 
@@ -37,7 +46,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	defer b.mu.Unlock()
 	for !b.closed.Load() {
 		b.c.sendContinue()
-		n, err := b.content.read(p)
+		b.idle = b.c.x.BodyIdle(b.c.p.IdleTimeout)
+		n, err := b.measured(p)
 		b.bytes.Add(int64(n))
 		switch {
 		case n > 0 || err == nil || err == io.EOF:
@@ -47,6 +57,25 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		}
 	}
 	return 0, bodyError(errBodyClosed)
+}
+
+// measured reads, and fails for a client that is too slow.
+func (b *requestBody) measured(p []byte) (n int, err error) {
+	if b.available() > 0 {
+		n, err = b.content.read(p)
+		b.meter.Add(int64(n), 0, 0, 0)
+		return n, err
+	}
+	began := time.Now()
+	n, err = b.content.read(p)
+	c := b.c
+	if !b.meter.Add(int64(n), time.Since(began), c.p.MinBytesPerSecond, slowGrace) && (err == nil || err == errInterrupted) &&
+		!b.answered.Load() && c.x.BodyIdle(0) == 0 {
+		c.server.refusals[errSlowRequest].Inc()
+		b.err = errSlowRequest
+		return 0, errSlowRequest
+	}
+	return n, err
 }
 
 // Buffered implements exchange.Body.

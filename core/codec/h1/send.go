@@ -14,10 +14,15 @@ import (
 // 502; x.Response.Status says so.
 func (c *Conn) Send(x *exchange.Exchange) error {
 	c.sent = true
-	c.stopWatch()
+	c.body.answered.Store(true)
+	c.out.least = c.p.MinBytesPerSecond
+	if x.BodyIdle(0) > 0 {
+		c.out.least = 0
+	}
 	skipped := c.cancelContinue()
 	p := &x.Response
 	if p.Tunnel != nil {
+		c.stopWatch()
 		return c.sendTunnel(x)
 	}
 	if p.Body != nil {
@@ -110,6 +115,9 @@ func (c *Conn) broken(x *exchange.Exchange, err error) error {
 	failed, started := c.out.failed, c.out.started
 	e := &exchange.Error{Phase: exchange.PhaseResponseBody, Side: exchange.SideUpstream, Status: 502, Reason: "response-body-cut", Err: err}
 	switch {
+	case err == errSlowResponse:
+		c.server.refusals[errSlowResponse].Inc()
+		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 408, errSlowResponse.Reason
 	case failed && err == errTimeout:
 		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 408, "client-timeout"
 	case failed:

@@ -8,6 +8,7 @@ import (
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
+	"penstock.dev/penstock/core/internal/pace"
 )
 
 // What a body's reader can find wrong with it.
@@ -29,6 +30,8 @@ type sender struct {
 	failed  bool  // a write failed: the last error is the peer's
 	total   int64 // content bytes taken from the body
 	limited io.LimitedReader
+	least   int // bytes per second that the peer must take; 0: no bound
+	meter   pace.Meter
 }
 
 // begin readies s for a message.
@@ -37,7 +40,7 @@ func (s *sender) begin() {
 		s.lent = s.pool.Get(bufpool.Medium)
 	}
 	s.b = s.lent.Bytes[:0]
-	s.started, s.failed, s.total = false, false, 0
+	s.started, s.failed, s.total, s.meter = false, false, 0, pace.Meter{}
 }
 
 // release gives the buffer back.
@@ -53,9 +56,14 @@ func (s *sender) flushFrom(start int) error {
 	if len(s.b) == start {
 		return nil
 	}
+	now, first, n := time.Now(), !s.started, int64(len(s.b)-start)
 	s.started = true
-	err := s.w.write(s.b[start:], time.Now(), s.idle)
+	err := s.w.write(s.b[start:], now, s.idle)
 	s.b = s.b[:0]
+	// The first part goes into the socket's buffer: it costs no look at the clock.
+	if err == nil && s.least > 0 && !first && !s.meter.Add(n, time.Since(now), s.least, slowGrace) {
+		err = errSlowResponse
+	}
 	if err != nil {
 		s.failed = true
 	}

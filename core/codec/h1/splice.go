@@ -17,12 +17,14 @@ const (
 	spliceMost  = 256 << 10
 )
 
+// A slow client needs no measure there: it must take a round within the idle timeout.
+
 // spliceable returns the body if the rest of it can go from socket to socket
 // inside the kernel, which pays for large ones only.
 func spliceable(body exchange.Body, w *wire, length int64) *responseBody {
 	b, ok := body.(*responseBody)
 	if !ok || b.c == nil || w.tcp == nil || b.c.w.tcp == nil || b.c.duplex || b.form != formLength || b.left != length ||
-		length-int64(b.Buffered()) < spliceLeast {
+		b.x.BodyIdle(0) > 0 || length-int64(b.Buffered()) < spliceLeast {
 		return nil
 	}
 	return b
@@ -53,13 +55,21 @@ func (s *sender) splice(src *responseBody) error {
 	in.readBy = time.Time{}
 	round, began := int64(spliceLeast), time.Now()
 	for src.left > 0 {
-		in.armRead(began, s.idle)
+		in.armRead(began, src.x.BodyIdle(s.idle))
 		s.w.armWrite(began, s.idle)
 		s.limited = io.LimitedReader{R: in.tcp, N: min(round, src.left)}
+		src.wait()
 		n, err := s.w.tcp.ReadFrom(&s.limited)
+		silent := src.proceed()
 		src.left -= n
 		src.total += n
 		s.total += n
+		if err != nil && in.wasInterrupted(err) && time.Now().Before(s.w.writeBy) { // nothing is between the two
+			if err := src.look(silent); err != nil {
+				return src.giveUp(err)
+			}
+			continue
+		}
 		if err != nil || n == 0 {
 			return s.spliceFailed(src, err)
 		}

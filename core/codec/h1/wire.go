@@ -145,6 +145,12 @@ func (w *wire) readErr(err error) error {
 	return errTimeout
 }
 
+// wasInterrupted reports whether a read outside of read failed because of
+// interrupt; the deadline is armed again then.
+func (w *wire) wasInterrupted(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && w.readErr(err) == errInterrupted
+}
+
 // read reads at least one byte; the deadline is the armed one.
 func (w *wire) read(p []byte) (int, error) {
 	n, err := w.nc.Read(p)

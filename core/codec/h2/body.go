@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/pace"
 )
 
 // requestBody is the exchange.Body of a request. Unlike others, its Close may be
@@ -17,6 +18,7 @@ type requestBody struct {
 	stream *stream // not for use once the body is closed
 	handed bool    // the exchange has it
 	expect bool    // the client waits for a 100 that was not sent yet
+	meter  pace.Meter
 }
 
 func newRequestBody(s *stream) *requestBody {
@@ -35,7 +37,10 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if !b.closed {
 		b.proceed()
 	}
-	n, err := b.read(p)
+	if !b.closed {
+		b.idle = b.stream.x.BodyIdle(c.p.IdleTimeout)
+	}
+	n, err := b.measured(p)
 	switch {
 	case err == errWhole:
 		return n, b.end()
@@ -93,6 +98,8 @@ func bodyError(err error) error {
 	switch err {
 	case errTimeout:
 		e.Status, e.Reason = 408, "request-body-timeout"
+	case errSlow:
+		e.Status, e.Reason = 408, reasonSlowRequest
 	case errClosed:
 		e.Reason = "request-body-closed"
 	}

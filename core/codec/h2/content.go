@@ -23,11 +23,12 @@ type content struct {
 	c      *mux
 	s      *flow // not for use once the content is closed
 	parts  []part
-	size   int   // bytes in parts
-	left   int64 // to come; -1: unknown
-	bytes  int64 // handed out
-	window int   // what the peer may send
-	owed   int   // what was taken of that, and not yet told
+	size   int           // bytes in parts
+	left   int64         // to come; -1: unknown
+	bytes  int64         // handed out
+	window int           // what the peer may send
+	idle   time.Duration // how long read waits; set before it
+	owed   int           // what was taken of that, and not yet told
 
 	whole   bool // END_STREAM came
 	closed  bool
@@ -146,12 +147,12 @@ func (b *content) read(p []byte) (int, error) {
 			continue
 		}
 		if by.IsZero() {
-			by = time.Now().Add(c.p.IdleTimeout)
+			by = time.Now().Add(b.idle)
 		}
 		if b.wait.wait(by) || b.closed {
 			continue
 		}
-		if by = b.s.active.Add(c.p.IdleTimeout); !time.Now().Before(by) {
+		if by = b.s.active.Add(b.idle); !time.Now().Before(by) {
 			b.err = errTimeout
 		}
 	}

@@ -48,6 +48,9 @@ var errInterim = &fields.Refused{Reason: "interim"}
 const (
 	reasonNoHead = "no-head"
 	reasonSilent = "silent"
+
+	reasonSlowRequest  = "request-body-slow"
+	reasonSlowResponse = "response-slow"
 )
 
 // faultReasons lists what else upstreams are refused for.
@@ -65,6 +68,6 @@ func reasons() []string {
 		"window-update", "window-overflow", "flow-control", "header-timeout",
 		"control-flood", "reset-flood", "continuation-flood",
 		// streams
-		"priority", "too-many-streams", "trailer", "body-length", "window-stall",
+		"priority", "too-many-streams", "trailer", "body-length", "window-stall", reasonSlowRequest, reasonSlowResponse,
 	)
 }

@@ -146,6 +146,9 @@ type responseBody struct {
 	x      *exchange.Exchange
 	client *stream // that is tied to s; nil: none
 	err    error   // of Read, once it has ended
+
+	unwatch func() // nil: the client is not watched
+	early   bool   // it is watched since before the upload's end
 }
 
 // newBody returns a body for x's response: the one that its client stream keeps
@@ -170,6 +173,12 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	}
 	c := s.c
 	c.mu.Lock()
+	if b.waits() {
+		c.mu.Unlock()
+		b.await()
+		c.mu.Lock()
+	}
+	s.in.idle = b.x.BodyIdle(c.p.IdleTimeout)
 	n, err := s.in.read(p)
 	c.mu.Unlock()
 	switch err {
@@ -207,6 +216,7 @@ func (b *responseBody) finish(err error) {
 	if b.client != nil {
 		b.client.tie(nil)
 	}
+	b.stopWatch()
 	b.s, b.x, b.client, b.err = nil, nil, nil, err
 	s.free(true)
 }

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"errors"
+	"time"
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
@@ -13,7 +14,6 @@ import (
 // replaced by a plain 502; x.Response.Status says so.
 func (s *stream) Send(x *exchange.Exchange) error {
 	s.sent = true
-	s.stopWatch()
 	if b := x.Response.Body; b != nil {
 		defer b.Close()
 	}
@@ -97,7 +97,11 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 			return err
 		}
 		trails := last && trailing(&p.Trailer)
+		began := time.Now()
 		if err := s.sendData(x, part, last && !trails); err != nil || last && !trails {
+			return err
+		}
+		if err := s.took(len(part), began); err != nil {
 			return err
 		}
 		if trails {
@@ -148,6 +152,10 @@ func (s *stream) broken(x *exchange.Exchange, err error) error {
 		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 408, "client-timeout"
 		reset = codeEnhanceYourCalm
 		s.c.count("window-stall")
+	case errSlow:
+		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 408, reasonSlowResponse
+		reset = codeEnhanceYourCalm
+		s.c.count(reasonSlowResponse)
 	case errGone:
 		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 499, "client-gone"
 		reset = codeCancel

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/pace"
 )
 
 // stream is one request and its response. It is the exchange.Client of its
@@ -19,6 +20,8 @@ type stream struct {
 	sent bool   // Send was called; for the exchange's goroutine
 	keen bool   // it was eager when content was sent last; for the exchange's goroutine
 	key  []byte // of a WebSocket handshake; nil: it is none
+
+	meter pace.Meter // of the response; for that goroutine too
 
 	response responseBody // of an upstream
 
@@ -51,10 +54,12 @@ func (s *Server) free(st *stream) {
 		st.body = newRequestBody(st)
 	} else {
 		st.body.content.clear(&s.pool)
+		st.body.meter = pace.Meter{}
 	}
 	st.flow.clear(&s.pool)
 	st.sendWait.reset()
 	st.c, st.key, st.keen = nil, nil, false
+	st.meter = pace.Meter{}
 	st.sent, st.started, st.finished, st.head = false, false, false, false
 	st.x.Reset()
 	st.x.Conn = nil

@@ -59,6 +59,7 @@ type UpstreamStream struct {
 	body content
 	free func(reusable bool)
 
+	owner   Owner  // nil: none
 	asked   bool   // with HEAD
 	pending []byte // of the request's body: read and not sent yet
 	last    bool   // pending is the last

@@ -9,6 +9,7 @@ import (
 
 	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/pace"
 )
 
 // Why no more of a request's body comes.
@@ -35,6 +36,7 @@ type requestBody struct {
 	err   error      // what reading ended with
 	bad   bool       // that is a mistake of the client's, or it has reset the stream
 	arena exchange.Arena
+	meter pace.Meter
 }
 
 // Read implements exchange.Body. The first one sends the 100 (Continue) that
@@ -50,11 +52,11 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	s := b.s
 	s.proceed()
-	_ = s.qs.SetReadDeadline(time.Now().Add(s.c.p.IdleTimeout)) // never fails
-	if b.closed.Load() {                                        // Close set its deadline before
+	_ = s.qs.SetReadDeadline(time.Now().Add(s.x.BodyIdle(s.c.p.IdleTimeout))) // never fails
+	if b.closed.Load() {                                                      // Close set its deadline before
 		return 0, bodyError(errClosed)
 	}
-	n, err := b.read(p)
+	n, err := b.measured(p)
 	b.bytes.Add(int64(n))
 	if err != nil {
 		b.err = b.ended(err)
@@ -136,6 +138,9 @@ func (b *requestBody) ended(err error) error {
 	if err == io.EOF {
 		return err
 	}
+	if err == errSlow {
+		return bodyError(err)
+	}
 	var conn connError
 	var one streamError
 	switch err = misread(err); {
@@ -190,6 +195,8 @@ func bodyError(err error) error {
 	switch err {
 	case errTimeout:
 		e.Status, e.Reason = 408, "request-body-timeout"
+	case errSlow:
+		e.Status, e.Reason = 408, reasonSlowRequest
 	case errClosed:
 		e.Reason = "request-body-closed"
 	}

@@ -63,6 +63,6 @@ func reasons() []string {
 		"push-id", "goaway", "priority-update", "qpack", "qpack-encoder", "qpack-decoder", "control-stream",
 		"control-flood", "reset-flood",
 		// streams
-		"request-incomplete", "header-timeout", "trailer", "body-length", "window-stall",
+		"request-incomplete", "header-timeout", "trailer", "body-length", "window-stall", reasonSlowRequest, reasonSlowResponse,
 	)
 }

@@ -23,7 +23,6 @@ var (
 // replaced by a plain 502; x.Response.Status says so.
 func (s *stream) Send(x *exchange.Exchange) error {
 	s.sent = true
-	s.stopWatch()
 	if b := x.Response.Body; b != nil {
 		defer b.Close()
 	}
@@ -66,12 +65,16 @@ func (s *stream) writeHead(x *exchange.Exchange, b []byte, end bool) error {
 
 // write writes frames, and the stream's end behind them.
 func (s *stream) write(b []byte, end bool) error {
-	_ = s.qs.SetWriteDeadline(time.Now().Add(s.c.p.IdleTimeout)) // never fails
+	began := time.Now()
+	_ = s.qs.SetWriteDeadline(began.Add(s.c.p.IdleTimeout)) // never fails
 	if _, err := s.qs.Write(b); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return errStalled
 		}
 		return errGone
+	}
+	if s.key == nil && !end && s.x.BodyIdle(0) == 0 && !s.meter.Add(int64(len(b)), time.Since(began), s.c.p.MinBytesPerSecond, slowGrace) {
+		return errSlow
 	}
 	if end {
 		if s.qs.Close() != nil {
@@ -168,6 +171,10 @@ func (s *stream) broken(x *exchange.Exchange, err error) error {
 		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 408, "client-timeout"
 		reset = codeExcessiveLoad
 		s.c.count("window-stall")
+	case errSlow:
+		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 408, reasonSlowResponse
+		reset = codeExcessiveLoad
+		s.c.count(reasonSlowResponse)
 	case errGone:
 		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 499, "client-gone"
 		reset, s.blamed = codeRequestCancelled, true

@@ -3,12 +3,14 @@ package h3
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"penstock.dev/penstock/core/exchange"
 )
@@ -232,5 +234,36 @@ func TestAClientThatIsNotOurs(t *testing.T) {
 	got := slurp(t, resp, err)
 	if !strings.Contains(got, "PUT https://a.example /x 30") || !strings.Contains(got, `"abc" X-Sum=1`) && !strings.Contains(got, `"abc" x-sum=1`) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestASilentBody: a body may be silent for the idle timeout, or for as long as its
+// exchange says.
+func TestASilentBody(t *testing.T) {
+	for name, test := range map[string]struct {
+		more time.Duration
+		want string
+	}{"as all": {0, "request-body-timeout"}, "for longer": {time.Minute, "ab"}} {
+		t.Run(name, func(t *testing.T) {
+			p := params()
+			p.IdleTimeout = 300 * time.Millisecond
+			ts := newTestServer(t, p, func(x *exchange.Exchange) {
+				x.SetBodyIdle(test.more)
+				got, err := io.ReadAll(x.Request.Body)
+				if known := (*exchange.Error)(nil); errors.As(err, &known) {
+					got = []byte(known.Reason)
+				}
+				_ = answer(x, 200, string(got))
+			})
+			s := ts.dial(t).request(join(headers(post()...), data("a")), false)
+			go func() { // after a 408 it is of no use
+				time.Sleep(900 * time.Millisecond)
+				_, _ = s.Write(data("b"))
+				s.Close()
+			}()
+			if got := response(s); !strings.Contains(got, test.want) {
+				t.Errorf("got %q; want %q", got, test.want)
+			}
+		})
 	}
 }

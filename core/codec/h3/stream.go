@@ -13,6 +13,7 @@ import (
 	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
+	"penstock.dev/penstock/core/internal/pace"
 )
 
 // stream is one request and its response. It is the exchange.Client of its
@@ -39,7 +40,8 @@ type stream struct {
 	data     *bufpool.Buffer
 	total    int64 // content bytes taken from the response's body
 	watch    *watcher
-	key      []byte // of a WebSocket handshake; nil: it is none
+	key      []byte     // of a WebSocket handshake; nil: it is none
+	meter    pace.Meter // of the response
 
 	mu      sync.Mutex
 	expect  bool // the client waits for a 100 that was not sent yet
@@ -75,6 +77,7 @@ func (s *Server) free(st *stream) {
 	}
 	st.c, st.qs, st.buf, st.data, st.watch, st.key = nil, nil, nil, nil, nil, nil
 	st.in, st.hd = reader{}, fields.Section{}
+	st.meter = pace.Meter{}
 	st.head, st.sent, st.finished, st.whole, st.total = false, false, false, false, 0
 	st.expect, st.started, st.gone = false, false, false
 	st.x.Reset()
