@@ -15,14 +15,14 @@ func (t *pair) toClient(b []byte) error {
 		return t.c.w.write(b, time.Now(), t.c.p.IdleTimeout)
 	}
 	for n := 0; n < len(b) && !t.closed; {
-		if t.closing && t.frames.Between() {
+		if t.closing.Load() && t.frames.Between() {
 			if err := t.close(); err != nil {
 				return err
 			}
 			break
 		}
 		k := len(b) - n
-		if t.closing {
+		if t.closing.Load() {
 			k = t.frames.Next(b[n:])
 		} else {
 			for i := n; i < len(b); {
@@ -34,7 +34,7 @@ func (t *pair) toClient(b []byte) error {
 		}
 		n += k
 	}
-	if t.closing && !t.closed && t.frames.Between() {
+	if t.closing.Load() && !t.closed && t.frames.Between() {
 		return t.close()
 	}
 	return nil
@@ -45,10 +45,10 @@ func (t *pair) toClient(b []byte) error {
 func (t *pair) goAway() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.websocket || t.closing {
+	if !t.websocket || t.closed {
 		return
 	}
-	t.closing = true
+	t.closing.Store(true)
 	if t.frames.Between() {
 		_ = t.close() // whoever reads finds out
 	}

@@ -125,6 +125,9 @@ func (c *Conn) handOver() bool {
 // by any goroutine.
 func (c *Conn) Drain() {
 	c.draining.Store(true)
+	if t := c.tunnel.Load(); t != nil {
+		t.closing.Store(true) // what comes from now on is not passed on; goAway does the rest
+	}
 	if c.waiting.Load() {
 		c.w.interrupt()
 	}

@@ -167,8 +167,9 @@ type pair struct {
 	mu        sync.Mutex
 	websocket bool
 	frames    rfc9110.WebSocketFrames // to the client
-	closing   bool                    // the client is to be told that the proxy goes away
-	closed    bool                    // and was
+	closed    bool                    // the client was told that the proxy goes away
+
+	closing atomic.Bool // the client is to be told
 
 	late  atomic.Pointer[time.Timer] // ends a WebSocket that one side has left
 	once  sync.Once

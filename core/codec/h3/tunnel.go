@@ -52,7 +52,7 @@ func (s *stream) sendTunnel(x *exchange.Exchange) error {
 	}
 	t := &relay{s: s, up: up, idle: s.c.p.TunnelTimeout, began: time.Now()}
 	t.timer = time.AfterFunc(t.idle, t.watch)
-	defer t.timer.Stop()
+	defer t.stop()
 	s.c.relayed(t)
 	defer s.c.unrelayed(t)
 	var wg sync.WaitGroup
@@ -82,6 +82,9 @@ type relay struct {
 	mu     sync.Mutex
 	frames rfc9110.WebSocketFrames // to the client
 	closed bool                    // it was told
+
+	watching sync.Mutex // held while watch runs
+	over     bool       // guarded by watching
 
 	once  sync.Once
 	fault error // why it ended before both ends had closed; set by once
@@ -157,8 +160,21 @@ func (t *relay) toClient(b []byte) error {
 	return nil
 }
 
+// stop ends watch, which may be under way: the stream is another exchange's soon.
+func (t *relay) stop() {
+	t.timer.Stop()
+	t.watching.Lock()
+	defer t.watching.Unlock()
+	t.over = true
+}
+
 // watch ends a tunnel on which nothing comes any more.
 func (t *relay) watch() {
+	t.watching.Lock()
+	defer t.watching.Unlock()
+	if t.over {
+		return
+	}
 	if left := t.idle - (time.Since(t.began) - time.Duration(t.last.Load())); left > 0 {
 		t.timer.Reset(left)
 		return
