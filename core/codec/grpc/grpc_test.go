@@ -189,8 +189,8 @@ func TestToGRPC(t *testing.T) {
 			}
 			continue
 		}
-		if te, _ := q.Header.Get("te"); string(ct) != want || kind != KindOf([]byte(in)) || string(te) != "trailers" || (q.ContentLength == -1) != (kind == Text) {
-			t.Errorf("%s: got %s, te %s, length %d", in, ct, te, q.ContentLength)
+		if string(ct) != want || kind != KindOf([]byte(in)) || !q.TE || (q.ContentLength == -1) != (kind == Text) {
+			t.Errorf("%s: got %s, TE %v, length %d", in, ct, q.TE, q.ContentLength)
 		}
 	}
 }
