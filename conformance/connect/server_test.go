@@ -160,6 +160,9 @@ func serve(t *testing.T, in io.Reader, out io.Writer) {
 		t.Fatal(err)
 	}
 	<-stop
+	if f, err := os.CreateTemp("/tmp/f-logs", "x"); err == nil {
+		f.WriteString(p.Log())
+	}
 }
 
 // behind starts the suite's server in plain text, and returns its port.
