@@ -488,7 +488,7 @@ func TestStopBodyWithoutABody(t *testing.T) {
 // TestBlameEndsWithItsStream: the next request on the same memory, maybe another
 // client's, does not pay for it.
 func TestBlameEndsWithItsStream(t *testing.T) {
-	ts := newTestServer(t, config.DefaultProxyParameters(), func(*exchange.Exchange) {})
+	ts := newTestServer(t, params(), func(*exchange.Exchange) {})
 	s := newStream()
 	s.blamed, s.finished, s.sent, s.whole = true, true, true, true
 	ts.server.free(s)
