@@ -11,6 +11,7 @@ import (
 // can be nothing else there.
 type web struct {
 	kind grpc.Kind
+	said []byte // the client's Content-Type
 	in   grpc.TextBody
 	out  grpc.WebBody
 }
@@ -21,18 +22,22 @@ func (w *web) reset() {
 	}
 }
 
-// fromWeb readies the head of a gRPC-Web request for an upstream of HTTP/2.
-func (s *state) fromWeb() {
-	if b := s.backend; b != nil && b.Upstream != nil && b.Upstream.Protocol() == config.ProtocolH2C {
-		s.web.kind = grpc.ToGRPC(s.x)
+// request readies a gRPC-Web request for an upstream of HTTP/2.
+func (w *web) request(x *exchange.Exchange, protocol string) {
+	if protocol != config.ProtocolH2C {
+		return
+	}
+	w.said, _ = x.Request.Header.Get("content-type")
+	if w.kind = grpc.ToGRPC(x); w.kind == grpc.Text {
+		w.in.Reset(x.Request.Body)
+		x.Request.Body, x.Request.ContentLength = &w.in, -1
 	}
 }
 
-// request lets the upstream read the request's body as gRPC.
-func (w *web) request(x *exchange.Exchange) {
-	if w.kind == grpc.Text && x.Request.Body != nil {
-		w.in.Reset(x.Request.Body)
-		x.Request.Body, x.Request.ContentLength = &w.in, -1
+// sent makes the request the client's again, as what comes now is for the client.
+func (w *web) sent(x *exchange.Exchange) {
+	if w.kind != grpc.None {
+		x.Request.Header.Set(contentType, w.said)
 	}
 }
 

@@ -105,9 +105,11 @@ func (h *HTTP) send(s *state) *exchange.Error {
 	if b == nil || b.Upstream == nil {
 		return noBackend(s)
 	}
-	s.web.request(s.x)
+	s.web.request(s.x, b.Upstream.Protocol())
 	s.run.Sending()
-	if err := b.Upstream.Send(s.x, s.tryTimeout()); err != nil {
+	err := b.Upstream.Send(s.x, s.tryTimeout())
+	s.web.sent(s.x)
+	if err != nil {
 		if own := s.run.Err(); own != nil { // a body filter ended it, the upstream only noticed
 			return own
 		}

@@ -38,7 +38,6 @@ func (h *HTTP) outgoing(s *state) {
 		}
 	}
 	consumer(x)
-	s.fromWeb()
 	if s.params.Forwarded {
 		forward(x)
 	}

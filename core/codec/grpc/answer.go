@@ -48,7 +48,8 @@ const maxMessage = 1 << 10
 // Answer makes a local response to a request of that content type one that a
 // client of gRPC understands: status 200, fields only, and what went wrong in
 // grpc-status and grpc-message, from l.GRPCStatus (or, if that is -1, its status)
-// and its body. It leaves alone what is gRPC already, and answers to others.
+// and its body. It leaves alone what is gRPC already, and answers to others. The
+// answer keeps a part of asked.
 func Answer(l *exchange.Local, asked []byte) {
 	kind := KindOf(asked)
 	if kind == None {
@@ -63,7 +64,7 @@ func Answer(l *exchange.Local, asked []byte) {
 	}
 	text := l.Body[:min(len(l.Body), maxMessage)]
 	l.Status, l.Body = 200, nil
-	l.Header.Set(contentType, kind.contentType())
+	l.Header.Set(contentType, kind.withFormat(asked))
 	l.Header.Set(statusField, strconv.AppendInt(nil, int64(code), 10))
 	if len(text) > 0 {
 		l.Header.Set(message, percentEncode(text))

@@ -64,7 +64,9 @@ func TestAnswer(t *testing.T) {
 		want   string
 	}{
 		{answer("text/plain", 403, -1, "no", nil), 403, "no"},
-		{answer("application/grpc+proto", 403, -1, "no: 5%", nil), 200, "content-type=application/grpc grpc-status=7 grpc-message=no: 5%25"},
+		{answer("application/grpc+proto", 403, -1, "no: 5%", nil), 200, "content-type=application/grpc+proto grpc-status=7 grpc-message=no: 5%25"},
+		{answer("application/grpc-web+json; charset=utf-8", 404, -1, "", nil), 200, "content-type=application/grpc-web+json grpc-status=12"},
+		{answer("application/grpc;a=b", 404, -1, "", nil), 200, "content-type=application/grpc grpc-status=12"},
 		{answer("application/grpc", 404, -1, "", nil), 200, "content-type=application/grpc grpc-status=12"},
 		{answer("application/grpc", 503, 8, "ü", nil), 200, "content-type=application/grpc grpc-status=8 grpc-message=%C3%BC"},
 		{answer("application/grpc-web-text", 504, 4, "", nil), 200, "content-type=application/grpc-web-text grpc-status=4"},
@@ -189,8 +191,8 @@ func TestToGRPC(t *testing.T) {
 			}
 			continue
 		}
-		if te, _ := q.Header.Get("te"); string(ct) != want || kind != KindOf([]byte(in)) || string(te) != "trailers" || (q.ContentLength == -1) != (kind == Text) {
-			t.Errorf("%s: got %s, te %s, length %d", in, ct, te, q.ContentLength)
+		if string(ct) != want || kind != KindOf([]byte(in)) || !q.TE || (q.ContentLength == -1) != (kind == Text) {
+			t.Errorf("%s: got %s, TE %v, length %d", in, ct, q.TE, q.ContentLength)
 		}
 	}
 }

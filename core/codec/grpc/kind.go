@@ -31,6 +31,19 @@ func (k Kind) contentType() []byte {
 	return typeGRPC
 }
 
+// withFormat returns a content type of the kind k without its parameters: the
+// format of messages stays (application/grpc+json).
+func (k Kind) withFormat(t []byte) []byte {
+	n := len(k.contentType())
+	if n == len(t) || t[n] != '+' {
+		return k.contentType()
+	}
+	for n < len(t) && t[n] != ';' && t[n] != ' ' {
+		n++
+	}
+	return t[:n]
+}
+
 // KindOf returns what a Content-Type says, whatever the format of messages.
 func KindOf(contentType []byte) Kind {
 	switch {

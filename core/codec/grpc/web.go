@@ -29,7 +29,7 @@ func ToGRPC(x *exchange.Exchange) Kind {
 	made := x.Arena.Alloc(len(typeGRPC) + len(format))
 	copy(made[copy(made, typeGRPC):], format)
 	q.Header.Set(contentType, made)
-	q.Header.Set([]byte("Te"), []byte("trailers"))
+	q.TE = true // gRPC servers want to hear it
 	q.Header.Del("x-grpc-web")
 	if kind == Text {
 		q.ContentLength = -1

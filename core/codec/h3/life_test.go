@@ -484,3 +484,15 @@ func TestStopBodyWithoutABody(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestBlameEndsWithItsStream: the next request on the same memory, maybe another
+// client's, does not pay for it.
+func TestBlameEndsWithItsStream(t *testing.T) {
+	ts := newTestServer(t, params(), func(*exchange.Exchange) {})
+	s := newStream()
+	s.blamed, s.finished, s.sent, s.whole = true, true, true, true
+	ts.server.free(s)
+	if s.blamed || s.finished || s.sent || s.whole {
+		t.Error("a freed stream remembers its request")
+	}
+}

@@ -78,7 +78,7 @@ func (s *Server) free(st *stream) {
 	st.c, st.qs, st.buf, st.data, st.watch, st.key = nil, nil, nil, nil, nil, nil
 	st.in, st.hd = reader{}, fields.Section{}
 	st.meter = pace.Meter{}
-	st.head, st.sent, st.finished, st.whole, st.total = false, false, false, false, 0
+	st.head, st.sent, st.finished, st.whole, st.blamed, st.total = false, false, false, false, false, 0
 	st.expect, st.started, st.gone = false, false, false
 	st.x.Reset()
 	st.x.Conn = nil
