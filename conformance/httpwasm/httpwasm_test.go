@@ -17,7 +17,8 @@ import (
 	"penstock.dev/penstock/conformance/harness"
 )
 
-// TestTCK runs all of the kit on a route that takes every path.
+// TestTCK runs all of the kit on a route that takes every path, over HTTP/1.1 and
+// over HTTP/2 by prior knowledge.
 func TestTCK(t *testing.T) {
 	backend := tck.StartBackend("127.0.0.1:0")
 	t.Cleanup(backend.Close)
@@ -33,7 +34,12 @@ func TestTCK(t *testing.T) {
 		Images: []string{layout},
 	})
 	p.Eventually("the kit's guest runs", func() bool { return p.Chain("Service/default/tck").State == "Running" })
-	tck.Run(t, &http.Client{}, p.URL)
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: protocols}
+	t.Cleanup(tr.CloseIdleConnections)
+	t.Run("HTTP1", func(t *testing.T) { tck.Run(t, &http.Client{}, p.URL) })
+	t.Run("HTTP2", func(t *testing.T) { tck.Run(t, &http.Client{Transport: tr}, p.URL) })
 }
 
 // examples returns the folder of the reference host's guests.

@@ -41,3 +41,21 @@ func TestGRPCIsAnsweredInItsForm(t *testing.T) {
 		t.Errorf("another client: got %d %q", r.StatusCode, body)
 	}
 }
+
+// TestGRPCWebIsAnsweredInItsForm: also when it was translated before the upstream
+// could not be reached.
+func TestGRPCWebIsAnsweredInItsForm(t *testing.T) {
+	b := newBed(t)
+	c := newConfig(b.port, rule("gone", "/gone", "gone"))
+	c.Upstreams["gone"] = &config.Upstream{Name: "gone", Protocol: config.ProtocolH2C, Parameters: config.DefaultProxyParameters()}
+	c.Endpoints["gone"] = &config.EndpointSet{}
+	if err := b.store.Apply(c); err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []string{"application/grpc-web+json", "application/grpc-web-text", "application/grpc+json"} {
+		r, _ := b.do(t, "POST", "/gone", "AAAAAAA=", http.Header{"Content-Type": {form}})
+		if got := r.Header.Get("Content-Type"); r.StatusCode != 200 || r.Header.Get("Grpc-Status") != "14" || got != form {
+			t.Errorf("%s: got %d %s %v", form, r.StatusCode, got, r.Header)
+		}
+	}
+}

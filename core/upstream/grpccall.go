@@ -66,8 +66,10 @@ func (c *Caller) GRPC(k *GRPCCall, events GRPCEvents) (*GRPCStream, error) {
 	c.group.Go(func() {
 		defer c.inFlight.Add(-1)
 		defer s.end()
+		began := time.Now()
 		status, message := s.exchange(ctx, find, k)
-		if ctx.Err() == context.DeadlineExceeded {
+		// The server knows the deadline too, in milliseconds, and may end the call first.
+		if late := k.Timeout > 0 && time.Since(began)+time.Millisecond >= k.Timeout; late && status != 0 {
 			status, message = grpc.DeadlineExceeded, "deadline exceeded"
 		}
 		s.tell(func() { events.Close(status, message) })
@@ -201,6 +203,9 @@ func (s *GRPCStream) exchange(ctx context.Context, find finder, k *GRPCCall) (st
 		}
 		return grpc.Unavailable, err.Reason
 	}
+	if b, ok := x.Response.Body.(interface{ Stopper() func() }); ok { // a server that is silent is told as well
+		defer context.AfterFunc(ctx, b.Stopper())()
+	}
 	return s.response(x)
 }
 
@@ -209,7 +214,7 @@ func (s *GRPCStream) request(x *exchange.Exchange, k *GRPCCall) {
 	name, _, _ := splitUpstream(k.Upstream)
 	q.Method, q.Authority, q.Path, q.Scheme, q.Version = []byte("POST"), []byte(name), []byte("/"+k.Service+"/"+k.Method), []byte("http"), exchange.HTTP2
 	q.Header.Add([]byte("content-type"), []byte("application/grpc"))
-	q.Header.Add([]byte("te"), []byte("trailers"))
+	q.TE = true
 	if k.Timeout > 0 {
 		q.Header.Add([]byte("grpc-timeout"), append(strconv.AppendInt(nil, min(k.Timeout.Milliseconds(), 99_999_999), 10), 'm'))
 	}

@@ -205,6 +205,24 @@ func (b *responseBody) Buffered() int {
 	return b.s.in.size
 }
 
+// Stopper returns what ends a Read that waits, and the stream. Any goroutine may call
+// it, also after the body has ended: then it does nothing.
+func (b *responseBody) Stopper() func() {
+	s := b.s
+	if s == nil {
+		return func() {}
+	}
+	c, id := s.c, s.id
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if s.id == id && s.opened && (!s.sent || !s.in.whole) { // else another exchange has its place
+			c.reset(&s.flow, codeCancel, errGone)
+			c.flushLater()
+		}
+	}
+}
+
 // Close implements exchange.Body.
 func (b *responseBody) Close() { b.finish(io.ErrClosedPipe) }
 
