@@ -3,6 +3,7 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -54,7 +55,7 @@ func TestTheClientsDisconnectEndsASilentBody(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Fatal("the upstream's connection stayed open")
 			}
-			if err, ok := e.sent().(*exchange.Error); !ok || err.Side != exchange.SideClient {
+			if err := (*exchange.Error)(nil); !errors.As(e.sent(), &err) || err.Side != exchange.SideClient {
 				t.Errorf("got %v; want the client's", err)
 			}
 		})
@@ -175,7 +176,7 @@ func TestACallEndsWithinASilentBody(t *testing.T) {
 			t.Fatal(name, err)
 		}
 		_, err := io.ReadAll(x.Response.Body)
-		if known, ok := err.(*exchange.Error); !ok || known.Reason != "client-gone" {
+		if known := (*exchange.Error)(nil); !errors.As(err, &known) || known.Reason != "client-gone" {
 			t.Errorf("%s: got %v; want client-gone", name, err)
 		}
 		x.Response.Body.Close()
