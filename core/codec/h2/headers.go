@@ -74,7 +74,7 @@ func (c *Conn) refuse(r *fields.Refused) error {
 	} else {
 		var store [128]byte
 		b := appendStatus(store[:0], r.Status)
-		b = c.appendDate(b)
+		b = encoding.AppendDate(b, &c.server.date)
 		b = appendText(b, "content-length", "0")
 		c.queueHeaders(id, flagEndStream, b)
 		if c.block.endStream {

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 )
@@ -46,7 +47,7 @@ func (s *UpstreamStream) appendRequest(b []byte, q *exchange.Request) ([]byte, e
 	} else {
 		b = appendLiteral(b, namePath, q.Path)
 	}
-	b, _, ok := appendFields(b, &q.Header)
+	b, _, ok := encoding.AppendFields(b, &q.Header)
 	if !ok {
 		return b, ErrInvalidMessage
 	}
@@ -61,19 +62,19 @@ func (s *UpstreamStream) appendRequest(b []byte, q *exchange.Request) ([]byte, e
 func appendRequestLength(b []byte, q *exchange.Request) []byte {
 	if q.Body != nil && q.ContentLength != 0 {
 		if q.ContentLength > 0 {
-			b = appendLength(b, q.ContentLength)
+			b = encoding.AppendLength(b, q.ContentLength)
 		}
 		return b
 	}
 	switch string(q.Method) {
 	case "POST", "PUT", "PATCH":
-		b = appendLength(b, 0)
+		b = encoding.AppendLength(b, 0)
 	}
 	return b
 }
 
 // appendLiteral appends a field whose name is an entry of the static table.
 func appendLiteral(b []byte, name int, value []byte) []byte {
-	b = appendInt(b, literal, 4, name)
-	return append(appendInt(b, 0, 7, len(value)), value...)
+	b = fields.AppendInt(b, literal, 4, name)
+	return append(fields.AppendInt(b, 0, 7, len(value)), value...)
 }

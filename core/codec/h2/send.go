@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
 )
@@ -34,13 +35,13 @@ func (s *stream) send(x *exchange.Exchange) (err error) {
 		return s.sendTunnel(x)
 	}
 	if s.key != nil && p.Status/100 == 2 { // it would read as the start of a tunnel
-		return errNoSwitch
+		return fields.ErrNoSwitch
 	}
-	s.fields, err = s.appendResponse(s.fields[:0], x)
+	s.fields, err = encoding.AppendResponse(s.fields[:0], p, s.head, &s.c.server.date)
 	if err != nil {
 		return err
 	}
-	if p.Body == nil || s.bodyless(p.Status) {
+	if p.Body == nil || fields.Bodyless(s.head, p.Status) {
 		return s.sendHead(x, true)
 	}
 	return s.sendBody(x)
@@ -96,7 +97,7 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 		if err != nil {
 			return err
 		}
-		trails := last && trailing(&p.Trailer)
+		trails := last && fields.Trails(&p.Trailer)
 		began := time.Now()
 		if err := s.sendData(x, part, last && !trails); err != nil || last && !trails {
 			return err
@@ -105,7 +106,7 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 			return err
 		}
 		if trails {
-			s.fields = appendTrailer(s.fields[:0], &p.Trailer)
+			s.fields = encoding.AppendTrailer(s.fields[:0], &p.Trailer)
 			return s.sendHead(x, true)
 		}
 	}
@@ -159,9 +160,9 @@ func (s *stream) broken(x *exchange.Exchange, err error) error {
 	case errGone:
 		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 499, "client-gone"
 		reset = codeCancel
-	case errNoSwitch:
+	case fields.ErrNoSwitch:
 		e.Reason = "switching-protocols"
-	case errInvalidMessage:
+	case fields.ErrInvalidMessage:
 		e.Phase, e.Side, e.Reason = exchange.PhaseEncode, exchange.SidePlugin, "invalid-message"
 	default:
 		var cause *exchange.Error
@@ -171,7 +172,7 @@ func (s *stream) broken(x *exchange.Exchange, err error) error {
 	}
 	if !s.started && err != errGone {
 		x.Response.Status = e.Status
-		s.fields = s.c.appendDate(appendStatus(s.fields[:0], e.Status))
+		s.fields = encoding.AppendDate(appendStatus(s.fields[:0], e.Status), &s.c.server.date)
 		s.fields = appendText(s.fields, "content-length", "0")
 		_ = s.sendHead(x, true) // a client that is gone by now needs none
 		return e
@@ -196,9 +197,9 @@ func (s *stream) Inform(x *exchange.Exchange, status int, h *exchange.Header) er
 		s.body.proceed()
 		return nil
 	}
-	b, _, ok := appendFields(appendStatus(nil, status), h)
+	b, _, ok := encoding.AppendFields(appendStatus(nil, status), h)
 	if !ok {
-		return errInvalidMessage
+		return fields.ErrInvalidMessage
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,33 +1,21 @@
 package h2
 
 import (
-	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
 )
 
-// errNoSwitch means that an upstream has not answered a WebSocket handshake as
-// RFC 6455 wants it.
-var errNoSwitch = errors.New("the upstream did not switch to WebSocket")
-
-// The fields of a handshake that HTTP/2 has not (RFC 8441, 5); never changed.
-var (
-	webSocketKey    = []byte("Sec-WebSocket-Key")
-	webSocketAccept = "Sec-WebSocket-Accept"
-)
-
 // handshake makes of an extended CONNECT (RFC 8441) the handshake of RFC 6455.
 // What the client sends is kept for the tunnel, up to its window.
 func (s *stream) handshake() {
-	x := &s.x
-	s.key = rfc9110.AppendWebSocketKey(x.Arena.Alloc(rfc9110.WebSocketKeySize)[:0])
-	x.Request.Header.Set(webSocketKey, s.key)
+	s.key = fields.Handshake(&s.x)
 	s.body.left, s.body.tunnel = -1, true
 }
 
@@ -37,16 +25,12 @@ func (s *stream) sendTunnel(x *exchange.Exchange) error {
 	p := &x.Response
 	up := p.Tunnel
 	defer up.Close()
-	accept, _ := p.Header.Get(webSocketAccept)
-	var store [32]byte
-	if s.key == nil || p.Status != 101 || !rfc9110.Fold(p.Upgrade, "websocket") || p.Header.Count(webSocketAccept) != 1 ||
-		string(accept) != string(rfc9110.AppendWebSocketAccept(store[:0], s.key)) {
-		return errNoSwitch
+	if err := fields.Switched(p, s.key); err != nil {
+		return err
 	}
-	p.Header.Del(webSocketAccept)
-	b, _, ok := appendFields(appendStatus(s.fields[:0], 200), &p.Header)
+	b, _, ok := encoding.AppendFields(appendStatus(s.fields[:0], 200), &p.Header)
 	if !ok {
-		return errInvalidMessage
+		return fields.ErrInvalidMessage
 	}
 	s.fields = b
 	if err := s.sendHead(x, false); err != nil {

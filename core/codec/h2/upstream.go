@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -12,7 +13,7 @@ import (
 var (
 	// ErrInvalidMessage means that a request was made, by a filter for instance,
 	// which HTTP/2 cannot carry. Nothing of it is sent.
-	ErrInvalidMessage = errInvalidMessage
+	ErrInvalidMessage = fields.ErrInvalidMessage
 	// ErrUpgrade means that a request would go on with another protocol, which
 	// HTTP/2 has no way for (RFC 9113, 8.6). Nothing of it is sent.
 	ErrUpgrade = errors.New("an upgrade cannot be asked for over HTTP/2")
@@ -170,7 +171,7 @@ func (s *UpstreamStream) Write(x *exchange.Exchange, _ bool) (rest bool, err err
 			return false, err
 		}
 	}
-	return s.writeFirst(s.last && !trailing(&q.Trailer)), nil
+	return s.writeFirst(s.last && !fields.Trails(&q.Trailer)), nil
 }
 
 // take reads the next part of the request's body.
@@ -250,7 +251,7 @@ func (s *UpstreamStream) WriteRest(x *exchange.Exchange) (peer bool, err error) 
 	c, q := s.c, &x.Request
 	s.lend(c.pool, q.ContentLength)
 	for {
-		trails := s.last && trailing(&q.Trailer)
+		trails := s.last && fields.Trails(&q.Trailer)
 		if len(s.pending) > 0 || s.last && !trails {
 			if err := s.writePart(s.last && !trails); err != nil {
 				return true, err
@@ -285,7 +286,7 @@ func (s *UpstreamStream) writeTrailer(h *exchange.Header) error {
 	defer c.mu.Unlock()
 	err := c.awaitRoom(&s.flow)
 	if err == nil {
-		s.fields = appendTrailer(s.fields[:0], h)
+		s.fields = encoding.AppendTrailer(s.fields[:0], h)
 		c.queueHeaders(s.id, flagEndStream, s.fields)
 	}
 	return s.written(err, true)

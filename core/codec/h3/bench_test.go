@@ -71,7 +71,7 @@ func TestAWarmDecodeAllocatesNothing(t *testing.T) {
 		if decode(request, &s.hd, &s.x.Arena) != nil || s.hd.Err != nil {
 			t.Fatal("refused")
 		}
-		b, _, _ := appendFields(appendStatus(appendSection(out), 200), &s.x.Request.Header)
+		b, _, _ := encoding.AppendFields(appendStatus(appendSection(out), 200), &s.x.Request.Header)
 		endSection(b)
 	}
 	once()

@@ -234,7 +234,7 @@ func FuzzEncode(f *testing.F) {
 		h := &exchange.Header{}
 		h.Add([]byte(n1), []byte(v1))
 		h.Add([]byte(n2), []byte(v2))
-		b, _, ok := appendFields(appendStatus(appendSection(nil), 418), h)
+		b, _, ok := encoding.AppendFields(appendStatus(appendSection(nil), 418), h)
 		if !ok {
 			return
 		}

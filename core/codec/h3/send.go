@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
 )
@@ -41,14 +42,14 @@ func (s *stream) send(x *exchange.Exchange) (err error) {
 		return s.sendTunnel(x)
 	}
 	if s.key != nil && p.Status/100 == 2 { // it would read as the start of a tunnel
-		return errNoSwitch
+		return fields.ErrNoSwitch
 	}
-	s.fields, err = s.appendResponse(appendSection(s.fields[:0]), x)
+	s.fields, err = encoding.AppendResponse(appendSection(s.fields[:0]), p, s.head, &s.c.server.date)
 	if err != nil {
 		return err
 	}
 	s.fields = endSection(s.fields)
-	if p.Body == nil || s.bodyless(p.Status) {
+	if p.Body == nil || fields.Bodyless(s.head, p.Status) {
 		return s.writeHead(x, s.fields, true)
 	}
 	return s.sendBody(x)
@@ -119,12 +120,12 @@ func (s *stream) sendBody(x *exchange.Exchange) error {
 			out = buf[:head+frameHeaderLen+n]
 		}
 		last := err == io.EOF
-		trails := last && trailing(&p.Trailer)
+		trails := last && fields.Trails(&p.Trailer)
 		if err := s.writePart(x, out, head > 0, last && !trails); err != nil || last && !trails {
 			return err
 		}
 		if trails {
-			s.fields = endSection(appendTrailer(appendSection(s.fields[:0]), &p.Trailer))
+			s.fields = endSection(encoding.AppendTrailer(appendSection(s.fields[:0]), &p.Trailer))
 			return s.write(s.fields, true)
 		}
 		head = 0
@@ -153,8 +154,8 @@ func (s *stream) gather(buf []byte, body exchange.Body, length int64) (n int, er
 
 // empty sends a response without content.
 func (s *stream) empty(status int) {
-	b := s.c.appendDate(appendStatus(appendSection(s.fields[:0]), status))
-	s.fields = endSection(appendLength(b, 0))
+	b := encoding.AppendDate(appendStatus(appendSection(s.fields[:0]), status), &s.c.server.date)
+	s.fields = endSection(encoding.AppendLength(b, 0))
 	s.mu.Lock()
 	s.expect, s.started = false, true
 	s.mu.Unlock()
@@ -178,9 +179,9 @@ func (s *stream) broken(x *exchange.Exchange, err error) error {
 	case errGone:
 		e.Phase, e.Side, e.Status, e.Reason = exchange.PhaseEncode, exchange.SideClient, 499, "client-gone"
 		reset, s.blamed = codeRequestCancelled, true
-	case errNoSwitch:
+	case fields.ErrNoSwitch:
 		e.Reason = "switching-protocols"
-	case errInvalidMessage:
+	case fields.ErrInvalidMessage:
 		e.Phase, e.Side, e.Reason = exchange.PhaseEncode, exchange.SidePlugin, "invalid-message"
 	default:
 		var cause *exchange.Error
@@ -211,9 +212,9 @@ func (s *stream) Inform(_ *exchange.Exchange, status int, h *exchange.Header) er
 		s.proceed()
 		return nil
 	}
-	b, _, ok := appendFields(appendStatus(appendSection(make([]byte, 0, informed)), status), h)
+	b, _, ok := encoding.AppendFields(appendStatus(appendSection(make([]byte, 0, informed)), status), h)
 	if !ok {
-		return errInvalidMessage
+		return fields.ErrInvalidMessage
 	}
 	return s.write(endSection(b), false)
 }

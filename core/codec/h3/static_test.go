@@ -5,12 +5,14 @@ import (
 	"testing"
 
 	"github.com/quic-go/qpack"
+
+	"penstock.dev/penstock/core/codec/fields"
 )
 
 // TestStaticTable: it is quic-go's.
 func TestStaticTable(t *testing.T) {
 	for i, f := range static {
-		b := appendInt([]byte{0, 0}, indexed, 6, i)
+		b := fields.AppendInt([]byte{0, 0}, indexed, 6, i)
 		next := qpack.NewDecoder().Decode(b)
 		got, err := next()
 		if err != nil || got.Name != string(f.Name) || got.Value != string(f.Value) {
@@ -20,7 +22,7 @@ func TestStaticTable(t *testing.T) {
 			t.Errorf("%d: then %v", i, err)
 		}
 	}
-	b := appendInt([]byte{0, 0}, indexed, 6, len(static))
+	b := fields.AppendInt([]byte{0, 0}, indexed, 6, len(static))
 	if _, err := qpack.NewDecoder().Decode(b)(); err == nil {
 		t.Error("quic-go has more")
 	}

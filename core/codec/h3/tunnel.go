@@ -1,32 +1,20 @@
 package h3
 
 import (
-	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
 )
 
-// errNoSwitch means that an upstream has not answered a WebSocket handshake as
-// RFC 6455 wants it.
-var errNoSwitch = errors.New("the upstream did not switch to WebSocket")
-
-// The fields of a handshake that HTTP/3 has not (RFC 8441, 5); never changed.
-var (
-	webSocketKey    = []byte("Sec-WebSocket-Key")
-	webSocketAccept = "Sec-WebSocket-Accept"
-)
-
 // handshake makes of an extended CONNECT (RFC 9220) the handshake of RFC 6455.
 func (s *stream) handshake() {
-	x := &s.x
-	s.key = rfc9110.AppendWebSocketKey(x.Arena.Alloc(rfc9110.WebSocketKeySize)[:0])
-	x.Request.Header.Set(webSocketKey, s.key)
+	s.key = fields.Handshake(&s.x)
 }
 
 // sendTunnel answers the handshake, and copies what follows both ways until both
@@ -35,16 +23,12 @@ func (s *stream) sendTunnel(x *exchange.Exchange) error {
 	p := &x.Response
 	up := p.Tunnel
 	defer up.Close()
-	accept, _ := p.Header.Get(webSocketAccept)
-	var store [32]byte
-	if s.key == nil || p.Status != 101 || !rfc9110.Fold(p.Upgrade, "websocket") || p.Header.Count(webSocketAccept) != 1 ||
-		string(accept) != string(rfc9110.AppendWebSocketAccept(store[:0], s.key)) {
-		return errNoSwitch
+	if err := fields.Switched(p, s.key); err != nil {
+		return err
 	}
-	p.Header.Del(webSocketAccept)
-	b, _, ok := appendFields(appendStatus(appendSection(s.fields[:0]), 200), &p.Header)
+	b, _, ok := encoding.AppendFields(appendStatus(appendSection(s.fields[:0]), 200), &p.Header)
 	if !ok {
-		return errInvalidMessage
+		return fields.ErrInvalidMessage
 	}
 	s.fields = endSection(b)
 	if err := s.writeHead(x, s.fields, false); err != nil {
