@@ -89,17 +89,22 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, names []config.Subj
 	if len(chain) == 0 {
 		return errors.New("no certificate")
 	}
-	between := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		between.AddCert(c)
-	}
-	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between}); err != nil {
+	if _, err := chainsOf(chain, roots, x509.ExtKeyUsageServerAuth); err != nil {
 		return err
 	}
 	if !hasName(chain[0], names) {
 		return errName
 	}
 	return nil
+}
+
+// chainsOf returns the ways from a peer's own certificate, the first one, to roots.
+func chainsOf(shown []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUsage) ([][]*x509.Certificate, error) {
+	between := x509.NewCertPool()
+	for _, c := range shown[1:] {
+		between.AddCert(c)
+	}
+	return shown[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage}})
 }
 
 // Handshake makes nc speak TLS, until ctx ends, and returns it with the protocol

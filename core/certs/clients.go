@@ -108,7 +108,7 @@ func (c *clients) check(s tls.ConnectionState) error {
 	own, chains := s.PeerCertificates[0], s.VerifiedChains
 	var err error
 	if s.DidResume {
-		if chains, err = c.verify(s.PeerCertificates); err != nil {
+		if chains, err = chainsOf(s.PeerCertificates, c.roots, x509.ExtKeyUsageClientAuth); err != nil {
 			return &clientError{ClientInvalid, err}
 		}
 	}
@@ -124,14 +124,6 @@ func (c *clients) check(s tls.ConnectionState) error {
 		}
 	}
 	return &clientError{ClientRevoked, err}
-}
-
-func (c *clients) verify(list []*x509.Certificate) ([][]*x509.Certificate, error) {
-	between := x509.NewCertPool()
-	for _, one := range list[1:] {
-		between.AddCert(one)
-	}
-	return list[0].Verify(x509.VerifyOptions{Roots: c.roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 }
 
 var (

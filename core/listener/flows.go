@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -292,10 +291,7 @@ func (s *flowSocket) describe(key flowKey, p *config.ProxyParameters) *exchange.
 		local = netip.AddrPortFrom(key.local, local.Port())
 	}
 	c := &exchange.Conn{ID: s.l.ids.Add(1), Socket: s.key, Local: unmap(local), Remote: unmap(key.remote)}
-	ip := c.Remote.Addr()
-	c.Trusted = within(ip, p.TrustedProxies)
-	c.RemoteIP = []byte(ip.WithZone("").String())
-	c.LocalPort = strconv.AppendUint(nil, uint64(c.Local.Port()), 10)
+	complete(c, p)
 	return c
 }
 

@@ -29,13 +29,18 @@ func (l *Listeners) identify(s *socket, nc net.Conn, c *exchange.Conn, p *config
 			c.Remote, c.Local = h.source, h.destination
 		}
 	}
+	complete(c, p)
+	return true
+}
+
+// complete fills in what follows from a connection's addresses.
+func complete(c *exchange.Conn, p *config.ProxyParameters) {
 	ip := c.Remote.Addr()
 	c.Trusted = within(ip, p.TrustedProxies)
 	if ip.IsValid() {
 		c.RemoteIP = []byte(ip.WithZone("").String())
 	}
 	c.LocalPort = strconv.AppendUint(nil, uint64(c.Local.Port()), 10)
-	return true
 }
 
 // within reports whether one of the prefixes has the address.

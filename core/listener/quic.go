@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -291,11 +290,7 @@ func (l *Listeners) serveQUIC(q *quicSocket, c *client, conn *exchange.Conn) {
 // migrates later is not looked at: rights and logs go by the one that it began with.
 func (l *Listeners) describeQUIC(a *attempt, qc *quic.Conn) *exchange.Conn {
 	c := &exchange.Conn{ID: l.ids.Add(1), Socket: a.socket.key, Local: udp(qc.LocalAddr()), Remote: udp(qc.RemoteAddr())}
-	c.Trusted = within(c.Remote.Addr(), a.parameters.TrustedProxies)
-	if ip := c.Remote.Addr(); ip.IsValid() {
-		c.RemoteIP = []byte(ip.WithZone("").String())
-	}
-	c.LocalPort = strconv.AppendUint(nil, uint64(c.Local.Port()), 10)
+	complete(c, a.parameters)
 	state := qc.ConnectionState().TLS
 	state.ServerName = strings.ToLower(state.ServerName)
 	c.TLS = &state
@@ -309,7 +304,7 @@ func udp(a net.Addr) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	ap := u.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	return unmap(ap)
 }
 
 // alternative returns where a client of tcp can have HTTP/3; nil: nowhere. What is

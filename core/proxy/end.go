@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/internal/bufpool"
+	"penstock.dev/penstock/core/internal/pace"
 )
 
 // end is one side of a raw connection: TCP, or TLS over it. One goroutine reads and
@@ -22,13 +23,7 @@ type end struct {
 	interrupted     atomic.Bool
 	over            bool // it said that no more comes; of the goroutine that reads
 
-	// What the callback below found. It is made once, so that it costs no
-	// allocation per call.
-	first func(fd uintptr) bool
-	pool  *bufpool.Pool
-	buf   *bufpool.Buffer
-	n     int
-	err   error
+	first bufpool.First
 }
 
 func newEnd(nc net.Conn) *end {
@@ -36,7 +31,6 @@ func newEnd(nc net.Conn) *end {
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			e.tcp, e.raw = tcp, raw
-			e.first = e.readFirst
 		}
 	}
 	return e
@@ -61,8 +55,7 @@ func (e *end) interrupt() {
 // armWrite makes writes fail d after now; an armed deadline that is near is left
 // alone.
 func (e *end) armWrite(now time.Time, d time.Duration) {
-	left := e.writeBy.Sub(now)
-	if left > d || left < d-min(d/8, time.Second) {
+	if !pace.Near(e.writeBy, now, d) {
 		e.writeBy = now.Add(d)
 		_ = e.nc.SetWriteDeadline(e.writeBy) // fails on a closed connection, as the write then does
 	}
@@ -73,36 +66,7 @@ func (e *end) next(pool *bufpool.Pool) (*bufpool.Buffer, int, error) {
 	if e.tcp == nil {
 		return e.nextSecure(pool)
 	}
-	e.pool = pool
-	if err := e.raw.Read(e.first); err != nil {
-		return nil, 0, err
-	}
-	b, n, err := e.buf, e.n, e.err
-	e.buf, e.err = nil, nil
-	if err == nil && n > 0 {
-		return b, n, nil
-	}
-	pool.Put(b)
-	if err == nil {
-		err = io.EOF
-	}
-	return nil, 0, err
-}
-
-func (e *end) readFirst(fd uintptr) bool {
-	b := e.pool.Get(bufpool.Medium)
-	for {
-		n, err := syscall.Read(int(fd), b.Bytes)
-		switch err {
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			e.pool.Put(b)
-			return false
-		}
-		e.buf, e.n, e.err = b, n, err
-		return true
-	}
+	return e.first.Read(e.raw, pool)
 }
 
 // nextSecure waits for the first byte of a record. The rest of it is there then, and

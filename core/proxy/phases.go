@@ -180,24 +180,24 @@ func (h *HTTP) findRule(s *state) *exchange.Error {
 	s.rule, s.match = rule, match
 	x.Route = rule.Name
 	if rule.Weights > 0 {
-		s.backend = pick(rule)
+		s.backend = pick(rule.Backends, rule.Weights, func(b *snapshot.Backend) int { return b.Config.Weight })
 		x.Service, x.Upstream = s.backend.Config.Service, s.backend.Config.Upstream
 	}
 	return nil
 }
 
-// pick chooses a backend by weight.
-func pick(r *snapshot.Rule) *snapshot.Backend {
-	if len(r.Backends) == 1 {
-		return &r.Backends[0]
+// pick chooses a backend by weight; total is the sum of all, more than 0.
+func pick[B any](backends []B, total uint64, weight func(*B) int) *B {
+	if len(backends) == 1 {
+		return &backends[0]
 	}
-	n := rand.Uint64N(r.Weights)
-	for i := range r.Backends {
-		weight := uint64(r.Backends[i].Config.Weight)
-		if n < weight {
-			return &r.Backends[i]
+	n := rand.Uint64N(total)
+	for i := range backends {
+		w := uint64(weight(&backends[i]))
+		if n < w {
+			return &backends[i]
 		}
-		n -= weight
+		n -= w
 	}
 	panic("BUG: weights do not add up")
 }

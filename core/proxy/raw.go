@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"time"
 
@@ -83,7 +82,7 @@ func (h *Raw) choose(about *exchange.Conn, record *exchange.Raw) (*choice, *exch
 	if route.Weights == 0 {
 		return c, fault(exchange.PhaseMatch, exchange.SideProxy, 503, "no-backend", errNoBackend)
 	}
-	c.backend = pickRaw(route)
+	c.backend = pick(route.Backends, route.Weights, func(b *snapshot.RawBackend) int { return b.Config.Weight })
 	record.Service, c.counters = c.backend.Config.Service, c.backend.Counters
 	if c.backend.Upstream == nil {
 		return c, fault(exchange.PhaseMatch, exchange.SideProxy, 503, "no-backend", errNoBackend)
@@ -124,19 +123,6 @@ func (c *choice) release() {
 	for _, link := range c.pins {
 		link.Release()
 	}
-}
-
-// pickRaw chooses a backend by weight.
-func pickRaw(r *snapshot.RawRoute) *snapshot.RawBackend {
-	n := rand.Uint64N(r.Weights)
-	for i := range r.Backends {
-		weight := uint64(r.Backends[i].Config.Weight)
-		if n < weight {
-			return &r.Backends[i]
-		}
-		n -= weight
-	}
-	panic("BUG: weights do not add up")
 }
 
 // done logs what has ended.

@@ -91,7 +91,7 @@ func (c *conn) Proceed() (told bool) {
 	}
 }
 
-// Upload implements h1.Owner and h2.Owner.
+// Upload implements exchange.Owner.
 func (c *conn) Upload() (running bool, err error) {
 	u := c.up
 	switch {
@@ -103,7 +103,7 @@ func (c *conn) Upload() (running bool, err error) {
 	return !u.ended.Load(), nil
 }
 
-// Watch implements h1.Owner and h2.Owner. Over HTTP/1.1 whoever reads the request's
+// Watch implements exchange.Owner. Over HTTP/1.1 whoever reads the request's
 // body sees the client's end, and only behind what the client sent before it.
 func (c *conn) Watch(x *exchange.Exchange, gone func()) (stop func()) {
 	if _, ok := x.Client.(*h1.Conn); ok {

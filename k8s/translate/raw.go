@@ -196,14 +196,7 @@ func (r *run) rawRoute(route *rawRoute, g *gatewayv1.Gateway, l *gatewayv1.Liste
 func (r *run) rawBackend(route *rawRoute, g *gatewayv1.Gateway, i int) config.Backend {
 	ref := &route.backends[i]
 	o, field := route.object, fmt.Sprintf("spec.rules[0].backendRefs[%d]", i)
-	b := config.Backend{Weight: 1, Status: 500}
-	if ref.Weight != nil {
-		b.Weight = int(*ref.Weight)
-	}
-	if b.Weight < 0 || b.Weight > 1_000_000 {
-		r.problem(o, field+".weight", "Invalid", "%d is not in 0..1000000", b.Weight)
-		b.Weight = 0
-	}
+	b := config.Backend{Weight: r.weight(o, field, ref.Weight), Status: 500}
 	namespace := cmpOr(value(ref.Namespace), route.GetNamespace())
 	b.Service = namespace + "/" + string(ref.Name)
 	service, port := r.rawService(route, ref, b.Service, field)

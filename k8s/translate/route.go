@@ -71,14 +71,7 @@ func (r *run) ruleParts(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, i int)
 func (r *run) backend(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, i, j int) config.Backend {
 	ref := &route.Spec.Rules[i].BackendRefs[j]
 	o, field := object("HTTPRoute", route), fmt.Sprintf("spec.rules[%d].backendRefs[%d]", i, j)
-	b := config.Backend{Weight: 1}
-	if ref.Weight != nil {
-		b.Weight = int(*ref.Weight)
-	}
-	if b.Weight < 0 || b.Weight > 1_000_000 {
-		r.problem(o, field+".weight", "Invalid", "%d is not in 0..1000000", b.Weight)
-		b.Weight = 0
-	}
+	b := config.Backend{Weight: r.weight(o, field, ref.Weight)}
 	namespace := route.Namespace
 	if ref.Namespace != nil {
 		namespace = string(*ref.Namespace)
@@ -114,6 +107,18 @@ func (r *run) backend(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, i, j int
 	b.Upstream, b.Status = r.upstream(service, &service.Spec.Ports[port]), 0
 	b.Chain = r.join(r.chainParts(route, g, i, service, service.Spec.Ports[port].Name))
 	return b
+}
+
+// weight reads a backendRef's; one that is wrong is none.
+func (r *run) weight(o config.Object, field string, weight *int32) int {
+	switch {
+	case weight == nil:
+		return 1
+	case *weight < 0 || *weight > 1_000_000:
+		r.problem(o, field+".weight", "Invalid", "%d is not in 0..1000000", *weight)
+		return 0
+	}
+	return int(*weight)
 }
 
 // granted reports whether a ReferenceGrant lets objects of Gateway API of one

@@ -28,10 +28,10 @@ type UpstreamConn struct {
 	p    *config.ProxyParameters
 	free func(reusable bool)
 
-	owner    Owner // nil: none
-	duplex   bool  // WriteRest sends the body while the response is read
-	received bool  // bytes of the response came
-	keep     bool  // what was read so far allows another exchange
+	owner    exchange.Owner // nil: none
+	duplex   bool           // WriteRest sends the body while the response is read
+	received bool           // bytes of the response came
+	keep     bool           // what was read so far allows another exchange
 }
 
 // Errors of ReadHead that a caller branches on.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"penstock.dev/penstock/core/internal/bufpool"
+	"penstock.dev/penstock/core/internal/pace"
 )
 
 // errInterrupted is what a read returns after interrupt: whoever waits looks
@@ -35,6 +36,8 @@ type wire struct {
 
 	readBy, writeBy time.Time // armed deadlines; zero: not known
 	interrupted     atomic.Bool
+	pool            *bufpool.Pool
+	start           bufpool.First
 	look            look
 	ask             ask
 }
@@ -47,20 +50,16 @@ type transport interface {
 	SetLinger(seconds int) error
 }
 
-// look is what the callbacks below found; callbacks are made once, so that
-// they cost no allocation per call.
+// look is what the callback of quiet found, which is made once, so that it costs no
+// allocation per call.
 type look struct {
-	first func(fd uintptr) bool
-	peek  func(fd uintptr)
-	pool  *bufpool.Pool
-	buf   *bufpool.Buffer
-	n     int
-	err   error
+	peek func(fd uintptr)
+	err  error
 }
 
 func (w *wire) init(nc net.Conn, pool *bufpool.Pool) {
 	w.nc = nc
-	w.look.pool = pool
+	w.pool = pool
 	w.tcp, _ = nc.(*net.TCPConn)
 	if secure, ok := nc.(interface{ NetConn() net.Conn }); ok { // as tls.Conn has it
 		nc = secure.NetConn()
@@ -93,16 +92,9 @@ func (w *wire) abort() {
 	w.nc.Close()
 }
 
-// near reports whether a deadline armed before may stand for one in d from now:
-// it is not later, and earlier by an eighth of d or a second at most.
-func near(armed, now time.Time, d time.Duration) bool {
-	left := armed.Sub(now)
-	return left <= d && left >= d-min(d/8, time.Second)
-}
-
 // armRead makes reads fail d after now.
 func (w *wire) armRead(now time.Time, d time.Duration) {
-	if !near(w.readBy, now, d) {
+	if !pace.Near(w.readBy, now, d) {
 		w.readBy = now.Add(d)
 		w.rearm()
 	}
@@ -118,7 +110,7 @@ func (w *wire) rearm() {
 
 // armWrite makes writes fail d after now.
 func (w *wire) armWrite(now time.Time, d time.Duration) {
-	if !near(w.writeBy, now, d) {
+	if !pace.Near(w.writeBy, now, d) {
 		w.writeBy = now.Add(d)
 		w.nc.SetWriteDeadline(w.writeBy)
 	}
@@ -176,47 +168,19 @@ func (w *wire) write(p []byte, now time.Time, d time.Duration) error {
 // first waits for bytes without holding a buffer and reads them into one from
 // the pool: that is what an idle connection does.
 func (w *wire) first() (*bufpool.Buffer, int, error) {
-	l := &w.look
 	if w.raw == nil { // TLS may hold bytes that the socket does not show
 		n, err := w.read(w.one[:])
 		if err != nil {
 			return nil, 0, err
 		}
-		b := l.pool.Get(bufpool.Medium)
+		b := w.pool.Get(bufpool.Medium)
 		return b, copy(b.Bytes, w.one[:n]), nil
 	}
-	if l.first == nil {
-		l.first = l.readFirst
-	}
-	if err := w.raw.Read(l.first); err != nil {
+	b, n, err := w.start.Read(w.raw, w.pool)
+	if err != nil {
 		return nil, 0, w.readErr(err)
 	}
-	b, n, err := l.buf, l.n, l.err
-	l.buf, l.err = nil, nil
-	if err == nil && n > 0 {
-		return b, n, nil
-	}
-	l.pool.Put(b)
-	if err == nil {
-		err = io.EOF
-	}
-	return nil, 0, err
-}
-
-func (l *look) readFirst(fd uintptr) bool {
-	b := l.pool.Get(bufpool.Medium)
-	for {
-		n, err := syscall.Read(int(fd), b.Bytes)
-		switch err {
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			l.pool.Put(b)
-			return false
-		}
-		l.buf, l.n, l.err = b, n, err
-		return true
-	}
+	return b, n, nil
 }
 
 // quiet reports whether neither bytes nor a FIN nor an error wait on the

@@ -60,11 +60,11 @@ type UpstreamStream struct {
 	body content
 	free func(reusable bool)
 
-	owner   Owner  // nil: none
-	asked   bool   // with HEAD
-	pending []byte // of the request's body: read and not sent yet
-	last    bool   // pending is the last
-	all     []byte // the whole body, if it came as one part; nil: it did not
+	owner   exchange.Owner // nil: none
+	asked   bool           // with HEAD
+	pending []byte         // of the request's body: read and not sent yet
+	last    bool           // pending is the last
+	all     []byte         // the whole body, if it came as one part; nil: it did not
 	by      time.Time
 	hurry   bool          // ReadHead was called before
 	handed  *responseBody // nil: none

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/internal/bufpool"
+	"penstock.dev/penstock/core/internal/pace"
 )
 
 // writer is a connection's output, guarded by its mutex. Whoever adds frames
@@ -87,7 +88,7 @@ func (c *mux) write() {
 		c.wakeBlocked() // there is room again, long before this is written
 	}
 	now := time.Now()
-	if !near(c.writeBy, now, c.p.IdleTimeout) && !c.ended {
+	if !pace.Near(c.writeBy, now, c.p.IdleTimeout) && !c.ended {
 		c.writeBy = now.Add(c.p.IdleTimeout)
 		c.nc.SetWriteDeadline(c.writeBy)
 	}
@@ -100,13 +101,6 @@ func (c *mux) write() {
 		c.giveUp(errCut)
 		c.poke()
 	}
-}
-
-// near reports whether a deadline armed before may stand for one in d from now:
-// it is not later, and earlier by an eighth of d or a second at most.
-func near(armed, now time.Time, d time.Duration) bool {
-	left := armed.Sub(now)
-	return left <= d && left >= d-min(d/8, time.Second)
 }
 
 // wakeBlocked makes the streams that wait for room or window look again. c.mu
