@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 func TestGoodRequestsAreUnderstood(t *testing.T) {
@@ -76,7 +77,7 @@ func TestGoodRequestsAreUnderstood(t *testing.T) {
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	ts := newTestServer(t, params(), func(x *exchange.Exchange) {
 		if string(x.Request.Path) == "/unread" {
-			answer(x, 200, "unread ")
+			codectest.Answer(x, 200, "unread ")
 			return
 		}
 		describe(x)
@@ -99,7 +100,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 }
 
 func TestManyPipelinedRequestsCrossTheBuffersEdge(t *testing.T) {
-	ts := newTestServer(t, params(), func(x *exchange.Exchange) { answer(x, 200, string(x.Request.Path)) })
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) { codectest.Answer(x, 200, string(x.Request.Path)) })
 	var raw, want strings.Builder
 	for i := range 200 {
 		path := "/" + strings.Repeat(string(rune('a'+i%26)), 1+i*37%900)
@@ -196,7 +197,7 @@ func TestContinueIsSentWhenTheBodyIsRead(t *testing.T) {
 		}
 	})
 	t.Run("the body is not wanted", func(t *testing.T) {
-		ts := newTestServer(t, params(), func(x *exchange.Exchange) { answer(x, 403, "no") })
+		ts := newTestServer(t, params(), func(x *exchange.Exchange) { codectest.Answer(x, 403, "no") })
 		got := ts.roundTrip(t, head)
 		if strings.Contains(got, " 100 ") || !strings.Contains(got, "Connection: close\r\n") {
 			t.Errorf("got %q; want 403 and close alone", got)
@@ -214,7 +215,7 @@ func TestContinueIsSentWhenTheBodyIsRead(t *testing.T) {
 }
 
 func TestAnAnswerReachesAClientThatStillSends(t *testing.T) {
-	ts := newTestServer(t, params(), func(x *exchange.Exchange) { answer(x, 413, "too large") })
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) { codectest.Answer(x, 413, "too large") })
 	nc := ts.dial(t)
 	wrote := make(chan error, 1)
 	go func() {
@@ -276,7 +277,7 @@ func TestWatchKeepsPipelinedBytes(t *testing.T) {
 			stop()
 			stop()
 		}
-		answer(x, 200, string(x.Request.Path))
+		codectest.Answer(x, 200, string(x.Request.Path))
 	})
 	nc := ts.dial(t)
 	io.WriteString(nc, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HT")
@@ -295,7 +296,7 @@ func TestDrain(t *testing.T) {
 			close(entered)
 			<-leave
 		}
-		answer(x, 200, "done")
+		codectest.Answer(x, 200, "done")
 	})
 	idle, busy, unused := ts.dial(t), ts.dial(t), ts.dial(t)
 	io.WriteString(idle, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -325,7 +326,7 @@ func TestDrain(t *testing.T) {
 }
 
 func TestAClientThatSendsOnGetsTheAnswer(t *testing.T) {
-	ts := newTestServer(t, params(), func(x *exchange.Exchange) { answer(x, 413, "too much") })
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) { codectest.Answer(x, 413, "too much") })
 	nc := ts.dial(t)
 	const size = 32 << 20
 	fmt.Fprintf(nc, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size)
@@ -343,7 +344,7 @@ func TestAHeadStaysOneWhateverAFilterMakesOfIt(t *testing.T) {
 		if string(x.Request.Path) == "/1" {
 			x.Request.Method = []byte("GET")
 		}
-		answer(x, 200, "content of "+string(x.Request.Path[1:]))
+		codectest.Answer(x, 200, "content of "+string(x.Request.Path[1:]))
 	})
 	nc := ts.dial(t)
 	io.WriteString(nc, "HEAD /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // parts is a body that gives its parts one by one, as a network would.
@@ -261,7 +262,7 @@ func TestAFieldThatWouldSplitTheResponseIsNeverSent(t *testing.T) {
 	for _, f := range [][2]string{{"X\r\nY", "a"}, {"X", "a\r\nSet-Cookie: b"}, {"X", "a\nb"}, {"X", "a\x00"}, {"", "a"}, {"X Y", "a"}, {"X:", "a"}} {
 		ts := newTestServer(t, params(), func(x *exchange.Exchange) {
 			x.Response.Header.Add([]byte(f[0]), []byte(f[1]))
-			if err := answer(x, 200, "hello"); !errors.Is(err, ErrInvalidMessage) {
+			if err := codectest.Answer(x, 200, "hello"); !errors.Is(err, ErrInvalidMessage) {
 				t.Errorf("%q: Send: %v", f, err)
 			}
 		})
@@ -280,7 +281,7 @@ func TestInterimResponses(t *testing.T) {
 			x.Client.Inform(x, 103, &h)
 			x.Client.Inform(x, 100, &h)
 			x.Client.Inform(x, 101, &h)
-			answer(x, 200, "")
+			codectest.Answer(x, 200, "")
 		})
 		got := ts.roundTrip(t, "GET / HTTP/"+version+"\r\nHost: a\r\nConnection: close\r\n\r\n")
 		if before, _, _ := strings.Cut(got, "HTTP/1.1 200"); before != want {
@@ -294,7 +295,7 @@ func TestAClientThatDoesNotReadTimesOut(t *testing.T) {
 	p.IdleTimeout = 100 * time.Millisecond
 	result := make(chan error, 1)
 	ts := newTestServer(t, p, func(x *exchange.Exchange) {
-		result <- answer(x, 200, strings.Repeat("x", 64<<20))
+		result <- codectest.Answer(x, 200, strings.Repeat("x", 64<<20))
 	})
 	nc := ts.dial(t)
 	io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // serverTLS is a configuration with a certificate that nobody checks.
@@ -100,7 +101,7 @@ func TestInterruptedReadsOverTLS(t *testing.T) {
 			time.Sleep(time.Millisecond)
 			stop()
 		}
-		answer(x, 200, "answer to "+string(x.Request.Path)+";")
+		codectest.Answer(x, 200, "answer to "+string(x.Request.Path)+";")
 	})
 	tcp := ts.dial(t)
 	c := tls.Client(inPieces{tcp, 100 * time.Microsecond}, &tls.Config{InsecureSkipVerify: true})
@@ -148,7 +149,7 @@ func TestWatchOverTLS(t *testing.T) {
 }
 
 func TestAnAnswerReachesAClientThatStillSendsOverTLS(t *testing.T) {
-	ts := newTLSServer(t, func(x *exchange.Exchange) { answer(x, 413, "too large") })
+	ts := newTLSServer(t, func(x *exchange.Exchange) { codectest.Answer(x, 413, "too large") })
 	c, _ := ts.dialTLS(t)
 	wrote := make(chan error, 1)
 	go func() {
@@ -183,7 +184,7 @@ func TestACutResponseOverTLS(t *testing.T) {
 }
 
 func TestDrainOverTLS(t *testing.T) {
-	ts := newTLSServer(t, func(x *exchange.Exchange) { answer(x, 200, "done") })
+	ts := newTLSServer(t, func(x *exchange.Exchange) { codectest.Answer(x, 200, "done") })
 	c, _ := ts.dialTLS(t)
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	until(t, c, "done")

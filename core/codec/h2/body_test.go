@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // TestASlowStreamHurtsNoOther: one body is not read, one response is not taken.
@@ -23,7 +24,7 @@ func TestASlowStreamHurtsNoOther(t *testing.T) {
 			<-release
 		}
 		n, err := io.Copy(io.Discard, x.Request.Body)
-		answer(x, 200, fmt.Sprint(n, " ", err, string(make([]byte, 200000))))
+		codectest.Answer(x, 200, fmt.Sprint(n, " ", err, string(make([]byte, 200000))))
 	})
 	c := ts.client(t)
 	body := strings.Repeat("x", 4<<20)
@@ -64,14 +65,14 @@ func TestBodySemantics(t *testing.T) {
 		"a client that sends nothing": {func(x *exchange.Exchange) {
 			_, err := io.ReadAll(x.Request.Body)
 			checkErr(err, exchange.SideClient, "request-body-timeout")
-			answer(x, 200, "late")
+			codectest.Answer(x, 200, "late")
 		}, "200 late"},
 		"closed": {func(x *exchange.Exchange) {
 			x.Request.Body.Close()
 			x.Request.Body.Close()
 			_, err := x.Request.Body.Read(make([]byte, 1))
 			checkErr(err, exchange.SideClient, "request-body-closed")
-			answer(x, 200, "closed")
+			codectest.Answer(x, 200, "closed")
 		}, "200 closed"},
 		"stopped while it is read": {func(x *exchange.Exchange) {
 			read := make(chan error)
@@ -81,11 +82,11 @@ func TestBodySemantics(t *testing.T) {
 			}()
 			x.Client.(interface{ StopBody() }).StopBody()
 			checkErr(<-read, exchange.SideClient, "request-body-closed")
-			answer(x, 200, "stopped")
+			codectest.Answer(x, 200, "stopped")
 		}, "200 stopped"},
 		"left to another goroutine that reads": {func(x *exchange.Exchange) {
 			go io.ReadAll(x.Request.Body)
-			answer(x, 200, "left")
+			codectest.Answer(x, 200, "left")
 		}, "200 left"},
 	}
 	for name, test := range tests {

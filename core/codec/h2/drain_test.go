@@ -8,6 +8,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // drain waits for the server's only connection and drains it.
@@ -53,7 +54,7 @@ func TestDrain(t *testing.T) {
 			ts := newTestServer(t, params(), func(x *exchange.Exchange) {
 				entered <- struct{}{}
 				<-leave
-				answer(x, 200, "x")
+				codectest.Answer(x, 200, "x")
 			})
 			r := ts.dial(t)
 			r.headers(1, true, get()...)
@@ -122,7 +123,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	p.IdleTimeout = 150 * time.Millisecond
 	ts := newTestServer(t, p, func(x *exchange.Exchange) {
 		time.Sleep(400 * time.Millisecond) // is not idle
-		answer(x, 200, "")
+		codectest.Answer(x, 200, "")
 	})
 	r := ts.dial(t)
 	go func() { // pings do not keep it

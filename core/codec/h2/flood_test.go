@@ -13,6 +13,7 @@ import (
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bucket"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // TestFloods: each ends with ENHANCE_YOUR_CALM, and the handler saw no more
@@ -86,7 +87,7 @@ func TestFloods(t *testing.T) {
 					stop()
 				}
 				_, big := x.Request.Header.Get("x-big")
-				answer(x, 200, strings.Repeat("x", map[bool]int{true: 1 << 20}[big]))
+				codectest.Answer(x, 200, strings.Repeat("x", map[bool]int{true: 1 << 20}[big]))
 			})
 			r := ts.dial(t)
 			answers := r.Framer
@@ -136,7 +137,7 @@ func TestLegitimateTrafficIsNoFlood(t *testing.T) {
 		if x.Request.Body != nil {
 			io.Copy(io.Discard, x.Request.Body)
 		}
-		answer(x, 200, string(make([]byte, 40000)))
+		codectest.Answer(x, 200, string(make([]byte, 40000)))
 	})
 	r := ts.dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
 	for i := range uint32(1500) {
@@ -179,7 +180,7 @@ func TestResetsThatCompletedStreamsPayFor(t *testing.T) {
 func TestAWindowThatOpensBySingleBytes(t *testing.T) {
 	p := params()
 	p.IdleTimeout = time.Minute
-	ts := newTestServer(t, p, func(x *exchange.Exchange) { answer(x, 200, strings.Repeat("x", 1<<20)) })
+	ts := newTestServer(t, p, func(x *exchange.Exchange) { codectest.Answer(x, 200, strings.Repeat("x", 1<<20)) })
 	r := ts.dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	r.headers(1, true, get()...)
 	got := 0
@@ -257,7 +258,7 @@ func TestStreamsThatStallAreReset(t *testing.T) {
 	p := params()
 	p.IdleTimeout = 200 * time.Millisecond
 	failed := make(chan error, 1)
-	ts := newTestServer(t, p, func(x *exchange.Exchange) { failed <- answer(x, 200, string(make([]byte, 100))) })
+	ts := newTestServer(t, p, func(x *exchange.Exchange) { failed <- codectest.Answer(x, 200, string(make([]byte, 100))) })
 	r := ts.dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	r.headers(1, true, get()...)
 	go func() { // a window that opens by single bytes is none
@@ -277,7 +278,7 @@ func TestStreamsThatStallAreReset(t *testing.T) {
 // TestADownloadIsNoFlood: the client tells of each 4 KiB, for stream and connection.
 func TestADownloadIsNoFlood(t *testing.T) {
 	const size = 16 << 20
-	ts := newTestServer(t, params(), func(x *exchange.Exchange) { answer(x, 200, strings.Repeat("x", size)) })
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) { codectest.Answer(x, 200, strings.Repeat("x", size)) })
 	r := ts.dial(t)
 	r.headers(1, true, get()...)
 	got := 0

@@ -16,6 +16,7 @@ import (
 
 	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 	"penstock.dev/penstock/core/telemetry"
 )
 
@@ -75,7 +76,7 @@ func FuzzFrames(f *testing.F) {
 		p := &x.Response
 		p.Header.Add([]byte("X-Long"), bytes.Repeat([]byte("x"), len(x.Request.Path)*100))
 		p.Trailer.Add([]byte("X-End"), x.Request.Path)
-		answer(x, 200, "some content")
+		codectest.Answer(x, 200, "some content")
 	}), telemetry.New(), nil)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		nc := &memConn{in: io.MultiReader(strings.NewReader(Preface), bytes.NewReader(hello), bytes.NewReader(raw))}

@@ -17,6 +17,7 @@ import (
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 	"penstock.dev/penstock/core/telemetry"
 )
 
@@ -239,15 +240,7 @@ func describe(x *exchange.Exchange) {
 		}
 		b.WriteByte('\n')
 	}
-	answer(x, 200, b.String())
-}
-
-// answer sends a response with this content.
-func answer(x *exchange.Exchange, status int, content string) error {
-	p := &x.Response
-	p.Status, p.Version = status, exchange.HTTP11
-	p.Body, p.ContentLength = exchange.NewBytes([]byte(content)), int64(len(content))
-	return x.Client.Send(x)
+	codectest.Answer(x, 200, b.String())
 }
 
 // slurp returns a response's status and content.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // priority sends a PRIORITY_UPDATE.
@@ -20,7 +21,7 @@ func (r *rawClient) priority(id uint32, value string) {
 func TestUrgentStreamsGoFirst(t *testing.T) {
 	p := params()
 	p.IdleTimeout = 20 * time.Second
-	ts := newTestServer(t, p, func(x *exchange.Exchange) { answer(x, 200, strings.Repeat("x", 4<<20)) })
+	ts := newTestServer(t, p, func(x *exchange.Exchange) { codectest.Answer(x, 200, strings.Repeat("x", 4<<20)) })
 	tests := map[string]struct {
 		first, second string // what the heads say
 		update        func(r *rawClient)
@@ -128,7 +129,7 @@ func TestPriorityUpdates(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			ts := newTestServer(t, params(), func(x *exchange.Exchange) {
-				answer(x, 200, fmt.Sprint(x.Client.(*stream).urgency))
+				codectest.Answer(x, 200, fmt.Sprint(x.Client.(*stream).urgency))
 			})
 			r := ts.dial(t)
 			test.do(r)

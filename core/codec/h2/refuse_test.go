@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // TestMalformedRequests: RFC 9113, 8.
@@ -79,7 +80,7 @@ func TestMalformedRequests(t *testing.T) {
 	}
 	p := params()
 	p.HeaderBytes = 16 << 10
-	ts := newTestServer(t, p, func(x *exchange.Exchange) { answer(x, 200, "") })
+	ts := newTestServer(t, p, func(x *exchange.Exchange) { codectest.Answer(x, 200, "") })
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			r := ts.dial(t)
@@ -202,7 +203,7 @@ func TestProtocolErrors(t *testing.T) {
 					<-gone
 					stop()
 				}
-				answer(x, 200, "")
+				codectest.Answer(x, 200, "")
 			})
 			r := ts.dial(t)
 			go test.send(r)
@@ -288,7 +289,7 @@ func TestTLSThatIsTooWeak(t *testing.T) {
 func TestAHeaderBlockThatDoesNotEnd(t *testing.T) {
 	p := params()
 	p.HeaderTimeout = 100 * time.Millisecond
-	ts := newTestServer(t, p, func(x *exchange.Exchange) { answer(x, 200, "") })
+	ts := newTestServer(t, p, func(x *exchange.Exchange) { codectest.Answer(x, 200, "") })
 	r := ts.dial(t)
 	r.WriteRawFrame(frameHeaders, 0, 1, r.block(get()...))
 	if got := r.outcome(1); got != "GOAWAY ENHANCE_YOUR_CALM" || ts.reasons() != "400 header-timeout" {

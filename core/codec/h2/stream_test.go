@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 	"penstock.dev/penstock/core/telemetry"
 )
 
@@ -47,11 +48,11 @@ func TestResponses(t *testing.T) {
 			field(h, "Connection", "close")
 			field(h, "Transfer-Encoding", "chunked")
 			field(h, "Content-Length", "99")
-			answer(x, 299, "x")
+			codectest.Answer(x, 299, "x")
 		}, "GET", "299 content-length=1 x-a=b x", ""},
 		"HEAD": {func(x *exchange.Exchange) {
 			x.Request.Method = []byte("GET") // a filter may do that
-			answer(x, 200, "hello")
+			codectest.Answer(x, 200, "hello")
 		}, "HEAD", "200 content-length=5 ", ""},
 		"HEAD of a length": {func(x *exchange.Exchange) {
 			x.Response.Status, x.Response.ContentLength = 200, 7
@@ -67,7 +68,7 @@ func TestResponses(t *testing.T) {
 		}, "GET", "200 ", ""},
 		"a long field": {func(x *exchange.Exchange) {
 			field(&x.Response.Header, "x", strings.Repeat("y", 40000))
-			answer(x, 200, "")
+			codectest.Answer(x, 200, "")
 		}, "GET", "200 content-length=0 x=" + strings.Repeat("y", 40000) + " ", ""},
 		"an invalid field": {func(x *exchange.Exchange) {
 			field(&x.Response.Header, "x", "a\nb")
@@ -159,7 +160,7 @@ func TestInterimResponses(t *testing.T) {
 		x.Client.Inform(x, 103, &h)
 		x.Client.Inform(x, 101, &h) // HTTP/2 has none
 		x.Client.Inform(x, 100, nil)
-		answer(x, 200, "")
+		codectest.Answer(x, 200, "")
 	})
 	var got []string
 	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
@@ -189,7 +190,7 @@ func TestExpectContinue(t *testing.T) {
 				if test.read {
 					b, _ = io.ReadAll(x.Request.Body)
 				}
-				answer(x, 200, string(b))
+				codectest.Answer(x, 200, string(b))
 			})
 			r := ts.dial(t)
 			r.headers(1, false, post("expect: 100-continue", "content-length: 5")...)
@@ -204,7 +205,7 @@ func TestExpectContinue(t *testing.T) {
 }
 
 func TestAnEarlyAnswerFreesTheClient(t *testing.T) {
-	ts := newTestServer(t, params(), func(x *exchange.Exchange) { answer(x, 413, "") })
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) { codectest.Answer(x, 413, "") })
 	r := ts.dial(t)
 	r.headers(1, false, post()...)
 	if got := r.outcome(1); got != "413" {
@@ -241,7 +242,7 @@ func TestAResetCancels(t *testing.T) {
 	tests := map[string]handlerFunc{
 		"a watch":               waitGone,
 		"a read":                func(x *exchange.Exchange) { io.ReadAll(x.Request.Body) },
-		"a send without window": func(x *exchange.Exchange) { answer(x, 200, string(make([]byte, 1<<20))) },
+		"a send without window": func(x *exchange.Exchange) { codectest.Answer(x, 200, string(make([]byte, 1<<20))) },
 	}
 	for name, serve := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // TestClientsThatGiveUp: whatever clients do, afterwards every window is as it
@@ -27,7 +28,7 @@ func TestClientsThatGiveUp(t *testing.T) {
 		stop := x.Client.Watch(func() {})
 		time.Sleep(rand.N(2 * time.Millisecond))
 		stop()
-		answer(x, 200, strings.Repeat("x", rand.IntN(100000)))
+		codectest.Answer(x, 200, strings.Repeat("x", rand.IntN(100000)))
 	})
 	c := ts.client(t)
 	var wg sync.WaitGroup

@@ -11,6 +11,7 @@ import (
 
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // pipe is an exchange.Tunnel that says back what it is told, in capitals, and
@@ -61,7 +62,7 @@ func switches(p *pipe) handlerFunc {
 	return func(x *exchange.Exchange) {
 		q, a := &x.Request, &x.Response
 		if q.Upgrade == nil {
-			answer(x, 204, "")
+			codectest.Answer(x, 204, "")
 			return
 		}
 		key, _ := q.Header.Get("Sec-WebSocket-Key")

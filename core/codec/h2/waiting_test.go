@@ -8,6 +8,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // TestStreamsThatEndInTheReadThatOpensThem: they are not served, those before and
@@ -31,7 +32,7 @@ func TestStreamsThatEndInTheReadThatOpensThem(t *testing.T) {
 				if _, ends := x.Request.Header.Get("x-ends"); ends {
 					seen.Add(1)
 				}
-				answer(x, 200, "")
+				codectest.Answer(x, 200, "")
 			})
 			r := ts.dial(t)
 			var out bytes.Buffer

@@ -15,6 +15,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // goAways reads the ids of the GOAWAYs that the server sends.
@@ -61,7 +62,7 @@ func TestDrain(t *testing.T) {
 			close(begun)
 			<-release
 		}
-		answer(x, 200, "abc")
+		codectest.Answer(x, 200, "abc")
 	})
 	r := ts.dial(t)
 	ids := r.goAways()
@@ -141,7 +142,7 @@ func TestTimeouts(t *testing.T) {
 	p.HeaderTimeout, p.IdleTimeout = 600*time.Millisecond, 600*time.Millisecond
 	ts := newTestServer(t, p, func(x *exchange.Exchange) {
 		if string(x.Request.Path) == "/large" {
-			answer(x, 200, strings.Repeat("x", 4<<20))
+			codectest.Answer(x, 200, strings.Repeat("x", 4<<20))
 			return
 		}
 		_, err := io.Copy(io.Discard, x.Request.Body)
@@ -149,7 +150,7 @@ func TestTimeouts(t *testing.T) {
 		if !errors.As(err, &cause) {
 			panic(err)
 		}
-		answer(x, cause.Status, err.Error())
+		codectest.Answer(x, cause.Status, err.Error())
 	})
 	keep := func(r *rawClient) { // QUIC's own idle timeout is not what is tested
 		go func() {
@@ -180,7 +181,7 @@ func TestWatch(t *testing.T) {
 	begun, gone := make(chan struct{}), make(chan struct{})
 	ts := newTestServer(t, params(), func(x *exchange.Exchange) {
 		if string(x.Request.Path) == "/" {
-			answer(x, 200, "abc")
+			codectest.Answer(x, 200, "abc")
 			return
 		}
 		told := make(chan struct{})
@@ -191,7 +192,7 @@ func TestWatch(t *testing.T) {
 		stop()
 		gone <- struct{}{}
 		if string(x.Request.Path) == "/answer" {
-			if err := answer(x, 200, "abc"); err == nil {
+			if err := codectest.Answer(x, 200, "abc"); err == nil {
 				t.Error("sent to nobody")
 			}
 		}
@@ -221,7 +222,7 @@ func TestWatch(t *testing.T) {
 		}
 		stop := x.Client.Watch(func() { told.Store(true) })
 		stop()
-		answer(x, 200, fmt.Sprint(told.Load()))
+		codectest.Answer(x, 200, fmt.Sprint(told.Load()))
 	})
 	if got := response(ts2.dial(t).request(at("/"), true)); got != "200 false" {
 		t.Errorf("got %q", got)
@@ -238,7 +239,7 @@ func TestStopBody(t *testing.T) {
 		}()
 		time.Sleep(10 * time.Millisecond)
 		x.Client.(interface{ StopBody() }).StopBody()
-		answer(x, 200, (<-got).Error())
+		codectest.Answer(x, 200, (<-got).Error())
 	})
 	r := ts.dial(t)
 	for range 5 {
@@ -363,7 +364,7 @@ func TestStreamsAreBounded(t *testing.T) {
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
 		<-release
-		answer(x, 200, "")
+		codectest.Answer(x, 200, "")
 	})
 	r := ts.dial(t)
 	for range maxStreams {
@@ -453,7 +454,7 @@ func TestASlowAnswerOutlivesTheIdleTimeout(t *testing.T) {
 	p.IdleTimeout = time.Second
 	ts := newTestServer(t, p, func(x *exchange.Exchange) {
 		time.Sleep(2500 * time.Millisecond)
-		answer(x, 200, "abc")
+		codectest.Answer(x, 200, "abc")
 	})
 	if got := response(ts.dial(t).request(headers(get()...), true)); got != "200 abc" {
 		t.Errorf("got %q", got)
@@ -465,14 +466,14 @@ func TestStopBodyWithoutABody(t *testing.T) {
 	ts := newTestServer(t, params(), func(x *exchange.Exchange) {
 		if x.Request.Body == nil {
 			x.Client.(interface{ StopBody() }).StopBody()
-			answer(x, 200, "")
+			codectest.Answer(x, 200, "")
 			return
 		}
 		content, err := io.ReadAll(x.Request.Body)
 		if err != nil {
 			content = []byte(err.Error())
 		}
-		answer(x, 200, string(content))
+		codectest.Answer(x, 200, string(content))
 	})
 	r := ts.dial(t)
 	for range 20 {

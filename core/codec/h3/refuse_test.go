@@ -9,6 +9,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // mistake is what a client does wrong, and what it gets for it.
@@ -359,7 +360,7 @@ func TestWhatIsNoMistake(t *testing.T) {
 
 // TestSettingsOfClients: those of browsers are taken.
 func TestSettingsOfClients(t *testing.T) {
-	ts := newTestServer(t, params(), func(x *exchange.Exchange) { answer(x, 200, "") })
+	ts := newTestServer(t, params(), func(x *exchange.Exchange) { codectest.Answer(x, 200, "") })
 	r := ts.connect(t)
 	var b []byte
 	for _, v := range []uint64{1, 65536, 6, 262144, 7, 100, 8, 1, 0x33, 0, 0x1f*9 + 0x21, 5} {

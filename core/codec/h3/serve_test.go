@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 func TestARequestAndItsResponse(t *testing.T) {
@@ -184,7 +185,7 @@ func TestResponses(t *testing.T) {
 func TestA100IsSentOnceTheBodyIsRead(t *testing.T) {
 	ts := newTestServer(t, params(), func(x *exchange.Exchange) {
 		if string(x.Request.Path) == "/refuse" {
-			answer(x, 403, "")
+			codectest.Answer(x, 403, "")
 			return
 		}
 		describe(x)
@@ -253,7 +254,7 @@ func TestASilentBody(t *testing.T) {
 				if known := (*exchange.Error)(nil); errors.As(err, &known) {
 					got = []byte(known.Reason)
 				}
-				_ = answer(x, 200, string(got))
+				_ = codectest.Answer(x, 200, string(got))
 			})
 			s := ts.dial(t).request(join(headers(post()...), data("a")), false)
 			go func() { // after a 408 it is of no use
