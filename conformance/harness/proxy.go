@@ -167,7 +167,8 @@ func (p *Proxy) Stop() {
 		<-p.exited
 	}
 	if p.t.Failed() {
-		p.t.Logf("the proxy's log:\n%s", p.Log())
+		log := p.Log()
+		p.t.Logf("the end of the proxy's log:\n%s", log[max(0, len(log)-8000):])
 	}
 }
 

@@ -44,7 +44,7 @@ func (h *HTTP) answerError(s *state, err *exchange.Error) {
 			text = "Service " + x.Service + ": " + text
 		}
 	}
-	if err.Reason == "response-timeout" { // it may have been done all the same
+	if err.Reason == "response-timeout" || s.pastDeadline() { // it may have been done all the same
 		l.GRPCStatus = grpc.DeadlineExceeded
 	}
 	text = strconv.Itoa(err.Status) + " " + text

@@ -263,6 +263,14 @@ func (s *state) tryTimeout() time.Duration {
 	return max(min(own, d), time.Millisecond)
 }
 
+// pastDeadline reports whether a client of gRPC waits no more: an upstream that
+// keeps its grpc-timeout too may be the first to end the stream, without a word.
+func (s *state) pastDeadline() bool {
+	v, _ := s.x.Request.Header.Get("grpc-timeout")
+	d, ok := grpc.Timeout(v)
+	return ok && time.Since(s.x.Start) >= d
+}
+
 func (s *state) ruleTimeout() time.Duration {
 	r := s.rule.Config
 	if r.Timeout == 0 {
