@@ -166,6 +166,7 @@ func (c *Conn) next() bool {
 // await waits for a request's first byte; it holds no buffer while it does.
 func (c *Conn) await() bool {
 	c.in.release()
+	c.x.Arena.Release()
 	c.w.armRead(time.Now(), c.p.IdleTimeout)
 	// The next request is not here yet; serve others before looking for it.
 	runtime.Gosched()
@@ -301,6 +302,7 @@ func (c *Conn) close() {
 		c.linger = true
 	}
 	c.in.release()
+	c.x.Arena.Release()
 	c.out.release()
 	if c.reset {
 		if c.w.below != nil {
