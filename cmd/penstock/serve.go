@@ -53,6 +53,7 @@ type proxyProcess struct {
 	inherited *listener.Inherited
 	ready     *os.File // nil: nobody waits for this process
 	self      self
+	memory    int64 // bytes that the process may use
 
 	background sync.WaitGroup
 	stop       context.CancelFunc // of the background
@@ -92,11 +93,11 @@ func run(ctx context.Context, o options) error {
 
 // wirePlugins makes the parts that find, compile and start plugins.
 func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer) (*proxyProcess, error) {
-	p := &proxyProcess{log: log, metrics: telemetry.New()}
 	memory, err := memoryLimit(o.memoryLimit)
 	if err != nil {
 		return nil, err
 	}
+	p := &proxyProcess{log: log, metrics: telemetry.New(), memory: memory}
 	images, err := p.images(o)
 	if err != nil {
 		return nil, err
@@ -173,6 +174,7 @@ func (p *proxyProcess) serve(ctx context.Context, o options) error {
 	for _, job := range []func(context.Context){p.store.Run, p.engine.Run, p.plugins.Run, p.plugins.RunRechecks, p.plugins.RunTags} {
 		p.background.Go(func() { job(background) })
 	}
+	p.background.Go(func() { paceCollections(background, p.memory) })
 	if p.access != nil {
 		p.background.Go(func() { p.access.Run(background) })
 	}

@@ -62,6 +62,9 @@ type Listeners struct {
 	tickets  certs.Tickets
 	ids      atomic.Uint64
 	running  sync.WaitGroup // accept loops and connections
+	next     chan work      // to goroutines that rest
+	resting  atomic.Int32   // of them
+	drained  chan struct{}  // closed by Drain: none rests any more
 
 	raw        ConnHandler // nil: no raw connections
 	datagrams  FlowHandler // nil: no datagrams
@@ -121,6 +124,8 @@ func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Serv
 		quics:    map[netip.AddrPort]*quicSocket{},
 		clients:  map[netip.Addr]int{},
 		flows:    map[string]*flowSocket{},
+		next:     make(chan work),
+		drained:  make(chan struct{}),
 
 		packets:    newPacketMetrics(m),
 		removedFor: removedFor,
@@ -283,7 +288,7 @@ func (l *Listeners) accept(s *socket) {
 // TLS, and the PROXY protocol before it.
 const handshakeWait = 2 * time.Second
 
-// start serves a connection on its own goroutine.
+// start serves a connection on a goroutine of its own.
 func (l *Listeners) start(s *socket, nc net.Conn) {
 	c := &client{nc: nc, socket: s}
 	l.mu.Lock()
@@ -293,7 +298,7 @@ func (l *Listeners) start(s *socket, nc net.Conn) {
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
 	s.open.Add(1)
-	l.running.Go(func() { l.serve(s, c) })
+	l.run(work{s, c})
 }
 
 func (l *Listeners) serve(s *socket, c *client) {
@@ -375,7 +380,10 @@ func (l *Listeners) describe(s *socket, nc net.Conn) *exchange.Conn {
 // is closed, and ctx's error returned once their goroutines have ended.
 func (l *Listeners) Drain(ctx context.Context) error {
 	l.mu.Lock()
-	l.draining = true
+	if !l.draining {
+		l.draining = true
+		close(l.drained)
+	}
 	for _, s := range l.sockets {
 		l.unbind(s)
 	}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// Between two garbage collections so much is allocated at least, unless that is more
+// than a share of the process's memory: a proxy holds little, so that the runtime's
+// own measure, as much as is held, would make it collect a hundred times a second.
+const (
+	collectLeast = 32 << 20
+	collectShare = 16
+	// heapLeast is what the runtime takes to be held at least.
+	heapLeast = 4 << 20
+)
+
+// paceCollections keeps that until ctx ends. memory is what the process may use, in
+// bytes. A user's GOGC stands.
+func paceCollections(ctx context.Context, memory int64) {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	least := min(collectLeast, memory/collectShare)
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for now := 100; ; {
+		metrics.Read(live)
+		want := collectPercent(int64(live[0].Value.Uint64()), least)
+		if want*5 < now*4 || want*4 > now*5 { // setting it stops the world
+			now = want
+			debug.SetGCPercent(now)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// collectPercent is the GOGC that lets least bytes be allocated where live are held.
+func collectPercent(live, least int64) int {
+	return int(max(least*100/max(live, heapLeast), 100))
+}
