@@ -211,11 +211,11 @@ func TestRawRefusals(t *testing.T) {
 
 func TestRawIdle(t *testing.T) {
 	b := newRawBed(t, "TCP")
-	b.p.TCPIdleTimeout = 300 * time.Millisecond
+	b.p.TCPIdleTimeout = time.Second
 	b.route(t, nil, closedPort(t), rawService(t, echoAll))
 	nc := b.dial(t)
 	for range 5 { // longer than the idle time in all
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(250 * time.Millisecond)
 		io.WriteString(nc, "x")
 		if _, err := nc.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)

@@ -190,7 +190,10 @@ func TestABadUpstreamIsAnswered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := params()
-			p.ResponseTimeout, p.IdleTimeout = 200*time.Millisecond, 300*time.Millisecond
+			p.ResponseTimeout, p.IdleTimeout = 10*time.Second, time.Second
+			if test.reason == "response-timeout" {
+				p.ResponseTimeout = 200 * time.Millisecond
+			}
 			o := newOrigin(t, func(_ int, c *originConn) { test.script(c) })
 			e := proxyTo(t, p, o.addr)
 			got, readErr := e.get(t, getClose)
