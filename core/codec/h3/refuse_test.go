@@ -147,7 +147,15 @@ var mistakes = map[string]mistake{
 	"the decoder stream is reset":      {"9204, 4.2", resetDecoder, "CLOSE 0x104", "closed-critical"},
 	"the decoder ends within a number": {"9204, 4.2", func(r *rawClient) *quic.Stream { r.uni(streamDecoder, []byte{0x7f}).Close(); return nil }, "CLOSE 0x104", "closed-critical"},
 	"the control stream ends":          {"9114, 6.2.1", func(r *rawClient) *quic.Stream { r.control.Close(); return nil }, "CLOSE 0x104", "closed-critical"},
-	"the control stream is reset":      {"9114, 6.2.1", resetControl, "CLOSE 0x104", "closed-critical"},
+	"our control stream is refused": {"9114, 6.2.1", func(r *rawClient) *quic.Stream {
+		s, err := r.AcceptUniStream(r.ctx)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		s.CancelRead(0x100)
+		return nil
+	}, "CLOSE 0x104", "closed-critical"},
+	"the control stream is reset": {"9114, 6.2.1", resetControl, "CLOSE 0x104", "closed-critical"},
 	"the control stream ends too early": {"9114, 7.1", func(r *rawClient) *quic.Stream {
 		r.control.Write([]byte{frameGoAway, 4, 0x80})
 		r.control.Close()
@@ -201,6 +209,8 @@ var mistakes = map[string]mistake{
 	"two Content-Length":                 inHead("9110, 8.6", "RESET 0x10e", "content-length", post("content-length: 1", "content-length: 1")...),
 	"a Content-Length that is no number": inHead("9110, 8.6", "RESET 0x10e", "content-length", post("content-length: +1")...),
 	"a length and no body":               inHead("9114, 4.1.2", "RESET 0x10e", "", post("content-length: 3")...),
+	"a length of 0 and a body":           onRequest("9114, 4.1.2", "RESET 0x10e", "body-length", headers(post("content-length: 0")...), data(""), data("ab")),
+	"a length of 0 and a bad trailer":    onRequest("9114, 4.3", "RESET 0x10e", "trailer", headers(post("content-length: 0")...), headers(":path: /")),
 	"a body that is too short":           onRequest("9114, 4.1.2", "RESET 0x10e", "", headers(post("content-length: 3")...), data("ab")),
 	"a body that is too long":            onRequest("9114, 4.1.2", "RESET 0x10e", "", headers(post("content-length: 3")...), data("ab"), data("cd")),
 	"a body too short with a trailer":    onRequest("9114, 4.1.2", "RESET 0x10e", "", headers(post("content-length: 3")...), data("ab"), headers("a: b")),
