@@ -3,6 +3,7 @@ package http3
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"penstock.dev/penstock/conformance/downgrade"
 	"penstock.dev/penstock/conformance/harness"
@@ -97,6 +98,22 @@ func TestDowngrade(t *testing.T) {
 		t.Logf("%d cases", len(all))
 		for _, c := range all {
 			try(t, &downgrade.Case{Name: c.name, Section: downgrade.Section{HTTP3: c.section}, Level: c.level, Want: c.want, Origin: c.origin}, c.end, c.frames...)
+		}
+	})
+	t.Run("reset", func(t *testing.T) { // RFC 9114, 4.1.1, MUST: it is not made whole
+		for _, head := range [][]string{post(), post("content-length: 5")} {
+			for pause := range 4 { // whatever the origin has got by then
+				o.Reset(nil)
+				r := b.raw(t, true)
+				s := r.request(false, headers(head...), data("hel"))
+				time.Sleep(time.Duration(pause) * 10 * time.Millisecond)
+				s.CancelWrite(0x10c)
+				got := answer(s)
+				if next := r.well(downgrade.Next); next != "200" {
+					t.Errorf("then got %s", next)
+				}
+				downgrade.Judge(t, o, &downgrade.Case{Name: "content that is reset", Want: got, Origin: downgrade.Begun}, got)
+			}
 		}
 	})
 }

@@ -100,7 +100,7 @@ func (c *raw) request(end bool, parts ...[]byte) *quic.Stream {
 // well sends a request that there is nothing wrong with.
 func (c *raw) well(path string) string {
 	c.t.Helper()
-	return answer(c.request(true, headers(":method: GET", ":scheme: https", ":authority: a.example", ":path: "+path)))
+	return answer(c.request(true, headers(at(path)...)))
 }
 
 // end waits for the connection's end: "connection H3_...".
@@ -110,6 +110,16 @@ func (c *raw) end() string {
 		return ending(context.Cause(c.Context()))
 	case <-c.ctx.Done():
 		return "connection open"
+	}
+}
+
+// stopped waits until a stream may send no more, and says why.
+func stopped(ctx context.Context) string {
+	select {
+	case <-ctx.Done():
+		return ending(context.Cause(ctx))
+	case <-time.After(patience):
+		return "stream open"
 	}
 }
 
@@ -224,10 +234,13 @@ func prefixed(b []byte, first byte, bits, n int) []byte {
 	return append(b, byte(n))
 }
 
-// get is a plain request's fields, and more of them.
-func get(more ...string) []string {
-	return append([]string{":method: GET", ":scheme: https", ":authority: a.example", ":path: /a"}, more...)
+// at is a plain request's fields for a path.
+func at(path string) []string {
+	return []string{":method: GET", ":scheme: https", ":authority: a.example", ":path: " + path}
 }
+
+// get is a plain request's fields, and more of them.
+func get(more ...string) []string { return append(at("/a"), more...) }
 
 func post(more ...string) []string {
 	return append([]string{":method: POST", ":scheme: https", ":authority: a.example", ":path: /a"}, more...)
