@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"penstock.dev/penstock/conformance/downgrade"
 	"penstock.dev/penstock/conformance/harness"
 )
 
@@ -51,7 +52,7 @@ func block(fields ...string) []byte {
 	var b bytes.Buffer
 	enc := hpack.NewEncoder(&b)
 	for _, f := range fields {
-		name, value := split(f)
+		name, value := downgrade.Split(f)
 		_ = enc.WriteField(hpack.HeaderField{Name: name, Value: value})
 	}
 	return b.Bytes()

@@ -77,7 +77,13 @@ func secret(t *testing.T, name string) (text string, serial *big.Int, spki strin
 
 func start(t *testing.T, handler http.HandlerFunc) *bed {
 	t.Helper()
-	files := map[string]string{"gateway.yaml": gateway, "upstream.yaml": harness.Service("a", "", harness.Upstream(t, handler))}
+	return startBefore(t, harness.Service("a", "", harness.Upstream(t, handler)))
+}
+
+// startBefore is start with that Service and its route.
+func startBefore(t *testing.T, service string) *bed {
+	t.Helper()
+	files := map[string]string{"gateway.yaml": gateway, "upstream.yaml": service}
 	for _, name := range []string{"a", "b"} {
 		files[name+".yaml"], _, _ = secret(t, name)
 	}

@@ -267,17 +267,18 @@ func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
 	if hd.seen&pseudoMethod == 0 || !rfc9110.ValidToken(hd.method) {
 		return ErrMethod
 	}
-	extended := hd.seen&pseudoProtocol != 0
-	switch connect := string(hd.method) == "CONNECT"; {
+	extended, connect := hd.seen&pseudoProtocol != 0, string(hd.method) == "CONNECT"
+	switch {
 	case extended && !connect: // RFC 8441, 4
 		return ErrPseudo
-	case connect && !extended && hd.seen&(pseudoScheme|pseudoPath) != 0: // RFC 9113, 8.5; RFC 9114, 4.4
+	case connect && !extended && (hd.seen&(pseudoScheme|pseudoPath) != 0 || len(hd.authority) == 0): // RFC 9113, 8.5; RFC 9114, 4.4
 		return ErrPseudo
-	case connect && (!extended || !rfc9110.Fold(hd.protocol, "websocket")): // RFC 9220, 3
+	case connect && !extended:
 		return ErrConnect
-	}
-	if hd.seen&always != always || len(hd.path) == 0 {
+	case hd.seen&always != always || len(hd.path) == 0:
 		return ErrPseudo
+	case extended && !rfc9110.Fold(hd.protocol, "websocket"): // RFC 9220, 3
+		return ErrConnect
 	}
 	authority, err := hd.target(scheme)
 	if err != nil {

@@ -125,6 +125,26 @@ func (b *requestBody) trailer(size uint64) error {
 	return err
 }
 
+// nothing reads what follows the head of a request that says that it has no content
+// (RFC 9114, 4.1.2). A client that takes longer than endWait to end it is served.
+func (b *requestBody) nothing() error {
+	b.handed, b.rest = true, 0                          // it is not used again
+	_ = b.s.qs.SetReadDeadline(time.Now().Add(endWait)) // never fails
+	for {
+		switch err := b.next(); err {
+		case nil: // an empty frame
+		case io.EOF:
+			b.err = err
+			b.s.x.Request.Trailer.Reset() // without a body there is none
+			return nil
+		case errTimeout:
+			return nil
+		default:
+			return misread(err)
+		}
+	}
+}
+
 // complete is the end of the stream.
 func (b *requestBody) complete() error {
 	if b.rest > 0 {

@@ -105,6 +105,13 @@ func (c *Conn) open() error {
 	if err != nil {
 		return connError{codeGeneralProtocol, "control-stream"} // RFC 9114, 6.2: the client must allow for it
 	}
+	c.running.Add(1)
+	context.AfterFunc(out.Context(), func() { // at the connection's end at the latest
+		defer c.running.Done()
+		if refused := (*quic.StreamError)(nil); errors.As(context.Cause(out.Context()), &refused) {
+			c.fail(connError{codeClosedCritical, "closed-critical"}) // RFC 9114, 6.2.1
+		}
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out = out

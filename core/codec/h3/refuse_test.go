@@ -147,7 +147,15 @@ var mistakes = map[string]mistake{
 	"the decoder stream is reset":      {"9204, 4.2", resetDecoder, "CLOSE 0x104", "closed-critical"},
 	"the decoder ends within a number": {"9204, 4.2", func(r *rawClient) *quic.Stream { r.uni(streamDecoder, []byte{0x7f}).Close(); return nil }, "CLOSE 0x104", "closed-critical"},
 	"the control stream ends":          {"9114, 6.2.1", func(r *rawClient) *quic.Stream { r.control.Close(); return nil }, "CLOSE 0x104", "closed-critical"},
-	"the control stream is reset":      {"9114, 6.2.1", resetControl, "CLOSE 0x104", "closed-critical"},
+	"our control stream is refused": {"9114, 6.2.1", func(r *rawClient) *quic.Stream {
+		s, err := r.AcceptUniStream(r.ctx)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		s.CancelRead(0x100)
+		return nil
+	}, "CLOSE 0x104", "closed-critical"},
+	"the control stream is reset": {"9114, 6.2.1", resetControl, "CLOSE 0x104", "closed-critical"},
 	"the control stream ends too early": {"9114, 7.1", func(r *rawClient) *quic.Stream {
 		r.control.Write([]byte{frameGoAway, 4, 0x80})
 		r.control.Close()
@@ -201,6 +209,8 @@ var mistakes = map[string]mistake{
 	"two Content-Length":                 inHead("9110, 8.6", "RESET 0x10e", "content-length", post("content-length: 1", "content-length: 1")...),
 	"a Content-Length that is no number": inHead("9110, 8.6", "RESET 0x10e", "content-length", post("content-length: +1")...),
 	"a length and no body":               inHead("9114, 4.1.2", "RESET 0x10e", "", post("content-length: 3")...),
+	"a length of 0 and a body":           onRequest("9114, 4.1.2", "RESET 0x10e", "body-length", headers(post("content-length: 0")...), data(""), data("ab")),
+	"a length of 0 and a bad trailer":    onRequest("9114, 4.3", "RESET 0x10e", "trailer", headers(post("content-length: 0")...), headers(":path: /")),
 	"a body that is too short":           onRequest("9114, 4.1.2", "RESET 0x10e", "", headers(post("content-length: 3")...), data("ab")),
 	"a body that is too long":            onRequest("9114, 4.1.2", "RESET 0x10e", "", headers(post("content-length: 3")...), data("ab"), data("cd")),
 	"a body too short with a trailer":    onRequest("9114, 4.1.2", "RESET 0x10e", "", headers(post("content-length: 3")...), data("ab"), headers("a: b")),
@@ -217,6 +227,8 @@ var mistakes = map[string]mistake{
 	"a fragment in :path":                inHead("9114, 4.3.1", "400", "target", without(":path", ":path: /#a")...),
 	"CONNECT":                            inHead("9114, 4.4", "501", "connect", ":method: CONNECT", ":authority: a:443"),
 	"CONNECT with a path":                inHead("9114, 4.4", "RESET 0x10e", "pseudo-field", without(":method", ":method: CONNECT")...),
+	"CONNECT without an authority":       inHead("9114, 4.4", "RESET 0x10e", "pseudo-field", ":method: CONNECT"),
+	"CONNECT-UDP without a path":         inHead("9220, 3", "RESET 0x10e", "pseudo-field", ":method: CONNECT", ":scheme: https", ":authority: a", ":protocol: connect-udp"),
 	"an unknown Expect":                  inHead("9110, 10.1.1", "417", "expect", get("expect: wonders")...),
 	"a :path that is too long":           inHead("9110, 15.5.15", "414", "line-too-long", without(":path", ":path: /"+strings.Repeat("a", 9000))...),
 	"a head that is too large":           inHead("9114, 4.2.2", "431", "fields-too-large", get("a: "+strings.Repeat("a", 70000))...),

@@ -258,7 +258,7 @@ func (s *stream) content() error {
 		return nil
 	}
 	if s.hd.Length == 0 {
-		return nil
+		return b.nothing()
 	}
 	q.Body, q.ContentLength = b, s.hd.Length
 	b.handed, b.rest = true, s.hd.Length
