@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,11 +62,16 @@ type Consumer struct {
 	Groups []string
 }
 
+// ErrInvalidMessage means that a message was made, by a filter for instance, which the
+// peer's version of HTTP cannot carry: a field or a status, of a request a method, path
+// or authority, that would break the framing. Nothing of it is sent.
+var ErrInvalidMessage = errors.New("message has a name or value that cannot be sent")
+
 // Client is the client's side of an exchange, implemented by a codec and used
 // by the exchange's own goroutine, unless a method says otherwise.
 type Client interface {
 	// Inform sends x's interim response (1xx, RFC 9110, 15.2) if the client's
-	// version has them.
+	// version has them. After ErrInvalidMessage the final response may follow.
 	Inform(x *Exchange, status int, h *Header) error
 	// Send sends x.Response with its whole body. It reads the body to its
 	// end, closes it, and flushes whenever the body would wait. After an error

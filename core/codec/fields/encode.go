@@ -1,7 +1,6 @@
 package fields
 
 import (
-	"errors"
 	"strconv"
 	"time"
 
@@ -9,10 +8,8 @@ import (
 	"penstock.dev/penstock/core/exchange"
 )
 
-// ErrInvalidMessage means that a message was made, by a filter for instance, which
-// cannot be carried: a field or a status, of a request a method, path or authority.
-// Nothing of it is sent.
-var ErrInvalidMessage = errors.New("message has a name or value that cannot be sent")
+// ErrInvalidMessage is exchange.ErrInvalidMessage.
+var ErrInvalidMessage = exchange.ErrInvalidMessage
 
 // Encoding is how a codec writes fields (RFC 7541, 6.2; RFC 9204, 4.5). Values are
 // written alike: without a Huffman code, behind their length.

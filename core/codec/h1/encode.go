@@ -1,7 +1,6 @@
 package h1
 
 import (
-	"errors"
 	"strconv"
 	"time"
 
@@ -9,10 +8,8 @@ import (
 	"penstock.dev/penstock/core/exchange"
 )
 
-// ErrInvalidMessage means that a message was made, by a filter for instance,
-// which HTTP/1.1 cannot carry: a field, a method, a path or a status that
-// would break the framing. Nothing of it is sent.
-var ErrInvalidMessage = errors.New("message has a name or value that cannot be sent")
+// ErrInvalidMessage is exchange.ErrInvalidMessage.
+var ErrInvalidMessage = exchange.ErrInvalidMessage
 
 // appendFields appends h's fields but those that belong to the connection or
 // the framing. Trailer stays only if keepTrailer. ok is false if one is
