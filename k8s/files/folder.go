@@ -30,8 +30,7 @@ type folder struct {
 type fileState struct {
 	modified time.Time
 	size     int64
-	items    []item
-	problems []translate.Problem
+	parsed
 }
 
 // refresh re-reads what changed and reports whether anything did. A file that
@@ -107,15 +106,19 @@ func (f *folder) read(path string, info fs.FileInfo, old *fileState) *fileState 
 	} else {
 		err = fmt.Errorf("%d bytes, at most %d: split the file", info.Size(), maxFileBytes)
 	}
-	bad := err != nil
-	if err != nil {
-		s.problems = []translate.Problem{{File: name, Reason: "Invalid", Message: err.Error()}}
-	} else {
-		s.items, s.problems, bad = parse(name, text)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // gone while we looked
+	case err != nil:
+		s.parsed = unknown(name, err)
+	default:
+		s.parsed = parse(name, text)
 	}
-	if bad && old != nil && len(old.items) > 0 {
-		s.items = old.items
+	if s.bad && old != nil && len(old.items) > 0 {
+		s.items, s.unread = old.items, old.unread
 		s.problems = append(s.problems, translate.Problem{File: name, Reason: "Invalid", Message: "the file keeps its last objects until it is right", Warning: true})
+	}
+	if s.bad && old != nil && len(s.unread) == 0 {
+		s.unread = old.unread
 	}
 	return s
 }
@@ -144,6 +147,7 @@ func (f *folder) objects() (*translate.Objects, map[config.Object]string, []tran
 			where[it.object] = name
 			add(all, it)
 		}
+		all.Unread = append(all.Unread, f.files[path].unread...)
 	}
 	return all, where, problems
 }
