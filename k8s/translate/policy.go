@@ -48,6 +48,9 @@ func (r *run) policies() {
 	for _, s := range r.o.Services {
 		names[s.Namespace] = true
 	}
+	for _, x := range r.raw {
+		names[x.GetNamespace()] = true
+	}
 	for name := range names {
 		n := &namespacePolicy{}
 		for _, p := range all {
