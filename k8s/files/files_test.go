@@ -194,6 +194,25 @@ func TestUnread(t *testing.T) {
 	}
 }
 
+// TestUnreadFile: a file that cannot be opened may hold anything.
+func TestUnreadFile(t *testing.T) {
+	f := folder{dir: t.TempDir(), files: map[string]*fileState{}}
+	if err := os.Symlink("x.yaml", filepath.Join(f.dir, "x.yaml")); err != nil { // leads to itself
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nothing.yaml", filepath.Join(f.dir, "y.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, _, err := f.refresh(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, _, problems := f.objects(); len(all.Unread) != 1 || all.Unread[0].File != "x.yaml" || all.Unread[0].Object.Kind != "" || len(problems) != 1 {
+		t.Errorf("got %v, %v", all.Unread, problems)
+	}
+}
+
 func TestMountedConfigMap(t *testing.T) {
 	dir := t.TempDir()
 	put := func(version, text string) {
