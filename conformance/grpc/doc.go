@@ -1,3 +1,4 @@
 // Package grpc runs gRPC's interoperability cases, of grpc-go, through the
-// binary: HTTP/2 without TLS from the client and to the upstream.
+// binary: with and without TLS on either side, and with credentials. grpc-web's
+// own client calls the same server.
 package grpc

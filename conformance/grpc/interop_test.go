@@ -2,7 +2,9 @@ package grpc
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -12,10 +14,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/interop"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/orca"
 
 	"penstock.dev/penstock/conformance/harness"
 )
@@ -35,6 +38,9 @@ func serve(t *testing.T, s testgrpc.TestServiceServer, o ...grpc.ServerOption) i
 	}
 	g := grpc.NewServer(o...)
 	testgrpc.RegisterTestServiceServer(g, s)
+	if s, ok := s.(interface{ register(grpc.ServiceRegistrar) }); ok {
+		s.register(g)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := g.Serve(ln); err != nil {
@@ -48,114 +54,65 @@ func serve(t *testing.T, s testgrpc.TestServiceServer, o ...grpc.ServerOption) i
 	return ln.Addr().(*net.TCPAddr).Port
 }
 
-// start runs the binary before that port, and returns its address.
-func start(t *testing.T, port int) (*harness.Proxy, string) {
+// start runs the binary before that port, and returns its address. Files are those
+// that differ.
+func start(t *testing.T, port int, files map[string]string) (*harness.Proxy, string) {
 	t.Helper()
-	p := harness.Start(t, harness.Options{Files: map[string]string{"gateway.yaml": harness.GatewayFor(1), "a.yaml": service(port)}})
+	all := map[string]string{"gateway.yaml": harness.GatewayFor(1), "a.yaml": service(port)}
+	maps.Copy(all, files)
+	p := harness.Start(t, harness.Options{Files: all})
 	return p, fmt.Sprintf("127.0.0.1:%d", p.Port)
 }
 
-func dial(target string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()))
-}
-
-// cases are those that need neither TLS nor credentials, nor a special server.
-// pick_first_unary is for a client that has several addresses.
-var cases = map[string]func(ctx context.Context, conn *grpc.ClientConn, target string){
-	"empty_unary":                 plain(interop.DoEmptyUnaryCall),
-	"large_unary":                 plain(interop.DoLargeUnaryCall),
-	"client_streaming":            plain(interop.DoClientStreaming),
-	"server_streaming":            plain(interop.DoServerStreaming),
-	"ping_pong":                   plain(interop.DoPingPong),
-	"empty_stream":                plain(interop.DoEmptyStream),
-	"timeout_on_sleeping_server":  plain(interop.DoTimeoutOnSleepingServer),
-	"cancel_after_begin":          plain(interop.DoCancelAfterBegin),
-	"cancel_after_first_response": plain(interop.DoCancelAfterFirstResponse),
-	"custom_metadata":             plain(interop.DoCustomMetadata),
-	"status_code_and_message":     plain(interop.DoStatusCodeAndMessage),
-	"special_status_message":      plain(interop.DoSpecialStatusMessage),
-	"unimplemented_method": func(_ context.Context, conn *grpc.ClientConn, _ string) {
-		interop.DoUnimplementedMethod(context.Background(), conn)
-	},
-	"unimplemented_service": func(ctx context.Context, conn *grpc.ClientConn, _ string) {
-		interop.DoUnimplementedService(ctx, testgrpc.NewUnimplementedServiceClient(conn))
-	},
-	"rpc_soak": func(ctx context.Context, conn *grpc.ClientConn, target string) {
-		soak(ctx, target, func() (*grpc.ClientConn, func()) { return conn, func() {} })
-	},
-	"channel_soak": func(ctx context.Context, _ *grpc.ClientConn, target string) {
-		soak(ctx, target, func() (*grpc.ClientConn, func()) {
-			conn, err := dial(target)
-			if err != nil {
-				panic(err)
-			}
-			return conn, func() { conn.Close() }
-		})
-	},
-}
-
-func plain(f func(context.Context, testgrpc.TestServiceClient, ...grpc.CallOption)) func(context.Context, *grpc.ClientConn, string) {
-	return func(ctx context.Context, conn *grpc.ClientConn, _ string) {
-		f(ctx, testgrpc.NewTestServiceClient(conn))
-	}
-}
-
-func soak(ctx context.Context, target string, channel func() (*grpc.ClientConn, func())) {
-	interop.DoSoakTest(ctx, interop.SoakTestConfig{
-		RequestSize: 271828, ResponseSize: 314159, PerIterationMaxAcceptableLatency: 20 * time.Second,
-		OverallTimeout: 50 * time.Second, ServerAddr: target, NumWorkers: 8, Iterations: 80, ChannelForTest: channel,
-	})
-}
-
-// TestMain runs one case, several times at once, if it is told to: one that fails
-// ends its process.
-func TestMain(m *testing.M) {
-	name, target := os.Getenv("INTEROP_CASE"), os.Getenv("INTEROP_TARGET")
-	if name == "" {
-		os.Exit(m.Run())
-	}
-	conn, err := dial(target)
-	if err != nil {
-		panic(err)
-	}
-	defer conn.Close()
-	rounds, at := 10, 5
-	switch name {
-	case "rpc_soak", "channel_soak":
-		rounds, at = 1, 1
-	}
-	for range rounds {
-		var wg sync.WaitGroup
-		for range at {
-			wg.Go(func() {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-				defer cancel()
-				cases[name](ctx, conn, target)
-			})
-		}
-		wg.Wait()
-	}
-}
-
+// TestInterop runs the cases, each 20 times at least, in processes of their own.
 func TestInterop(t *testing.T) {
-	p, target := start(t, serve(t, interop.NewTestServer()))
-	for name := range cases {
+	crt, key := harness.Pair(t, edgeName)
+	inner, innerKey := harness.Pair(t, "shop.example")
+	pair, err := tls.X509KeyPair(inner, innerKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := map[string]string{"gateway.yaml": harness.SecureGateway(1), "edge.yaml": harness.SecretOf("edge", crt, key)}
+	both := maps.Clone(secure)
+	both["policy.yaml"] = harness.BackendTLS("a", "shop.example", inner)
+	for name, tt := range map[string]struct {
+		files  map[string]string
+		server []grpc.ServerOption
+		ca     []byte // the client's; nil: without TLS
+		rounds int    // of five calls at once
+		cases  map[string]interopCase
+	}{
+		"in plain text":           {nil, nil, nil, 10, cases},
+		"TLS from the client":     {secure, nil, crt, 4, cases},
+		"credentials":             {secure, nil, crt, 4, credentialed},
+		"TLS to the upstream too": {both, []grpc.ServerOption{grpc.Creds(credentials.NewServerTLSFromCert(&pair))}, crt, 4, cases},
+	} {
 		t.Run(name, func(t *testing.T) {
-			c := exec.CommandContext(t.Context(), os.Args[0])
-			c.Env = append(os.Environ(), "INTEROP_CASE="+name, "INTEROP_TARGET="+target)
-			if out, err := c.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out[max(0, len(out)-2000):])
+			s := newServer(t)
+			p, target := start(t, serve(t, s, append(tt.server, orca.CallMetricsServerOption(nil))...), tt.files)
+			for name, c := range tt.cases {
+				if c.slow && tt.files != nil {
+					continue
+				}
+				t.Run(name, func(t *testing.T) {
+					c := exec.CommandContext(t.Context(), os.Args[0])
+					c.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "INTEROP_CASE="+name, "INTEROP_TARGET="+target, "INTEROP_ROUNDS="+fmt.Sprint(tt.rounds),
+						"INTEROP_CA="+string(tt.ca), "INTEROP_KEY="+s.keyFile, "GCE_METADATA_HOST="+s.metadata)
+					if out, err := c.CombinedOutput(); err != nil {
+						t.Fatalf("%v\n%s", err, out[max(0, len(out)-2000):])
+					}
+				})
+			}
+			answered := 0
+			for line := range strings.Lines(p.Metrics()) {
+				if rest, ok := strings.CutPrefix(line, `penstock_upstream_requests_total{code_class="2xx",`); ok {
+					fmt.Sscan(rest[strings.Index(rest, "}")+1:], &answered)
+				}
+			}
+			if least := len(tt.cases) * tt.rounds * 5 * 6 / 10; answered < least { // of some cases the calls end without an answer
+				t.Errorf("the upstream answered %d calls; want %d at least", answered, least)
 			}
 		})
-	}
-	answered := 0
-	for line := range strings.Lines(p.Metrics()) {
-		if rest, ok := strings.CutPrefix(line, `penstock_upstream_requests_total{code_class="2xx",`); ok {
-			fmt.Sscan(rest[strings.Index(rest, "}")+1:], &answered)
-		}
-	}
-	if least := len(cases) * 50 * 6 / 10; answered < least { // of some cases the calls end without an answer
-		t.Errorf("the upstream answered %d calls; want %d at least", answered, least)
 	}
 }
 
@@ -164,7 +121,7 @@ func TestInterop(t *testing.T) {
 func TestConnectionsThatAge(t *testing.T) {
 	_, target := start(t, serve(t, interop.NewTestServer(), grpc.KeepaliveParams(keepalive.ServerParameters{
 		MaxConnectionAge: 200 * time.Millisecond, MaxConnectionAgeGrace: 10 * time.Second,
-	})))
+	})), nil)
 	conn, err := dial(target)
 	if err != nil {
 		t.Fatal(err)
@@ -212,7 +169,7 @@ func (s *waiting) StreamingOutputCall(_ *testgrpc.StreamingOutputCallRequest, ou
 // middle of a stream of answers.
 func TestCancelReachesASilentServer(t *testing.T) {
 	s := &waiting{began: make(chan struct{}), gone: make(chan struct{})}
-	_, target := start(t, serve(t, s))
+	_, target := start(t, serve(t, s), nil)
 	conn, err := dial(target)
 	if err != nil {
 		t.Fatal(err)

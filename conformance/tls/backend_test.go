@@ -86,6 +86,20 @@ func TestBackends(t *testing.T) {
 		p.Eventually(tt.name, func() bool { return get().StatusCode == tt.status })
 	}
 
+	// A policy that cannot be read is not the same as none: at the start, or if another
+	// file has it. In the place of a good one it changes nothing.
+	wrong := strings.Replace(policy("hostname: shop.example, "+ca), "hostname:", "host:", 1)
+	p.Write("a.yaml", wrong)
+	p.Eventually("the mistake is told", func() bool { return strings.Contains(p.Log(), "spec.validation.host") })
+	if r := get(); r.StatusCode != http.StatusOK || r.Header.Get("X-Server-Name") != "shop.example" {
+		t.Errorf("the last good policy: got %v", r)
+	}
+	p.Write("a.yaml", "")
+	p.Write("b.yaml", wrong)
+	p.Eventually("the Service is closed", func() bool { return get().StatusCode == 500 })
+	p.Write("b.yaml", policy("hostname: shop.example, "+ca))
+	p.Eventually("it is right", func() bool { return get().StatusCode == 200 })
+
 	// The Gateway says who it is.
 	p.Write("gateway.yaml", strings.Replace(harness.GatewayFor(1), "  listeners:", "  tls: {backend: {clientCertificateRef: {name: edge}}}\n  listeners:", 1))
 	p.Eventually("the Gateway's certificate is shown", func() bool { return get().Header.Get("X-Client") == "edge.example" })

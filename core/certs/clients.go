@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"penstock.dev/penstock/core/config"
@@ -28,7 +29,7 @@ func (e *clientError) Error() string { return string(e.why) + ": " + e.err.Error
 func (e *clientError) Unwrap() error { return e.err }
 
 // ClientRefusal returns why a handshake failed on the client's certificate; ""
-// if it did not.
+// if it did not. err is this side's: TLS's, or QUIC's around it.
 func ClientRefusal(err error) Refusal {
 	var known *clientError
 	var invalid *tls.CertificateVerificationError
@@ -39,7 +40,7 @@ func ClientRefusal(err error) Refusal {
 		return known.why
 	case errors.As(err, &invalid):
 		return ClientInvalid
-	case err.Error() == "tls: client didn't provide a certificate": // crypto/tls has no value for it
+	case strings.HasSuffix(err.Error(), "tls: client didn't provide a certificate"): // crypto/tls has no value for it
 		return ClientMissing
 	}
 	return ""

@@ -117,6 +117,8 @@ func (a *attempt) failure(err error) string {
 		return "client_alert"
 	case errors.As(err, &transport) && transport.Remote, errors.As(err, &application) && application.Remote:
 		return "client_gone"
+	case certs.ClientRefusal(err) != "":
+		return string(certs.ClientRefusal(err))
 	}
 	return "other"
 }

@@ -263,3 +263,86 @@ func TestHTTP2OverTLS(t *testing.T) {
 	}
 	group.Wait()
 }
+
+// TestRefusedClientsAreCounted: for the same reasons over TCP and over QUIC.
+func TestRefusedClientsAreCounted(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(template, parent *x509.Certificate) *x509.Certificate {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		if parent == nil {
+			parent = template
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	authority := func(name string) *x509.Certificate {
+		return sign(&x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: []byte(name)}, nil)
+	}
+	root, stranger := authority("root"), authority("stranger")
+	leaf := func(serial int64, name string, by *x509.Certificate) []tls.Certificate {
+		c := sign(&x509.Certificate{SerialNumber: big.NewInt(serial), DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, by)
+		return []tls.Certificate{{Certificate: [][]byte{c.Raw}, PrivateKey: key}}
+	}
+	list, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(3), RevocationTime: time.Now()}},
+	}, root, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, m := newListeners(t, func(x *exchange.Exchange) { answer(x, "x") })
+	sockets := secureSocket(config.DefaultProxyParameters(), certificate(t, "a.example"))
+	sockets[0].Names[0].TLS.Clients = &config.ClientAuth{Roots: [][]byte{root.Raw}, Revoked: [][]byte{list}, Names: []config.SubjectAltName{{DNS: "shop.example"}}}
+	if err := l.Reconcile(sockets); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the UDP port is bound", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.sockets[anyPort.String()].quic != nil
+	})
+	// always shows it, whatever the server asks for.
+	always := func(c []tls.Certificate) *tls.Config {
+		return &tls.Config{ServerName: "a.example", GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			if c == nil {
+				return &tls.Certificate{}, nil
+			}
+			return &c[0], nil
+		}}
+	}
+	for reason, shown := range map[string][]tls.Certificate{
+		"client_certificate_missing": nil,
+		"client_certificate_invalid": leaf(2, "shop.example", stranger),
+		"client_certificate_revoked": leaf(3, "shop.example", root),
+		"client_certificate_name":    leaf(4, "other.example", root),
+	} {
+		t.Run(reason, func(t *testing.T) {
+			if nc, err := dialTLS(t, l, always(shown)); err == nil {
+				_, err = nc.Read(make([]byte, 1)) // TLS 1.3: the client is done first
+				if err == nil {
+					t.Error("over TCP it was let in")
+				}
+			}
+			if qc, err := dialQUIC(t, l.Addr(anyPort.String()), always(shown)); err == nil {
+				<-qc.Context().Done()
+			}
+			for _, socket := range []string{anyPort.String(), anyPort.String() + "/udp"} {
+				want := `penstock_tls_handshake_failures_total{reason="` + reason + `",socket="` + socket + `"} 1`
+				eventually(t, want, func() bool { return strings.Contains(failures(m), want) })
+			}
+		})
+	}
+	if qc, err := dialQUIC(t, l.Addr(anyPort.String()), always(leaf(5, "shop.example", root))); err != nil || ask3(t, qc) != "x" {
+		t.Errorf("a good one: got %v", err)
+	}
+}

@@ -1,8 +1,13 @@
 package proxy_test
 
 import (
+	"encoding/base64"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,4 +63,105 @@ func TestGRPCWebIsAnsweredInItsForm(t *testing.T) {
 			t.Errorf("%s: got %d %s %v", form, r.StatusCode, got, r.Header)
 		}
 	}
+}
+
+// called answers calls: with one message, and then as the path says.
+func called(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.Header().Set("Content-Type", "application/grpc")
+	_, _ = io.WriteString(w, "\x00\x00\x00\x00\x01m")
+	if r.URL.Path == "/web/half" {
+		_, _ = io.WriteString(w, "\x00\x00\x00\x00")
+	}
+	_ = http.NewResponseController(w).Flush()
+	if r.URL.Path != "/web/whole" {
+		time.Sleep(60 * time.Millisecond) // the client's deadline
+		panic(http.ErrAbortHandler)
+	}
+	w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+}
+
+// TestGRPCWebEnds: with the frame of the upstream's trailers, with that of a deadline,
+// or not at all; and a connection that ends with it touches no other exchange.
+func TestGRPCWebEnds(t *testing.T) {
+	b := newBed(t)
+	c := newConfig(b.port, rule("web", "/web", "web"))
+	up := httptest.NewUnstartedServer(http.HandlerFunc(called))
+	up.Config.Protocols = &http.Protocols{}
+	up.Config.Protocols.SetUnencryptedHTTP2(true)
+	up.Start()
+	t.Cleanup(up.Close)
+	c.Upstreams["web"] = &config.Upstream{Name: "web", Protocol: config.ProtocolH2C, Parameters: config.DefaultProxyParameters()}
+	c.Endpoints["web"] = &config.EndpointSet{Endpoints: []config.Endpoint{{Address: netip.MustParseAddrPort(up.Listener.Addr().String()), Ready: true, Serving: true}}}
+	if err := b.store.Apply(c); err != nil {
+		t.Fatal(err)
+	}
+	const message = "\x00\x00\x00\x00\x01m"
+	frame := func(status string) string { return message + "\x80\x00\x00\x00\x10grpc-status: " + status + "\r\n" }
+	tests := map[string]struct {
+		path, timeout, want string
+		cut                 bool
+	}{
+		"whole":                    {"/web/whole", "", frame("0"), false},
+		"whole, in time":           {"/web/whole", "10S", frame("0"), false},
+		"cut":                      {"/web/cut", "", message, true},
+		"cut before the deadline":  {"/web/cut", "10S", message, true},
+		"cut at the deadline":      {"/web/cut", "50m", frame("4"), false},
+		"cut in the middle of one": {"/web/half", "50m", message + "\x00\x00\x00\x00", true},
+	}
+	for name, tt := range tests {
+		for _, text := range []bool{false, true} {
+			t.Run(name+map[bool]string{true: ", text"}[text], func(t *testing.T) {
+				var group sync.WaitGroup
+				for range 8 {
+					group.Go(func() {
+						request, want, form := "\x00\x00\x00\x00\x00", tt.want, "application/grpc-web"
+						if text {
+							request, form = base64.StdEncoding.EncodeToString([]byte(request)), form+"-text"
+						}
+						r, err := http.NewRequest("POST", b.url+tt.path, strings.NewReader(request))
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						r.Close = true
+						r.Header.Set("Content-Type", form)
+						if tt.timeout != "" {
+							r.Header.Set("Grpc-Timeout", tt.timeout)
+						}
+						response, err := b.client.Do(r)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						defer response.Body.Close()
+						body, err := io.ReadAll(response.Body)
+						got := string(body)
+						if text {
+							got = unbase64(got)
+						}
+						if got != want || (err != nil) != tt.cut {
+							t.Errorf("got %q, %v; want %q, cut: %v", got, err, want, tt.cut)
+						}
+					})
+				}
+				group.Wait()
+			})
+		}
+	}
+	w := httptest.NewRecorder()
+	b.metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if text := w.Body.String(); !strings.Contains(text, "penstock_listener_panics_total 0\n") {
+		t.Error("there were panics")
+	}
+}
+
+// unbase64 reads parts that are each padded.
+func unbase64(text string) string {
+	var b strings.Builder
+	for ; len(text) >= 4; text = text[4:] {
+		part, _ := base64.StdEncoding.DecodeString(text[:4])
+		b.Write(part)
+	}
+	return b.String()
 }

@@ -119,7 +119,7 @@ func (h *HTTP) send(s *state) *exchange.Error {
 		return err
 	}
 	s.patient(&s.x.Response.Header)
-	s.web.response(s.x)
+	s.web.response(s)
 	return nil
 }
 
@@ -198,6 +198,7 @@ func (h *HTTP) done(s *state) {
 	if h.log != nil {
 		h.log.Exchange(x, took)
 	}
+	x.Response.Body = nil // it is closed, and what it was made of serves another exchange
 	s.reset()
 	h.states.Put(s)
 }

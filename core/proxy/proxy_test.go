@@ -30,10 +30,11 @@ import (
 
 // bed is a whole proxy without plugins, on loopback.
 type bed struct {
-	store  *snapshot.Store
-	port   uint16
-	url    string
-	client *http.Client
+	store   *snapshot.Store
+	metrics *telemetry.Metrics
+	port    uint16
+	url     string
+	client  *http.Client
 }
 
 type noImages struct{}
@@ -64,7 +65,7 @@ func newBed(t testing.TB) *bed {
 	}
 	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
 	l.Close()
-	b := &bed{store: store, port: port, url: fmt.Sprintf("http://127.0.0.1:%d", port)}
+	b := &bed{store: store, metrics: m, port: port, url: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	b.client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	t.Cleanup(b.client.CloseIdleConnections)
 	return b

@@ -78,26 +78,43 @@ func tcpRoute() metav1.Object { return &gatewayv1.TCPRoute{} }
 func tlsRoute() metav1.Object { return &gatewayv1.TLSRoute{} }
 func udpRoute() metav1.Object { return &gatewayv1.UDPRoute{} }
 
-// parse reads all documents of a file. Items are those that are right; bad
-// says that a document could not be read.
-func parse(file string, text []byte) (items []item, problems []translate.Problem, bad bool) {
+// parsed is what a file says.
+type parsed struct {
+	items    []item             // that are right
+	unread   []translate.Unread // that could not be read
+	problems []translate.Problem
+	bad      bool // a document could not be read
+}
+
+// parse reads all documents of a file.
+func parse(file string, text []byte) parsed {
 	if len(text) > maxFileBytes {
-		return nil, []translate.Problem{{File: file, Reason: "Invalid", Message: fmt.Sprintf("%d bytes, at most %d: split the file", len(text), maxFileBytes)}}, true
+		return unknown(file, fmt.Errorf("%d bytes, at most %d: split the file", len(text), maxFileBytes))
 	}
-	for _, d := range split(text) {
-		more, err := document(d.text)
+	var made parsed
+	documents, all := split(text)
+	if !all {
+		made = unknown(file, fmt.Errorf("more than %d documents: split the file", maxDocuments))
+	}
+	for _, d := range documents {
+		at := fmt.Sprintf("%s:%d", file, d.line)
+		more, lost, err := document(d.text)
+		for _, u := range lost {
+			u.File = at
+			made.unread = append(made.unread, u)
+		}
 		for _, e := range unjoin(err) {
-			p := translate.Problem{File: fmt.Sprintf("%s:%d", file, d.line), Reason: "Invalid", Message: e.Error()}
+			p := translate.Problem{File: at, Reason: "Invalid", Message: e.Error()}
 			var known *problem
 			if errors.As(e, &known) {
 				p.Object, p.Field, p.Message, p.Reason, p.Warning = known.object, known.field, known.message, known.reason, known.warning
 			}
-			problems = append(problems, p)
-			bad = bad || !p.Warning
+			made.problems = append(made.problems, p)
+			made.bad = made.bad || !p.Warning
 		}
-		items = append(items, more...)
+		made.items = append(made.items, more...)
 	}
-	return items, problems, bad
+	return made
 }
 
 func unjoin(err error) []error {
@@ -125,12 +142,17 @@ type part struct {
 	line int
 }
 
-// split cuts a stream of documents at lines that begin with three dashes.
-func split(text []byte) []part {
-	var parts []part
+// split cuts a stream of documents at lines that begin with three dashes. all is
+// false if there are more than are read.
+func split(text []byte) (parts []part, all bool) {
 	start, line, at := 0, 1, 1
+	all = true
 	add := func(end int) {
-		if len(bytes.TrimSpace(text[start:end])) > 0 && len(parts) < maxDocuments {
+		switch {
+		case len(bytes.TrimSpace(text[start:end])) == 0:
+		case len(parts) == maxDocuments:
+			all = false
+		default:
 			parts = append(parts, part{text[start:end], at})
 		}
 	}
@@ -147,17 +169,17 @@ func split(text []byte) []part {
 		line++
 	}
 	add(len(text))
-	return parts
+	return parts, all
 }
 
 // document reads one document: an object, or a List of them.
-func document(text []byte) ([]item, error) {
+func document(text []byte) ([]item, []translate.Unread, error) {
 	asJSON, err := yaml.YAMLToJSONStrict(text)
 	if err != nil {
-		return nil, errors.New(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
+		return nil, mentioned(text), errors.New(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
 	}
 	if string(bytes.TrimSpace(asJSON)) == "null" { // comments only
-		return nil, nil
+		return nil, nil, nil
 	}
 	var head struct {
 		APIVersion string            `json:"apiVersion"`
@@ -165,21 +187,36 @@ func document(text []byte) ([]item, error) {
 		Items      []json.RawMessage `json:"items"`
 	}
 	if err := json.Unmarshal(asJSON, &head); err != nil {
-		return nil, errors.New("not a Kubernetes object: want a mapping with apiVersion and kind")
+		return nil, mentioned(text), errors.New("not a Kubernetes object: want a mapping with apiVersion and kind")
 	}
 	if head.APIVersion == "v1" && head.Kind == "List" {
 		var all []item
+		var lost []translate.Unread
 		var errs []error
 		for i, one := range head.Items {
-			it, err := decode(one)
+			it, more, err := object(one)
 			if err != nil {
 				errs = append(errs, unjoin(fmt.Errorf("items[%d]: %w", i, err))...)
 			}
-			all = append(all, it...)
+			all, lost = append(all, it...), append(lost, more...)
 		}
-		return all, errors.Join(errs...)
+		return all, lost, errors.Join(errs...)
 	}
-	return decode(asJSON)
+	return object(asJSON)
+}
+
+// object reads one object, or what can be told of one that is wrong.
+func object(text []byte) ([]item, []translate.Unread, error) {
+	items, err := decode(text)
+	var known *problem
+	if err == nil || errors.As(err, &known) && known.warning {
+		return items, nil, err
+	}
+	lost := salvage(text)
+	if lost.Object.Kind == "" { // no object at all
+		return nil, nil, err
+	}
+	return nil, []translate.Unread{lost}, err
 }
 
 // decode reads one object strictly and does what the API server would do.
@@ -193,6 +230,9 @@ func decode(text []byte) ([]item, error) {
 		return nil, errors.New("apiVersion or kind is missing")
 	}
 	k, ok := kinds()[meta.APIVersion+" "+meta.Kind]
+	if !ok && guards(meta.APIVersion, meta.Kind) {
+		return nil, &problem{object: o, field: "apiVersion", reason: "UnknownKind", message: fmt.Sprintf("%s of %s is not read here: want another version", meta.Kind, meta.APIVersion)}
+	}
 	if !ok {
 		return nil, &problem{object: o, field: "kind", reason: "UnknownKind", message: fmt.Sprintf("%s %s is not read here: it is left out", meta.APIVersion, meta.Kind), warning: true}
 	}

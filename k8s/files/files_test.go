@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,6 +147,72 @@ func TestFolderIsFollowed(t *testing.T) {
 	}
 }
 
+// TestUnread: an object that cannot be read is known as such until it is right or
+// gone, and does not come in the place of the last good one.
+func TestUnread(t *testing.T) {
+	const good = "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: p}\nspec: {targetRefs: [{group: '', kind: Service, name: a}], validation: {hostname: a.example}}\n"
+	bad, noYAML := strings.Replace(good, "hostname", "name", 1), "kind: BackendTLSPolicy\nspec: ["
+	for name, tt := range map[string]struct {
+		texts []string // one after the other; empty: no file
+		want  string   // policies that are right, and those that are not
+	}{
+		"right":                            {[]string{good}, "1 0"},
+		"wrong":                            {[]string{bad}, "0 1"},
+		"no YAML":                          {[]string{noYAML}, "0 1"},
+		"wrong after right":                {[]string{good, bad}, "1 0"},
+		"no YAML after right":              {[]string{good, noYAML}, "1 0"},
+		"another version after right":      {[]string{good, strings.Replace(good, "io/v1", "io/v1beta9", 1)}, "1 0"},
+		"too long after right":             {[]string{good, good + "#" + strings.Repeat("x", maxFileBytes)}, "1 0"},
+		"nothing that is told, once wrong": {[]string{bad, "spec: ["}, "0 1"},
+		"right after wrong":                {[]string{bad, good}, "1 0"},
+		"gone after wrong":                 {[]string{bad, ""}, "0 0"},
+		"other objects after wrong":        {[]string{bad, gateway}, "0 0"},
+		"wrong beside what is right":       {[]string{gateway + "---\n" + bad, gateway + "---\n" + noYAML}, "0 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := folder{dir: t.TempDir(), files: map[string]*fileState{}}
+			path := filepath.Join(f.dir, "x.yaml")
+			for i, text := range tt.texts {
+				if text == "" {
+					if err := os.Remove(path); err != nil {
+						t.Fatal(err)
+					}
+				} else if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				} else if err := os.Chtimes(path, time.Time{}, time.Unix(int64(1000+i), 0)); err != nil {
+					t.Fatal(err)
+				}
+				if _, _, err := f.refresh(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all, _, problems := f.objects()
+			if got := fmt.Sprint(len(all.BackendTLS), len(all.Unread)); got != tt.want {
+				t.Errorf("got %s; want %s; %v", got, tt.want, problems)
+			}
+		})
+	}
+}
+
+// TestUnreadFile: a file that cannot be opened may hold anything.
+func TestUnreadFile(t *testing.T) {
+	f := folder{dir: t.TempDir(), files: map[string]*fileState{}}
+	if err := os.Symlink("x.yaml", filepath.Join(f.dir, "x.yaml")); err != nil { // leads to itself
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nothing.yaml", filepath.Join(f.dir, "y.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, _, err := f.refresh(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, _, problems := f.objects(); len(all.Unread) != 1 || all.Unread[0].File != "x.yaml" || all.Unread[0].Object.Kind != "" || len(problems) != 1 {
+		t.Errorf("got %v, %v", all.Unread, problems)
+	}
+}
+
 func TestMountedConfigMap(t *testing.T) {
 	dir := t.TempDir()
 	put := func(version, text string) {
@@ -242,7 +309,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("apiVersion: v1\nkind: List\nitems: [{}]"))
 	f.Add([]byte("---\n--- \na: &a [*a]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		items, _, _ := parse("f.yaml", text)
+		items := parse("f.yaml", text).items
 		for _, it := range items {
 			if it.object.Kind == "Secret" || it.object.Kind == "Namespace" {
 				continue // completed: not what was written
@@ -259,7 +326,7 @@ func FuzzLoad(f *testing.F) {
 				t.Fatalf("got %v; want %v", second[0].object, it.object)
 			}
 		}
-		f := folder{files: map[string]*fileState{"f.yaml": {items: items}}}
+		f := folder{files: map[string]*fileState{"f.yaml": {parsed: parsed{items: items}}}}
 		all, _, _ := f.objects()
 		translator().Translate(all)
 	})

@@ -30,8 +30,7 @@ type folder struct {
 type fileState struct {
 	modified time.Time
 	size     int64
-	items    []item
-	problems []translate.Problem
+	parsed
 }
 
 // refresh re-reads what changed and reports whether anything did. A file that
@@ -63,11 +62,18 @@ func (f *folder) refresh() (changed bool, dirs []string, err error) {
 			return nil
 		}
 		info, err := os.Stat(path) // through the links of a mounted ConfigMap
-		if err != nil || !info.Mode().IsRegular() {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
 			return nil
 		}
 		if seen[path] = true; len(seen) > maxFiles {
 			return fmt.Errorf("more than %d files in %s", maxFiles, f.dir)
+		}
+		if err != nil { // what it was before, it may still be
+			if f.files[path] == nil {
+				f.files[path] = &fileState{parsed: unknown(f.name(path), err)}
+				changed = true
+			}
+			return nil
 		}
 		if old := f.files[path]; old == nil || !old.modified.Equal(info.ModTime()) || old.size != info.Size() {
 			f.files[path] = f.read(path, info, old)
@@ -95,27 +101,37 @@ func yamlName(name string) bool {
 	return false
 }
 
+// name is what a file is called in messages.
+func (f *folder) name(path string) string {
+	if name, err := filepath.Rel(f.root, path); err == nil {
+		return name
+	}
+	return path
+}
+
 func (f *folder) read(path string, info fs.FileInfo, old *fileState) *fileState {
 	s := &fileState{modified: info.ModTime(), size: info.Size()}
-	name, err := filepath.Rel(f.root, path)
-	if err != nil {
-		name = path
-	}
+	name := f.name(path)
 	var text []byte
+	var err error
 	if info.Size() <= maxFileBytes {
 		text, err = os.ReadFile(path)
 	} else {
 		err = fmt.Errorf("%d bytes, at most %d: split the file", info.Size(), maxFileBytes)
 	}
-	bad := err != nil
-	if err != nil {
-		s.problems = []translate.Problem{{File: name, Reason: "Invalid", Message: err.Error()}}
-	} else {
-		s.items, s.problems, bad = parse(name, text)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // gone while we looked
+	case err != nil:
+		s.parsed = unknown(name, err)
+	default:
+		s.parsed = parse(name, text)
 	}
-	if bad && old != nil && len(old.items) > 0 {
-		s.items = old.items
+	if s.bad && old != nil && len(old.items) > 0 {
+		s.items, s.unread = old.items, old.unread
 		s.problems = append(s.problems, translate.Problem{File: name, Reason: "Invalid", Message: "the file keeps its last objects until it is right", Warning: true})
+	}
+	if s.bad && old != nil && len(s.unread) == 0 {
+		s.unread = old.unread
 	}
 	return s
 }
@@ -131,10 +147,7 @@ func (f *folder) objects() (*translate.Objects, map[config.Object]string, []tran
 	}
 	slices.Sort(paths)
 	for _, path := range paths {
-		name, err := filepath.Rel(f.root, path)
-		if err != nil {
-			name = path
-		}
+		name := f.name(path)
 		problems = append(problems, f.files[path].problems...)
 		for _, it := range f.files[path].items {
 			if first, twice := where[it.object]; twice {
@@ -144,6 +157,7 @@ func (f *folder) objects() (*translate.Objects, map[config.Object]string, []tran
 			where[it.object] = name
 			add(all, it)
 		}
+		all.Unread = append(all.Unread, f.files[path].unread...)
 	}
 	return all, where, problems
 }

@@ -80,14 +80,20 @@ func (r *run) backendPolicies() map[string]backendPolicy {
 }
 
 // upstreamTLS returns how connections to a Service's port are encrypted, nil for
-// plain text. A policy that is wrong lets nothing through.
+// plain text. A policy that is wrong, or cannot be read, lets nothing through.
 func (r *run) upstreamTLS(s *corev1.Service, p *corev1.ServicePort) *config.UpstreamTLS {
 	all := r.backendPolicies()
 	found, ok := all[s.Namespace+"/"+s.Name+" "+p.Name]
 	if !ok {
-		if found, ok = all[s.Namespace+"/"+s.Name+" "]; !ok {
-			return nil
-		}
+		found, ok = all[s.Namespace+"/"+s.Name+" "]
+	}
+	if u, named := r.unreadBackend(s.Namespace, s.Name); u != nil && (named || !ok) {
+		fault := fmt.Sprintf("%s cannot be read", u)
+		r.problem(object("Service", s), "", "InvalidBackendTLSPolicy", "%s, and may ask for TLS: requests to the Service are answered 500 until it is right", fault)
+		return r.t.memo.backendTLS.get("unread "+fault, "", func() *config.UpstreamTLS { return &config.UpstreamTLS{Fault: fault} })
+	}
+	if !ok {
+		return nil
 	}
 	id := object("BackendTLSPolicy", found.policy).String()
 	if r.identity != nil {

@@ -143,8 +143,7 @@ func (r *run) overrides(done []*policy, namespaces ...string) (before, after []*
 
 // overridesOf returns what a policy runs before all others, and after them.
 func (r *run) overridesOf(p *policy) [2]*config.Part {
-	o := config.Object{Kind: "PluginPolicy", Name: p.Name}
-	at := place{part: "policy", object: o, scope: config.ScopeBefore, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
+	at := place{part: "policy", object: p.object, scope: config.ScopeBefore, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
 	if p.fault != nil {
 		return [2]*config.Part{r.part(&at, nil, p.fault)}
 	}
@@ -161,7 +160,7 @@ func (r *run) defaults(namespace string) []*config.Part {
 		if len(p.defaults) == 0 || p.fault != nil {
 			continue
 		}
-		at := place{part: "policy", object: config.Object{Kind: "PluginPolicy", Name: p.Name}, scope: scopeDefaults, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
+		at := place{part: "policy", object: p.object, scope: scopeDefaults, namespace: r.t.o.InstallNamespace, trusted: true, keep: true, declarer: p}
 		parts = append(parts, r.part(&at, p.defaults, nil))
 	}
 	return parts

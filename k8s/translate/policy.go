@@ -19,6 +19,7 @@ import (
 // policy is a PluginPolicy, checked once in a run.
 type policy struct {
 	*api.PluginPolicy
+	object   config.Object
 	selector labels.Selector
 	// before and after are the overrides, defaults the list of Services without
 	// one, with all names.
@@ -33,9 +34,9 @@ type namespacePolicy struct{ policies []*policy }
 
 // policies checks the PluginPolicies.
 func (r *run) policies() {
-	checked := map[*api.PluginPolicy]*policy{}
-	for _, p := range r.o.Policies {
-		checked[p] = r.checkPolicy(p)
+	all := r.unreadPolicies()
+	for _, p := range sorted(r.o.Policies) {
+		all = append(all, r.checkPolicy(p))
 	}
 	names := map[string]bool{}
 	for _, g := range r.o.Gateways {
@@ -47,21 +48,26 @@ func (r *run) policies() {
 	for _, s := range r.o.Services {
 		names[s.Namespace] = true
 	}
+	for _, x := range r.raw {
+		names[x.GetNamespace()] = true
+	}
 	for name := range names {
 		n := &namespacePolicy{}
-		for _, p := range sorted(r.o.Policies) {
-			if c := checked[p]; c.selector.Matches(labels.Set(r.namespaceLabels(name))) {
-				n.policies = append(n.policies, c)
+		for _, p := range all {
+			if p.selector.Matches(labels.Set(r.namespaceLabels(name))) {
+				n.policies = append(n.policies, p)
 			}
+		}
+		if p := r.unknownLabels(name, n.policies, all); p != nil {
+			n.policies = append(n.policies, p)
 		}
 		r.namespaces[name] = n
 	}
 }
 
 func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
-	c := &policy{PluginPolicy: p}
-	o := object("PluginPolicy", p)
-	o.Namespace = ""
+	o := config.Object{Kind: "PluginPolicy", Name: p.Name}
+	c := &policy{PluginPolicy: p, object: o}
 	broken := func(field, reason, format string, args ...any) {
 		r.problem(o, field, reason, format, args...)
 		if c.fault == nil {

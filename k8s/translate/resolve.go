@@ -207,7 +207,11 @@ func (r *run) judge(at *place) *namespacePolicy {
 // catalogue finds a Plugin object or a bundled plugin; spec is nil for the latter.
 func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 	name, major, _ := strings.Cut(use, "@")
-	if p := r.plugins[name]; p != nil {
+	p := r.plugins[name]
+	if u := r.unread(config.Object{Kind: "Plugin", Name: name}); u != nil && p == nil { // it may replace a bundled one
+		return nil, refuse("UnknownPlugin", "%s cannot be read", u)
+	}
+	if p != nil {
 		s := &p.Spec
 		want := cmpOr(major, s.DefaultVersion)
 		i := slices.IndexFunc(s.Versions, func(v api.PluginVersion) bool { return v.Name == want || want == "" })
@@ -330,61 +334,6 @@ func (r *run) configuration(at *place, e *api.Entry, own []byte) ([]byte, error)
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
-// source reads a key of a ConfigMap or Secret of the place's namespace.
-func (r *run) source(at *place, s *api.ConfigSource, field string) (value string, found bool, err error) {
-	if ref := s.SecretKeyRef; ref != nil {
-		secret := r.secrets[at.namespace+"/"+ref.Name]
-		if secret != nil && secret.Labels[api.LabelPluginSecret] != "true" {
-			return "", false, refuse("SecretMissing", "%s.secretKeyRef: Secret %s does not carry the label %s: \"true\"", field, ref.Name, api.LabelPluginSecret)
-		}
-		if secret != nil {
-			if data, ok := secret.Data[ref.Key]; ok {
-				return string(data), true, nil
-			}
-		}
-		if ref.Optional {
-			return "", false, nil
-		}
-		return "", false, refuse("SecretMissing", "%s.secretKeyRef: there is no Secret %s with the key %s in namespace %s", field, ref.Name, ref.Key, at.namespace)
-	}
-	ref := s.ConfigMapKeyRef
-	if m := r.configMaps[at.namespace+"/"+ref.Name]; m != nil {
-		if data, ok := m.Data[ref.Key]; ok {
-			return data, true, nil
-		}
-		if data, ok := m.BinaryData[ref.Key]; ok {
-			return string(data), true, nil
-		}
-	}
-	if ref.Optional {
-		return "", false, nil
-	}
-	return "", false, fmt.Errorf("%s.configMapKeyRef: there is no ConfigMap %s with the key %s in namespace %s", field, ref.Name, ref.Key, at.namespace)
-}
-
-func (r *run) environment(at *place, e *api.Entry) ([]config.EnvVar, error) {
-	var env []config.EnvVar
-	for i, v := range e.Env {
-		value := v.Value
-		if v.ValueFrom != nil {
-			field := fmt.Sprintf("env[%d].valueFrom", i)
-			from, found, err := r.source(at, v.ValueFrom, field)
-			if err != nil {
-				return nil, err
-			}
-			if !found {
-				continue
-			}
-			if strings.ContainsRune(from, 0) || len(from) > maxSourceBytes {
-				return nil, fmt.Errorf("%s: the value holds a NUL or is too long", field)
-			}
-			value = from
-		}
-		env = append(env, config.EnvVar{Name: v.Name, Value: value})
-	}
-	return env, nil
 }
 
 func exceptions(e *api.Entry) ([]config.Except, error) {

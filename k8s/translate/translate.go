@@ -37,6 +37,7 @@ type Objects struct {
 	Chains          []*api.PluginChain
 	Parameters      []*api.ProxyParameters
 	BackendTLS      []*gatewayv1.BackendTLSPolicy
+	Unread          []Unread
 }
 
 // Problem is one thing wrong with an object.
