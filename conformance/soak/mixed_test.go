@@ -459,7 +459,7 @@ func (f *fleet) files(t *testing.T, upstream, flaky int) map[string]string {
 		"flaky.yaml":   harness.Service("flaky", "", flaky),
 		"plugin.yaml":  harness.Service("plugin", transform("test.example/plugins/v:1", 0), upstream),
 		"calls.yaml":   calls,
-		"raw.yaml":     raw("TCPRoute", "tcp", "", echoTCP(t)) + raw("UDPRoute", "udp", ", protocol: UDP", echoUDP(t)),
+		"raw.yaml":     raw("TCPRoute", "tcp", "", harness.UpstreamTCP(t, func(nc *net.TCPConn) { _, _ = io.Copy(nc, nc) })) + raw("UDPRoute", "udp", ", protocol: UDP", echoUDP(t)),
 	}
 }
 
@@ -486,37 +486,9 @@ spec: {parentRefs: [{name: edge, sectionName: %[2]s}], rules: [{backendRefs: [{n
 
 func calls(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := grpc.NewServer()
 	testgrpc.RegisterTestServiceServer(s, interop.NewTestServer())
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(s.Stop)
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func echoTCP(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				_, _ = io.Copy(nc, nc)
-			}()
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
+	return harness.UpstreamOf(t, s.Serve, s.Stop)
 }
 
 func echoUDP(t *testing.T) int {

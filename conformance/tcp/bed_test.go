@@ -61,29 +61,6 @@ spec:
 `, kind, name, listener, more, backends)
 }
 
-// upstream serves each connection with f and returns the port.
-func upstream(t *testing.T, f func(*net.TCPConn)) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				f(nc.(*net.TCPConn))
-			}()
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // echo says its name, and then what it gets until that ends.
 func echo(name string) func(*net.TCPConn) {
 	return func(nc *net.TCPConn) {
