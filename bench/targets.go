@@ -159,28 +159,47 @@ http {
 	}
 }
 
-func haproxy(buffer int) target {
+func haproxy(buffer int) target { return haproxyHTTP(buffer, "", originPort, "") }
+
+// haproxyHTTP is HAProxy before that port; bind and server are what else its two
+// sides have.
+func haproxyHTTP(buffer int, bind string, port int, server string) target {
+	return haproxyIn("http", buffer, bind, `
+  timeout client 60s
+  timeout server 60s
+  timeout tunnel 1h
+  timeout http-keep-alive 60s`, fmt.Sprintf(`
+  option forwardfor
+  http-reuse always
+  http-request set-header X-Forwarded-Proto http
+  server s 127.0.0.1:%d %s pool-max-conn -1`, port, server))
+}
+
+func haproxyTCP(buffer int) target {
+	return haproxyIn("tcp", buffer, "", `
+  timeout client 1h
+  timeout server 1h`, fmt.Sprintf(`
+  option splice-auto
+  server s 127.0.0.1:%d`, echoPort))
+}
+
+// haproxyIn is HAProxy in one of its modes, with lines of its sections.
+func haproxyIn(mode string, buffer int, bind, defaults, backend string) target {
 	return target{
 		name: "HAProxy",
 		files: map[string]string{"haproxy.cfg": fmt.Sprintf(`global
   nbthread 1
   maxconn 6000
+  ssl-default-bind-curves X25519
   tune.bufsize %d
 defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  timeout http-keep-alive 60s
+  mode %s
+  timeout connect 5s%s
 frontend f
-  bind 127.0.0.1:%d
+  bind 127.0.0.1:%d %s
   default_backend b
-backend b
-  option forwardfor
-  http-reuse always
-  http-request set-header X-Forwarded-Proto http
-  server s 127.0.0.1:%d pool-max-conn -1
-`, buffer, proxyPort, originPort)},
+backend b%s
+`, buffer, mode, defaults, proxyPort, bind, backend)},
 		command: []string{"haproxy", "-db", "-f", "@DIR@/haproxy.cfg"},
 	}
 }

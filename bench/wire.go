@@ -36,15 +36,15 @@ func wires() []workload {
 	sockets := edge("penstock", setup{listener: plainListener, routes: 1, behind: echoPort})
 	raw := edge("penstock", setup{listener: "{name: tcp, protocol: TCP, port: 28080}", behind: echoPort, extra: tcpRoute})
 	return []workload{
-		{name: "tls", path: "/1k", connections: 64, load: secureWrk, targets: []target{secureEdge(), nginxTLS(), haproxyHTTP("ssl crt @OUT@/both.pem", "")}},
-		{name: "h2", path: "/1k", connections: 16, load: h2load("https", 8), targets: []target{secureEdge(), nginxTLS(), haproxyHTTP("ssl crt @OUT@/both.pem alpn h2", "")}},
-		{name: "h2c", path: "/1k", connections: 16, load: h2load("http", 8), targets: []target{cleartext, haproxyHTTP("proto h2", "")}},
+		{name: "tls", path: "/1k", connections: 64, load: secureWrk, targets: []target{secureEdge(), nginxTLS(), haproxyHTTP(16384, "ssl crt @OUT@/both.pem", originPort, "")}},
+		{name: "h2", path: "/1k", connections: 16, load: h2load("https", 8), targets: []target{secureEdge(), nginxTLS(), haproxyHTTP(16384, "ssl crt @OUT@/both.pem alpn h2", originPort, "")}},
+		{name: "h2c", path: "/1k", connections: 16, load: h2load("http", 8), targets: []target{cleartext, haproxyHTTP(16384, "proto h2", originPort, "")}},
 		{name: "grpc", path: "/unary", connections: 16, load: h2load("http", 8, "-d", "out/grpc/request", "-H", "content-type: application/grpc", "-H", "te: trailers"), servers: grpc,
-			targets: []target{unary, haproxyTo("HAProxy", "proto h2", fmt.Sprintf("127.0.0.1:%d proto h2", grpcPort), "")}},
+			targets: []target{unary, haproxyHTTP(16384, "proto h2", grpcPort, "proto h2")}},
 		{name: "h3", path: "/1k", connections: 64, load: custom("h3"), targets: []target{secureEdge(), caddyTLS()}},
 		{name: "handshake", connections: 16, load: custom("handshake"), targets: []target{secureEdge(), nginxTLS()}},
 		{name: "resumed", connections: 16, load: custom("handshake", "-resume"), targets: []target{secureEdge(), nginxTLS()}},
-		{name: "websocket", connections: 64, load: custom("ws", "-size", "100"), servers: echo, targets: []target{sockets, haproxyTo("HAProxy", "", fmt.Sprintf("127.0.0.1:%d", echoPort), "  timeout tunnel 1h\n")}},
+		{name: "websocket", connections: 64, load: custom("ws", "-size", "100"), servers: echo, targets: []target{sockets, haproxyHTTP(16384, "", echoPort, "")}},
 		{name: "tcp 1k", connections: 64, load: custom("tcp"), servers: echo, targets: []target{raw, haproxyTCP(16384)}},
 		{name: "tcp 1m", connections: 16, load: custom("big"), servers: echo, targets: []target{raw, haproxyTCP(65536)}},
 	}
@@ -89,45 +89,6 @@ func nginxTLS() target {
 	t.files["nginx.conf"] = strings.Replace(t.files["nginx.conf"], "reuseport;", "reuseport ssl http2; ssl_certificate @OUT@/cert.pem; ssl_certificate_key @OUT@/key.pem; ssl_protocols TLSv1.2 TLSv1.3; ssl_ecdh_curve X25519; ssl_session_tickets on; ssl_session_timeout 1h; http2_max_concurrent_streams 128;", 1)
 	t.files["nginx.conf"] = strings.Replace(t.files["nginx.conf"], "keepalive_requests 1000000000; keepalive_timeout", "keepalive_requests 1000000000; http2_max_requests 1000000000; keepalive_timeout", 1)
 	return t
-}
-
-func haproxyHTTP(bind, extra string) target {
-	return haproxyTo("HAProxy", bind, fmt.Sprintf("127.0.0.1:%d", originPort), extra)
-}
-
-// haproxyTo is HAProxy with another frontend or server.
-func haproxyTo(name, bind, server, extra string) target {
-	t := haproxy(16384)
-	t.name = name
-	text := strings.Replace(t.files["haproxy.cfg"], fmt.Sprintf("bind 127.0.0.1:%d", proxyPort), fmt.Sprintf("bind 127.0.0.1:%d %s", proxyPort, bind), 1)
-	text = strings.Replace(text, fmt.Sprintf("server s 127.0.0.1:%d", originPort), "server s "+server, 1)
-	text = strings.Replace(text, "  tune.bufsize", "  ssl-default-bind-curves X25519\n  tune.bufsize", 1)
-	text = strings.Replace(text, "  timeout http-keep-alive", extra+"  timeout http-keep-alive", 1)
-	t.files["haproxy.cfg"] = text
-	return t
-}
-
-func haproxyTCP(buffer int) target {
-	return target{
-		name: "HAProxy",
-		files: map[string]string{"haproxy.cfg": fmt.Sprintf(`global
-  nbthread 1
-  maxconn 6000
-  tune.bufsize %d
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 1h
-  timeout server 1h
-frontend f
-  bind 127.0.0.1:%d
-  default_backend b
-backend b
-  option splice-auto
-  server s 127.0.0.1:%d
-`, buffer, proxyPort, echoPort)},
-		command: []string{"haproxy", "-db", "-f", "@DIR@/haproxy.cfg"},
-	}
 }
 
 func caddyTLS() target {

@@ -4,10 +4,6 @@ package clients
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"os"
@@ -32,19 +28,14 @@ func upstream(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, "data")
 }
 
-// secure runs the binary with HTTPS and returns the certificate.
-func secure(t *testing.T, args ...string) (*harness.Proxy, *x509.Certificate) {
+// secure runs the binary with HTTPS and returns what Chromium knows its key by.
+func secure(t *testing.T, args ...string) (p *harness.Proxy, spki string) {
 	t.Helper()
-	secret, _ := harness.Secret(t, "edge", "a.example")
-	p := harness.Start(t, harness.Options{Args: args, Files: map[string]string{
-		"gateway.yaml": harness.SecureGateway(1), "edge.yaml": secret, "a.yaml": harness.Service("a", "", harness.Upstream(t, upstream)),
-	}})
-	block, _ := pem.Decode([]byte(strings.ReplaceAll(secret[strings.Index(secret, "-----BEGIN CERT"):], "\n    ", "\n")))
-	c, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p, c
+	crt, key := harness.Pair(t, "a.example")
+	_, spki = harness.Leaf(t, crt)
+	return harness.Start(t, harness.Options{Args: args, Files: map[string]string{
+		"gateway.yaml": harness.SecureGateway(1), "edge.yaml": harness.SecretOf("edge", crt, key), "a.yaml": harness.Service("a", "", harness.Upstream(t, upstream)),
+	}}), spki
 }
 
 // run returns what a program prints.
@@ -105,10 +96,9 @@ func TestNghttp(t *testing.T) {
 
 func TestChromium(t *testing.T) {
 	harness.Long(t)
-	p, c := secure(t)
-	spki := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	p, spki := secure(t)
 	out := run(t, 2*time.Minute, "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(),
-		"--ignore-certificate-errors-spki-list="+base64.StdEncoding.EncodeToString(spki[:]), "--host-resolver-rules=MAP a.example 127.0.0.1",
+		"--ignore-certificate-errors-spki-list="+spki, "--host-resolver-rules=MAP a.example 127.0.0.1",
 		"--virtual-time-budget=8000", "--dump-dom", fmt.Sprintf("https://a.example:%d/a/page", p.Port))
 	if !strings.Contains(out, ">data h2<") && !strings.Contains(out, ">data h3<") {
 		t.Errorf("got %s", out)

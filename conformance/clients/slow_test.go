@@ -74,23 +74,10 @@ func TestSlowClients(t *testing.T) {
 		if sent < 100 {
 			t.Errorf("%s: only %d requests of others", attack.name, sent)
 		}
-		fmt.Fprintf(&report, "| %s | %d | %d | %d | %d |\n", attack.name, sent, failed, slowest.Milliseconds(), resident(t, p.Process.Pid))
+		fmt.Fprintf(&report, "| %s | %d | %d | %d | %d |\n", attack.name, sent, failed, slowest.Milliseconds(), p.Resident())
 	}
 	t.Logf("\n%s", report.String())
 	write(t, "slow.md", "# Slow clients\n\nWritten by `make conformance` (`TestSlowClients`): 1,000 connections of slowhttptest for 20 s each, and others with a new connection for each request.\n\n"+report.String())
-}
-
-func resident(t *testing.T, pid int) (mib int) {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
-	if _, err := fmt.Sscan(rest, &mib); err != nil {
-		t.Fatal(err)
-	}
-	return mib >> 10
 }
 
 // write replaces a report.

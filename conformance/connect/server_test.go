@@ -1,7 +1,6 @@
 package connect
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"flag"
 	"fmt"
@@ -210,21 +209,6 @@ func behind(t *testing.T, s settings) int {
 	return port
 }
 
-const secret = `apiVersion: v1
-kind: Secret
-metadata: {name: edge}
-type: kubernetes.io/tls
-data: {tls.crt: %s, tls.key: %s}
-`
-
-const clientAuthority = `apiVersion: v1
-kind: ConfigMap
-metadata: {name: people}
-data:
-  ca.crt: |
-    %s
-`
-
 // files is a proxy before that port, as the settings want it.
 func files(s settings, port int) map[string]string {
 	service := strings.Replace(harness.Service("a", "", port), "value: /a", "value: /", 1)
@@ -233,13 +217,12 @@ func files(s settings, port int) map[string]string {
 	}
 	all := map[string]string{"gateway.yaml": harness.GatewayFor(1), "a.yaml": service}
 	if s.tls {
-		encode := base64.StdEncoding.EncodeToString
 		all["gateway.yaml"] = harness.SecureGateway(1)
-		all["secret.yaml"] = fmt.Sprintf(secret, encode(s.certificate), encode(s.key))
+		all["secret.yaml"] = harness.SecretOf("edge", s.certificate, s.key)
 		if len(s.clientCertificate) > 0 {
 			all["gateway.yaml"] = strings.Replace(all["gateway.yaml"], "  gatewayClassName: penstock\n",
 				"  gatewayClassName: penstock\n  tls: {frontend: {default: {validation: {caCertificateRefs: [{group: \"\", kind: ConfigMap, name: people}]}}}}\n", 1)
-			all["people.yaml"] = fmt.Sprintf(clientAuthority, strings.ReplaceAll(strings.TrimSpace(string(s.clientCertificate)), "\n", "\n    "))
+			all["people.yaml"] = harness.ConfigMap("people", map[string]string{"ca.crt": string(s.clientCertificate)})
 		}
 	}
 	return all

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -32,26 +31,12 @@ func service(port int) string {
 // serve runs gRPC's test service and returns its port.
 func serve(t *testing.T, s testgrpc.TestServiceServer, o ...grpc.ServerOption) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	g := grpc.NewServer(o...)
 	testgrpc.RegisterTestServiceServer(g, s)
 	if s, ok := s.(interface{ register(grpc.ServiceRegistrar) }); ok {
 		s.register(g)
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := g.Serve(ln); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		g.Stop()
-		wg.Wait()
-	})
-	return ln.Addr().(*net.TCPAddr).Port
+	return harness.UpstreamOf(t, g.Serve, g.Stop)
 }
 
 // start runs the binary before that port, and returns its address. Files are those

@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,60 +21,17 @@ import (
 	"penstock.dev/penstock/conformance/harness"
 )
 
-// bed is a proxy that is replaced.
-type bed struct {
-	*harness.Proxy
-	t       *testing.T
-	pidFile string
-}
-
-// pid returns the number of the process that serves.
-func (b *bed) pid() int {
-	text, err := os.ReadFile(b.pidFile)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return n
-}
-
-func (b *bed) signal(pid int, s syscall.Signal) {
-	b.t.Helper()
-	if err := syscall.Kill(pid, s); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-func start(t *testing.T, handler http.HandlerFunc) *bed {
+func start(t *testing.T, handler http.HandlerFunc) *harness.Proxy {
 	t.Helper()
-	b := &bed{t: t, pidFile: filepath.Join(t.TempDir(), "pid")}
-	b.Proxy = harness.Start(t, harness.Options{
+	return harness.StartReplaceable(t, harness.Options{
 		Files: map[string]string{"gateway.yaml": harness.GatewayFor(1), "a.yaml": harness.Service("a", "", harness.Upstream(t, handler))},
-		Args:  []string{"--pid-file", b.pidFile, "--drain", "5s"},
 	})
-	b.Eventually("the file is there", func() bool {
-		_, err := os.Stat(b.pidFile)
-		return err == nil
-	})
-	first := b.pid()
-	if first != b.Process.Pid {
-		t.Fatalf("the file says %d; want %d", first, b.Process.Pid)
-	}
-	t.Cleanup(func() { // the harness knows the first process only
-		if pid := b.pid(); pid != first {
-			_ = syscall.Kill(pid, syscall.SIGTERM)
-		}
-	})
-	return b
 }
 
 // TestHandover: no request fails, nor is a connection refused, while the process is
 // replaced; what is in flight on the old one ends well.
 func TestHandover(t *testing.T) {
-	b := start(t, func(w http.ResponseWriter, r *http.Request) {
+	p := start(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/a/slow" {
 			time.Sleep(1500 * time.Millisecond)
 		}
@@ -96,7 +51,7 @@ func TestHandover(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	ws, _, err := websocket.Dial(ctx, b.URL+"/a", nil)
+	ws, _, err := websocket.Dial(ctx, p.URL+"/a", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +71,7 @@ func TestHandover(t *testing.T) {
 					return
 				default:
 				}
-				r, err := c.Get(b.URL + "/a")
+				r, err := c.Get(p.URL + "/a")
 				if err == nil {
 					var body []byte
 					body, err = io.ReadAll(r.Body)
@@ -134,10 +89,9 @@ func TestHandover(t *testing.T) {
 	}
 
 	for round := range 2 {
-		before := b.pid()
 		slow := make(chan error, 1)
 		go func() {
-			r, err := http.Get(b.URL + "/a/slow")
+			r, err := http.Get(p.URL + "/a/slow")
 			if err == nil {
 				r.Body.Close()
 				if r.StatusCode != http.StatusOK {
@@ -147,8 +101,7 @@ func TestHandover(t *testing.T) {
 			slow <- err
 		}()
 		time.Sleep(200 * time.Millisecond) // it is under way
-		b.signal(before, syscall.SIGUSR2)
-		b.Eventually("another process serves", func() bool { return b.pid() != before })
+		before := p.Replace()
 		if err := <-slow; err != nil {
 			t.Errorf("round %d: what was in flight failed: %v", round, err)
 		}
@@ -157,35 +110,34 @@ func TestHandover(t *testing.T) {
 				t.Errorf("the WebSocket ended with %v; want 1001", err)
 			}
 		}
-		b.Eventually("the process before ends", func() bool {
-			state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", before))
-			return err != nil || strings.Contains(string(state), ") Z ")
-		})
+		p.WaitEnd(before)
 	}
 	close(stop)
 	group.Wait()
 	if sent.Load() < 100 || failed.Load() > 0 {
 		t.Errorf("%d of %d requests failed", failed.Load(), sent.Load())
 	}
-	if !strings.Contains(b.Metrics(), "penstock_") {
+	if !strings.Contains(p.Metrics(), "penstock_") {
 		t.Error("the admin address was not handed over")
 	}
 }
 
 // TestHandoverThatFails: the process goes on.
 func TestHandoverThatFails(t *testing.T) {
-	b := start(t, harness.Echo)
-	moved := b.Dir + "-moved"
-	if err := os.Rename(b.Dir, moved); err != nil { // a new process does not start without it
+	p := start(t, harness.Echo)
+	moved := p.Dir + "-moved"
+	if err := os.Rename(p.Dir, moved); err != nil { // a new process does not start without it
 		t.Fatal(err)
 	}
-	b.signal(b.pid(), syscall.SIGUSR2)
-	b.Eventually("the failure is told", func() bool { return strings.Contains(b.Log(), "handing over failed") })
-	if err := os.Rename(moved, b.Dir); err != nil {
+	if err := p.Process.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	p.Eventually("the failure is told", func() bool { return strings.Contains(p.Log(), "handing over failed") })
+	if err := os.Rename(moved, p.Dir); err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
-		nc, err := net.Dial("tcp", strings.TrimPrefix(b.URL, "http://"))
+		nc, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +149,5 @@ func TestHandoverThatFails(t *testing.T) {
 		r.Body.Close()
 		nc.Close()
 	}
-	before := b.pid()
-	b.signal(before, syscall.SIGUSR2)
-	b.Eventually("the next one is taken over", func() bool { return b.pid() != before })
+	p.Replace()
 }

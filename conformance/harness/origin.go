@@ -16,7 +16,7 @@ import (
 // request with what the test wants. It reads requests as strictly as can be: what
 // it cannot read is the proxy's fault.
 type Origin struct {
-	ln net.Listener
+	port int
 
 	mu       sync.Mutex
 	seen     []string // head and content of each request
@@ -30,26 +30,13 @@ const Fine = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 // NewOrigin starts one on loopback.
 func NewOrigin(t testing.TB) *Origin {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &Origin{ln: ln}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go o.serve(c)
-		}
-	}()
+	o := &Origin{}
+	o.port = UpstreamTCP(t, o.serve)
 	return o
 }
 
 // Port is where it listens.
-func (o *Origin) Port() int { return o.ln.Addr().(*net.TCPAddr).Port }
+func (o *Origin) Port() int { return o.port }
 
 // Reset forgets, and answers like this from now on; nil: all is fine.
 func (o *Origin) Reset(response func(path string) string) {
@@ -67,8 +54,7 @@ func (o *Origin) Requests() (seen, broken []string) {
 
 var errStrict = errors.New("not a request")
 
-func (o *Origin) serve(c net.Conn) {
-	defer c.Close()
+func (o *Origin) serve(c *net.TCPConn) {
 	r := bufio.NewReader(c)
 	for {
 		request, path, err := readRequest(r)

@@ -73,11 +73,12 @@ type Proxy struct {
 	State      string
 	Process    *os.Process
 
-	t      testing.TB
-	mu     sync.Mutex
-	lines  []string
-	exited chan struct{}
-	err    error
+	t       testing.TB
+	mu      sync.Mutex
+	lines   []string
+	exited  chan struct{}
+	err     error
+	pidFile string // empty: the process is never replaced
 }
 
 // Start runs the binary and waits until it is ready.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -17,6 +18,51 @@ func Upstream(t testing.TB, handler http.HandlerFunc) int {
 	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().(*net.TCPAddr).Port
+}
+
+// UpstreamTCP serves each connection on a port of loopback, which it returns, and
+// closes it then.
+func UpstreamTCP(t testing.TB, serve func(*net.TCPConn)) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer nc.Close()
+				serve(nc.(*net.TCPConn))
+			}()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// UpstreamOf runs a server of another library on a port of loopback, which it
+// returns, until the test ends.
+func UpstreamOf(t testing.TB, serve func(net.Listener) error, stop func()) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := serve(l); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		wg.Wait()
+	})
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // Echo answers with the request's header fields as X-Got-* and its body.

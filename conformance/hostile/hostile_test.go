@@ -119,26 +119,11 @@ func TestChangesWhileRunning(t *testing.T) {
 // TestUpstreams: what an upstream does wrong is never made to look whole.
 func TestUpstreams(t *testing.T) {
 	raw := func(answer string) int {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer c.Close()
-					if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-						io.WriteString(c, answer)
-					}
-				}()
+		return harness.UpstreamTCP(t, func(c *net.TCPConn) {
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				io.WriteString(c, answer)
 			}
-		}()
-		return l.Addr().(*net.TCPAddr).Port
+		})
 	}
 	tests := map[string]struct {
 		port   int

@@ -111,9 +111,9 @@ spec:
 	rows := []string{"| harm | client saw | neighbour's slowest answer | memory before, after (MiB) |", "| --- | --- | --- | --- |"}
 	for i, name := range names {
 		n.turn()
-		before := memory(t, p)
+		before := p.Resident()
 		statuses := harm(t, p.URL+fmt.Sprintf("/harm%d", i), name)
-		after := memory(t, p)
+		after := p.Resident()
 		rows = append(rows, fmt.Sprintf("| %s | %s | %v | %d, %d |", name, strings.Trim(fmt.Sprint(statuses), "[]"), n.turn().Round(100*time.Microsecond), before, after))
 		for _, s := range statuses {
 			if !slices.Contains(harms[name], s) {
@@ -167,18 +167,4 @@ func harm(t *testing.T, url, name string) (statuses []int) {
 		time.Sleep(20 * time.Millisecond) // for a new instance
 	}
 	return statuses
-}
-
-// memory is the resident memory of the process, in MiB.
-func memory(t *testing.T, p *harness.Proxy) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var size, resident int
-	if _, err := fmt.Sscan(string(text), &size, &resident); err != nil {
-		t.Fatal(err)
-	}
-	return resident * os.Getpagesize() >> 20
 }

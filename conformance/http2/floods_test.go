@@ -301,7 +301,7 @@ func TestFloods(t *testing.T) {
 		if used > 2*ownUsed {
 			t.Errorf("%s: cost the proxy %v, and all others %v", f.name, used, ownUsed)
 		}
-		mib := resident(t, p.Process.Pid)
+		mib := p.Resident()
 		if mib > 300 {
 			t.Errorf("%s: %d MiB of resident memory", f.name, mib)
 		}
@@ -315,17 +315,4 @@ func TestFloods(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-}
-
-func resident(t *testing.T, pid int) (mib int) {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
-	if _, err := fmt.Sscan(rest, &mib); err != nil {
-		t.Fatal(err)
-	}
-	return mib >> 10
 }

@@ -2,16 +2,8 @@ package http3
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"strings"
@@ -41,40 +33,6 @@ type bed struct {
 	t *testing.T
 }
 
-// secret makes a certificate for a name, and the Secret with it. spki is what
-// Chromium knows its key by.
-func secret(t *testing.T, name string) (text string, serial *big.Int, spki string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial, err = rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: serial, DNSNames: []string{name + ".example"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(public)
-	encode := func(kind string, b []byte) string {
-		return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
-	}
-	text = fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: %s}\ntype: kubernetes.io/tls\ndata:\n  tls.crt: %s\n  tls.key: %s\n",
-		name, encode("CERTIFICATE", der), encode("PRIVATE KEY", pkcs8))
-	return text, serial, base64.StdEncoding.EncodeToString(sum[:])
-}
-
 func start(t *testing.T, handler http.HandlerFunc) *bed {
 	t.Helper()
 	return startBefore(t, harness.Service("a", "", harness.Upstream(t, handler)))
@@ -85,7 +43,7 @@ func startBefore(t *testing.T, service string) *bed {
 	t.Helper()
 	files := map[string]string{"gateway.yaml": gateway, "upstream.yaml": service}
 	for _, name := range []string{"a", "b"} {
-		files[name+".yaml"], _, _ = secret(t, name)
+		files[name+".yaml"], _ = harness.Secret(t, name, name+".example")
 	}
 	b := &bed{harness.Start(t, harness.Options{Files: files}), t}
 	b.Eventually("the UDP port is bound", func() bool { return strings.Contains(b.Log(), "listening for HTTP/3") }) // another test may have had it
@@ -104,6 +62,24 @@ func (b *bed) dial(name string) (*quic.Conn, error) {
 		b.t.Cleanup(func() { _ = qc.CloseWithError(0x100, "") })
 	}
 	return qc, err
+}
+
+// renew gives a.example another certificate, and returns what Chromium knows its
+// key by.
+func (b *bed) renew() (spki string) {
+	b.t.Helper()
+	crt, key := harness.Pair(b.t, "a.example")
+	c, spki := harness.Leaf(b.t, crt)
+	b.Write("a.yaml", harness.SecretOf("a", crt, key))
+	b.Eventually("the new certificate is shown", func() bool {
+		qc, err := b.dial("a.example")
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		defer qc.CloseWithError(0x100, "")
+		return qc.ConnectionState().TLS.PeerCertificates[0].Equal(c)
+	})
+	return spki
 }
 
 // client returns a client on a connection of its own, and the connection.

@@ -35,16 +35,7 @@ Promise.all([...Array(20).keys()].map(i => fetch("/a/echo?" + i, {method: "POST"
 		}
 		harness.Echo(w, r)
 	})
-	text, serial, spki := secret(t, "a")
-	b.Write("a.yaml", text)
-	b.Eventually("the certificate is shown", func() bool {
-		qc, err := b.dial("a.example")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer qc.CloseWithError(0x100, "")
-		return qc.ConnectionState().TLS.PeerCertificates[0].SerialNumber.Cmp(serial) == 0
-	})
+	spki := b.renew()
 	ctx, done := context.WithTimeout(t.Context(), 60*time.Second)
 	defer done()
 	at := fmt.Sprintf("a.example:%d", b.Port)

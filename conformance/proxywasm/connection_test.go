@@ -2,9 +2,6 @@ package proxywasm
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -25,20 +22,13 @@ import (
 // person makes a client's certificate, which signs itself.
 func person(t *testing.T) tls.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := harness.NewKey(t)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "shop", Organization: []string{"A"}},
 		DNSNames: []string{"client.example", "other.example"}, URIs: []*url.URL{{Scheme: "spiffe", Host: "a.example", Path: "/shop"}},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return tls.Certificate{Certificate: [][]byte{harness.Sign(t, template, nil, key.Public(), key).Raw}, PrivateKey: key}
 }
 
 // TestConnectionOfAPlugin: what a plugin reads of a TLS connection, with a client's
@@ -47,8 +37,7 @@ func TestConnectionOfAPlugin(t *testing.T) {
 	layout := t.TempDir()
 	harness.Pack(t, layout, "connection", harness.Guest(t, "guests/connection"))
 	shop := person(t)
-	people := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: people}\ndata:\n  ca.crt: |\n    " +
-		strings.ReplaceAll(strings.TrimSpace(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: shop.Certificate[0]}))), "\n", "\n    ") + "\n"
+	people := harness.ConfigMap("people", map[string]string{"ca.crt": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: shop.Certificate[0]}))})
 	secret, pool := harness.Secret(t, "edge", "a.example")
 	service := harness.Service("connection", "- image: test.example/plugins/connection:1\n  limits: {cpuTime: 200ms, cpuTimeExchange: 1s}", harness.Upstream(t, harness.Echo))
 	mutual := strings.Replace(harness.SecureGateway(1), "  gatewayClassName: penstock\n",

@@ -3,10 +3,8 @@ package proxywasm
 import (
 	"context"
 	"encoding/hex"
-	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -44,23 +42,9 @@ func (s *patient) FullDuplexCall(stream grpc.BidiStreamingServer[testgrpc.Stream
 // serve runs it and returns its port.
 func (s *patient) serve(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	g := grpc.NewServer()
 	testgrpc.RegisterTestServiceServer(g, s)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := g.Serve(ln); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		g.Stop()
-		wg.Wait()
-	})
-	return ln.Addr().(*net.TCPAddr).Port
+	return harness.UpstreamOf(t, g.Serve, g.Stop)
 }
 
 func message(t *testing.T, m proto.Message) string {

@@ -198,7 +198,7 @@ func TestPassword(t *testing.T) {
 func TestTLS(t *testing.T) {
 	cert, key, text := certificate(t, "redis.test")
 	s := newServer(t, "--tls-port", "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
-	ca := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ca}\ndata:\n  ca.pem: |\n    " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ") + "\n"
+	ca := harness.ConfigMap("ca", map[string]string{"ca.pem": text})
 	spec := func(name string) string {
 		return fmt.Sprintf("  redis: {address: \"127.0.0.1:%d\", tls: {serverName: %s, ca: {configMapKeyRef: {name: ca, key: ca.pem}}}}", s.port, name)
 	}

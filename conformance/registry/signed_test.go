@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -32,11 +31,7 @@ type signer struct {
 
 func newSigner(t *testing.T, r *registry) *signer {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &signer{t, r, key}
+	return &signer{t, r, harness.NewKey(t)}
 }
 
 func (s *signer) public() string {

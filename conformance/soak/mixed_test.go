@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -13,14 +12,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -44,27 +41,13 @@ type fault struct {
 // fleet is the proxy, whichever process it is, and what goes wrong.
 type fleet struct {
 	*harness.Proxy
-	t       *testing.T
-	secure  int
-	tcp     int
-	udp     int
-	pool    atomic.Pointer[x509.CertPool]
-	pidFile string
+	t      *testing.T
+	secure int
+	tcp    int
+	udp    int
 
 	mu     sync.Mutex
 	faults []fault
-}
-
-func (f *fleet) pid() int {
-	text, err := os.ReadFile(f.pidFile)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return n
 }
 
 // inject notes a fault that lasts until the returned function is called, and a
@@ -309,21 +292,14 @@ func TestMixed(t *testing.T) {
 	if err != nil {
 		length = 15 * time.Second
 	}
-	f := &fleet{t: t, secure: harness.FreePort(t), tcp: harness.FreePort(t), udp: harness.FreePort(t), pidFile: filepath.Join(t.TempDir(), "pid")}
+	f := &fleet{t: t, secure: harness.FreePort(t), tcp: harness.FreePort(t), udp: harness.FreePort(t)}
 	upstream, flaky := harness.Upstream(t, serve), newFlaky(t)
 	layout := t.TempDir()
 	pack(t, layout, "v:1", "build/transform.wasm")
-	f.Proxy = harness.Start(t, harness.Options{
+	f.Proxy = harness.StartReplaceable(t, harness.Options{
 		Files:  f.files(t, upstream, flaky.port),
 		Images: []string{harness.BundledPlugins(t), layout},
-		Args:   []string{"--access-log", "off", "--pid-file", f.pidFile, "--drain", "5s"},
-	})
-	f.Eventually("the file is there", func() bool { _, err := os.Stat(f.pidFile); return err == nil })
-	first := f.pid()
-	t.Cleanup(func() {
-		if pid := f.pid(); pid != first {
-			_ = syscall.Kill(pid, syscall.SIGTERM)
-		}
+		Args:   []string{"--access-log", "off"},
 	})
 	f.Eventually("the plugin runs", func() bool { return f.Chain("Service/default/plugin").State == "Running" })
 
@@ -375,25 +351,18 @@ func (f *fleet) disturb(length time.Duration, layout string, upstream int, flaky
 
 // replace has a new process take over.
 func (f *fleet) replace() {
-	before := f.pid()
 	end := f.inject("handover", 15*time.Second)
-	if err := syscall.Kill(before, syscall.SIGUSR2); err != nil {
-		f.t.Fatal(err)
-	}
-	f.Eventually("another process serves", func() bool { return f.pid() != before })
-	f.Eventually("the process before ends", func() bool {
-		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", before))
-		return err != nil || strings.Contains(string(state), ") Z ")
-	})
+	before := f.Replace()
+	f.WaitEnd(before)
 	end()
-	f.t.Logf("%d handed over to %d", before, f.pid())
+	f.t.Logf("%d handed over to %d", before, f.PID())
 }
 
 var goroutines = regexp.MustCompile(`goroutine profile: total (\d+)`)
 
 // rests reports whether what served the load is gone.
 func (f *fleet) rests() {
-	var n, mib int
+	var n int
 	f.Eventually("goroutines end", func() bool {
 		r, err := http.Get(f.Admin + "/debug/pprof/goroutine?debug=1")
 		if err != nil {
@@ -408,15 +377,7 @@ func (f *fleet) rests() {
 		n, err = strconv.Atoi(string(m[1]))
 		return err == nil && n < 100
 	})
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.pid()))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
-	if _, err := fmt.Sscan(rest, &mib); err != nil {
-		f.t.Fatal(err)
-	}
-	mib >>= 10
+	mib := f.Resident()
 	f.t.Logf("at rest: %d goroutines, %d MiB of resident memory", n, mib)
 	if mib > 200 {
 		f.t.Errorf("%d MiB of resident memory at rest", mib)
@@ -498,7 +459,7 @@ func (f *fleet) files(t *testing.T, upstream, flaky int) map[string]string {
 		"flaky.yaml":   harness.Service("flaky", "", flaky),
 		"plugin.yaml":  harness.Service("plugin", transform("test.example/plugins/v:1", 0), upstream),
 		"calls.yaml":   calls,
-		"raw.yaml":     raw("TCPRoute", "tcp", "", echoTCP(t)) + raw("UDPRoute", "udp", ", protocol: UDP", echoUDP(t)),
+		"raw.yaml":     raw("TCPRoute", "tcp", "", harness.UpstreamTCP(t, func(nc *net.TCPConn) { _, _ = io.Copy(nc, nc) })) + raw("UDPRoute", "udp", ", protocol: UDP", echoUDP(t)),
 	}
 }
 
@@ -525,37 +486,9 @@ spec: {parentRefs: [{name: edge, sectionName: %[2]s}], rules: [{backendRefs: [{n
 
 func calls(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := grpc.NewServer()
 	testgrpc.RegisterTestServiceServer(s, interop.NewTestServer())
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(s.Stop)
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func echoTCP(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				_, _ = io.Copy(nc, nc)
-			}()
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
+	return harness.UpstreamOf(t, s.Serve, s.Stop)
 }
 
 func echoUDP(t *testing.T) int {

@@ -50,7 +50,7 @@ func TestSoak(t *testing.T) {
 	for i := 1; time.Now().Before(end); i++ {
 		time.Sleep(time.Second)
 		change(t, p, layout, upstream, i)
-		memory = append(memory, resident(t, p))
+		memory = append(memory, p.Resident())
 	}
 	close(stop)
 	group.Wait()
@@ -125,21 +125,6 @@ func load(url string, stop <-chan struct{}, sent, failed *atomic.Int64, t *testi
 			}
 		}
 	}
-}
-
-// resident returns the proxy's resident memory in MiB.
-func resident(t *testing.T, p *harness.Proxy) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
-	kb, err := strconv.Atoi(strings.Fields(rest)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kb >> 10
 }
 
 func most(list []int) int {

@@ -134,7 +134,7 @@ func TestSwap(t *testing.T) {
 			bad++
 			p.Eventually("the roll-back", func() bool { return rollBacks(p, "skip") == bad && rollBacks(p, "reject") == bad })
 		}
-		memory = append(memory, resident(t, p))
+		memory = append(memory, p.Resident())
 	}
 	close(stop)
 	group.Wait()

@@ -124,7 +124,7 @@ func TestThousandSwaps(t *testing.T) {
 		for _, name := range services {
 			swapped(name, digest, done)
 		}
-		memory = append(memory, resident(t, p))
+		memory = append(memory, p.Resident())
 		if done += len(services); done%100 == 0 {
 			// The least of some, since a collection may be due at any one.
 			hundreds = append(hundreds, slices.Min(memory[len(memory)-20:]))

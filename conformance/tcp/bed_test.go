@@ -1,16 +1,10 @@
 package tcp
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"syscall"
@@ -65,29 +59,6 @@ spec:
   parentRefs: [{name: edge, sectionName: %s}]%s
   rules: [{backendRefs: [%s]}]
 `, kind, name, listener, more, backends)
-}
-
-// upstream serves each connection with f and returns the port.
-func upstream(t *testing.T, f func(*net.TCPConn)) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				f(nc.(*net.TCPConn))
-			}()
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // echo says its name, and then what it gets until that ends.
@@ -146,25 +117,12 @@ func refused(t *testing.T, port int) {
 // certificate makes one for a name, with its Secret of the same name.
 func certificate(t *testing.T, name string) (tls.Certificate, string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	crt, key := harness.Pair(t, name)
+	c, err := tls.X509KeyPair(crt, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := func(kind string, b []byte) string {
-		return "|\n    " + strings.ReplaceAll(strings.TrimSpace(string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))), "\n", "\n    ")
-	}
-	secret := fmt.Sprintf("---\napiVersion: v1\nkind: Secret\nmetadata: {name: %s}\ntype: kubernetes.io/tls\nstringData:\n  tls.crt: %s\n  tls.key: %s\n",
-		name, block("CERTIFICATE", der), block("PRIVATE KEY", pkcs8))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, secret
+	return c, "---\n" + harness.SecretOf(name, crt, key)
 }
 
 func start(t *testing.T, parts ...string) *harness.Proxy {

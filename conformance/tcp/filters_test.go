@@ -25,7 +25,7 @@ func TestFilters(t *testing.T) {
 	harness.Pack(t, layout, "lines", module, "--manifest", manifest)
 	harness.Pack(t, layout, "unsure", module)
 	ended := make(chan error, 100)
-	port := upstream(t, func(nc *net.TCPConn) {
+	port := harness.UpstreamTCP(t, func(nc *net.TCPConn) {
 		_, err := io.Copy(nc, nc)
 		_ = nc.CloseWrite()
 		ended <- err

@@ -17,7 +17,7 @@ import (
 // the client is, in front of what the client says.
 func TestProxyProtocol(t *testing.T) {
 	headers := make(chan *proxyproto.Header, 10)
-	port := upstream(t, func(nc *net.TCPConn) {
+	port := harness.UpstreamTCP(t, func(nc *net.TCPConn) {
 		r := bufio.NewReader(nc)
 		h, err := proxyproto.Read(r)
 		if err != nil {
@@ -27,7 +27,7 @@ func TestProxyProtocol(t *testing.T) {
 		_, _ = io.Copy(nc, r)
 	})
 	cert, _ := certificate(t, "a.example")
-	through := upstream(t, func(nc *net.TCPConn) {
+	through := harness.UpstreamTCP(t, func(nc *net.TCPConn) {
 		r := bufio.NewReader(nc)
 		h, err := proxyproto.Read(r)
 		if err != nil {

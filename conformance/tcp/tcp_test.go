@@ -22,7 +22,7 @@ func TestTCPRoute(t *testing.T) {
 		gateway("{name: one, protocol: TCP, port: ${PORT}}", fmt.Sprintf("{name: two, protocol: TCP, port: %d}", second),
 			fmt.Sprintf("{name: three, protocol: TCP, port: %d}", third), fmt.Sprintf("{name: none, protocol: TCP, port: %d}", blocked)),
 		parameters("{timeouts: {tcpIdle: 2s}}"),
-		service("a", "", upstream(t, echo("a"))), service("b", "", upstream(t, echo("b"))),
+		service("a", "", harness.UpstreamTCP(t, echo("a"))), service("b", "", harness.UpstreamTCP(t, echo("b"))),
 		route("TCPRoute", "one", "one", "", "{name: a, port: 80}"),
 		route("TCPRoute", "two", "two", "", "{name: a, port: 80, weight: 3}, {name: b, port: 80, weight: 1}, {name: b, port: 80, weight: 0}"),
 		route("TCPRoute", "three", "three", "", "{name: a, port: 80}, {name: nobody, port: 80}"),
@@ -113,7 +113,7 @@ func TestTCPRoute(t *testing.T) {
 // TestResets: what was cut on one side does not look like an end on the other.
 func TestResets(t *testing.T) {
 	cut := make(chan error, 1)
-	port := upstream(t, func(nc *net.TCPConn) {
+	port := harness.UpstreamTCP(t, func(nc *net.TCPConn) {
 		_, _ = io.WriteString(nc, "a")
 		b := make([]byte, 1)
 		if _, err := io.ReadFull(nc, b); err == nil && b[0] == 'r' {
@@ -143,7 +143,7 @@ func TestResets(t *testing.T) {
 // TestGuards: annotations.md, section 2: a filter cannot be walked around.
 func TestGuards(t *testing.T) {
 	guarded, alone, datagrams := harness.FreePort(t), harness.FreePort(t), harness.FreePort(t)
-	port := upstream(t, echo("a"))
+	port := harness.UpstreamTCP(t, echo("a"))
 	all := func(annotation string) string {
 		return strings.Join([]string{
 			gateway("{name: open, protocol: TCP, port: ${PORT}}", fmt.Sprintf("{name: guarded, protocol: TCP, port: %d}", guarded),
@@ -183,7 +183,7 @@ func TestGuards(t *testing.T) {
 
 // TestDrain: a raw connection lives until the deadline, then it is cut.
 func TestDrain(t *testing.T) {
-	files := map[string]string{"all.yaml": gateway("{name: one, protocol: TCP, port: ${PORT}}") + parameters("{}") + service("a", "", upstream(t, echo("a"))) + route("TCPRoute", "one", "one", "", "{name: a, port: 80}")}
+	files := map[string]string{"all.yaml": gateway("{name: one, protocol: TCP, port: ${PORT}}") + parameters("{}") + service("a", "", harness.UpstreamTCP(t, echo("a"))) + route("TCPRoute", "one", "one", "", "{name: a, port: 80}")}
 	p := harness.Start(t, harness.Options{Files: files, Args: []string{"--drain", "3s"}})
 	nc := dial(t, p.Port)
 	read(t, nc, 1)
@@ -212,7 +212,7 @@ func TestDrain(t *testing.T) {
 // TestRemoval: a listener that is gone accepts nothing; its connections go on.
 func TestRemoval(t *testing.T) {
 	more := harness.FreePort(t)
-	port := upstream(t, echo("a"))
+	port := harness.UpstreamTCP(t, echo("a"))
 	one, two := "{name: one, protocol: TCP, port: ${PORT}}", fmt.Sprintf("{name: two, protocol: TCP, port: %d}", more)
 	rest := parameters("{}") + service("a", "", port) + route("TCPRoute", "one", "one", "", "{name: a, port: 80}") + route("TCPRoute", "two", "two", "", "{name: a, port: 80}")
 	p := start(t, gateway(one, two), rest)

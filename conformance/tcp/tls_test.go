@@ -16,7 +16,7 @@ import (
 
 // secure is an upstream that ends TLS itself and says its name.
 func secure(t *testing.T, name string, cert tls.Certificate) int {
-	return upstream(t, func(nc *net.TCPConn) {
+	return harness.UpstreamTCP(t, func(nc *net.TCPConn) {
 		c := tls.Server(nc, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"own"}})
 		if c.Handshake() != nil {
 			return
@@ -46,7 +46,7 @@ func TestTLSRoute(t *testing.T) {
 			`{name: ended, protocol: TLS, port: ${PORT}, hostname: ended.example, tls: {mode: Terminate, certificateRefs: [{name: ended.example}]}}`,
 			`{name: web, protocol: HTTPS, port: ${PORT}, hostname: web.example, tls: {certificateRefs: [{name: web.example}]}}`),
 		parameters("{}"), ownSecret, webSecret,
-		service("a", "", secure(t, "a", a)), service("b", "", secure(t, "b", b)), service("plain", "", upstream(t, echo("plain"))),
+		service("a", "", secure(t, "a", a)), service("b", "", secure(t, "b", b)), service("plain", "", harness.UpstreamTCP(t, echo("plain"))),
 		route("TLSRoute", "a", "through", "hostnames: [a.through.example]", "{name: a, port: 80}"),
 		route("TLSRoute", "b", "through", `hostnames: ["*.through.example"]`, "{name: b, port: 80}"),
 		route("TLSRoute", "plain", "ended", "hostnames: [ended.example]", "{name: plain, port: 80}"),
@@ -147,7 +147,7 @@ func (d *dripping) Write(b []byte) (int, error) {
 func TestALotOverTLS(t *testing.T) {
 	_, secret := certificate(t, "ended.example")
 	p := start(t, gateway(`{name: ended, protocol: TLS, port: ${PORT}, tls: {mode: Terminate, certificateRefs: [{name: ended.example}]}}`), parameters("{}"), secret,
-		service("a", "", upstream(t, echo("a"))), route("TCPRoute", "a", "ended", "", "{name: a, port: 80}"))
+		service("a", "", harness.UpstreamTCP(t, echo("a"))), route("TCPRoute", "a", "ended", "", "{name: a, port: 80}"))
 	c, err := ask(t, p.Port, "ended.example")
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ func origin(t *testing.T, a *authority) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := newKey(t)
+	key := harness.NewKey(t)
 	c := a.sign(&x509.Certificate{DNSNames: []string{"shop.example"}, URIs: []*url.URL{id}}, key.Public())
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Server-Name", r.TLS.ServerName)
@@ -50,9 +50,9 @@ func TestBackends(t *testing.T) {
 	port := origin(t, a)
 	p := harness.Start(t, harness.Options{Files: map[string]string{
 		"gateway.yaml": harness.GatewayFor(1), "upstream.yaml": harness.Service("a", "", port),
-		"ca.yaml":    authorities("ca", map[string]string{"ca.crt": inPEM("CERTIFICATE", a.root.Raw)}),
-		"other.yaml": authorities("other", map[string]string{"ca.crt": inPEM("CERTIFICATE", stranger.root.Raw)}),
-		"edge.yaml":  secret("edge", crt, key, false),
+		"ca.yaml":    harness.ConfigMap("ca", map[string]string{"ca.crt": inPEM("CERTIFICATE", a.root.Raw)}),
+		"other.yaml": harness.ConfigMap("other", map[string]string{"ca.crt": inPEM("CERTIFICATE", stranger.root.Raw)}),
+		"edge.yaml":  harness.SecretOf("edge", crt, key),
 		"a.yaml":     policy(`hostname: shop.example, caCertificateRefs: [{group: "", kind: ConfigMap, name: ca}]`),
 	}})
 	get := func() *http.Response {

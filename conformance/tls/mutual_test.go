@@ -36,19 +36,10 @@ func inPEM(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-// authorities writes a ConfigMap.
-func authorities(name string, keys map[string]string) string {
-	text := fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata:\n", name)
-	for key, value := range keys {
-		text += "  " + key + ": |\n    " + strings.ReplaceAll(strings.TrimSpace(value), "\n", "\n    ") + "\n"
-	}
-	return text
-}
-
 // client makes a certificate for a client.
 func (a *authority) client(change func(*x509.Certificate)) *tls.Certificate {
 	a.t.Helper()
-	key := newKey(a.t)
+	key := harness.NewKey(a.t)
 	template := &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	change(template)
 	c := a.sign(template, key.Public())
@@ -89,8 +80,8 @@ func TestClientCertificates(t *testing.T) {
 	crt, key := servers.pair("a.example")
 	root := inPEM("CERTIFICATE", people.root.Raw)
 	b.Proxy = harness.Start(t, harness.Options{Files: map[string]string{
-		"gateway.yaml": mutualGateway, "parameters.yaml": mutualParameters, "a.yaml": secret("a", crt, key, false),
-		"ca.yaml": authorities("ca", map[string]string{"ca.crt": root}), "upstream.yaml": harness.Service("a", "", harness.Upstream(t, harness.Echo)),
+		"gateway.yaml": mutualGateway, "parameters.yaml": mutualParameters, "a.yaml": harness.SecretOf("a", crt, key),
+		"ca.yaml": harness.ConfigMap("ca", map[string]string{"ca.crt": root}), "upstream.yaml": harness.Service("a", "", harness.Upstream(t, harness.Echo)),
 	}})
 	sessions := map[*tls.Certificate]tls.ClientSessionCache{shop: tls.NewLRUClientSessionCache(8), named: tls.NewLRUClientSessionCache(8)}
 	with := func(c *tls.Certificate) func(*tls.Config) {
@@ -133,7 +124,7 @@ func TestClientCertificates(t *testing.T) {
 	}
 
 	// Who is revoked does not come back with a session of before.
-	b.Write("ca.yaml", authorities("ca", map[string]string{"ca.crt": root, "ca.crl": people.revoke(shop)}))
+	b.Write("ca.yaml", harness.ConfigMap("ca", map[string]string{"ca.crt": root, "ca.crl": people.revoke(shop)}))
 	b.Eventually("the revoked one is refused", func() bool { return refused(shop) })
 	if nc, err := b.dial("a.example", with(shop)); err == nil {
 		fmt.Fprintf(nc, "GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n")
@@ -144,7 +135,7 @@ func TestClientCertificates(t *testing.T) {
 	b.want(b.mustDial("a.example", with(named)), "a.example", http.StatusOK)
 
 	// Without authorities nobody is let in.
-	b.Write("ca.yaml", authorities("ca", map[string]string{"ca.crt": "nothing"}))
+	b.Write("ca.yaml", harness.ConfigMap("ca", map[string]string{"ca.crt": "nothing"}))
 	b.Eventually("without authorities nobody is let in", func() bool { return refused(named) && refused(nil) })
 }
 
@@ -155,8 +146,8 @@ func TestUncheckedCertificatesAreNoStatement(t *testing.T) {
 	crt, key := b.a.pair("a.example")
 	stranger := newAuthority(t).client(func(c *x509.Certificate) { c.DNSNames = []string{"client.example"} })
 	b.Proxy = harness.Start(t, harness.Options{Files: map[string]string{
-		"gateway.yaml": strings.Replace(mutualGateway, "caCertificateRefs", fallbackMode, 1), "parameters.yaml": mutualParameters, "a.yaml": secret("a", crt, key, false),
-		"ca.yaml": authorities("ca", map[string]string{"ca.crt": inPEM("CERTIFICATE", b.a.root.Raw)}), "upstream.yaml": harness.Service("a", "", harness.Upstream(t, harness.Echo)),
+		"gateway.yaml": strings.Replace(mutualGateway, "caCertificateRefs", fallbackMode, 1), "parameters.yaml": mutualParameters, "a.yaml": harness.SecretOf("a", crt, key),
+		"ca.yaml": harness.ConfigMap("ca", map[string]string{"ca.crt": inPEM("CERTIFICATE", b.a.root.Raw)}), "upstream.yaml": harness.Service("a", "", harness.Upstream(t, harness.Echo)),
 	}})
 	r := b.get(b.mustDial("a.example", func(c *tls.Config) { c.Certificates = []tls.Certificate{*stranger} }), "a.example")
 	if r.StatusCode != http.StatusOK || r.Header.Get("X-Got-X-Forwarded-Client-Cert") != "" || r.Header.Get("X-Got-Client-Cert") == "" {

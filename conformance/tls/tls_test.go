@@ -105,7 +105,10 @@ func start(t *testing.T) *bed {
 	files := map[string]string{"gateway.yaml": gateway, "upstream.yaml": harness.Service("a", "", harness.Upstream(t, harness.Echo))}
 	for name, hostname := range map[string]string{"a": "a.example", "w": "*.example.org", "s": "strict.example"} {
 		crt, key := b.a.pair(hostname)
-		files[name+".yaml"] = secret(name, crt, key, name == "w")
+		files[name+".yaml"] = harness.SecretOf(name, crt, key)
+		if name == "w" {
+			files["w.yaml"] = encoded(name, crt, key)
+		}
 	}
 	b.Proxy = harness.Start(t, harness.Options{Files: files})
 	return b
@@ -194,7 +197,7 @@ func TestRenewal(t *testing.T) {
 
 	crt, key := b.a.pair("a.example")
 	renewed := b.a.serial
-	b.Write("a.yaml", secret("a", crt, key, true))
+	b.Write("a.yaml", encoded("a", crt, key))
 	b.Eventually("the new certificate is shown", func() bool { return serial(b.mustDial("a.example", nil)) == renewed })
 	b.want(kept, "x.example.org", http.StatusOK)
 	again := b.mustDial("x.example.org", resuming)
@@ -205,7 +208,7 @@ func TestRenewal(t *testing.T) {
 
 	// What is wrong is told; the last good certificate serves.
 	other, _ := b.a.pair("a.example")
-	b.Write("a.yaml", secret("a", other, key, false))
+	b.Write("a.yaml", harness.SecretOf("a", other, key))
 	b.Eventually("the mismatch is told", func() bool {
 		return strings.Contains(b.Log(), "Secret default/a: tls.key is not the key of tls.crt") && strings.Contains(b.Log(), "the last good certificate serves")
 	})
@@ -214,7 +217,7 @@ func TestRenewal(t *testing.T) {
 	}
 	crt, key = b.a.pair("a.example")
 	right := b.a.serial
-	b.Write("a.yaml", secret("a", crt, key, false))
+	b.Write("a.yaml", harness.SecretOf("a", crt, key))
 	b.Eventually("the right one is shown", func() bool { return serial(b.mustDial("a.example", nil)) == right })
 	if n := strings.Count(b.Metrics(), "penstock_tls_certificate_expiry_timestamp_seconds{"); n != 3 {
 		t.Errorf("the end of %d certificates is told; want 3", n)
