@@ -55,10 +55,20 @@ func (c *UpstreamConn) beginTunnel(x *exchange.Exchange) error {
 	return nil
 }
 
+// connected takes a 2xx to a CONNECT: what follows its head is the tunnel's, whatever
+// length it says (RFC 9110, 9.3.6).
+func (c *UpstreamConn) connected(x *exchange.Exchange) {
+	p := &x.Response
+	p.Header.Del("Content-Length")
+	p.ContentLength, p.Body = 0, nil
+	p.Upgrade, p.Tunnel = nil, &tunnel{c: c}
+}
+
 // tunnel is the exchange.Tunnel of a connection to an upstream.
 type tunnel struct {
 	c         *UpstreamConn
-	unbounded bool // reads have no deadline
+	unbounded bool        // reads have no deadline
+	ended     atomic.Bool // no more is written
 	closed    atomic.Bool
 }
 
@@ -89,14 +99,22 @@ func (t *tunnel) Write(p []byte) (int, error) {
 }
 
 // CloseWrite implements exchange.Tunnel.
-func (t *tunnel) CloseWrite() error { return closeWrite(t.c.w.nc) }
+func (t *tunnel) CloseWrite() error {
+	t.ended.Store(true)
+	return closeWrite(t.c.w.nc)
+}
 
 // Close implements exchange.Tunnel.
 func (t *tunnel) Close() {
-	if !t.closed.Swap(true) {
-		t.c.Close()
-		t.c.free(false)
+	if t.closed.Swap(true) {
+		return
 	}
+	if t.ended.Load() {
+		t.c.Close()
+	} else {
+		t.c.w.reset()
+	}
+	t.c.free(false)
 }
 
 var errNoHalfClose = errors.New("the connection cannot be closed in one direction")
@@ -108,18 +126,35 @@ func closeWrite(nc net.Conn) error {
 	return errNoHalfClose
 }
 
-// sendTunnel sends a 101 and what follows, both ways, until both ends have closed
-// or neither has sent anything for TunnelTimeout.
+// appendOpening appends the head that a tunnel begins behind: a 101 with what was
+// asked for, or a 2xx to a CONNECT, where nothing frames content (RFC 9110, 9.3.6).
+// ok is false if the response is neither.
+func (c *Conn) appendOpening(b []byte, x *exchange.Exchange) (_ []byte, ok bool) {
+	p := &x.Response
+	if c.connect {
+		b, dated, ok := appendFields(appendStatus(b, p.Status), &p.Header, false)
+		if !dated {
+			b = c.server.appendDate(b, time.Now())
+		}
+		return append(b, '\r', '\n'), ok && p.Status/100 == 2
+	}
+	b, _, ok = appendFields(append(b, "HTTP/1.1 101 Switching Protocols\r\n"...), &p.Header, false)
+	ok = ok && p.Status == 101 && len(x.Request.Upgrade) > 0 && switchable(p.Upgrade)
+	return append(appendUpgrade(b, p.Upgrade), '\r', '\n'), ok
+}
+
+// sendTunnel sends the head of a tunnel and what follows, both ways, until both ends
+// have closed or neither has sent anything for TunnelTimeout.
 func (c *Conn) sendTunnel(x *exchange.Exchange) error {
 	p := &x.Response
 	up := p.Tunnel
 	defer up.Close()
 	c.out.begin()
-	b, _, ok := appendFields(append(c.out.b, "HTTP/1.1 101 Switching Protocols\r\n"...), &p.Header, false)
-	if !ok || p.Status != 101 || len(x.Request.Upgrade) == 0 || !switchable(p.Upgrade) {
+	b, ok := c.appendOpening(c.out.b, x)
+	if !ok {
 		return c.broken(x, ErrInvalidMessage)
 	}
-	c.out.b = append(appendUpgrade(b, p.Upgrade), '\r', '\n')
+	c.out.b = b
 	c.last, x.HeadersSent = true, true
 	if err := c.out.flush(); err != nil {
 		return c.broken(x, err)
@@ -304,8 +339,5 @@ func (t *pair) stop() {
 // abort ends both directions. Any goroutine may call it.
 func (t *pair) abort() {
 	t.up.Close()
-	if t.c.w.tcp != nil {
-		_ = t.c.w.tcp.SetLinger(0) // what was cut must not look like an end
-	}
-	t.c.w.abort()
+	t.c.w.reset()
 }

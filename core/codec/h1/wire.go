@@ -92,6 +92,15 @@ func (w *wire) abort() {
 	w.nc.Close()
 }
 
+// reset closes the connection at once with a reset, where it has one: what was cut
+// must not look like an end.
+func (w *wire) reset() {
+	if w.below != nil {
+		_ = w.below.SetLinger(0) // fails on a closed connection
+	}
+	w.abort()
+}
+
 // armRead makes reads fail d after now.
 func (w *wire) armRead(now time.Time, d time.Duration) {
 	if !pace.Near(w.readBy, now, d) {
