@@ -268,13 +268,16 @@ func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
 		return ErrMethod
 	}
 	extended := hd.seen&pseudoProtocol != 0
-	switch connect := string(hd.method) == "CONNECT"; {
+	connect := string(hd.method) == "CONNECT"
+	switch {
 	case extended && !connect: // RFC 8441, 4
 		return ErrPseudo
 	case connect && !extended && hd.seen&(pseudoScheme|pseudoPath) != 0: // RFC 9113, 8.5; RFC 9114, 4.4
 		return ErrPseudo
-	case connect && (!extended || !rfc9110.Fold(hd.protocol, "websocket")): // RFC 9220, 3
+	case extended && !rfc9110.Fold(hd.protocol, "websocket"): // RFC 9220, 3
 		return ErrConnect
+	case connect && !extended:
+		return hd.connect(x, scheme)
 	}
 	if hd.seen&always != always || len(hd.path) == 0 {
 		return ErrPseudo
@@ -290,6 +293,27 @@ func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
 		q.Method, q.Upgrade = methodGet, websocket
 	}
 	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, q.Path
+	return nil
+}
+
+// connect is Finish for a CONNECT, which has a method and an authority alone (RFC 9113,
+// 8.5; RFC 9114, 4.4). Host, if it is there, says the same. A length would say that
+// what follows is content, which it is not (RFC 9110, 9.3.6).
+func (hd *Section) connect(x *exchange.Exchange, scheme []byte) *Refused {
+	switch {
+	case hd.seen&pseudoAuthority == 0:
+		return ErrPseudo
+	case !rfc9110.ValidConnectTarget(hd.authority):
+		return ErrTarget
+	case hd.hosts > 1 || hd.hosts == 1 && !exchange.EqualFold(hd.host, hd.authority):
+		return ErrHost
+	case hd.Length >= 0:
+		return ErrTunnelContent
+	}
+	hd.joinCookies()
+	q := &x.Request
+	q.Method, q.Scheme, q.Authority, q.Path = hd.method, scheme, hd.authority, nil
+	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, nil
 	return nil
 }
 

@@ -165,6 +165,9 @@ func (c *Conn) sendTunnel(x *exchange.Exchange) error {
 		t.upstream = mine.c
 	}
 	t.touch()
+	if t.upstream == nil { // its reads have no deadline
+		t.watching.Store(time.AfterFunc(t.idle, t.watch)) // stored long before it runs
+	}
 	c.tunnel.Store(t) // for Abort
 	defer c.tunnel.Store(nil)
 	c.waiting.Store(true) // for Drain
@@ -206,9 +209,10 @@ type pair struct {
 
 	closing atomic.Bool // the client is to be told
 
-	late  atomic.Pointer[time.Timer] // ends a WebSocket that one side has left
-	once  sync.Once
-	fault *exchange.Error // why it ended before both ends had closed; set by once
+	late     atomic.Pointer[time.Timer] // ends a WebSocket that one side has left
+	watching atomic.Pointer[time.Timer] // ends a tunnel to another codec on which nothing comes; nil: none
+	once     sync.Once
+	fault    *exchange.Error // why it ended before both ends had closed; set by once
 }
 
 func (t *pair) touch() {
@@ -330,10 +334,23 @@ func (t *pair) end(err error, side exchange.Side, half func() error) {
 // has an end of its own (RFC 6455, 7), and knows no half of one.
 const afterHalf = 10 * time.Second
 
+// stop ends what is timed; what comes too late changes nothing.
 func (t *pair) stop() {
-	if late := t.late.Load(); late != nil {
-		late.Stop()
+	t.once.Do(func() {})
+	for _, timer := range []*time.Timer{t.late.Load(), t.watching.Load()} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
+}
+
+// watch ends a tunnel on which nothing comes any more.
+func (t *pair) watch() {
+	if left := t.idle - (time.Since(t.began) - time.Duration(t.last.Load())); left > 0 {
+		t.watching.Load().Reset(left)
+		return
+	}
+	t.end(errTimeout, exchange.SideUpstream, nil)
 }
 
 // abort ends both directions. Any goroutine may call it.
