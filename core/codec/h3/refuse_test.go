@@ -215,7 +215,6 @@ var mistakes = map[string]mistake{
 	"a :path that is no path":            inHead("9114, 4.3.1", "400", "target", without(":path", ":path: a")...),
 	"* without OPTIONS":                  inHead("9114, 4.3.1", "400", "target", without(":path", ":path: *")...),
 	"a fragment in :path":                inHead("9114, 4.3.1", "400", "target", without(":path", ":path: /#a")...),
-	"CONNECT":                            inHead("9114, 4.4", "501", "connect", ":method: CONNECT", ":authority: a:443"),
 	"CONNECT with a path":                inHead("9114, 4.4", "RESET 0x10e", "pseudo-field", without(":method", ":method: CONNECT")...),
 	"an unknown Expect":                  inHead("9110, 10.1.1", "417", "expect", get("expect: wonders")...),
 	"a :path that is too long":           inHead("9110, 15.5.15", "414", "line-too-long", without(":path", ":path: /"+strings.Repeat("a", 9000))...),
