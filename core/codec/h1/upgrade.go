@@ -232,7 +232,7 @@ func (t *pair) fromClient() {
 		if in.r == in.end {
 			in.drop() // the head stays
 			t.c.w.armRead(time.Now(), t.idle)
-			err := in.first()
+			err := in.next()
 			if t.c.draining.Load() {
 				t.goAway()
 			}
@@ -292,7 +292,7 @@ func (t *pair) next() ([]byte, error) {
 	in := &t.upstream.in
 	if in.r == in.end {
 		t.upstream.w.armRead(time.Now(), t.idle)
-		if err := in.first(); err != nil {
+		if err := in.next(); err != nil {
 			return nil, err
 		}
 	}
