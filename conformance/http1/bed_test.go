@@ -25,7 +25,7 @@ func start(t *testing.T) *bed {
 	t.Helper()
 	o := harness.NewOrigin(t)
 	service := strings.Replace(harness.Service("a", "", o.Port()), "value: /a", "value: /", 1)
-	return &bed{harness.Start(t, harness.Options{Files: map[string]string{"gateway.yaml": harness.GatewayFor(1), "a.yaml": service}}), o}
+	return &bed{harness.Start(t, harness.Options{Files: map[string]string{"gateway.yaml": harness.GatewayFor(1), "a.yaml": service + tunnels}}), o}
 }
 
 // answers are the statuses and contents of what came, and whether the proxy has

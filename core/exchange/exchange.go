@@ -21,7 +21,7 @@ type Request struct {
 	Method    []byte
 	Scheme    []byte // "http" or "https"
 	Authority []byte // Host or :authority, as sent, with its port if it has one; empty only for HTTP/1.0
-	Path      []byte // origin-form with query, or "*" (OPTIONS)
+	Path      []byte // origin-form with query, or "*" (OPTIONS); empty for CONNECT alone
 	Version   uint8  // HTTP10, HTTP11, ...
 	// Header is frozen at Send. Hop-by-hop fields (RFC 9110, 7.6.1), Host and
 	// fields named by Connection are not in it; Content-Length may be, but the
@@ -40,6 +40,11 @@ type Request struct {
 	Upgrade []byte
 }
 
+// Connect reports whether q asks for a tunnel to Authority, which is host and port
+// (CONNECT, RFC 9110, 9.3.6). Such a request has neither Path nor Body, and Scheme is
+// only how it came. What is a CONNECT stays one: filters cannot change that.
+func (q *Request) Connect() bool { return string(q.Method) == "CONNECT" }
+
 // Response is the response of an exchange.
 type Response struct {
 	Status  int
@@ -50,8 +55,9 @@ type Response struct {
 	// is nil and ContentLength what the header field says, -1 if it says nothing.
 	ContentLength int64
 	Trailer       Header
-	// Tunnel is what follows a 101, to Upgrade; nil for every other status. The
-	// client's codec copies it both ways: no filter sees it.
+	// Tunnel is what follows a 101, to Upgrade, or a 2xx to a CONNECT, where Upgrade
+	// is nil; nil for every other response. The client's codec copies it both ways:
+	// no filter sees it.
 	Tunnel  Tunnel
 	Upgrade []byte
 }

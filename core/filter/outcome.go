@@ -127,7 +127,7 @@ func (r *Run) Late() bool {
 // an earlier one is given up. Also for the proxy's own answers. l.Body and its
 // fields are kept, not copied.
 func (r *Run) Replace(l *exchange.Local) {
-	if asked, ok := r.x.Request.Header.Get("content-type"); ok {
+	if asked, ok := r.x.Request.Header.Get("content-type"); ok && !r.x.Request.Connect() { // a 200 would open a tunnel
 		grpc.Answer(l, asked)
 	}
 	p := &r.x.Response

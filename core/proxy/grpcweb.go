@@ -28,7 +28,7 @@ func (w *web) reset() {
 
 // request readies a gRPC-Web request for an upstream of HTTP/2.
 func (w *web) request(x *exchange.Exchange, protocol string) {
-	if protocol != config.ProtocolH2C {
+	if protocol != config.ProtocolH2C || x.Request.Connect() {
 		return
 	}
 	w.said, _ = x.Request.Header.Get("content-type")

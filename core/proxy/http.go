@@ -158,9 +158,9 @@ func (h *HTTP) respond(s *state) {
 }
 
 // advertise tells the client where else it can reach the listener (RFC 7838, 3),
-// unless the response says so itself.
+// unless the response says so itself. A CONNECT's authority is not the listener's.
 func advertise(x *exchange.Exchange) {
-	if x.Conn.AltSvc == nil {
+	if x.Conn.AltSvc == nil || x.Request.Connect() {
 		return
 	}
 	if _, said := x.Response.Header.Get("Alt-Svc"); !said {

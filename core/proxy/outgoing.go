@@ -31,9 +31,9 @@ func (h *HTTP) outgoing(s *state) {
 	x := s.x
 	if rw := s.rule.Config.Rewrite; rw != nil {
 		if rw.Hostname != "" {
-			x.Request.Authority = x.Arena.CopyString(rw.Hostname)
+			x.Request.Authority = rewriteAuthority(x, rw.Hostname)
 		}
-		if rw.Path != nil {
+		if rw.Path != nil && !x.Request.Connect() { // it has none
 			x.Request.Path = rewritePath(x, rw.Path, s.match)
 		}
 	}
@@ -45,6 +45,17 @@ func (h *HTTP) outgoing(s *state) {
 	if s.params.Via != "" {
 		addVia(x, s.params.Via)
 	}
+}
+
+// rewriteAuthority returns the authority of a request for another hostname. The
+// target of a CONNECT keeps its port, which it must have.
+func rewriteAuthority(x *exchange.Exchange, hostname string) []byte {
+	name := x.Arena.CopyString(hostname)
+	if !x.Request.Connect() {
+		return name
+	}
+	a := x.Request.Authority
+	return concat(&x.Arena, name, a[max(bytes.LastIndexByte(a, ':'), 0):])
 }
 
 var errHops = errors.New("Max-Forwards is not a number")

@@ -21,6 +21,7 @@ var (
 	errPath       = errors.New("the path cannot be normalised")
 	errNoBackend  = errors.New("the rule has no backend that can be used")
 	errNotServing = errors.New("no configuration yet")
+	errConnect    = errors.New("no rule is for this CONNECT")
 )
 
 func fault(phase exchange.Phase, side exchange.Side, status int, reason string, err error) *exchange.Error {
@@ -42,11 +43,11 @@ func (h *HTTP) findListener(s *state) *exchange.Error {
 	port := current.Port(x.Conn.Socket)
 	s.listener = port.Listener(s.request.Hostname)
 	if s.listener == nil {
-		return fault(exchange.PhaseGateway, exchange.SideClient, 404, "no-listener", errNoListener)
+		return s.unknown(404, "no-listener", errNoListener)
 	}
 	if misdirected(port, s.listener, x.Conn) {
 		s.listener = nil
-		return fault(exchange.PhaseGateway, exchange.SideClient, 421, "misdirected", errMisdirect)
+		return s.unknown(421, "misdirected", errMisdirect)
 	}
 	s.gateway = s.listener.Gateway
 	s.params = s.gateway.Parameters
@@ -54,6 +55,15 @@ func (h *HTTP) findListener(s *state) *exchange.Error {
 	x.Gateway, x.Listener = s.gateway.Name, s.listener.Name
 	s.patient(&x.Request.Header)
 	return nil
+}
+
+// unknown is the error of a request that nothing is configured for. To a CONNECT the
+// proxy always says the same: it opens no tunnels there (RFC 9110, 9.3.6 and 15.6.2).
+func (s *state) unknown(status int, reason string, err error) *exchange.Error {
+	if s.x.Request.Connect() {
+		status, reason, err = 501, "connect", errConnect
+	}
+	return fault(s.x.Phase, exchange.SideClient, status, reason, err)
 }
 
 // misdirected reports whether a request for l came over a connection that was
@@ -73,7 +83,10 @@ func misdirected(port *snapshot.Port, l *snapshot.Listener, c *exchange.Conn) bo
 func (s *state) target() *exchange.Error {
 	x := s.x
 	path, query := router.SplitQuery(x.Request.Path)
-	normal, dots, err := router.Normalise(path, x.Arena.Alloc)
+	normal, dots, err := path, false, error(nil)
+	if !x.Request.Connect() {
+		normal, dots, err = router.Normalise(path, x.Arena.Alloc)
+	}
 	if err != nil {
 		return fault(exchange.PhaseDecode, exchange.SideClient, 400, "bad-path", errPath)
 	}
@@ -175,7 +188,7 @@ func (h *HTTP) findRule(s *state) *exchange.Error {
 		return errDone
 	}
 	if !ok {
-		return fault(exchange.PhaseMatch, exchange.SideClient, 404, "no-route", errNoRoute)
+		return s.unknown(404, "no-route", errNoRoute)
 	}
 	s.rule, s.match = rule, match
 	x.Route = rule.Name
@@ -227,6 +240,9 @@ func (h *HTTP) runChain(s *state) *exchange.Error {
 		snapshot.Modify(&s.x.Request.Header, &s.rule.Config.Request[i])
 	}
 	if s.rule.Config.Redirect != nil {
+		if s.x.Request.Connect() { // no other place has the tunnel
+			return s.unknown(501, "connect", errConnect)
+		}
 		h.redirect(s)
 		return errDone
 	}

@@ -32,7 +32,7 @@ type Rule[T any] struct {
 // Request is what a lookup looks at. Nothing of it is kept.
 type Request struct {
 	Hostname []byte // lower case, without port
-	Path     []byte // normalised, without query
+	Path     []byte // normalised, without query; empty for CONNECT
 	Query    []byte
 	Method   []byte
 	Header   *exchange.Header
@@ -165,6 +165,9 @@ func before[T any](a, b candidate[T]) int {
 // false if none holds. The most specific hostname comes first: exact, then
 // wildcards from the longest on, then routes without hostname; within one,
 // exact paths, regular expressions (longest first), prefixes (longest first).
+//
+// A CONNECT has no path, so that only the prefix "/" matches, and it needs a match
+// that names the method: a rule that does not speak of tunnels opens none.
 func (t *Table[T]) Find(q *Request) (value T, match *config.Match, ok bool) {
 	if h := t.exact[string(q.Hostname)]; h != nil {
 		if value, match, ok = h.find(q); ok {
@@ -193,6 +196,14 @@ func (t *Table[T]) Find(q *Request) (value T, match *config.Match, ok bool) {
 }
 
 func (h *hostTable[T]) find(q *Request) (value T, match *config.Match, ok bool) {
+	if string(q.Method) == connect {
+		for i := range h.prefix[""] {
+			if c := &h.prefix[""][i]; c.match.Method == connect && holds(c.match, q) {
+				return c.value, c.match, true
+			}
+		}
+		return value, nil, false
+	}
 	if c := first(h.exact[string(q.Path)], q); c != nil {
 		return c.value, c.match, true
 	}
@@ -219,6 +230,8 @@ func (h *hostTable[T]) find(q *Request) (value T, match *config.Match, ok bool) 
 }
 
 var slash = []byte("/")
+
+const connect = "CONNECT"
 
 func first[T any](list []candidate[T], q *Request) *candidate[T] {
 	for i := range list {

@@ -57,6 +57,17 @@ func TestFindPrecedence(t *testing.T) {
 		),
 		route("ns/wild", "*.example", rule("wild", prefix("/"))),
 		route("ns/deep", "*.deep.example", rule("deep", prefix("/only"))),
+		route("ns/tunnel", "tunnel.example",
+			rule("all", prefix("/")),
+			rule("any", regex(".*")),
+			rule("exact", with(exact("/"), func(m *config.Match) { m.Method = "CONNECT" })),
+			rule("below", with(prefix("/a"), func(m *config.Match) { m.Method = "CONNECT" })),
+			rule("regex", with(regex("/?"), func(m *config.Match) { m.Method = "CONNECT" })),
+			rule("canary", with(prefix("/"), func(m *config.Match) {
+				m.Method, m.Headers = "CONNECT", []config.ValueMatch{{Name: "x-env", Value: "canary"}}
+			})),
+			rule("tunnel", with(prefix("/"), func(m *config.Match) { m.Method = "CONNECT" })),
+		),
 		route("ns/first", "tie.example", rule("first", prefix("/")), rule("second", prefix("/"))),
 	})
 	tests := map[string]struct {
@@ -82,6 +93,11 @@ func TestFindPrecedence(t *testing.T) {
 		"no match falls to the next hostname":       {"x.deep.example", "/", "GET", "", "wild"},
 		"the older route wins":                      {"other.test", "/age", "GET", "", "old"},
 		"the first rule wins":                       {"tie.example", "/", "GET", "", "first"},
+		"a CONNECT takes a match that names it":     {"tunnel.example", "", "CONNECT", "", "tunnel"},
+		"a CONNECT is matched by header":            {"tunnel.example", "", "CONNECT", "canary", "canary"},
+		"a CONNECT takes no match without method":   {"tie.example", "", "CONNECT", "", ""},
+		"nor another method's":                      {"a.example", "", "CONNECT", "", ""},
+		"a match for CONNECT is for nothing else":   {"tunnel.example", "/b", "GET", "", "any"},
 		"nothing matches":                           {"other.test", "/none", "GET", "", ""},
 	}
 	for name, test := range tests {

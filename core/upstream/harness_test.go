@@ -153,14 +153,17 @@ func (f *forward) last() (*exchange.Error, int) {
 	return f.errs[len(f.errs)-1], f.tries[len(f.tries)-1]
 }
 
-// sent returns what Client.Send returned, once it did.
-func (f *forward) sent() error {
+// sent returns what Client.Send returned first, once it did.
+func (f *forward) sent() error { return f.answered(1)[0] }
+
+// answered waits until n exchanges are over, and returns what Client.Send returned.
+func (f *forward) answered(n int) []error {
 	for {
 		f.mu.Lock()
 		errs := f.sendErr
 		f.mu.Unlock()
-		if len(errs) > 0 {
-			return errs[0]
+		if len(errs) >= n {
+			return errs
 		}
 		runtime.Gosched()
 	}

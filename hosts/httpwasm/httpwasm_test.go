@@ -113,6 +113,28 @@ func TestRequestChanges(t *testing.T) {
 	}
 }
 
+// TestConnect: a CONNECT has no path, whatever a guest sets, and stays one.
+func TestConnect(t *testing.T) {
+	connect := func() *exchange.Exchange {
+		x := newExchange()
+		x.Request.Method, x.Request.Authority, x.Request.Path = []byte("CONNECT"), []byte("b.example:443"), nil
+		return x
+	}
+	b := start(t, &guest{request: []op{do("get_uri", buffer, 20), do("set_uri", "/x"), do("set_method", "CONNECT")}, next: 1}, nil)
+	x := connect()
+	b.pass(x, func() { respondWith(x, 200) })
+	if got := strings.TrimRight(b.text(100), "\x00"); got != "/" || len(x.Request.Path) > 0 || !x.Request.Connect() {
+		t.Errorf("got the URI %q, then %s %q", got, x.Request.Method, x.Request.Path)
+	}
+	b = start(t, &guest{request: []op{do("set_method", "GET")}, next: 1}, nil)
+	x = connect()
+	s, _, err := b.begin(x)
+	if !errors.Is(err, errInvalid) || !x.Request.Connect() {
+		t.Errorf("got %v; want that a CONNECT stays one", err)
+	}
+	s.Done()
+}
+
 // traps are calls that the ABI forbids, and when.
 var traps = map[string]struct {
 	features int

@@ -68,7 +68,8 @@ func logLine(v *vm, p []uint64) uint64 {
 func setMethod(v *vm, p []uint64) uint64 {
 	method := v.read(p[0], p[1])
 	v.check(v.s.phase == phaseRequest, errAfterNext)
-	v.check(isToken(method) && len(method) <= maxNameBytes && string(method) != "CONNECT", errInvalid)
+	// What is a tunnel, or is none, stays so.
+	v.check(isToken(method) && len(method) <= maxNameBytes && (string(method) == "CONNECT") == v.s.x.Request.Connect(), errInvalid)
 	v.s.x.Request.Method = v.copy(method)
 	return 0
 }
@@ -90,7 +91,9 @@ func setURI(v *vm, p []uint64) uint64 {
 		path = slash
 	}
 	v.check(isPath(path) && len(path) <= maxValueBytes, errInvalid)
-	v.s.x.Request.Path = v.copy(path)
+	if !v.s.x.Request.Connect() { // it has none
+		v.s.x.Request.Path = v.copy(path)
+	}
 	return 0
 }
 

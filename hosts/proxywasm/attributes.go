@@ -19,19 +19,20 @@ func requestProperty(v *vm, s *stream, path []string) ([]byte, bool) {
 	}
 	x := s.x
 	q := &x.Request
+	there := !q.Connect() // what only a request without a tunnel has
 	switch path[0] {
 	case "path":
-		return q.Path, true
+		return q.Path, there
 	case "url_path":
 		p, _, _ := bytes.Cut(q.Path, []byte("?"))
-		return p, true
+		return p, there
 	case "query":
 		_, query, _ := bytes.Cut(q.Path, []byte("?"))
-		return query, true
+		return query, there
 	case "host":
 		return q.Authority, true
 	case "scheme":
-		return q.Scheme, true
+		return q.Scheme, there
 	case "method":
 		return q.Method, true
 	case "referer":

@@ -30,7 +30,11 @@ func resumeOf(way uint8) filter.Signal {
 
 // RequestHeaders implements filter.Stream.
 func (s *stream) RequestHeaders(end bool) (filter.Verdict, error) {
-	return s.call(onRequestHeaders.ends(end), uint64(s.x.Request.Header.Len()+requestPseudo), flag(end))
+	pseudo := requestPseudo
+	if s.x.Request.Connect() {
+		pseudo = connectPseudo
+	}
+	return s.call(onRequestHeaders.ends(end), uint64(s.x.Request.Header.Len()+pseudo), flag(end))
 }
 
 // RequestBody implements filter.Stream.

@@ -353,6 +353,44 @@ func (h *hand) change(function string, kind uint64, name, value string) uint32 {
 	return h.call(function, kind, p, n, q, m)
 }
 
+// TestConnect: a CONNECT has neither path nor scheme, as in Envoy, and stays one.
+func TestConnect(t *testing.T) {
+	b := start(t, caller(), nil)
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	const set = "proxy_replace_header_map_value"
+	x := newExchange()
+	x.Request.Method, x.Request.Authority, x.Request.Path = []byte("CONNECT"), []byte("b.example:443"), nil
+	within(t, b, x, phaseRequestHeaders, func(h *hand) {
+		for name, want := range map[string]string{":method": "CONNECT", ":authority": "b.example:443", "host": "b.example:443", ":path": "", ":scheme": ""} {
+			if got, status := h.get(mapRequestHeaders, name); got != want || (status == statusOK) != (want != "") {
+				t.Errorf("%s: got %q, %d; want %q", name, got, status, want)
+			}
+		}
+		for name, want := range map[string]string{"method": "CONNECT", "host": "b.example:443", "path": "", "url_path": "", "query": "", "scheme": ""} {
+			p, n := h.put(100, "request\x00"+name)
+			if status := h.call("proxy_get_property", p, n, 8, 12); (status == statusOK) != (want != "") || want != "" && h.got() != want {
+				t.Errorf("request.%s: got %d; want %q", name, status, want)
+			}
+		}
+		if status := h.change(set, mapRequestHeaders, ":method", "GET"); status != statusBadArgument {
+			t.Errorf("another method: got %d; want it refused", status)
+		}
+		h.change(set, mapRequestHeaders, ":path", "/")
+		h.change(set, mapRequestHeaders, "x-one", "2")
+	})
+	if v, _ := x.Request.Header.Get("x-one"); !x.Request.Connect() || len(x.Request.Path) > 0 || string(v) != "2" {
+		t.Errorf("got %s %q, %q", x.Request.Method, x.Request.Path, v)
+	}
+	y := newExchange()
+	within(t, b, y, phaseRequestHeaders, func(h *hand) {
+		if status := h.change(set, mapRequestHeaders, ":method", "CONNECT"); status != statusBadArgument {
+			t.Errorf("a CONNECT of a guest's: got %d; want it refused", status)
+		}
+	})
+}
+
 func TestHeaderMaps(t *testing.T) {
 	b := start(t, caller(), nil)
 	if b.err != nil {

@@ -22,8 +22,11 @@ const (
 // How many pseudo header fields a head has.
 const (
 	requestPseudo  = 4
+	connectPseudo  = 2 // a CONNECT's request (RFC 9113, 8.5)
 	responsePseudo = 1
 )
+
+const methodConnect = "CONNECT"
 
 const (
 	maxValueBytes = 64 << 10
@@ -131,8 +134,12 @@ func (v *vm) view(kind uint32) (w view, ok bool) {
 func (w *view) pseudo(pairs *[requestPseudo]pair, buf []byte) []pair {
 	switch w.kind {
 	case mapRequestHeaders:
-		x := w.s.x
-		*pairs = [...]pair{{pseudoAuthority, x.Request.Authority}, {pseudoPath, x.Request.Path}, {pseudoMethod, x.Request.Method}, {pseudoScheme, x.Request.Scheme}}
+		q := &w.s.x.Request
+		if q.Connect() {
+			pairs[0], pairs[1] = pair{pseudoAuthority, q.Authority}, pair{pseudoMethod, q.Method}
+			return pairs[:connectPseudo]
+		}
+		*pairs = [...]pair{{pseudoAuthority, q.Authority}, {pseudoPath, q.Path}, {pseudoMethod, q.Method}, {pseudoScheme, q.Scheme}}
 		return pairs[:requestPseudo]
 	case mapResponseHeaders:
 		pairs[0] = pair{pseudoStatus, strconv.AppendInt(buf, int64(w.s.x.Response.Status), 10)}
@@ -182,8 +189,8 @@ func (w *view) checkPseudo(name, value []byte) bool {
 		return request && isAuthority(value)
 	case ":path":
 		return request && isPath(value)
-	case ":method":
-		return request && isToken(value)
+	case ":method": // what is a tunnel, or is none, stays so
+		return request && isToken(value) && (string(value) == methodConnect) == w.s.x.Request.Connect()
 	case ":scheme":
 		return request && (string(value) == "http" || string(value) == "https")
 	case ":status":
@@ -204,7 +211,9 @@ func (w *view) set(name, value []byte) (done bool) {
 		case ":authority":
 			x.Request.Authority = copied
 		case ":path":
-			x.Request.Path = copied
+			if !x.Request.Connect() { // it has none
+				x.Request.Path = copied
+			}
 		case ":method":
 			x.Request.Method = copied
 		case ":scheme": // what the proxy speaks to the upstream is config

@@ -27,6 +27,8 @@ var (
 	ErrHeadLarge  = &Refused{431, "fields-too-large"}
 	ErrHeadMany   = &Refused{431, "too-many-fields"}
 	ErrExpect     = &Refused{417, "expect"}
+
+	ErrTunnelContent = &Refused{400, "connect-content"}
 )
 
 // ErrStatus is what else can be wrong with a response. It is never changed.
@@ -37,7 +39,7 @@ func Reasons() []string {
 	var all []string
 	for _, r := range []*Refused{
 		ErrPseudo, ErrMethod, ErrFieldName, ErrFieldValue, ErrConnection, ErrLength, ErrHost, ErrTarget, ErrConnect,
-		ErrLineLong, ErrHeadLarge, ErrHeadMany, ErrExpect,
+		ErrLineLong, ErrHeadLarge, ErrHeadMany, ErrExpect, ErrTunnelContent,
 	} {
 		all = append(all, r.Reason)
 	}

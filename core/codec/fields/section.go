@@ -274,7 +274,7 @@ func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
 	case connect && !extended && (hd.seen&(pseudoScheme|pseudoPath) != 0 || len(hd.authority) == 0): // RFC 9113, 8.5; RFC 9114, 4.4
 		return ErrPseudo
 	case connect && !extended:
-		return ErrConnect
+		return hd.connect(x, scheme)
 	case hd.seen&always != always || len(hd.path) == 0:
 		return ErrPseudo
 	case extended && !rfc9110.Fold(hd.protocol, "websocket"): // RFC 9220, 3
@@ -291,6 +291,25 @@ func (hd *Section) Finish(x *exchange.Exchange, scheme []byte) *Refused {
 		q.Method, q.Upgrade = methodGet, websocket
 	}
 	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, q.Path
+	return nil
+}
+
+// connect is Finish for a CONNECT, which has a method and an authority alone (RFC 9113,
+// 8.5; RFC 9114, 4.4). Host, if it is there, says the same. A length would say that
+// what follows is content, which it is not (RFC 9110, 9.3.6).
+func (hd *Section) connect(x *exchange.Exchange, scheme []byte) *Refused {
+	switch {
+	case !rfc9110.ValidConnectTarget(hd.authority):
+		return ErrTarget
+	case hd.hosts > 1 || hd.hosts == 1 && !exchange.EqualFold(hd.host, hd.authority):
+		return ErrHost
+	case hd.Length >= 0:
+		return ErrTunnelContent
+	}
+	hd.joinCookies()
+	q := &x.Request
+	q.Method, q.Scheme, q.Authority, q.Path = hd.method, scheme, hd.authority, nil
+	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, nil
 	return nil
 }
 

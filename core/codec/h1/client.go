@@ -143,11 +143,14 @@ func (c *UpstreamConn) ReadHead(x *exchange.Exchange) error {
 			return err
 		}
 		p := &x.Response
-		if p.Status >= 200 {
+		switch {
+		case p.Status/100 == 2 && x.Request.Connect():
+			c.connected(x)
+			return nil
+		case p.Status >= 200:
 			c.begin(x)
 			return nil
-		}
-		if p.Status == 101 {
+		case p.Status == 101:
 			return c.beginTunnel(x)
 		}
 		if interim == maxInterim {

@@ -66,13 +66,16 @@ func appendFraming(b []byte, f form, length int64) []byte {
 // appendRequest appends the head of x's request for an upstream.
 func appendRequest(b []byte, x *exchange.Exchange, f form) ([]byte, error) {
 	q := &x.Request
-	if !rfc9110.ValidToken(q.Method) || len(q.Path) == 0 || q.Path[0] != '/' && string(q.Path) != "*" || !rfc9110.All(q.Path, rfc9110.Target) ||
-		len(q.Authority) > 0 && !rfc9110.ValidAuthority(q.Authority) {
+	if !rfc9110.ValidToken(q.Method) || !validTarget(q) {
 		return b, ErrInvalidMessage
 	}
 	b = append(b, q.Method...)
 	b = append(b, ' ')
-	b = append(b, q.Path...)
+	if q.Connect() {
+		b = append(b, q.Authority...)
+	} else {
+		b = append(b, q.Path...)
+	}
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, q.Authority...)
 	b = append(b, '\r', '\n')
@@ -86,7 +89,7 @@ func appendRequest(b []byte, x *exchange.Exchange, f form) ([]byte, error) {
 			return b, ErrInvalidMessage
 		}
 		b = appendUpgrade(b, q.Upgrade)
-	case q.TE:
+	case q.TE && !q.Connect(): // a tunnel has no trailers
 		b = append(b, "TE: trailers\r\nConnection: TE\r\n"...)
 	}
 	b = appendFraming(b, f, q.ContentLength)

@@ -23,6 +23,8 @@ func FuzzRequest(f *testing.F) {
 		"\r\nPUT /%20 HTTP/1.0\r\nA:\tb \r\nTE: trailers\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: [::1]:8\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
+		"CONNECT a.example:443 HTTP/1.1\r\nHost: A.example:443\r\nTE: trailers\r\nConnection: upgrade\r\nUpgrade: websocket\r\nProxy-Authorization: Basic eA==\r\n\r\n",
+		"CONNECT [::1]:8 HTTP/1.1\r\nHost: [::1]:8\r\n\r\nGET / HTTP/1.1\r\n",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -42,7 +44,11 @@ func FuzzRequest(f *testing.F) {
 		if req.Method != string(q.Method) || req.Host != string(q.Authority) || req.ProtoMinor != int(q.Version)-10 {
 			t.Errorf("%q: got %s %s %d; net/http %s %s %d", raw[:n], q.Method, q.Authority, q.Version, req.Method, req.Host, req.ProtoMinor)
 		}
-		if uri := req.URL.RequestURI(); uri != string(q.Path) && !strings.Contains(req.RequestURI, "#") && req.URL.Opaque == "" && !sameURI(uri, string(q.Path)) {
+		if q.Connect() {
+			if req.URL.Host != string(q.Authority) || req.URL.Port() == "" || len(q.Path) > 0 || hd.length >= 0 || hd.chunked {
+				t.Errorf("%q: got %q %q, length %d; net/http connects to %q", raw[:n], q.Authority, q.Path, hd.length, req.URL.Host)
+			}
+		} else if uri := req.URL.RequestURI(); uri != string(q.Path) && !strings.Contains(req.RequestURI, "#") && req.URL.Opaque == "" && !sameURI(uri, string(q.Path)) {
 			t.Errorf("%q: got %q; net/http %q", raw[:n], q.Path, uri)
 		}
 		want := hd.length

@@ -85,6 +85,16 @@ func (in *reader) first() error {
 	return nil
 }
 
+// next is first for bytes that are not parsed: over TLS, which first takes one byte
+// of, the rest of the record comes with it.
+func (in *reader) next() error {
+	err := in.first()
+	if err == nil && in.w.raw == nil {
+		in.end += in.w.more(in.buf[in.end:])
+	}
+	return err
+}
+
 // makeRoom moves the buffered bytes to the front or into another buffer, a
 // larger one if they fill this one. Pinned bytes stay where they are.
 func (in *reader) makeRoom() {

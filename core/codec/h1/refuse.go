@@ -17,6 +17,7 @@ var (
 	errTarget        = &Refused{400, "target"}
 	errVersion       = &Refused{505, "version"}
 	errConnect       = &Refused{501, "connect"}
+	errTunnelContent = &Refused{400, "connect-content"}
 	errLineLong      = &Refused{414, "line-too-long"}
 	errHeadLarge     = &Refused{431, "fields-too-large"}
 	errHeadMany      = &Refused{431, "too-many-fields"}
@@ -44,7 +45,7 @@ var (
 // refusals lists what a client can be refused for, for the metric's labels.
 func refusals() []*Refused {
 	return []*Refused{
-		errStartLine, errMethod, errTarget, errVersion, errConnect, errLineLong, errHeadLarge, errHeadMany,
+		errStartLine, errMethod, errTarget, errVersion, errConnect, errTunnelContent, errLineLong, errHeadLarge, errHeadMany,
 		errLineEnd, errFold, errFieldName, errFieldValue, errConnection, errHost, errLength, errCoding,
 		errCodingUnknown, errFraming, errHeaderTimeout, errExpect, errChunk, errTrailer,
 		errSlowRequest, errSlowResponse,

@@ -107,8 +107,8 @@ func parseRequestLine(line []byte, lim *limits, q *exchange.Request) (target []b
 // Host field (RFC 9112, 3.2). The absolute form's authority wins over Host.
 func setTarget(x *exchange.Exchange, target []byte, hd *head) *Refused {
 	q := &x.Request
-	if string(q.Method) == "CONNECT" {
-		return errConnect
+	if q.Connect() {
+		return setConnect(x, target, hd)
 	}
 	if hd.hosts > 1 || hd.hosts == 0 && q.Version == exchange.HTTP11 {
 		return errHost
@@ -135,6 +135,27 @@ func setTarget(x *exchange.Exchange, target []byte, hd *head) *Refused {
 		return errTarget
 	}
 	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, q.Path
+	return nil
+}
+
+// setConnect reads the authority form (RFC 9112, 3.2.3). Host must say the same (3.2):
+// whoever routes by the one and connects by the other could be led astray. A CONNECT
+// has no content (RFC 9110, 9.3.6): what follows its head is for the tunnel, so that a
+// length would say two things. One of HTTP/1.0 has no Host that could agree.
+func setConnect(x *exchange.Exchange, target []byte, hd *head) *Refused {
+	q := &x.Request
+	switch {
+	case q.Version < exchange.HTTP11:
+		return errConnect
+	case !rfc9110.ValidConnectTarget(target):
+		return errTarget
+	case hd.hosts != 1 || !exchange.EqualFold(hd.host, target):
+		return errHost
+	case hd.length >= 0 || hd.codings > 0:
+		return errTunnelContent
+	}
+	q.Scheme, q.Authority, q.Path = schemeOf(x.Conn), target, nil
+	x.Original.Method, x.Original.Authority, x.Original.Path = q.Method, q.Authority, nil
 	return nil
 }
 
@@ -180,6 +201,16 @@ func setAbsolute(x *exchange.Exchange, target []byte) *Refused {
 		q.Path = rest
 	}
 	return nil
+}
+
+// validTarget reports whether q's target can be sent, as Path or, of a CONNECT, as
+// Authority.
+func validTarget(q *exchange.Request) bool {
+	if q.Connect() {
+		return len(q.Path) == 0 && q.Body == nil && len(q.Upgrade) == 0 && rfc9110.ValidConnectTarget(q.Authority)
+	}
+	return len(q.Path) > 0 && (q.Path[0] == '/' || string(q.Path) == "*") && rfc9110.All(q.Path, rfc9110.Target) &&
+		(len(q.Authority) == 0 || rfc9110.ValidAuthority(q.Authority))
 }
 
 // isHead reports whether the request is a HEAD, whose response has no body.

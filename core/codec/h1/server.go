@@ -64,6 +64,7 @@ type Conn struct {
 	reset   bool // a response was cut short
 	sent    bool // Send was called
 	head    bool // the client sent HEAD, whatever a filter makes of it
+	connect bool // the client sent CONNECT: a 2xx opens a tunnel
 	watcher *watcher
 
 	served  bool   // there was a request
@@ -152,7 +153,7 @@ func (c *Conn) next() bool {
 	}
 	c.x.Start = time.Now()
 	err := c.readHead()
-	c.head = isHead(&c.x)
+	c.head, c.connect = isHead(&c.x), c.x.Request.Connect()
 	if err != nil {
 		var refused *Refused
 		if errors.As(err, &refused) && (refused != errVersion || !c.handOver()) {
@@ -237,8 +238,9 @@ func newline(b []byte) bool {
 // begin sets the request's body up from its head.
 func (c *Conn) begin() {
 	q, hd := &c.x.Request, &c.hd
-	c.last = hd.close || q.Version == exchange.HTTP10 && !hd.keepAlive
-	if hd.upgrades == 1 && hd.switches && q.Version >= exchange.HTTP11 && hd.length <= 0 && !hd.chunked && switchable(hd.upgrade) {
+	// What follows a CONNECT is for a tunnel, never another request.
+	c.last = hd.close || q.Version == exchange.HTTP10 && !hd.keepAlive || q.Connect()
+	if hd.upgrades == 1 && hd.switches && !q.Connect() && q.Version >= exchange.HTTP11 && hd.length <= 0 && !hd.chunked && switchable(hd.upgrade) {
 		q.Upgrade = hd.upgrade
 	}
 	switch {
@@ -305,10 +307,7 @@ func (c *Conn) close() {
 	c.x.Arena.Release()
 	c.out.release()
 	if c.reset {
-		if c.w.below != nil {
-			_ = c.w.below.SetLinger(0) // fails on a closed connection
-		}
-		c.w.abort()
+		c.w.reset()
 	} else if half, ok := c.w.nc.(interface{ CloseWrite() error }); ok && c.linger && half.CloseWrite() == nil {
 		c.readOn()
 	}

@@ -215,3 +215,54 @@ func TestAClientThatDoesNotReadOverTLS(t *testing.T) {
 		t.Errorf("got %d bytes that look whole", n)
 	}
 }
+
+// counted is an exchange.Tunnel that counts writes, and ends once it has all.
+type counted struct {
+	mu            sync.Mutex
+	writes, bytes int
+	all           int
+	done          chan struct{}
+}
+
+func (c *counted) Read([]byte) (int, error) {
+	<-c.done
+	return 0, io.EOF
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writes++
+	if c.bytes += len(p); c.bytes == c.all {
+		close(c.done)
+	}
+	return len(p), nil
+}
+
+func (c *counted) CloseWrite() error { return nil }
+func (c *counted) Close()            {}
+
+// TestTunnelOverTLS: what comes in one record goes on as one, not byte by byte.
+func TestTunnelOverTLS(t *testing.T) {
+	const records, size = 20, 10_000
+	up := &counted{all: records * size, done: make(chan struct{})}
+	ts := newTLSServer(t, func(x *exchange.Exchange) {
+		x.Response.Status, x.Response.Tunnel = 200, up
+		x.Client.Send(x)
+	})
+	c, _ := ts.dialTLS(t)
+	io.WriteString(c, "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n")
+	for range records {
+		c.Write(make([]byte, size))
+	}
+	got, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 200 OK\r\nDate: ") {
+		t.Errorf("got %q, %v", got, err)
+	}
+	c.Close()
+	up.mu.Lock()
+	defer up.mu.Unlock()
+	if up.bytes != records*size || up.writes > 4*records {
+		t.Errorf("%d bytes in %d writes; want about one for each of %d records", up.bytes, up.writes, records)
+	}
+}

@@ -55,10 +55,20 @@ func (c *UpstreamConn) beginTunnel(x *exchange.Exchange) error {
 	return nil
 }
 
+// connected takes a 2xx to a CONNECT: what follows its head is the tunnel's, whatever
+// length it says (RFC 9110, 9.3.6).
+func (c *UpstreamConn) connected(x *exchange.Exchange) {
+	p := &x.Response
+	p.Header.Del("Content-Length")
+	p.ContentLength, p.Body = 0, nil
+	p.Upgrade, p.Tunnel = nil, &tunnel{c: c}
+}
+
 // tunnel is the exchange.Tunnel of a connection to an upstream.
 type tunnel struct {
 	c         *UpstreamConn
-	unbounded bool // reads have no deadline
+	unbounded bool        // reads have no deadline
+	ended     atomic.Bool // no more is written
 	closed    atomic.Bool
 }
 
@@ -89,14 +99,22 @@ func (t *tunnel) Write(p []byte) (int, error) {
 }
 
 // CloseWrite implements exchange.Tunnel.
-func (t *tunnel) CloseWrite() error { return closeWrite(t.c.w.nc) }
+func (t *tunnel) CloseWrite() error {
+	t.ended.Store(true)
+	return closeWrite(t.c.w.nc)
+}
 
 // Close implements exchange.Tunnel.
 func (t *tunnel) Close() {
-	if !t.closed.Swap(true) {
-		t.c.Close()
-		t.c.free(false)
+	if t.closed.Swap(true) {
+		return
 	}
+	if t.ended.Load() {
+		t.c.Close()
+	} else {
+		t.c.w.reset()
+	}
+	t.c.free(false)
 }
 
 var errNoHalfClose = errors.New("the connection cannot be closed in one direction")
@@ -108,18 +126,35 @@ func closeWrite(nc net.Conn) error {
 	return errNoHalfClose
 }
 
-// sendTunnel sends a 101 and what follows, both ways, until both ends have closed
-// or neither has sent anything for TunnelTimeout.
+// appendOpening appends the head that a tunnel begins behind: a 101 with what was
+// asked for, or a 2xx to a CONNECT, where nothing frames content (RFC 9110, 9.3.6).
+// ok is false if the response is neither.
+func (c *Conn) appendOpening(b []byte, x *exchange.Exchange) (_ []byte, ok bool) {
+	p := &x.Response
+	if c.connect {
+		b, dated, ok := appendFields(appendStatus(b, p.Status), &p.Header, false)
+		if !dated {
+			b = c.server.appendDate(b, time.Now())
+		}
+		return append(b, '\r', '\n'), ok && p.Status/100 == 2
+	}
+	b, _, ok = appendFields(append(b, "HTTP/1.1 101 Switching Protocols\r\n"...), &p.Header, false)
+	ok = ok && p.Status == 101 && len(x.Request.Upgrade) > 0 && switchable(p.Upgrade)
+	return append(appendUpgrade(b, p.Upgrade), '\r', '\n'), ok
+}
+
+// sendTunnel sends the head of a tunnel and what follows, both ways, until both ends
+// have closed or neither has sent anything for TunnelTimeout.
 func (c *Conn) sendTunnel(x *exchange.Exchange) error {
 	p := &x.Response
 	up := p.Tunnel
 	defer up.Close()
 	c.out.begin()
-	b, _, ok := appendFields(append(c.out.b, "HTTP/1.1 101 Switching Protocols\r\n"...), &p.Header, false)
-	if !ok || p.Status != 101 || len(x.Request.Upgrade) == 0 || !switchable(p.Upgrade) {
+	b, ok := c.appendOpening(c.out.b, x)
+	if !ok {
 		return c.broken(x, ErrInvalidMessage)
 	}
-	c.out.b = append(appendUpgrade(b, p.Upgrade), '\r', '\n')
+	c.out.b = b
 	c.last, x.HeadersSent = true, true
 	if err := c.out.flush(); err != nil {
 		return c.broken(x, err)
@@ -130,6 +165,9 @@ func (c *Conn) sendTunnel(x *exchange.Exchange) error {
 		t.upstream = mine.c
 	}
 	t.touch()
+	if t.upstream == nil { // its reads have no deadline
+		t.watching.Store(time.AfterFunc(t.idle, t.watch)) // stored long before it runs
+	}
 	c.tunnel.Store(t) // for Abort
 	defer c.tunnel.Store(nil)
 	c.waiting.Store(true) // for Drain
@@ -171,9 +209,10 @@ type pair struct {
 
 	closing atomic.Bool // the client is to be told
 
-	late  atomic.Pointer[time.Timer] // ends a WebSocket that one side has left
-	once  sync.Once
-	fault *exchange.Error // why it ended before both ends had closed; set by once
+	late     atomic.Pointer[time.Timer] // ends a WebSocket that one side has left
+	watching atomic.Pointer[time.Timer] // ends a tunnel to another codec on which nothing comes; nil: none
+	once     sync.Once
+	fault    *exchange.Error // why it ended before both ends had closed; set by once
 }
 
 func (t *pair) touch() {
@@ -193,7 +232,7 @@ func (t *pair) fromClient() {
 		if in.r == in.end {
 			in.drop() // the head stays
 			t.c.w.armRead(time.Now(), t.idle)
-			err := in.first()
+			err := in.next()
 			if t.c.draining.Load() {
 				t.goAway()
 			}
@@ -253,7 +292,7 @@ func (t *pair) next() ([]byte, error) {
 	in := &t.upstream.in
 	if in.r == in.end {
 		t.upstream.w.armRead(time.Now(), t.idle)
-		if err := in.first(); err != nil {
+		if err := in.next(); err != nil {
 			return nil, err
 		}
 	}
@@ -295,17 +334,27 @@ func (t *pair) end(err error, side exchange.Side, half func() error) {
 // has an end of its own (RFC 6455, 7), and knows no half of one.
 const afterHalf = 10 * time.Second
 
+// stop ends what is timed; what comes too late changes nothing.
 func (t *pair) stop() {
-	if late := t.late.Load(); late != nil {
-		late.Stop()
+	t.once.Do(func() {})
+	for _, timer := range []*time.Timer{t.late.Load(), t.watching.Load()} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
+}
+
+// watch ends a tunnel on which nothing comes any more.
+func (t *pair) watch() {
+	if left := t.idle - (time.Since(t.began) - time.Duration(t.last.Load())); left > 0 {
+		t.watching.Load().Reset(left)
+		return
+	}
+	t.end(errTimeout, exchange.SideUpstream, nil)
 }
 
 // abort ends both directions. Any goroutine may call it.
 func (t *pair) abort() {
 	t.up.Close()
-	if t.c.w.tcp != nil {
-		_ = t.c.w.tcp.SetLinger(0) // what was cut must not look like an end
-	}
-	t.c.w.abort()
+	t.c.w.reset()
 }

@@ -92,6 +92,15 @@ func (w *wire) abort() {
 	w.nc.Close()
 }
 
+// reset closes the connection at once with a reset, where it has one: what was cut
+// must not look like an end.
+func (w *wire) reset() {
+	if w.below != nil {
+		_ = w.below.SetLinger(0) // fails on a closed connection
+	}
+	w.abort()
+}
+
 // armRead makes reads fail d after now.
 func (w *wire) armRead(now time.Time, d time.Duration) {
 	if !pace.Near(w.readBy, now, d) {
@@ -153,6 +162,15 @@ func (w *wire) read(p []byte) (int, error) {
 		return 0, io.ErrNoProgress
 	}
 	return 0, w.readErr(err)
+}
+
+// more reads what TLS has deciphered, or can without the socket: a read whose deadline
+// has passed waits for nothing. What goes wrong shows at the next read.
+func (w *wire) more(p []byte) int {
+	_ = w.nc.SetReadDeadline(time.Unix(1, 0)) // fails on a closed connection, as the read then does
+	n, _ := w.nc.Read(p)
+	w.rearm()
+	return n
 }
 
 // write writes all of p; the deadline is armed for d after now.

@@ -19,6 +19,7 @@ const (
 	codeRefusedStream      code = 0x7
 	codeCancel             code = 0x8
 	codeCompression        code = 0x9
+	codeConnect            code = 0xa
 	codeEnhanceYourCalm    code = 0xb
 	codeInadequateSecurity code = 0xc
 )

@@ -60,6 +60,7 @@ func FuzzFrames(f *testing.F) {
 		{request(1, flagEndStream, get("A: b")), appendWindowUpdate(nil, 1, 9), appendPing(nil, 0, drainPing), appendGoAway(nil, 1, codeNo)},
 		{request(1, flagEndStream, get(":x: y")), appendFrame(nil, frameHeaders, 0, 3, 1), {0x82}, appendFrame(nil, frameContinuation, flagEndHeaders, 3, 3), {0x86, 0x84, 0x41}},
 		{request(1, 0, connect("/")), data(1, 0, "abc"), data(1, flagEndStream, "d"), request(3, 0, connect("/")), request(3, flagEndStream, []string{"x: y"}), request(5, 0, connect("/")), data(5, 0, "\x81\x01x")},
+		{request(1, 0, connectTo("a:80")), data(1, 0, "abc"), data(1, flagEndStream, "d"), request(3, 0, connectTo("a:403")), data(3, 0, "x"), request(5, flagEndStream, connectTo("a:2")), request(7, 0, connectTo("a:80")), request(7, flagEndStream, []string{"x: y"})},
 		{appendFrame(nil, framePriorityUpdate, 0, 0, 7), {0, 0, 0, 3, 'u', '=', '1'}, request(1, flagEndStream, get("priority: u=6")), request(3, flagEndStream, get())},
 		{appendSetting(appendFrame(nil, frameSettings, 0, 0, 12), settingInitialWindowSize, 0), {0, 1, 0, 0, 0, 0}, request(1, flagEndStream, get()), appendWindowUpdate(nil, 1, 5)},
 	} {
@@ -68,6 +69,10 @@ func FuzzFrames(f *testing.F) {
 	s := NewServer(handlerFunc(func(x *exchange.Exchange) {
 		if x.Request.Upgrade != nil {
 			switches(newPipe())(x)
+			return
+		}
+		if x.Request.Connect() {
+			opens(newPipe())(x)
 			return
 		}
 		if x.Request.Body != nil {
@@ -110,6 +115,7 @@ func FuzzHead(f *testing.F) {
 	for _, seed := range [][]string{
 		get(), post("content-length: 0"), get("cookie: a=b", "x: y", "cookie: c=d"), get("host: a.example", "te: trailers"),
 		{":method: OPTIONS", ":scheme: http", ":path: *", "host: [::1]:8080"}, get("a:  b", "connection: x"),
+		connectTo("a.example:443", "x: y"), connectTo("[::1]:80", "host: [::1]:80", "cookie: a=b", "cookie: c=d"),
 		{":method: GET", ":path: /%41?x=y", ":scheme: http", ":authority: a:80", "expect: 100-continue"},
 	} {
 		f.Add(strings.Join(seed, "\n"))
@@ -139,6 +145,9 @@ func FuzzHead(f *testing.F) {
 			t.Fatalf("x/net refuses %q", text)
 		}
 		q := &x.Request
+		if q.Connect() { // x/net has the authority there
+			q.Path = q.Authority
+		}
 		if r.Method != string(q.Method) || r.Host != string(q.Authority) || r.RequestURI != string(q.Path) {
 			t.Errorf("got %s %s %s; x/net %s %s %s", q.Method, q.Authority, q.Path, r.Method, r.Host, r.RequestURI)
 		}

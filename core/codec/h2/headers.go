@@ -108,13 +108,17 @@ func (c *Conn) start(s *stream) error {
 		b.whole, b.err = true, errWhole
 	}
 	q.Body, q.ContentLength = nil, 0
-	if q.Upgrade != nil {
+	switch {
+	case q.Upgrade != nil:
 		s.handshake()
-	} else if !b.whole && hd.Length != 0 {
+	case q.Connect():
+		s.connect = true
+		b.left, b.tunnel = -1, true
+	case !b.whole && hd.Length != 0:
 		q.Body, q.ContentLength = b, hd.Length
 		b.handed = true
 		b.expect = hd.Expect
-	} else {
+	default:
 		b.closed = true
 	}
 	s.window, s.urgency = c.peer.initialWindow, c.urgencyOf(s.id, hd.Urgency)

@@ -68,7 +68,6 @@ func TestMalformedRequests(t *testing.T) {
 		"a path with a broken escape":              {[]string{":method: GET", ":scheme: http", ":path: /%2", ":authority: a"}, "400"},
 		"an asterisk with GET":                     {[]string{":method: GET", ":scheme: http", ":path: *", ":authority: a"}, "400"},
 		"an asterisk with OPTIONS":                 {[]string{":method: OPTIONS", ":scheme: http", ":path: *", ":authority: a"}, "200"},
-		"CONNECT":                                  {[]string{":method: CONNECT", ":authority: a:443"}, "501"},
 		"CONNECT with a path":                      {get(":method: CONNECT")[1:], "RST PROTOCOL_ERROR"},
 		"an unknown expectation":                   {get("expect: wonders"), "417"},
 		"a path that is too long":                  {[]string{":method: GET", ":scheme: http", ":path: /" + strings.Repeat("a", 9000), ":authority: a"}, "414"},

@@ -19,9 +19,12 @@ const (
 )
 
 // appendRequest appends the head of q (RFC 9113, 8.3.1). An upgrade is not for
-// HTTP/2, and no method is CONNECT.
+// HTTP/2.
 func (s *UpstreamStream) appendRequest(b []byte, q *exchange.Request) ([]byte, error) {
-	if !rfc9110.ValidToken(q.Method) || string(q.Method) == "CONNECT" ||
+	if q.Connect() {
+		return appendConnect(b, q)
+	}
+	if !rfc9110.ValidToken(q.Method) ||
 		len(q.Path) == 0 || q.Path[0] != '/' && string(q.Path) != "*" || !rfc9110.All(q.Path, rfc9110.Target) ||
 		len(q.Authority) > 0 && !rfc9110.ValidAuthority(q.Authority) {
 		return b, ErrInvalidMessage
@@ -55,6 +58,21 @@ func (s *UpstreamStream) appendRequest(b []byte, q *exchange.Request) ([]byte, e
 		b = appendText(b, "te", "trailers")
 	}
 	return appendRequestLength(b, q), nil
+}
+
+// appendConnect appends the head of a CONNECT: of pseudo-fields method and authority
+// alone (RFC 9113, 8.5).
+func appendConnect(b []byte, q *exchange.Request) ([]byte, error) {
+	if len(q.Path) > 0 || q.Body != nil || !rfc9110.ValidConnectTarget(q.Authority) {
+		return b, ErrInvalidMessage
+	}
+	b = appendLiteral(b, nameMethod, q.Method)
+	b = appendLiteral(b, nameAuthority, q.Authority)
+	b, _, ok := encoding.AppendFields(b, &q.Header)
+	if !ok {
+		return b, ErrInvalidMessage
+	}
+	return b, nil
 }
 
 // appendRequestLength says how long the body is, if that is known. Methods that

@@ -28,7 +28,10 @@ func (s *UpstreamStream) takeHead(c *UpstreamConn, end bool) error {
 	s.status, s.length = c.hd.Status, c.hd.Length
 	b := s.in
 	b.left = s.length
-	if s.bodyless() {
+	switch {
+	case s.tunnels():
+		b.left, b.tunnel = -1, true
+	case s.bodyless():
 		b.left = 0
 	}
 	if end {
@@ -42,7 +45,9 @@ func (s *UpstreamStream) takeHead(c *UpstreamConn, end bool) error {
 }
 
 // bodyless reports whether the response has no content (RFC 9110, 6.4.1).
-func (s *UpstreamStream) bodyless() bool { return s.asked || s.status == 204 || s.status == 304 }
+func (s *UpstreamStream) bodyless() bool {
+	return s.asked || (s.status == 204 || s.status == 304) && !s.tunnels()
+}
 
 // ReadHead reads the response's head into x.Response. Interim responses are
 // handed to x.Client.Inform. The bytes are copied to x.Arena. Body is set if
@@ -114,8 +119,17 @@ func (s *UpstreamStream) deliver(x *exchange.Exchange) {
 	p := &x.Response
 	copyFields(x, &p.Header, &s.final.fields) // complete: trailers go elsewhere
 	p.Status, p.Version, p.ContentLength, p.Body = s.status, exchange.HTTP2, s.length, nil
+	if s.tunnels() {
+		p.Header.Del("Content-Length")
+		p.ContentLength, p.Upgrade, p.Tunnel = 0, nil, &upstreamTunnel{s: s}
+		s.away = true
+		return
+	}
 	c := s.c
 	c.mu.Lock()
+	if s.connect {
+		s.refused()
+	}
 	empty := s.in.whole && s.in.size == 0 && s.in.trailer.fields.Len() == 0
 	c.mu.Unlock()
 	switch {
@@ -131,10 +145,10 @@ func (s *UpstreamStream) deliver(x *exchange.Exchange) {
 	}
 }
 
-// Settle frees the stream if the response has no content to read. s is not to be
-// used afterwards but through the response's Body.
+// Settle frees the stream if the response has no content to read, and is no tunnel. s
+// is not to be used afterwards but through the response's Body or Tunnel.
 func (s *UpstreamStream) Settle() {
-	if s.handed == nil {
+	if s.handed == nil && !s.away {
 		s.free(true)
 	}
 }

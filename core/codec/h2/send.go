@@ -34,8 +34,8 @@ func (s *stream) send(x *exchange.Exchange) (err error) {
 	if p.Tunnel != nil {
 		return s.sendTunnel(x)
 	}
-	if s.key != nil && p.Status/100 == 2 { // it would read as the start of a tunnel
-		return fields.ErrNoSwitch
+	if err := fields.NoOpening(p, s.connect, s.key); err != nil {
+		return err
 	}
 	s.fields, err = encoding.AppendResponse(s.fields[:0], p, s.head, &s.c.server.date)
 	if err != nil {

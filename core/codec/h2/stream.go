@@ -21,6 +21,8 @@ type stream struct {
 	keen bool   // it was eager when content was sent last; for the exchange's goroutine
 	key  []byte // of a WebSocket handshake; nil: it is none
 
+	connect bool // the client sent CONNECT: a 2xx opens a tunnel
+
 	meter pace.Meter // of the response; for that goroutine too
 
 	response responseBody // of an upstream
@@ -58,7 +60,7 @@ func (s *Server) free(st *stream) {
 	}
 	st.flow.clear(&s.pool)
 	st.sendWait.reset()
-	st.c, st.key, st.keen = nil, nil, false
+	st.c, st.key, st.keen, st.connect = nil, nil, false, false
 	st.meter = pace.Meter{}
 	st.sent, st.started, st.finished, st.head = false, false, false, false
 	st.x.Reset()

@@ -19,18 +19,22 @@ func (s *stream) handshake() {
 	s.body.left, s.body.tunnel = -1, true
 }
 
-// sendTunnel answers the handshake, and copies what follows both ways until both
+// sendTunnel answers what asked for the tunnel, and copies what follows both ways until both
 // ends have closed or neither has sent anything for TunnelTimeout.
 func (s *stream) sendTunnel(x *exchange.Exchange) error {
 	p := &x.Response
 	up := p.Tunnel
 	defer up.Close()
-	if err := fields.Switched(p, s.key); err != nil {
+	status, err := fields.Opening(p, s.connect, s.key)
+	if err != nil {
 		return err
 	}
-	b, _, ok := encoding.AppendFields(appendStatus(s.fields[:0], 200), &p.Header)
+	b, dated, ok := encoding.AppendFields(appendStatus(s.fields[:0], status), &p.Header)
 	if !ok {
 		return fields.ErrInvalidMessage
+	}
+	if !dated {
+		b = encoding.AppendDate(b, &s.c.server.date)
 	}
 	s.fields = b
 	if err := s.sendHead(x, false); err != nil {
@@ -86,10 +90,13 @@ func (t *relay) end() error {
 	return t.fault
 }
 
-// goAway has the client told that the proxy goes away, as soon as no WebSocket
-// frame is on its way to it. What the client answers ends the tunnel. c.mu is
-// held; the caller flushes.
+// goAway has a WebSocket client told that the proxy goes away, as soon as no frame
+// is on its way to it. What the client answers ends the tunnel. c.mu is held; the
+// caller flushes.
 func (t *relay) goAway() {
+	if t.s.connect { // who knows what it carries
+		return
+	}
 	t.closing = true
 	t.tryClose()
 }
@@ -113,6 +120,11 @@ func (t *relay) toClient(p []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.flush()
+	if s.connect {
+		err := c.gatherData(&s.flow, p, false)
+		c.settle(&s.flow)
+		return err
+	}
 	for len(p) > 0 {
 		if t.tryClose(); t.closed {
 			return nil
@@ -176,7 +188,11 @@ func (t *relay) fail(side exchange.Side, reason string, err error) {
 	if t.fault == nil {
 		t.fault = &exchange.Error{Phase: exchange.PhaseResponseBody, Side: side, Status: 502, Reason: reason, Err: err}
 	}
-	c.reset(&t.s.flow, codeCancel, errCut) // RFC 8441, 5
+	code := codeCancel // RFC 8441, 5
+	if t.s.connect && side == exchange.SideUpstream {
+		code = codeConnect // RFC 9113, 8.5
+	}
+	c.reset(&t.s.flow, code, errCut)
 	c.flushLater()
 	c.mu.Unlock()
 	t.up.Close()

@@ -62,6 +62,8 @@ type UpstreamStream struct {
 
 	owner   exchange.Owner // nil: none
 	asked   bool           // with HEAD
+	connect bool           // with CONNECT
+	away    bool           // a tunnel has it
 	pending []byte         // of the request's body: read and not sent yet
 	last    bool           // pending is the last
 	all     []byte         // the whole body, if it came as one part; nil: it did not
@@ -159,8 +161,11 @@ func (s *UpstreamStream) Write(x *exchange.Exchange, _ bool) (rest bool, err err
 	if s.fields, err = s.appendRequest(s.fields[:0], q); err != nil {
 		return false, err
 	}
-	s.asked = string(q.Method) == "HEAD"
+	s.asked, s.connect = string(q.Method) == "HEAD", q.Connect()
 	s.pending, s.last, s.all = nil, q.Body == nil || q.ContentLength == 0, nil
+	if s.connect {
+		return false, s.writeConnect()
+	}
 	// Nothing is read of a body before it is certain that it will be sent here.
 	if err := s.open(s.last); err != nil || s.last {
 		return false, err
@@ -343,6 +348,7 @@ func (s *UpstreamStream) Recycle() (more bool) {
 	}
 	s.flow.clear(c.pool)
 	s.body.clear(c.pool)
+	s.connect, s.away = false, false
 	s.asked, s.pending, s.last, s.all, s.by, s.hurry, s.handed = false, nil, false, nil, time.Time{}, false, nil
 	s.opened, s.sent, s.interrupted, s.received, s.headed, s.broke = false, false, false, false, false, false
 	s.final.fields.Reset()

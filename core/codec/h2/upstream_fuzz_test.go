@@ -83,6 +83,8 @@ func addResponseSeeds(f *testing.F) {
 		{head(1, 0, ":status: 200", "connection: x"), head(3, 0, ":status: 2000"), head(5, 0, "x: y")},
 		{appendFrame(nil, frameHeaders, flagEndStream, 1, 1), {0x88}, appendFrame(nil, frameContinuation, flagEndHeaders, 1, 3), {0x00, 0x01, 'a'}},
 		{appendSetting(appendFrame(nil, frameSettings, 0, 0, 12), settingInitialWindowSize, 0), {0, 1, 0, 0, 0, 0}, head(1, flagEndStream, ":status: 200")},
+		{head(1, 0, ":status: 200"), head(3, 0, ":status: 200"), head(5, 0, ":status: 200"), head(7, 0, ":status: 200", "content-length: 3"), data(7, 0, "abc"), data(7, flagEndStream, "d"), appendRST(nil, 7, codeNo)},
+		{head(7, 0, ":status: 407"), data(7, flagEndStream, "no"), head(1, flagEndStream, ":status: 200")},
 	} {
 		f.Add(append(bytes.Clone(hello), bytes.Join(seed, nil)...))
 	}
@@ -131,8 +133,10 @@ func (c *gatedConn) run(t *testing.T, exchanges ...*exchange.Exchange) ([]*asked
 func FuzzUpstream(f *testing.F) {
 	addResponseSeeds(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		c := newGatedConn(bytes.NewReader(raw), 3)
-		_, sent := c.run(t, newRequest("GET", nil, 0), newRequest("POST", exchange.NewBytes([]byte("some content")), -1), newRequest("HEAD", nil, 0))
+		c := newGatedConn(bytes.NewReader(raw), 4)
+		tunnel := newRequest("CONNECT", nil, 0)
+		tunnel.Request.Authority, tunnel.Request.Path = []byte("a:80"), nil
+		_, sent := c.run(t, newRequest("GET", nil, 0), newRequest("POST", exchange.NewBytes([]byte("some content")), -1), newRequest("HEAD", nil, 0), tunnel)
 		fr := http2.NewFramer(nil, bytes.NewReader(bytes.TrimPrefix(sent, []byte(Preface))))
 		fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 		fr.SetMaxReadFrameSize(1 << 24)

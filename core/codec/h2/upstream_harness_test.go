@@ -203,6 +203,13 @@ func (a *asked) outcome() string {
 	}
 	p := &a.x.Response
 	text += fmt.Sprint(p.Status)
+	if up := p.Tunnel; up != nil {
+		defer up.Close()
+		_, _ = up.Write([]byte("abc"))
+		_ = up.CloseWrite()
+		content, err := io.ReadAll(up)
+		return fmt.Sprintf("%s tunnel %s %v", text, content, err)
+	}
 	if p.Body == nil {
 		if p.ContentLength != 0 {
 			text += fmt.Sprint(" length ", p.ContentLength)

@@ -26,6 +26,7 @@ const (
 	codeRequestCancelled   code = 0x10c
 	codeRequestIncomplete  code = 0x10d
 	codeMessage            code = 0x10e
+	codeConnect            code = 0x10f
 	codeQPACKDecompression code = 0x200
 	codeQPACKEncoder       code = 0x201
 	codeQPACKDecoder       code = 0x202

@@ -225,7 +225,6 @@ var mistakes = map[string]mistake{
 	"a :path that is no path":            inHead("9114, 4.3.1", "400", "target", without(":path", ":path: a")...),
 	"* without OPTIONS":                  inHead("9114, 4.3.1", "400", "target", without(":path", ":path: *")...),
 	"a fragment in :path":                inHead("9114, 4.3.1", "400", "target", without(":path", ":path: /#a")...),
-	"CONNECT":                            inHead("9114, 4.4", "501", "connect", ":method: CONNECT", ":authority: a:443"),
 	"CONNECT with a path":                inHead("9114, 4.4", "RESET 0x10e", "pseudo-field", without(":method", ":method: CONNECT")...),
 	"CONNECT without an authority":       inHead("9114, 4.4", "RESET 0x10e", "pseudo-field", ":method: CONNECT"),
 	"CONNECT-UDP without a path":         inHead("9220, 3", "RESET 0x10e", "pseudo-field", ":method: CONNECT", ":scheme: https", ":authority: a", ":protocol: connect-udp"),

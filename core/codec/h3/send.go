@@ -41,8 +41,8 @@ func (s *stream) send(x *exchange.Exchange) (err error) {
 	if p.Tunnel != nil {
 		return s.sendTunnel(x)
 	}
-	if s.key != nil && p.Status/100 == 2 { // it would read as the start of a tunnel
-		return fields.ErrNoSwitch
+	if err := fields.NoOpening(p, s.connect, s.key); err != nil {
+		return err
 	}
 	s.fields, err = encoding.AppendResponse(appendSection(s.fields[:0]), p, s.head, &s.c.server.date)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *stream) write(b []byte, end bool) error {
 		}
 		return errGone
 	}
-	if s.key == nil && !end && s.x.BodyIdle(0) == 0 && !s.meter.Add(int64(len(b)), time.Since(began), s.c.p.MinBytesPerSecond, slowGrace) {
+	if s.key == nil && !s.connect && !end && s.x.BodyIdle(0) == 0 && !s.meter.Add(int64(len(b)), time.Since(began), s.c.p.MinBytesPerSecond, slowGrace) {
 		return errSlow
 	}
 	if end {

@@ -41,6 +41,7 @@ type stream struct {
 	total    int64 // content bytes taken from the response's body
 	watch    *watcher
 	key      []byte     // of a WebSocket handshake; nil: it is none
+	connect  bool       // the client sent CONNECT: a 2xx opens a tunnel
 	meter    pace.Meter // of the response
 
 	mu      sync.Mutex
@@ -78,7 +79,7 @@ func (s *Server) free(st *stream) {
 	st.c, st.qs, st.buf, st.data, st.watch, st.key = nil, nil, nil, nil, nil, nil
 	st.in, st.hd = reader{}, fields.Section{}
 	st.meter = pace.Meter{}
-	st.head, st.sent, st.finished, st.whole, st.blamed, st.total = false, false, false, false, false, 0
+	st.connect, st.head, st.sent, st.finished, st.whole, st.blamed, st.total = false, false, false, false, false, false, 0
 	st.expect, st.started, st.gone = false, false, false
 	st.x.Reset()
 	st.x.Conn = nil
@@ -241,6 +242,9 @@ func (s *stream) content() error {
 	q.Body, q.ContentLength = nil, 0
 	if q.Upgrade != nil {
 		s.handshake()
+		return nil
+	}
+	if s.connect = q.Connect(); s.connect {
 		return nil
 	}
 	if s.hd.Length < 0 && s.in.buffered() == 0 && !s.in.eof && (s.head || string(q.Method) == "GET") {

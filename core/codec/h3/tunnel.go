@@ -17,18 +17,22 @@ func (s *stream) handshake() {
 	s.key = fields.Handshake(&s.x)
 }
 
-// sendTunnel answers the handshake, and copies what follows both ways until both
+// sendTunnel answers what asked for the tunnel, and copies what follows both ways until both
 // ends have closed or neither has sent anything for TunnelTimeout.
 func (s *stream) sendTunnel(x *exchange.Exchange) error {
 	p := &x.Response
 	up := p.Tunnel
 	defer up.Close()
-	if err := fields.Switched(p, s.key); err != nil {
+	status, err := fields.Opening(p, s.connect, s.key)
+	if err != nil {
 		return err
 	}
-	b, _, ok := encoding.AppendFields(appendStatus(appendSection(s.fields[:0]), 200), &p.Header)
+	b, dated, ok := encoding.AppendFields(appendStatus(appendSection(s.fields[:0]), status), &p.Header)
 	if !ok {
 		return fields.ErrInvalidMessage
+	}
+	if !dated {
+		b = encoding.AppendDate(b, &s.c.server.date)
 	}
 	s.fields = endSection(b)
 	if err := s.writeHead(x, s.fields, false); err != nil {
@@ -93,10 +97,13 @@ func (c *Conn) unrelayed(t *relay) {
 	delete(c.relays, t)
 }
 
-// goAway has the client told that the proxy goes away, as soon as no frame is on its
-// way to it. What the client answers ends the connection. It does not wait: whoever
+// goAway has a WebSocket client told that the proxy goes away, as soon as no frame is on
+// its way to it. What the client answers ends the connection. It does not wait: whoever
 // writes meanwhile tells it.
 func (t *relay) goAway() {
+	if t.s.connect { // who knows what it carries
+		return
+	}
 	t.closing.Store(true)
 	t.tryClose()
 }
@@ -124,6 +131,10 @@ func (t *relay) toClient(b []byte) error {
 	defer t.tryClose() // asked for when mu was held
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.s.connect {
+		putFrame(b, frameData, len(b)-frameHeaderLen)
+		return t.s.write(b, false)
+	}
 	for content := b[frameHeaderLen:]; len(content) > 0 && !t.closed; {
 		if t.closing.Load() && t.frames.Between() {
 			if t.close(); t.closed {
@@ -173,7 +184,11 @@ func (t *relay) fail(side exchange.Side, reason string, err error) {
 	t.once.Do(func() {
 		t.fault = &exchange.Error{Phase: exchange.PhaseResponseBody, Side: side, Status: 502, Reason: reason, Err: err}
 	})
-	t.s.reset(codeRequestCancelled) // RFC 9220, 3
+	code := codeRequestCancelled // RFC 9220, 3
+	if t.s.connect && side == exchange.SideUpstream {
+		code = codeConnect // RFC 9114, 4.4
+	}
+	t.s.reset(code)
 	t.up.Close()
 }
 

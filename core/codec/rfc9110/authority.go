@@ -29,6 +29,14 @@ func ValidAuthority(b []byte) bool {
 	return true
 }
 
+// ValidConnectTarget reports whether b is what a CONNECT asks for: host and port,
+// each of which must be there (RFC 9110, 9.3.6; RFC 9112, 3.2.3). Port 0, which is
+// nothing to connect to, is refused, and so is a zero before another digit.
+func ValidConnectTarget(b []byte) bool {
+	i := bytes.LastIndexByte(b, ':')
+	return i > 0 && i+1 < len(b) && b[i+1] != '0' && ValidAuthority(b) && b[len(b)-1] != ']'
+}
+
 // validPort reports whether b is empty or a colon and a port.
 func validPort(b []byte) bool {
 	if len(b) == 0 {

@@ -38,6 +38,16 @@ func TestGrammar(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]bool{
+		"a:1": true, "a.example:443": true, "[::1]:8": true, "1.2.3.4:65535": true, "A-b_c.:80": true,
+		"": false, "a": false, "a:": false, ":80": false, "[::1]": false, "[::1]:": false, "::1:80": false, "[::1]80": false, "a:0": false, "a:080": false,
+		"a:65536": false, "a:99999": false, "a:123456": false, "u@a:80": false, "a:80/": false, "a/b:80": false, "http://a:80": false, "a:b:80": false, "a:-1": false, "a:+1": false,
+		"[fe80::1%25e]:80": false, "[1.2.3.4]:80": false, "a%41:80": false, "a:80,b:80": false,
+	} {
+		if got := ValidConnectTarget([]byte(text)); got != want {
+			t.Errorf("target of a CONNECT %q: %v", text, got)
+		}
+	}
+	for text, want := range map[string]bool{
 		"": true, "plain text": true, "tab\tand \xff": true, "long enough for words\x00": false, "a\nb": false, "\x7f": false, "12345678\x01": false,
 	} {
 		if got := ValidValue([]byte(text)); got != want {
