@@ -80,9 +80,9 @@ redis: # conformance/redis runs one; the package must not start it
 
 .PHONY: clients
 clients: # programs of others that are clients in conformance/clients
-	@{ command -v curl && command -v nghttp && command -v chromium && command -v slowhttptest && command -v testssl; } >/dev/null || \
-		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends curl nghttp2-client chromium slowhttptest testssl.sh; } || \
-		{ echo "make conformance needs curl, nghttp, chromium, slowhttptest and testssl: install them"; exit 1; }
+	@{ command -v curl && command -v nghttp && command -v chromium && command -v slowhttptest && command -v testssl && command -v tinyproxy; } >/dev/null || \
+		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends curl nghttp2-client chromium slowhttptest testssl.sh tinyproxy-bin; } || \
+		{ echo "make conformance needs curl, nghttp, chromium, slowhttptest, testssl and tinyproxy: install them"; exit 1; }
 
 .PHONY: toolchains
 toolchains: # of the guests in conformance/proxywasm that are not in Go

@@ -1,5 +1,5 @@
 // Package clients has programs of others as clients of the binary: curl, nghttp,
-// Chromium, slowhttptest and testssl.
+// Chromium, slowhttptest and testssl; and tinyproxy behind it.
 package clients
 
 import (
