@@ -240,7 +240,7 @@ func messages() []fault {
 		onRequest("a field section larger than our limit", "RFC 9114, 4.2.2", "MAY", "431", "fields-too-large", headers(get("a: "+strings.Repeat("b", 70_000))...)),
 		onRequest("a field section of more fields than our limit", "RFC 6585, 5", "MAY", "431", "too-many-fields", headers(get(strings.Split(strings.Repeat("a: b|", 150)+"a: b", "|")...)...)),
 		onRequest("a HEADERS frame of the greatest length", "RFC 9114, 4.2.2", "MAY", "431", "fields-too-large", numbers(frameHeaders, mostVarint), packed(get())),
-		onRequest("a CONNECT", "RFC 9114, 4.4", "MAY", "501", "connect", headers(":method: CONNECT", ":authority: b.example:443")),
+		onRequest("a CONNECT", "RFC 9114, 4.4", "MAY", "501", "", headers(":method: CONNECT", ":authority: b.example:443")),
 	}
 }
 

@@ -139,14 +139,14 @@ func (h *HTTP) respond(s *state) {
 		}
 		if out == filter.Failed {
 			err := s.run.Err()
-			if err.Reason == "plugin-reset" || err.Reason == "client-gone" {
+			if unanswered(err) {
 				x.Err = err
-				return
+				break
 			}
 			h.answerError(s, err)
 		}
 	}
-	if x.Err != nil && (x.Err.Reason == "plugin-reset" || x.Err.Reason == "client-gone") {
+	if x.Err != nil && unanswered(x.Err) {
 		x.Response.Abandon()
 		return
 	}
@@ -155,6 +155,11 @@ func (h *HTTP) respond(s *state) {
 	if err := x.Client.Send(x); err != nil && x.Err == nil {
 		x.Err = encodeError(s, err)
 	}
+}
+
+// unanswered reports whether the client gets no answer because of err.
+func unanswered(err *exchange.Error) bool {
+	return err.Reason == "plugin-reset" || err.Reason == "client-gone"
 }
 
 // advertise tells the client where else it can reach the listener (RFC 7838, 3),

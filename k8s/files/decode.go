@@ -92,6 +92,7 @@ func parse(file string, text []byte) parsed {
 		return unknown(file, fmt.Errorf("%d bytes, at most %d: split the file", len(text), maxFileBytes))
 	}
 	var made parsed
+	text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n")) // YAML 1.2, 5.4
 	documents, all := split(text)
 	if !all {
 		made = unknown(file, fmt.Errorf("more than %d documents: split the file", maxDocuments))
@@ -142,8 +143,8 @@ type part struct {
 	line int
 }
 
-// split cuts a stream of documents at lines that begin with three dashes. all is
-// false if there are more than are read.
+// split cuts a stream of documents at lines that begin with three dashes, or with
+// three dots (YAML 1.2, 9.1). all is false if there are more than are read.
 func split(text []byte) (parts []part, all bool) {
 	start, line, at := 0, 1, 1
 	all = true
@@ -161,7 +162,7 @@ func split(text []byte) (parts []part, all bool) {
 		if next < 0 {
 			next = len(text) - i - 1
 		}
-		if l := text[i : i+next+1]; bytes.HasPrefix(l, []byte("---")) && (len(l) == 3 || strings.ContainsRune(" \t\r\n", rune(l[3]))) {
+		if l := text[i : i+next+1]; (bytes.HasPrefix(l, []byte("---")) || bytes.HasPrefix(l, []byte("..."))) && (len(l) == 3 || strings.ContainsRune(" \t\r\n", rune(l[3]))) {
 			add(i)
 			start, at = i+3, line
 		}
@@ -213,8 +214,11 @@ func object(text []byte) ([]item, []translate.Unread, error) {
 		return items, nil, err
 	}
 	lost := salvage(text)
-	if lost.Object.Kind == "" { // no object at all
-		return nil, nil, err
+	if apiVersion, _ := word(mapping(text)["apiVersion"]); lost.Object.Kind == "" {
+		if groupOf(apiVersion) != ownGroup {
+			return nil, nil, err // no object that guards anything
+		}
+		lost = translate.Unread{}
 	}
 	return nil, []translate.Unread{lost}, err
 }
@@ -230,6 +234,9 @@ func decode(text []byte) ([]item, error) {
 		return nil, errors.New("apiVersion or kind is missing")
 	}
 	k, ok := kinds()[meta.APIVersion+" "+meta.Kind]
+	if one, list := strings.CutSuffix(meta.Kind, "List"); !ok && list && guards(meta.APIVersion, one) {
+		return nil, &problem{object: o, field: "kind", reason: "UnknownKind", message: fmt.Sprintf("%s is not read here: want kind List of v1", meta.Kind)}
+	}
 	if !ok && guards(meta.APIVersion, meta.Kind) {
 		return nil, &problem{object: o, field: "apiVersion", reason: "UnknownKind", message: fmt.Sprintf("%s of %s is not read here: want another version", meta.Kind, meta.APIVersion)}
 	}

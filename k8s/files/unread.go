@@ -16,12 +16,30 @@ import (
 // guards reports whether an object of a version that is not read here may guard
 // something, so that it is not just left out.
 func guards(apiVersion, kind string) bool {
-	group, _, _ := strings.Cut(apiVersion, "/")
-	switch group + " " + kind {
-	case "gateway.networking.k8s.io BackendTLSPolicy", "penstock.dev PluginPolicy", "penstock.dev Plugin":
-		return true
+	group := groupOf(apiVersion)
+	switch kind {
+	case "BackendTLSPolicy":
+		return group == gatewayGroup
+	case "PluginPolicy", "Plugin":
+		return group == ownGroup
+	case "Namespace", "Secret", "ConfigMap":
+		return !strings.Contains(group, ".") // meant to be Kubernetes' own
 	}
 	return false
+}
+
+const (
+	gatewayGroup = "gateway.networking.k8s.io"
+	ownGroup     = "penstock.dev"
+)
+
+// groupOf returns an apiVersion's group; "" for Kubernetes' own.
+func groupOf(apiVersion string) string {
+	group, _, ok := strings.Cut(apiVersion, "/")
+	if !ok {
+		return ""
+	}
+	return group
 }
 
 // unknown is a file of which nothing can be told.
@@ -34,7 +52,7 @@ func unknown(file string, err error) parsed {
 }
 
 // kindForm finds the kinds in a text that is no YAML, or no object.
-var kindForm = regexp.MustCompile(`(?:^|[\s{,"'])kind["']?\s*:\s*["']?([A-Za-z]+)`)
+var kindForm = regexp.MustCompile(`(?:^|[\s{,"'])[Kk][Ii][Nn][Dd]["']?\s*:?\s*(?:[!&]\S+\s+)*["'\[]*([A-Za-z]+)`)
 
 // mentioned returns the kinds that a text names: that is all that is known of it.
 func mentioned(text []byte) []translate.Unread {
@@ -55,13 +73,17 @@ func salvage(text []byte) translate.Unread {
 	o := mapping(text)
 	meta, spec := mapping(o["metadata"]), mapping(o["spec"])
 	kind, _ := word(o["kind"])
+	kind = strings.TrimSuffix(kind, "List")
+	if apiVersion, _ := word(o["apiVersion"]); kind == "" && groupOf(apiVersion) == gatewayGroup {
+		kind = "BackendTLSPolicy" // it may be one
+	}
 	u := translate.Unread{Object: config.Object{Kind: kind}}
 	if name, ok := word(meta["name"]); ok && len(validation.IsDNS1123Subdomain(name)) == 0 {
 		u.Object.Name = name
 	}
 	namespace, ok := word(meta["namespace"])
 	if meta["namespace"] == nil && meta != nil {
-		namespace, ok = "default", true
+		namespace, ok = "default", !misspelt(meta)
 	}
 	if ok && len(validation.IsDNS1123Label(namespace)) == 0 && !clusterScope(kind) {
 		u.Object.Namespace = namespace
@@ -79,6 +101,24 @@ func salvage(text []byte) translate.Unread {
 		u.Object.Name, u.Services = "", nil
 	}
 	return u
+}
+
+// metadata is the fields of an object's.
+var metadata = map[string]bool{
+	"name": true, "generateName": true, "namespace": true, "selfLink": true, "uid": true, "resourceVersion": true, "generation": true,
+	"creationTimestamp": true, "deletionTimestamp": true, "deletionGracePeriodSeconds": true, "labels": true, "annotations": true,
+	"ownerReferences": true, "finalizers": true, "managedFields": true,
+}
+
+// misspelt reports whether an object's metadata has a field that there is not: it may
+// be meant to be the namespace.
+func misspelt(meta map[string]json.RawMessage) bool {
+	for name := range meta {
+		if !metadata[name] {
+			return true
+		}
+	}
+	return false
 }
 
 // mapping reads one; nil if it is none.

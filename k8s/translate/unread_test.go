@@ -59,6 +59,8 @@ func TestUnread(t *testing.T) {
 		"metadata that is a list":        {strings.Replace(good, "{name: p}", "[p]", 1), everything, ""},
 		"labels of a wrong type":         {strings.Replace(good, "{name: p}", "{name: p, labels: {a: 1}}", 1), "default/a", ""},
 		"no apiVersion":                  {good[strings.Index(good, "kind"):], "default/a", ""},
+		"a misspelt namespace":           {strings.Replace(good, "{name: p}", "{name: p, namespcae: other}", 1), everything, ""},
+		"no kind":                        {strings.Replace(good, "kind: BackendTLSPolicy\n", "", 1), "default/a", ""},
 		"another version":                {strings.Replace(good, "k8s.io/v1", "k8s.io/v1alpha2", 1), "default/a", ""},
 		"within a List":                  {"apiVersion: v1\nkind: List\nitems:\n- " + strings.ReplaceAll(strings.Replace(good, "a.example", "{}", 1), "\n", "\n  "), "default/a", ""},
 		"a field twice":                  {good + "spec: {}\n", everything, "a BackendTLSPolicy in x.yaml:1"},
@@ -73,11 +75,18 @@ func TestUnread(t *testing.T) {
 
 		"a PluginPolicy":                     {plugins + "spec: {namespaceSelector: {}, require: key-auth}", everything, "PluginPolicy/q cannot be read"},
 		"a PluginPolicy without selector":    {plugins + "spec: {selector: {}}", everything, ""},
+		"a PluginPolicy, misspelt kind":      {strings.Replace(plugins, "kind:", "Kind:", 1) + "spec: {namespaceSelector: {}}", everything, ""},
+		"a PluginPolicy, kind without colon": {strings.Replace(plugins, "kind:", "kind", 1) + "spec: {namespaceSelector: {}}", everything, ""},
+		"a PluginPolicyList":                 {"apiVersion: penstock.dev/v1alpha1\nkind: PluginPolicyList\nitems: []", everything, ""},
+		"a PluginPolicy behind three dots":   {"# first\n...\n" + plugins + "spec: {selector: {}}", everything, ""},
+		"a PluginPolicy with old line ends":  {strings.ReplaceAll("# first\n---\n"+plugins+"spec: {selector: {}}", "\n", "\r"), everything, ""},
 		"a PluginPolicy for a namespace":     {plugins + "spec: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: other}}, require: key-auth}", "other/c", ""},
 		"a PluginPolicy of another selector": {plugins + "spec: {namespaceSelector: {matchLabel: {kubernetes.io/metadata.name: other}}}", everything, ""},
 		"a PluginPolicy of another version":  {strings.Replace(plugins, "v1alpha1", "v1", 1) + "spec: {namespaceSelector: {}}", everything, ""},
 		"a Namespace that policies may select": {plugins + "spec: {namespaceSelector: {matchLabels: {tier: prod}}}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: other, labels: {tier: 1}}",
 			"other/c", "Namespace/other cannot be read: whether PluginPolicy/q selects the namespace"},
+		"a Namespace of another version": {plugins + "spec: {namespaceSelector: {matchLabels: {tier: prod}}}\n---\napiVersion: core/v1\nkind: Namespace\nmetadata: {name: other}",
+			"other/c", "Namespace/other cannot be read"},
 		"a Namespace that they select anyhow": {plugins + "spec: {namespaceSelector: {}}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: other, labels: {tier: 1}}", "", ""},
 	}
 	for name, tt := range tests {
