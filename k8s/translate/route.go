@@ -307,6 +307,9 @@ func (r *run) matches(o config.Object, rule *gatewayv1.HTTPRouteRule, i int) (li
 			r.problem(o, fmt.Sprintf("spec.rules[%d].matches[%d]", i, j), "Invalid", "%v", err)
 			continue
 		}
+		if m.Method == "CONNECT" && (m.PathType != config.PathPrefix || m.Path != "/" || len(m.Query) > 0) {
+			r.warn(o, fmt.Sprintf("spec.rules[%d].matches[%d]", i, j), "UnsupportedValue", "a CONNECT has neither path nor query, so this never matches: leave them out")
+		}
 		list = append(list, m)
 	}
 	return list, len(list) == len(rule.Matches)
