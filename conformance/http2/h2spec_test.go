@@ -1,7 +1,6 @@
 package http2
 
 import (
-	"bufio"
 	"context"
 	"encoding/xml"
 	"fmt"
@@ -88,7 +87,7 @@ func h2spec(t *testing.T, tool string, p *harness.Proxy, way string, args ...str
 	if err := xml.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
-	known := knownFailures(t)
+	known := harness.KnownFailures(t)
 	total, failed := 0, 0
 	for _, s := range r.Suites {
 		for _, c := range s.Cases {
@@ -118,33 +117,4 @@ func h2spec(t *testing.T, tool string, p *harness.Proxy, way string, args ...str
 		t.Errorf("%d cases ran; want %d", total, cases)
 	}
 	t.Logf("%d of %d cases pass", total-failed, total)
-}
-
-// knownFailures reads the list: "way: package: name" and, on the next line after
-// white space, the reason.
-func knownFailures(t *testing.T) map[string]string {
-	t.Helper()
-	f, err := os.Open("testdata/known-failures.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	known, last := map[string]string{}, ""
-	for s := bufio.NewScanner(f); s.Scan(); {
-		line := s.Text()
-		switch trimmed := strings.TrimSpace(line); {
-		case trimmed == "" || line[0] == '#':
-		case trimmed != line:
-			known[last] += trimmed
-		default:
-			last = line
-			known[last] = ""
-		}
-	}
-	for id, reason := range known {
-		if reason == "" {
-			t.Errorf("%s: no reason", id)
-		}
-	}
-	return known
 }

@@ -1,11 +1,9 @@
 package http3
 
 import (
-	"bufio"
 	"io"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -79,35 +77,6 @@ func (c *raw) then(want string) *quic.Stream {
 	return c.request(true, headers(get()...))
 }
 
-// known reads the faults that get something else, from testdata/known-failures.txt:
-// a name, and on the next line behind white space the reason.
-func known(t *testing.T) map[string]string {
-	t.Helper()
-	f, err := os.Open("testdata/known-failures.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	list, last := map[string]string{}, ""
-	for s := bufio.NewScanner(f); s.Scan(); {
-		line := s.Text()
-		switch trimmed := strings.TrimSpace(line); {
-		case trimmed == "" || line[0] == '#':
-		case trimmed != line:
-			list[last] += trimmed
-		default:
-			last = line
-			list[last] = ""
-		}
-	}
-	for name, reason := range list {
-		if reason == "" {
-			t.Errorf("%s: no reason", name)
-		}
-	}
-	return list
-}
-
 // TestFaults: a connection or a stream ends with the code that its RFC names, what is
 // no fault is passed over, and others are served.
 func TestFaults(t *testing.T) {
@@ -123,7 +92,7 @@ func TestFaults(t *testing.T) {
 			harness.Echo(w, r)
 		}
 	})
-	failures := known(t)
+	failures := harness.KnownFailures(t)
 	var all []fault
 	for _, list := range [][]fault{requests(), streams(), tunnels(), controls(), greetings(), messages(), floods(), sections(), instructions()} {
 		all = append(all, list...)

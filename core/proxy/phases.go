@@ -268,8 +268,7 @@ func (h *HTTP) runChain(s *state) *exchange.Error {
 // that has begun is bounded by the idle timeout only.
 func (s *state) tryTimeout() time.Duration {
 	d := s.ruleTimeout()
-	v, _ := s.x.Request.Header.Get("grpc-timeout")
-	own, ok := grpc.Timeout(v)
+	own, ok := s.clientTimeout()
 	if !ok {
 		return d
 	}
@@ -279,11 +278,16 @@ func (s *state) tryTimeout() time.Duration {
 	return max(min(own, d), time.Millisecond)
 }
 
+// clientTimeout returns how long a client of gRPC says that it waits.
+func (s *state) clientTimeout() (d time.Duration, ok bool) {
+	v, _ := s.x.Request.Header.Get("grpc-timeout")
+	return grpc.Timeout(v)
+}
+
 // pastDeadline reports whether a client of gRPC waits no more: an upstream that
 // keeps its grpc-timeout too may be the first to end the stream, without a word.
 func (s *state) pastDeadline() bool {
-	v, _ := s.x.Request.Header.Get("grpc-timeout")
-	d, ok := grpc.Timeout(v)
+	d, ok := s.clientTimeout()
 	return ok && time.Since(s.x.Start) >= d
 }
 

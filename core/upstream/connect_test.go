@@ -107,57 +107,11 @@ func TestConnectRefused(t *testing.T) {
 // TestConnectCut: what is cut on one side is reset on the other, also where one side
 // had ended before.
 func TestConnectCut(t *testing.T) {
-	t.Run("the client vanishes", func(t *testing.T) {
-		ended := make(chan error, 1)
-		o := newOrigin(t, func(_ int, c *originConn) {
-			c.head()
-			c.say(connected)
-			_, err := io.ReadAll(c.r)
-			ended <- err
-		})
-		c := proxyTo(t, params(), o.addr).dial(t)
-		c.say(connect)
-		c.head()
-		c.Conn.(*net.TCPConn).SetLinger(0)
-		c.Close()
-		select {
-		case err := <-ended:
-			if err == nil {
-				t.Error("an orderly end; want a reset")
-			}
-		case <-time.After(5 * time.Second):
-			t.Error("the origin's connection stayed open")
-		}
-	})
-	t.Run("the upstream vanishes", func(t *testing.T) {
-		o := newOrigin(t, func(_ int, c *originConn) {
-			c.head()
-			c.say(connected)
-			c.r.ReadByte()
-			c.Conn.(*net.TCPConn).SetLinger(0)
-		})
-		e := proxyTo(t, params(), o.addr)
-		c := e.dial(t)
-		c.say(connect)
-		c.head()
-		c.say("x")
-		if _, err := io.ReadAll(c.r); err == nil {
-			t.Error("an orderly end; want a reset")
-		}
-		if err := e.sent(); err == nil || !strings.Contains(err.Error(), "tunnel-cut") {
-			t.Errorf("Send returned %v; want tunnel-cut", err)
-		}
-	})
+	testVanishing(t, connect, connected)
 	t.Run("nobody says anything", func(t *testing.T) {
 		p := params()
 		p.TunnelTimeout = 500 * time.Millisecond
-		ended := make(chan error, 1)
-		o := newOrigin(t, func(_ int, c *originConn) {
-			c.head()
-			c.say(connected)
-			_, err := io.ReadAll(c.r)
-			ended <- err
-		})
+		o, ended := reporting(t, connected)
 		e := proxyTo(t, p, o.addr)
 		c := e.dial(t)
 		c.say(connect)

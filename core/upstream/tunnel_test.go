@@ -66,25 +66,33 @@ func TestTunnel(t *testing.T) {
 	}
 }
 
-// TestTunnelEnds: what one side does reaches the other.
-func TestTunnelEnds(t *testing.T) {
-	p := params()
-	p.TunnelTimeout = time.Second
+// reporting is an origin that answers a request like this, and tells how what follows
+// ended.
+func reporting(t *testing.T, response string) (o *origin, ended chan error) {
+	t.Helper()
+	ended = make(chan error, 1)
+	return newOrigin(t, func(_ int, c *originConn) {
+		c.head()
+		c.say(response)
+		_, err := io.ReadAll(c.r)
+		ended <- err
+	}), ended
+}
+
+// testVanishing: a tunnel that is cut on one side is reset on the other.
+func testVanishing(t *testing.T, request, response string) {
 	t.Run("the client vanishes", func(t *testing.T) {
-		ended := make(chan error, 1)
-		o := newOrigin(t, func(_ int, c *originConn) {
-			c.head()
-			c.say(yes)
-			_, err := io.ReadAll(c.r)
-			ended <- err
-		})
+		o, ended := reporting(t, response)
 		c := proxyTo(t, params(), o.addr).dial(t)
-		c.say(ask)
+		c.say(request)
 		c.head()
 		c.Conn.(*net.TCPConn).SetLinger(0)
 		c.Close()
 		select {
-		case <-ended:
+		case err := <-ended:
+			if err == nil {
+				t.Error("an orderly end; want a reset")
+			}
 		case <-time.After(5 * time.Second):
 			t.Error("the origin's connection stayed open")
 		}
@@ -92,13 +100,13 @@ func TestTunnelEnds(t *testing.T) {
 	t.Run("the upstream vanishes", func(t *testing.T) {
 		o := newOrigin(t, func(_ int, c *originConn) {
 			c.head()
-			c.say(yes)
+			c.say(response)
 			c.r.ReadByte()
 			c.Conn.(*net.TCPConn).SetLinger(0)
 		})
 		e := proxyTo(t, params(), o.addr)
 		c := e.dial(t)
-		c.say(ask)
+		c.say(request)
 		c.head()
 		c.say("x")
 		if _, err := io.ReadAll(c.r); err == nil {
@@ -108,6 +116,13 @@ func TestTunnelEnds(t *testing.T) {
 			t.Errorf("Send returned %v; want tunnel-cut", err)
 		}
 	})
+}
+
+// TestTunnelEnds: what one side does reaches the other.
+func TestTunnelEnds(t *testing.T) {
+	p := params()
+	p.TunnelTimeout = time.Second
+	testVanishing(t, ask, yes)
 	t.Run("nobody says anything", func(t *testing.T) {
 		e := proxyTo(t, p, tunnelled(t, yes).addr)
 		c := e.dial(t)

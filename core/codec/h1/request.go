@@ -209,8 +209,7 @@ func validTarget(q *exchange.Request) bool {
 	if q.Connect() {
 		return len(q.Path) == 0 && q.Body == nil && len(q.Upgrade) == 0 && rfc9110.ValidConnectTarget(q.Authority)
 	}
-	return len(q.Path) > 0 && (q.Path[0] == '/' || string(q.Path) == "*") && rfc9110.All(q.Path, rfc9110.Target) &&
-		(len(q.Authority) == 0 || rfc9110.ValidAuthority(q.Authority))
+	return rfc9110.ValidTarget(q.Path, q.Authority)
 }
 
 // isHead reports whether the request is a HEAD, whose response has no body.

@@ -65,7 +65,7 @@ func (c *Conn) responseForm(x *exchange.Exchange) form {
 // encode appends the response's head.
 func (c *Conn) encode(x *exchange.Exchange, f form) error {
 	p := &x.Response
-	if c.connect && p.Status/100 == 2 { // it would read as the start of a tunnel
+	if x.Request.Connect() && p.Status/100 == 2 { // filters leave the method: it would read as the start of a tunnel
 		return ErrInvalidMessage
 	}
 	if p.Status < 200 || p.Status > 599 || p.Body == nil && f == formLength && p.ContentLength > 0 {

@@ -64,7 +64,6 @@ type Conn struct {
 	reset   bool // a response was cut short
 	sent    bool // Send was called
 	head    bool // the client sent HEAD, whatever a filter makes of it
-	connect bool // the client sent CONNECT: a 2xx opens a tunnel
 	watcher *watcher
 
 	served  bool   // there was a request
@@ -153,7 +152,7 @@ func (c *Conn) next() bool {
 	}
 	c.x.Start = time.Now()
 	err := c.readHead()
-	c.head, c.connect = isHead(&c.x), c.x.Request.Connect()
+	c.head = isHead(&c.x)
 	if err != nil {
 		var refused *Refused
 		if errors.As(err, &refused) && (refused != errVersion || !c.handOver()) {

@@ -131,7 +131,7 @@ func closeWrite(nc net.Conn) error {
 // ok is false if the response is neither.
 func (c *Conn) appendOpening(b []byte, x *exchange.Exchange) (_ []byte, ok bool) {
 	p := &x.Response
-	if c.connect {
+	if x.Request.Connect() {
 		b, dated, ok := appendFields(appendStatus(b, p.Status), &p.Header, false)
 		if !dated {
 			b = c.server.appendDate(b, time.Now())

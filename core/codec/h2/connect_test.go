@@ -13,46 +13,14 @@ import (
 )
 
 // opens answers a CONNECT; how is in its target.
-func opens(p *pipe) handlerFunc {
-	return func(x *exchange.Exchange) {
-		q, a := &x.Request, &x.Response
-		if !q.Connect() {
-			codectest.Answer(x, 204, "")
-			return
-		}
-		if len(q.Path) > 0 || q.Body != nil || q.Upgrade != nil || q.TE || string(q.Scheme) != "http" {
-			codectest.Answer(x, 500, "")
-			return
-		}
-		a.Header.Add([]byte("Content-Length"), []byte("5"))
-		a.Header.Add([]byte("X-A"), []byte("b"))
-		a.Status, a.Tunnel = 200, p
-		switch string(q.Authority) {
-		case "a:204":
-			a.Status = 204
-		case "a:403":
-			a.Tunnel = nil
-			codectest.Answer(x, 403, "no")
-			return
-		case "a:2": // a filter's answer would read as the start of a tunnel
-			a.Tunnel = nil
-			codectest.Answer(x, 200, "local")
-			return
-		case "a:3": // a filter has changed the status
-			a.Status = 302
-		case "a:101":
-			a.Status, a.Upgrade = 101, []byte("websocket")
-		}
-		x.Client.Send(x)
-	}
-}
+func opens(p *codectest.Pipe) handlerFunc { return codectest.Opens(p, "http") }
 
 func connectTo(target string, more ...string) []string {
 	return append([]string{":method: CONNECT", ":authority: " + target}, more...)
 }
 
 func TestConnect(t *testing.T) {
-	ts := newTestServer(t, params(), opens(newPipe()))
+	ts := newTestServer(t, params(), opens(codectest.NewPipe()))
 	r := ts.dial(t)
 	r.headers(1, false, connectTo("a.example:443", "te: trailers", "host: A.example:443")...)
 	r.WriteData(1, false, []byte("abc\x01\x02"))
@@ -102,7 +70,7 @@ func TestConnectAnswers(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newTestServer(t, params(), opens(newPipe())).dial(t)
+			r := newTestServer(t, params(), opens(codectest.NewPipe())).dial(t)
 			r.headers(1, true, test.send...)
 			if got := r.converse(1); got != test.want {
 				t.Errorf("got %q; want %q", got, test.want)
@@ -114,50 +82,22 @@ func TestConnectAnswers(t *testing.T) {
 // TestConnectEnds: whatever cuts one end cuts the other, and does not look like an
 // end; it says so if that was the upstream's.
 func TestConnectEnds(t *testing.T) {
-	tests := map[string]struct {
-		do   func(r *rawClient, p *pipe)
-		want string
-	}{
-		"the upstream is cut": {func(_ *rawClient, p *pipe) { p.w.CloseWithError(io.ErrUnexpectedEOF) }, "RST CONNECT_ERROR"},
-		"the client resets":   {func(r *rawClient, _ *pipe) { r.WriteRSTStream(1, http2.ErrCodeCancel); r.nc.CloseWrite() }, "closed"},
-		"nothing comes":       {func(*rawClient, *pipe) {}, "RST CANCEL"},
-		"HEADERS":             {func(r *rawClient, _ *pipe) { r.headers(1, true, "a: b") }, "RST PROTOCOL_ERROR"},
-		"the client is gone":  {func(r *rawClient, _ *pipe) { r.nc.CloseWrite() }, "closed"},
+	tests := map[string]endOf{
+		"the upstream is cut": {func(_ *rawClient, p *codectest.Pipe) { p.Cut() }, "RST CONNECT_ERROR"},
+		"the client resets":   {func(r *rawClient, _ *codectest.Pipe) { r.WriteRSTStream(1, http2.ErrCodeCancel); r.nc.CloseWrite() }, "closed"},
+		"nothing comes":       {func(*rawClient, *codectest.Pipe) {}, "RST CANCEL"},
+		"HEADERS":             {func(r *rawClient, _ *codectest.Pipe) { r.headers(1, true, "a: b") }, "RST PROTOCOL_ERROR"},
+		"the client is gone":  {func(r *rawClient, _ *codectest.Pipe) { r.nc.CloseWrite() }, "closed"},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			limits := params()
-			limits.TunnelTimeout = time.Second
-			p := newPipe()
-			r := newTestServer(t, limits, opens(p)).dial(t)
-			r.headers(1, false, connectTo("a:80")...)
-			r.WriteData(1, false, []byte("abc"))
-			for got := ""; got != "ABC"; {
-				f, err := r.ReadFrame()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if d, ok := f.(*http2.DataFrame); ok {
-					got += string(d.Data())
-				}
-			}
-			test.do(r, p)
-			if got := r.converse(1); got != test.want {
-				t.Errorf("got %q; want %q", got, test.want)
-			}
-			for deadline := time.Now().Add(10 * time.Second); !p.ended(); time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("the upstream's end lives on")
-				}
-			}
-		})
+		t.Run(name, func(t *testing.T) { testEnd(t, opens, connectTo("a:80"), test) })
 	}
 }
 
 // TestConnectDrains: nothing is put into a tunnel of who knows what; it goes on until
 // it ends, or time is up.
 func TestConnectDrains(t *testing.T) {
-	ts := newTestServer(t, params(), opens(newPipe()))
+	ts := newTestServer(t, params(), opens(codectest.NewPipe()))
 	r := ts.dial(t)
 	r.headers(1, false, connectTo("a:80")...)
 	r.WriteData(1, false, []byte("a"))

@@ -68,11 +68,11 @@ func FuzzFrames(f *testing.F) {
 	}
 	s := NewServer(handlerFunc(func(x *exchange.Exchange) {
 		if x.Request.Upgrade != nil {
-			switches(newPipe())(x)
+			switches(codectest.NewPipe())(x)
 			return
 		}
 		if x.Request.Connect() {
-			opens(newPipe())(x)
+			opens(codectest.NewPipe())(x)
 			return
 		}
 		if x.Request.Body != nil {

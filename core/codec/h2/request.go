@@ -24,9 +24,7 @@ func (s *UpstreamStream) appendRequest(b []byte, q *exchange.Request) ([]byte, e
 	if q.Connect() {
 		return appendConnect(b, q)
 	}
-	if !rfc9110.ValidToken(q.Method) ||
-		len(q.Path) == 0 || q.Path[0] != '/' && string(q.Path) != "*" || !rfc9110.All(q.Path, rfc9110.Target) ||
-		len(q.Authority) > 0 && !rfc9110.ValidAuthority(q.Authority) {
+	if !rfc9110.ValidToken(q.Method) || !rfc9110.ValidTarget(q.Path, q.Authority) {
 		return b, ErrInvalidMessage
 	}
 	switch string(q.Method) {

@@ -1,9 +1,7 @@
 package h2
 
 import (
-	"io"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,51 +12,8 @@ import (
 	"penstock.dev/penstock/core/internal/codectest"
 )
 
-// pipe is an exchange.Tunnel that says back what it is told, in capitals, and
-// "bye" once no more comes.
-type pipe struct {
-	r *io.PipeReader
-	w *io.PipeWriter
-
-	mu     sync.Mutex
-	closed bool
-}
-
-func newPipe() *pipe {
-	r, w := io.Pipe()
-	return &pipe{r: r, w: w}
-}
-
-func (p *pipe) Read(b []byte) (int, error) { return p.r.Read(b) }
-
-func (p *pipe) Write(b []byte) (int, error) {
-	return p.w.Write([]byte(strings.ToUpper(string(b))))
-}
-
-func (p *pipe) CloseWrite() error {
-	go func() {
-		p.w.Write([]byte("bye"))
-		p.w.Close()
-	}()
-	return nil
-}
-
-func (p *pipe) Close() {
-	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
-	p.w.CloseWithError(io.ErrClosedPipe)
-	p.r.CloseWithError(io.ErrClosedPipe)
-}
-
-func (p *pipe) ended() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.closed
-}
-
 // switches answers a handshake; what it does wrong is in the path.
-func switches(p *pipe) handlerFunc {
+func switches(p *codectest.Pipe) handlerFunc {
 	return func(x *exchange.Exchange) {
 		q, a := &x.Request, &x.Response
 		if q.Upgrade == nil {
@@ -130,7 +85,7 @@ func (r *rawClient) converse(id uint32) string {
 }
 
 func TestWebSocket(t *testing.T) {
-	ts := newTestServer(t, params(), switches(newPipe()))
+	ts := newTestServer(t, params(), switches(codectest.NewPipe()))
 	r := ts.dial(t)
 	r.headers(1, false, connect("/", "content-length: 7")...) // means nothing with CONNECT
 	r.WriteData(1, false, []byte("abc"))
@@ -170,7 +125,7 @@ func TestWebSocketIsOffered(t *testing.T) {
 // TestWebSocketHoldsWhatIsNotRead: an upstream that takes nothing makes the
 // client's window shut, and costs no more than that.
 func TestWebSocketHoldsWhatIsNotRead(t *testing.T) {
-	p := newPipe()
+	p := codectest.NewPipe()
 	ts := newTestServer(t, params(), switches(p)) // it says back what nobody reads: windows stay shut
 	r := ts.dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	r.headers(1, false, connect("/")...)
@@ -213,7 +168,7 @@ func TestWebSocketIsRefused(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newTestServer(t, params(), switches(newPipe())).dial(t)
+			r := newTestServer(t, params(), switches(codectest.NewPipe())).dial(t)
 			r.headers(1, true, test.send...)
 			if got := r.converse(1); got != test.want {
 				t.Errorf("got %q; want %q", got, test.want)
@@ -225,49 +180,51 @@ func TestWebSocketIsRefused(t *testing.T) {
 // TestWebSocketEnds: whatever cuts one end cuts the other, and does not look like
 // an end.
 func TestWebSocketEnds(t *testing.T) {
-	tests := map[string]struct {
-		do   func(r *rawClient, p *pipe)
-		want string
-	}{
-		"the upstream is cut": {func(_ *rawClient, p *pipe) { p.w.CloseWithError(io.ErrUnexpectedEOF) }, "RST CANCEL"},
-		"the client resets":   {func(r *rawClient, _ *pipe) { r.WriteRSTStream(1, http2.ErrCodeCancel); r.nc.CloseWrite() }, "closed"},
-		"nothing comes":       {func(*rawClient, *pipe) {}, "RST CANCEL"},
-		"HEADERS":             {func(r *rawClient, _ *pipe) { r.headers(1, true, "a: b") }, "RST PROTOCOL_ERROR"},
-		"the client is gone":  {func(r *rawClient, _ *pipe) { r.nc.CloseWrite() }, "closed"},
+	tests := map[string]endOf{
+		"the upstream is cut": {func(_ *rawClient, p *codectest.Pipe) { p.Cut() }, "RST CANCEL"},
+		"the client resets":   {func(r *rawClient, _ *codectest.Pipe) { r.WriteRSTStream(1, http2.ErrCodeCancel); r.nc.CloseWrite() }, "closed"},
+		"nothing comes":       {func(*rawClient, *codectest.Pipe) {}, "RST CANCEL"},
+		"HEADERS":             {func(r *rawClient, _ *codectest.Pipe) { r.headers(1, true, "a: b") }, "RST PROTOCOL_ERROR"},
+		"the client is gone":  {func(r *rawClient, _ *codectest.Pipe) { r.nc.CloseWrite() }, "closed"},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			limits := params()
-			limits.TunnelTimeout = time.Second
-			p := newPipe()
-			r := newTestServer(t, limits, switches(p)).dial(t)
-			r.headers(1, false, connect("/")...)
-			r.WriteData(1, false, []byte("abc"))
-			for got := ""; got != "ABC"; {
-				f, err := r.ReadFrame()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if d, ok := f.(*http2.DataFrame); ok {
-					got += string(d.Data())
-				}
-			}
-			test.do(r, p)
-			if got := r.converse(1); got != test.want {
-				t.Errorf("got %q; want %q", got, test.want)
-			}
-			for deadline := time.Now().Add(10 * time.Second); !p.ended(); time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("the upstream's end lives on")
-				}
-			}
-		})
+		t.Run(name, func(t *testing.T) { testEnd(t, switches, connect("/"), test) })
 	}
+}
+
+// endOf is what ends a tunnel that carries something, and what the client then gets.
+type endOf struct {
+	do   func(r *rawClient, p *codectest.Pipe)
+	want string
+}
+
+// testEnd opens a tunnel, and ends it so; its other end must be closed too.
+func testEnd(t *testing.T, handler func(*codectest.Pipe) handlerFunc, head []string, test endOf) {
+	limits := params()
+	limits.TunnelTimeout = time.Second
+	p := codectest.NewPipe()
+	r := newTestServer(t, limits, handler(p)).dial(t)
+	r.headers(1, false, head...)
+	r.WriteData(1, false, []byte("abc"))
+	for got := ""; got != "ABC"; {
+		f, err := r.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, ok := f.(*http2.DataFrame); ok {
+			got += string(d.Data())
+		}
+	}
+	test.do(r, p)
+	if got := r.converse(1); got != test.want {
+		t.Errorf("got %q; want %q", got, test.want)
+	}
+	p.AwaitClose(t)
 }
 
 // TestWebSocketIsToldOfDrain: between two frames, and nothing follows.
 func TestWebSocketIsToldOfDrain(t *testing.T) {
-	ts := newTestServer(t, params(), switches(newPipe()))
+	ts := newTestServer(t, params(), switches(codectest.NewPipe()))
 	r := ts.dial(t)
 	r.headers(1, false, connect("/")...)
 	r.WriteData(1, false, []byte("\x01\x03a")) // half a frame is said back

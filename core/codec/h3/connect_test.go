@@ -4,44 +4,21 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/quic-go/quic-go"
 
-	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
 // opens answers a CONNECT; how is in its target.
-func opens(p *pipe) handlerFunc {
-	return func(x *exchange.Exchange) {
-		q, a := &x.Request, &x.Response
-		a.Header.Add([]byte("Date"), []byte("x"))
-		a.Header.Add([]byte("Content-Length"), []byte("5"))
-		a.Status, a.Tunnel = 200, p
-		switch string(q.Authority) {
-		case "a:204":
-			a.Status = 204
-		case "a:403":
-			a.Status, a.Tunnel = 403, nil
-			a.Body, a.ContentLength = exchange.NewBytes([]byte("no")), 2
-		case "a:2": // a filter's answer would read as the start of a tunnel
-			a.Tunnel = nil
-		case "a:3": // a filter has changed the status
-			a.Status = 302
-		}
-		if !q.Connect() || len(q.Path) > 0 || q.Body != nil || q.Upgrade != nil || q.TE || string(q.Scheme) != "https" {
-			a.Status, a.Tunnel = 500, nil
-		}
-		x.Client.Send(x)
-	}
-}
+func opens(p *codectest.Pipe) handlerFunc { return codectest.Opens(p, "https") }
 
 func connectTo(target string, more ...string) []byte {
 	return headers(append([]string{":method: CONNECT", ":authority: " + target}, more...)...)
 }
 
 func TestConnect(t *testing.T) {
-	ts := newTestServer(t, params(), opens(newPipe()))
+	ts := newTestServer(t, params(), opens(codectest.NewPipe()))
 	s := ts.dial(t).request(join(connectTo("a.example:443", "host: A.example:443"), data("abc")), false)
 	s.Write(data(""))
 	long := strings.Repeat("x", 100000)
@@ -78,7 +55,7 @@ func TestConnectAnswers(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			ts := newTestServer(t, params(), opens(newPipe()))
+			ts := newTestServer(t, params(), opens(codectest.NewPipe()))
 			if got := response(ts.dial(t).request(test.send, true)); !strings.HasSuffix(got, test.want) {
 				t.Errorf("got %q; want %q", got, test.want)
 			}
@@ -89,39 +66,19 @@ func TestConnectAnswers(t *testing.T) {
 // TestConnectEnds: whatever cuts one end cuts the other, and says so if that was the
 // upstream's.
 func TestConnectEnds(t *testing.T) {
-	tests := map[string]struct {
-		do   func(s *quic.Stream, p *pipe)
-		want string
-	}{
-		"the upstream is cut": {func(_ *quic.Stream, p *pipe) { p.w.CloseWithError(io.ErrUnexpectedEOF) }, "RESET 0x10f"},
-		"the client resets":   {func(s *quic.Stream, _ *pipe) { s.CancelWrite(0x10c) }, "RESET 0x10c"},
-		"nothing comes":       {func(*quic.Stream, *pipe) {}, "RESET 0x10c"},
+	tests := map[string]endOf{
+		"the upstream is cut": {func(_ *rawClient, _ *quic.Stream, p *codectest.Pipe) { p.Cut() }, "RESET 0x10f"},
+		"the client resets":   {func(_ *rawClient, s *quic.Stream, _ *codectest.Pipe) { s.CancelWrite(0x10c) }, "RESET 0x10c"},
+		"nothing comes":       {func(*rawClient, *quic.Stream, *codectest.Pipe) {}, "RESET 0x10c"},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			limits := params()
-			limits.TunnelTimeout = time.Second
-			p := newPipe()
-			s := newTestServer(t, limits, opens(p)).dial(t).request(join(connectTo("a:80"), data("abc")), false)
-			go func() {
-				time.Sleep(50 * time.Millisecond)
-				test.do(s, p)
-			}()
-			if got := response(s); !strings.HasSuffix(got, test.want) {
-				t.Errorf("got %q; want %q", got, test.want)
-			}
-			for deadline := time.Now().Add(10 * time.Second); !p.ended(); time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("the upstream's end lives on")
-				}
-			}
-		})
+		t.Run(name, func(t *testing.T) { testEnd(t, opens, connectTo("a:80"), test) })
 	}
 }
 
 // TestConnectDrains: nothing is put into a tunnel of who knows what.
 func TestConnectDrains(t *testing.T) {
-	ts := newTestServer(t, params(), opens(newPipe()))
+	ts := newTestServer(t, params(), opens(codectest.NewPipe()))
 	r := ts.dial(t)
 	s := r.request(join(connectTo("a:80"), data("a")), false)
 	in := &reader{}

@@ -3,7 +3,6 @@ package h3
 import (
 	"io"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -11,53 +10,11 @@ import (
 
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/codectest"
 )
 
-// pipe is an exchange.Tunnel that says back what it is told, in capitals, and
-// "bye" once no more comes.
-type pipe struct {
-	r *io.PipeReader
-	w *io.PipeWriter
-
-	mu     sync.Mutex
-	closed bool
-}
-
-func newPipe() *pipe {
-	r, w := io.Pipe()
-	return &pipe{r: r, w: w}
-}
-
-func (p *pipe) Read(b []byte) (int, error) { return p.r.Read(b) }
-
-func (p *pipe) Write(b []byte) (int, error) {
-	return p.w.Write([]byte(strings.ToUpper(string(b))))
-}
-
-func (p *pipe) CloseWrite() error {
-	go func() {
-		p.w.Write([]byte("bye"))
-		p.w.Close()
-	}()
-	return nil
-}
-
-func (p *pipe) Close() {
-	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
-	p.w.CloseWithError(io.ErrClosedPipe)
-	p.r.CloseWithError(io.ErrClosedPipe)
-}
-
-func (p *pipe) ended() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.closed
-}
-
 // switches answers a handshake; what it does wrong is in the path.
-func switches(p *pipe) handlerFunc {
+func switches(p *codectest.Pipe) handlerFunc {
 	return func(x *exchange.Exchange) {
 		q, a := &x.Request, &x.Response
 		key, _ := q.Header.Get("Sec-WebSocket-Key")
@@ -88,7 +45,7 @@ func connect(path string, more ...string) []byte {
 }
 
 func TestWebSocket(t *testing.T) {
-	p := newPipe()
+	p := codectest.NewPipe()
 	ts := newTestServer(t, params(), switches(p))
 	r := ts.dial(t)
 	s := r.request(join(connect("/"), data("abc")), false)
@@ -124,7 +81,7 @@ func TestWebSocketIsRefused(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			ts := newTestServer(t, params(), switches(newPipe()))
+			ts := newTestServer(t, params(), switches(codectest.NewPipe()))
 			got := response(ts.dial(t).request(test.send, true))
 			if prefix, cut := strings.CutSuffix(test.want, "…"); got != test.want && (!cut || !strings.HasPrefix(got, prefix)) {
 				t.Errorf("got %q; want %q", got, test.want)
@@ -136,44 +93,45 @@ func TestWebSocketIsRefused(t *testing.T) {
 // TestWebSocketEnds: whatever cuts one end cuts the other, and does not look like
 // an end.
 func TestWebSocketEnds(t *testing.T) {
-	tests := map[string]struct {
-		do   func(r *rawClient, s *quic.Stream, p *pipe)
-		want string
-	}{
-		"the upstream is cut": {func(_ *rawClient, _ *quic.Stream, p *pipe) { p.w.CloseWithError(io.ErrUnexpectedEOF) }, "RESET 0x10c"},
-		"the client resets":   {func(_ *rawClient, s *quic.Stream, _ *pipe) { s.CancelWrite(0x10c) }, "RESET 0x10c"},
-		"nothing comes":       {func(*rawClient, *quic.Stream, *pipe) {}, "RESET 0x10c"},
-		"HEADERS":             {func(_ *rawClient, s *quic.Stream, _ *pipe) { s.Write(headers("a: b")) }, "CLOSE 0x105"},
-		"the end in a frame":  {func(_ *rawClient, s *quic.Stream, _ *pipe) { s.Write(data("abc")[:3]); s.Close() }, "CLOSE 0x106"},
-		"the client is gone":  {func(r *rawClient, _ *quic.Stream, _ *pipe) { r.CloseWithError(0x100, "") }, "CLOSE 0x100"},
+	tests := map[string]endOf{
+		"the upstream is cut": {func(_ *rawClient, _ *quic.Stream, p *codectest.Pipe) { p.Cut() }, "RESET 0x10c"},
+		"the client resets":   {func(_ *rawClient, s *quic.Stream, _ *codectest.Pipe) { s.CancelWrite(0x10c) }, "RESET 0x10c"},
+		"nothing comes":       {func(*rawClient, *quic.Stream, *codectest.Pipe) {}, "RESET 0x10c"},
+		"HEADERS":             {func(_ *rawClient, s *quic.Stream, _ *codectest.Pipe) { s.Write(headers("a: b")) }, "CLOSE 0x105"},
+		"the end in a frame":  {func(_ *rawClient, s *quic.Stream, _ *codectest.Pipe) { s.Write(data("abc")[:3]); s.Close() }, "CLOSE 0x106"},
+		"the client is gone":  {func(r *rawClient, _ *quic.Stream, _ *codectest.Pipe) { r.CloseWithError(0x100, "") }, "CLOSE 0x100"},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			limits := params()
-			limits.TunnelTimeout = time.Second
-			p := newPipe()
-			ts := newTestServer(t, limits, switches(p))
-			r := ts.dial(t)
-			s := r.request(join(connect("/"), data("abc")), false)
-			go func() {
-				time.Sleep(50 * time.Millisecond)
-				test.do(r, s, p)
-			}()
-			if got := response(s); !strings.HasSuffix(got, test.want) {
-				t.Errorf("got %q; want %q", got, test.want)
-			}
-			for deadline := time.Now().Add(10 * time.Second); !p.ended(); time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("the upstream's end lives on")
-				}
-			}
-		})
+		t.Run(name, func(t *testing.T) { testEnd(t, switches, connect("/"), test) })
 	}
+}
+
+// endOf is what ends a tunnel that carries something, and what the client then gets.
+type endOf struct {
+	do   func(r *rawClient, s *quic.Stream, p *codectest.Pipe)
+	want string
+}
+
+// testEnd opens a tunnel, and ends it so; its other end must be closed too.
+func testEnd(t *testing.T, handler func(*codectest.Pipe) handlerFunc, head []byte, test endOf) {
+	limits := params()
+	limits.TunnelTimeout = time.Second
+	p := codectest.NewPipe()
+	r := newTestServer(t, limits, handler(p)).dial(t)
+	s := r.request(join(head, data("abc")), false)
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		test.do(r, s, p)
+	}()
+	if got := response(s); !strings.HasSuffix(got, test.want) {
+		t.Errorf("got %q; want %q", got, test.want)
+	}
+	p.AwaitClose(t)
 }
 
 // TestWebSocketIsToldOfDrain: between two frames, and nothing follows.
 func TestWebSocketIsToldOfDrain(t *testing.T) {
-	p := newPipe()
+	p := codectest.NewPipe()
 	ts := newTestServer(t, params(), switches(p))
 	r := ts.dial(t)
 	s := r.request(join(connect("/"), data("\x01\x03a")), false) // half a frame is said back

@@ -54,3 +54,11 @@ func validPort(b []byte) bool {
 	}
 	return n <= 65535
 }
+
+// ValidTarget reports whether a request of any method but CONNECT can be sent to this
+// path and authority: origin-form or "*" (RFC 9110, 7.1), and an authority that is valid
+// if there is one.
+func ValidTarget(path, authority []byte) bool {
+	return len(path) > 0 && (path[0] == '/' || string(path) == "*") && All(path, Target) &&
+		(len(authority) == 0 || ValidAuthority(authority))
+}
