@@ -39,11 +39,13 @@ type Gateway struct {
 	Parameters *ProxyParameters // never nil
 }
 
-// Listener is one listener of a Gateway. Listeners with one Port share a
-// socket and are told apart by Hostname (Gateway API: most specific first).
+// Listener is one listener of a Gateway. Listeners with one socket port
+// share it, and are told apart by Hostname (Gateway API: most specific first).
 type Listener struct {
-	Name     string // section name
-	Port     uint16 // 1..65535
+	Name string // section name
+	Port uint16 // 1..65535, as clients see it
+	// BindPort is the port of its socket, behind a Service that translates; 0: Port.
+	BindPort uint16
 	Protocol string // "HTTP", "HTTPS", "TCP", "TLS", "UDP"
 	Hostname string // "", "a.example" or "*.example"; lower case
 	TLS      *TLS   // of an HTTPS or TLS listener that ends TLS; nil: plain text, or with TLS passed through

@@ -49,6 +49,7 @@ func kinds() map[string]kind {
 	return map[string]kind{
 		"gateway.networking.k8s.io/v1 GatewayClass":        {true, func() metav1.Object { return &gatewayv1.GatewayClass{} }},
 		"gateway.networking.k8s.io/v1 Gateway":             {false, func() metav1.Object { return &gatewayv1.Gateway{} }},
+		"gateway.networking.k8s.io/v1 ListenerSet":         {false, func() metav1.Object { return &gatewayv1.ListenerSet{} }},
 		"gateway.networking.k8s.io/v1 HTTPRoute":           {false, func() metav1.Object { return &gatewayv1.HTTPRoute{} }},
 		"gateway.networking.k8s.io/v1 BackendTLSPolicy":    {false, func() metav1.Object { return &gatewayv1.BackendTLSPolicy{} }},
 		"gateway.networking.k8s.io/v1 TCPRoute":            {false, tcpRoute},

@@ -168,6 +168,8 @@ func add(all *translate.Objects, it item) {
 		all.GatewayClasses = append(all.GatewayClasses, o)
 	case *gatewayv1.Gateway:
 		all.Gateways = append(all.Gateways, o)
+	case *gatewayv1.ListenerSet:
+		all.ListenerSets = append(all.ListenerSets, o)
 	case *gatewayv1.HTTPRoute:
 		all.HTTPRoutes = append(all.HTTPRoutes, o)
 	case *gatewayv1.TCPRoute:

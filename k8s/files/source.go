@@ -123,8 +123,8 @@ func (s *Source) load() (*config.Config, []string, error) {
 	}
 	s.made = time.Now()
 	objects, where, problems := s.folder.objects()
-	c, more := s.o.Translator.Translate(objects)
-	for _, p := range more {
+	made := s.o.Translator.Translate(objects)
+	for _, p := range made.Problems {
 		p.File = where[p.Object]
 		problems = append(problems, p)
 	}
@@ -132,7 +132,7 @@ func (s *Source) load() (*config.Config, []string, error) {
 	s.problems = problems
 	s.mu.Unlock()
 	s.log(problems)
-	return c, dirs, nil
+	return made.Config, dirs, nil
 }
 
 // log writes problems that are new, and says when one is gone.

@@ -22,6 +22,7 @@ import (
 type Objects struct {
 	GatewayClasses  []*gatewayv1.GatewayClass
 	Gateways        []*gatewayv1.Gateway
+	ListenerSets    []*gatewayv1.ListenerSet
 	HTTPRoutes      []*gatewayv1.HTTPRoute
 	TCPRoutes       []*gatewayv1.TCPRoute
 	TLSRoutes       []*gatewayv1.TLSRoute
@@ -79,6 +80,9 @@ type Options struct {
 	// policy says allowExternalName. Not for a folder of files, which the operator
 	// wrote (annotations.md, section 7.5).
 	CheckEndpoints bool
+	// Infrastructure gives each Gateway a Service, and its listeners ports of their
+	// own behind it; nil: listeners bind their ports, as with files and host ports.
+	Infrastructure *Infrastructure
 	// Ran reports whether the part with this hash has been warm; nil: none has.
 	Ran func(hash string) bool
 	Now func() time.Time
@@ -107,18 +111,17 @@ func New(o Options) *Translator {
 	}
 }
 
-// Translate returns the config that the objects ask for, and what is wrong
-// with them. If nothing changed it returns the same pointer as before; values
-// that did not change keep theirs.
-func (t *Translator) Translate(o *Objects) (*config.Config, []Problem) {
-	c, problems, again := t.translate(o)
+// Translate returns what the objects ask for, and what is wrong with them.
+// Values that did not change keep their pointers.
+func (t *Translator) Translate(o *Objects) *Result {
+	made, again := t.translate(o)
 	if again {
-		c, problems, _ = t.translate(o)
+		made, _ = t.translate(o)
 	}
-	return c, problems
+	return made
 }
 
-func (t *Translator) translate(o *Objects) (_ *config.Config, _ []Problem, again bool) {
+func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 	r := newRun(t, o)
 	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}}
 	r.config = c
@@ -146,7 +149,8 @@ func (t *Translator) translate(o *Objects) (_ *config.Config, _ []Problem, again
 	slices.SortStableFunc(r.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Object.String(), b.Object.String()), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
 	})
-	return c, slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b }), t.turnShares()
+	r.problems = slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b })
+	return &Result{Config: c, Problems: r.problems}, t.turnShares()
 }
 
 func same(a, b *config.Config) bool {

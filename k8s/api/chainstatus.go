@@ -1,0 +1,75 @@
+package api
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// ChainStatus says what runs for one object that has a chain. It is written by
+// Penstock, lies in that object's namespace and is owned by it.
+type ChainStatus struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// Target is the object whose chain it is about.
+	Target ChainTarget      `json:"target"`
+	Status ChainStatusState `json:"status,omitempty"`
+}
+
+// ChainTarget names an object of the same namespace.
+type ChainTarget struct {
+	Group string `json:"group,omitempty"` // empty: core
+	Kind  string `json:"kind"`
+	Name  string `json:"name"`
+}
+
+// ChainStatusState is what the controllers that serve the object say of it.
+type ChainStatusState struct {
+	// Controllers has one entry for each controller.
+	Controllers []ChainController `json:"controllers,omitempty"`
+}
+
+// ChainController is what one controller says of a chain.
+type ChainController struct {
+	ControllerName string `json:"controllerName"`
+	// ObservedHash is of the text of the annotation penstock.dev/plugins that this
+	// is about: the first 16 hexadecimal digits of its SHA-256. Services have no
+	// generation. Empty: the object has none, and all its filters are others'.
+	ObservedHash string `json:"observedHash,omitempty"`
+	// Conditions are Accepted, ResolvedRefs, Programmed (all ready proxies run it)
+	// and Degraded.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Proxies is "ready/all": how many run it.
+	Proxies string        `json:"proxies,omitempty"`
+	Filters []ChainFilter `json:"filters,omitempty"`
+}
+
+// ChainFilter is one filter of a chain, outermost first.
+type ChainFilter struct {
+	// Name is part/name: "policy/waf", "service/waf".
+	Name   string      `json:"name"`
+	Origin ChainOrigin `json:"origin"`
+	Image  string      `json:"image,omitempty"`
+	Digest string      `json:"digest,omitempty"` // "sha256:..."
+	// State is Ready, Pulling, Compiling, Failed, Quarantined or RolledBack; empty: not
+	// known yet.
+	State   string       `json:"state,omitempty"`
+	Reason  string       `json:"reason,omitempty"`
+	Message string       `json:"message,omitempty"`
+	Since   *metav1.Time `json:"since,omitempty"`
+}
+
+// ChainOrigin is who declares a filter.
+type ChainOrigin struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	// Plugin is the catalogue entry, "Plugin/name" or "bundled/name", and Version its
+	// version; empty: the object names an image.
+	Plugin  string `json:"plugin,omitempty"`
+	Version string `json:"version,omitempty"`
+}
+
+// The condition types of a ChainStatus.
+const (
+	ConditionAccepted     = "Accepted"
+	ConditionResolvedRefs = "ResolvedRefs"
+	ConditionProgrammed   = "Programmed"
+	ConditionDegraded     = "Degraded"
+)
