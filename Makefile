@@ -43,6 +43,12 @@ check: ## Format, tidy, vet and lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	@for m in $(MODULES); do echo "check $$m"; (cd $$m && go mod tidy -diff && go vet $(TAGS) ./...) || exit 1; done
 	go tool -modfile=tools/go.mod golangci-lint run ./...
+	@made=$$(mktemp -d) && go tool -modfile=tools/generate/go.mod controller-gen object paths=./k8s/api output:object:dir=$$made crd output:crd:dir=$$made/crds && \
+		diff -r $$made/crds k8s/api/crds && diff $$made/zz_generated.deepcopy.go k8s/api/zz_generated.deepcopy.go && rm -r $$made || { echo "k8s/api changed: make generate"; exit 1; }
+
+.PHONY: generate
+generate: ## Make what is generated: deepcopies and CustomResourceDefinitions of k8s/api
+	go tool -modfile=tools/generate/go.mod controller-gen object crd paths=./k8s/api output:crd:dir=k8s/api/crds
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME each

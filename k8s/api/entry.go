@@ -21,27 +21,43 @@ const (
 
 // Entry is one filter of a chain, as its author writes it (annotations.md,
 // section 1). Exactly one of Use, Image and Chain is set.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.use), has(self.image), has(self.chain)].exists_one(x, x)",message="exactly one of use, image and chain"
 type Entry struct {
 	// Use is a catalogue entry: name or name@major.
+	// +kubebuilder:validation:MaxLength=80
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(@[0-9]{1,6})?$`
 	Use string `json:"use,omitempty"`
 	// Image is registry/repository[:tag][@sha256:digest], without a scheme.
+	// +kubebuilder:validation:MaxLength=512
 	Image string `json:"image,omitempty"`
 	// Chain is a PluginChain of the same namespace, put in place.
+	// +kubebuilder:validation:MaxLength=253
 	Chain string `json:"chain,omitempty"`
 
 	// Name is a DNS label, unique in its part; default: the catalogue name, or
 	// the last path segment of the image.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Name string `json:"name,omitempty"`
 	// Config is any JSON value; a string reaches the plugin as it is.
-	Config     json.RawMessage `json:"config,omitempty"`
-	ConfigFrom []ConfigSource  `json:"configFrom,omitempty"`
-	Env        []EnvVar        `json:"env,omitempty"`
-	Except     []Except        `json:"except,omitempty"`
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Config json.RawMessage `json:"config,omitempty"`
+	// +kubebuilder:validation:MaxItems=16
+	ConfigFrom []ConfigSource `json:"configFrom,omitempty"`
+	// +kubebuilder:validation:MaxItems=64
+	Env []EnvVar `json:"env,omitempty"`
+	// +kubebuilder:validation:MaxItems=64
+	Except []Except `json:"except,omitempty"`
 	// Ports are names of Service ports; Service only.
+	// +kubebuilder:validation:MaxItems=64
 	Ports []string `json:"ports,omitempty"`
 	// Listeners are listener names; Gateway only.
+	// +kubebuilder:validation:MaxItems=64
 	Listeners []string `json:"listeners,omitempty"`
 	// OnError is reject (default) or skip.
+	// +kubebuilder:validation:Enum=reject;skip
 	OnError string  `json:"onError,omitempty"`
 	Limits  *Limits `json:"limits,omitempty"`
 
@@ -50,9 +66,12 @@ type Entry struct {
 	// VMID names the state that filters of a namespace share; default: the filter's own.
 	VMID string `json:"vmId,omitempty"`
 	// VMConfig is what the plugin's VM gets at its start, any JSON value as Config.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	VMConfig json.RawMessage `json:"vmConfig,omitempty"`
 	// HeaderStop is all or headers: what PAUSE in a header callback holds back;
 	// default by ABI.
+	// +kubebuilder:validation:Enum=all;headers
 	HeaderStop string `json:"headerStop,omitempty"`
 
 	// ImagePullSecrets are Secrets of type kubernetes.io/dockerconfigjson.
@@ -64,13 +83,18 @@ type Entry struct {
 
 // Canary is another version of an entry's plugin, with the entry's own
 // configuration and limits. Exactly one of Use and Image is set.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.use) != has(self.image)",message="exactly one of use and image"
 type Canary struct {
 	Use   string `json:"use,omitempty"`
 	Image string `json:"image,omitempty"`
 	// Weight is the percent of exchanges, 0 to 100.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
 	Weight int32 `json:"weight"`
 	// Mode is live: these exchanges run it in the entry's place; or shadow: it is
 	// shown copies of them, and its decisions are compared and counted.
+	// +kubebuilder:validation:Enum=live;shadow
 	Mode string `json:"mode"`
 }
 
@@ -80,6 +104,9 @@ type Egress struct {
 	// another namespace is name.namespace.svc.cluster.local.
 	Hostname string `json:"hostname"`
 	// Ports that may be called; none: any.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:Minimum=1
+	// +kubebuilder:validation:items:Maximum=65535
 	Ports []int32 `json:"ports,omitempty"`
 }
 
@@ -92,12 +119,16 @@ type KeyRef struct {
 
 // ConfigSource is one mapping whose top-level keys are added to Config.
 // Exactly one is set.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.configMapKeyRef) != has(self.secretKeyRef)",message="exactly one of configMapKeyRef and secretKeyRef"
 type ConfigSource struct {
 	ConfigMapKeyRef *KeyRef `json:"configMapKeyRef,omitempty"`
 	SecretKeyRef    *KeyRef `json:"secretKeyRef,omitempty"`
 }
 
 // EnvVar is a variable of the guest's environment: Value or ValueFrom.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.value) && has(self.valueFrom))",message="value or valueFrom, not both"
 type EnvVar struct {
 	Name      string        `json:"name"`
 	Value     string        `json:"value,omitempty"`
@@ -107,7 +138,9 @@ type EnvVar struct {
 // PathMatch is the path of an exception.
 type PathMatch struct {
 	// Type is Exact, PathPrefix (default) or RegularExpression.
-	Type  string `json:"type,omitempty"`
+	// +kubebuilder:validation:Enum=Exact;PathPrefix;RegularExpression
+	Type string `json:"type,omitempty"`
+	// +kubebuilder:validation:MaxLength=1024
 	Value string `json:"value"`
 }
 

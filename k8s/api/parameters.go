@@ -9,11 +9,16 @@ import (
 // ProxyParameters is how the proxies of a GatewayClass or Gateway treat
 // connections and messages. Namespace scope; docs/parameters.md has every
 // default and range.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=pxp,categories=penstock
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type ProxyParameters struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              ProxyParametersSpec `json:"spec"`
-	Status            map[string]any      `json:"status,omitempty"`
+	Status            ObjectStatus        `json:"status,omitempty"`
 }
 
 // ProxyParametersSpec is the body of a ProxyParameters. What is not set stays
@@ -34,10 +39,18 @@ type ProxyParametersSpec struct {
 
 	// These come later, or are flags of the process: an object that has one is
 	// refused (NotSupported).
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	TrustedHops json.RawMessage `json:"trustedHops,omitempty"`
-	AccessLog   json.RawMessage `json:"accessLog,omitempty"`
-	Admin       json.RawMessage `json:"admin,omitempty"`
-	Health      json.RawMessage `json:"health,omitempty"`
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	AccessLog json.RawMessage `json:"accessLog,omitempty"`
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Admin json.RawMessage `json:"admin,omitempty"`
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Health json.RawMessage `json:"health,omitempty"`
 }
 
 // ParameterProxyProtocol is how PROXY protocol is used.

@@ -1,13 +1,24 @@
 package api
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"encoding/json"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // PluginPolicy says what runs in the namespaces that it selects. Cluster scope.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=pp,categories=penstock
+// +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type PluginPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              PluginPolicySpec `json:"spec"`
-	Status            map[string]any   `json:"status,omitempty"`
+	Status            ObjectStatus     `json:"status,omitempty"`
 }
 
 // PluginPolicySpec is the body of a PluginPolicy.
@@ -35,13 +46,16 @@ type PolicyDefaults struct {
 	// Plugins is the list of Services without the annotation penstock.dev/plugins;
 	// "[]" there opts out. References resolve in the install namespace; of several
 	// policies all lists run, in the order of their names.
+	// +kubebuilder:validation:MaxItems=32
 	Plugins []Entry `json:"plugins,omitempty"`
 }
 
 // Overrides are mandatory filters around what others declare.
 type Overrides struct {
+	// +kubebuilder:validation:MaxItems=32
 	Before []Entry `json:"before,omitempty"`
-	After  []Entry `json:"after,omitempty"`
+	// +kubebuilder:validation:MaxItems=32
+	After []Entry `json:"after,omitempty"`
 }
 
 // ImageRule admits images under a prefix.
@@ -91,24 +105,41 @@ type Totals struct {
 }
 
 // Plugin is a catalogue entry. Cluster scope.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,categories=penstock
+// +kubebuilder:printcolumn:name="Default",type=string,JSONPath=`.spec.defaultVersion`
+// +kubebuilder:printcolumn:name="Guard",type=boolean,JSONPath=`.spec.guard`
+// +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name="Description",type=string,JSONPath=`.spec.description`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Plugin struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
-	Spec              PluginSpec     `json:"spec"`
-	Status            map[string]any `json:"status,omitempty"`
+	Spec              PluginSpec   `json:"spec"`
+	Status            ObjectStatus `json:"status,omitempty"`
 }
 
 // PluginSpec is the body of a Plugin.
 type PluginSpec struct {
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=map
+	// +listMapKey=name
 	Versions []PluginVersion `json:"versions"`
 	// DefaultVersion is used by "use: name"; empty: the first.
-	DefaultVersion string   `json:"defaultVersion,omitempty"`
-	Config         any      `json:"config,omitempty"` // for entries without their own
-	Limits         *Limits  `json:"limits,omitempty"`
-	OnError        string   `json:"onError,omitempty"`
-	Guard          bool     `json:"guard,omitempty"`
-	Capabilities   []string `json:"capabilities,omitempty"`
-	Description    string   `json:"description,omitempty"`
+	DefaultVersion string `json:"defaultVersion,omitempty"`
+	// Config is for entries without their own.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Config json.RawMessage `json:"config,omitempty"`
+	Limits *Limits         `json:"limits,omitempty"`
+	// +kubebuilder:validation:Enum=reject;skip
+	OnError      string   `json:"onError,omitempty"`
+	Guard        bool     `json:"guard,omitempty"`
+	Capabilities []string `json:"capabilities,omitempty"`
+	Description  string   `json:"description,omitempty"`
 	// RootID chooses the plugin's root context (Proxy-Wasm).
 	RootID string `json:"rootId,omitempty"`
 	// Egress is what the plugin may call beside the Services of its namespace.
@@ -117,20 +148,47 @@ type PluginSpec struct {
 
 // PluginVersion is one version of a Plugin: a major number and its image.
 type PluginVersion struct {
+	// +kubebuilder:validation:Pattern=`^[0-9]{1,6}$`
 	Name  string `json:"name"`
 	Image string `json:"image"`
 }
 
 // PluginChain is a named chain that others put in place. Namespace scope.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=pch,categories=penstock
+// +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type PluginChain struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              PluginChainSpec `json:"spec"`
-	Status            map[string]any  `json:"status,omitempty"`
+	Status            ObjectStatus    `json:"status,omitempty"`
 }
 
 // PluginChainSpec is the body of a PluginChain.
 type PluginChainSpec struct {
 	// Plugins are entries with a name each.
-	Plugins []Entry `json:"plugins"`
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Plugins []NamedEntry `json:"plugins"`
+}
+
+// NamedEntry is an entry whose name is not left to a default.
+type NamedEntry struct {
+	Entry `json:",inline"`
+	// Name is a DNS label, unique in its part.
+	Name string `json:"name"`
+}
+
+// Entries returns the plugins of the chain.
+func (c *PluginChain) Entries() []Entry {
+	list := make([]Entry, len(c.Spec.Plugins))
+	for i := range c.Spec.Plugins {
+		list[i] = c.Spec.Plugins[i].Entry
+		list[i].Name = c.Spec.Plugins[i].Name
+	}
+	return list
 }

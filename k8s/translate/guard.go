@@ -66,7 +66,7 @@ func (r *run) lacksGuard(at *place, entries []api.Entry, old []*config.Filter) b
 		switch {
 		case e.Chain != "":
 			if c := r.chains[at.namespace+"/"+e.Chain]; c != nil {
-				if inner, err := annotation.Check(c.Spec.Plugins, "PluginChain"); err == nil && r.lacksGuard(at, withoutChains(inner), old) {
+				if inner, err := annotation.Check(c.Entries(), "PluginChain"); err == nil && r.lacksGuard(at, withoutChains(inner), old) {
 					return true
 				}
 			}

@@ -75,7 +75,7 @@ func (r *run) chain(at *place, name string) ([]*config.Filter, error) {
 	if c == nil {
 		return nil, refuse("UnknownPlugin", "there is no PluginChain %s in namespace %s", name, at.namespace)
 	}
-	entries, err := annotation.Check(c.Spec.Plugins, "PluginChain")
+	entries, err := annotation.Check(c.Entries(), "PluginChain")
 	if err != nil {
 		return nil, refuse(annotation.Reason(err), "PluginChain %s: spec.plugins: %s", name, oneLine(err))
 	}

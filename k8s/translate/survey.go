@@ -15,7 +15,7 @@ import (
 // nothing is ignored in silence.
 func (r *run) survey() {
 	for _, c := range sorted(r.o.Chains) {
-		if _, err := annotation.Check(c.Spec.Plugins, "PluginChain"); err != nil {
+		if _, err := annotation.Check(c.Entries(), "PluginChain"); err != nil {
 			r.problem(object("PluginChain", c), "spec.plugins", annotation.Reason(err), "%s", oneLine(err))
 		}
 	}
