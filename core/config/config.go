@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -55,6 +56,9 @@ type Listener struct {
 	// RawRoutes of TCP, TLS and UDP; else nil.
 	RawRoutes *RawTable
 }
+
+// Socket returns the port of the listener's socket.
+func (l *Listener) Socket() uint16 { return cmp.Or(l.BindPort, l.Port) }
 
 // RouteTable is a set of routes that one or more listeners refer to.
 type RouteTable struct{ Entries []RouteEntry }
@@ -209,9 +213,9 @@ func (c *Config) Validate() error {
 			if l.Port == 0 {
 				errs.add("%s: listener %s: port 0", g.Object, l.Name)
 			}
-			port := fmt.Sprint(l.Port, l.transport())
+			port := fmt.Sprint(l.Socket(), l.transport())
 			if before, known := kinds[port]; known && (before != l.kind() || before == "TCP" || before == "UDP") || l.Protocol == "HTTPS" && l.TLS == nil || l.Protocol == "HTTP" && l.TLS != nil {
-				errs.add("%s: listener %s: TLS and plain text, or two protocols, on port %d", g.Object, l.Name, l.Port)
+				errs.add("%s: listener %s: TLS and plain text, or two protocols, on port %d", g.Object, l.Name, l.Socket())
 			}
 			kinds[port] = l.kind()
 			if l.Raw() {

@@ -116,13 +116,24 @@ func DefaultProxyParameters() *ProxyParameters {
 
 // Socket is one address that the proxy listens on.
 type Socket struct {
-	Address    netip.AddrPort
+	Address netip.AddrPort
+	// Port is the one that clients connect to, where something in front of the socket
+	// changes it (a Service); 0: that of Address.
+	Port       uint16
 	Parameters *ProxyParameters
 	// Names is what ends TLS, or passes it through, in the order of the listeners:
 	// of two with one hostname the first counts. nil: plain text.
 	Names []ServerName
 	Raw   bool // plain connections are raw, not HTTP
 	UDP   bool // it takes datagrams
+}
+
+// Seen returns a local address as clients see it.
+func (s Socket) Seen(local netip.AddrPort) netip.AddrPort {
+	if s.Port == 0 {
+		return local
+	}
+	return netip.AddrPortFrom(local.Addr(), s.Port)
 }
 
 // Key names the socket in exchange.Conn.Socket: its wanted address as text, with

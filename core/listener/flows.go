@@ -84,6 +84,7 @@ type flowSocket struct {
 	key        string
 	pc         *net.UDPConn
 	parameters atomic.Pointer[config.ProxyParameters]
+	port       atomic.Uint32 // as config.Socket.Port
 	open       telemetry.Gauge
 	drops      [len(dropReasons)]telemetry.Counter
 
@@ -104,6 +105,7 @@ func (l *Listeners) reconcileFlows(wanted []config.Socket) (errs []error) {
 		keep[key] = true
 		if s := l.flows[key]; s != nil {
 			s.parameters.Store(w.Parameters)
+			s.port.Store(uint32(w.Port))
 		} else if err := l.bindFlows(w); err != nil {
 			errs = append(errs, bindError(w, err))
 		}
@@ -139,6 +141,7 @@ func (l *Listeners) bindFlows(w config.Socket) error {
 		s.drops[i] = l.packets.dropped.With(key, reason)
 	}
 	s.parameters.Store(w.Parameters)
+	s.port.Store(uint32(w.Port))
 	if w.Address.Addr().IsUnspecified() {
 		if err := tellLocal(udp); err != nil {
 			l.log.Warn("replies may come from another address than the one that was asked", zap.String("socket", key), zap.Error(err))
@@ -290,7 +293,7 @@ func (s *flowSocket) describe(key flowKey, p *config.ProxyParameters) *exchange.
 	if key.local.IsValid() {
 		local = netip.AddrPortFrom(key.local, local.Port())
 	}
-	c := &exchange.Conn{ID: s.l.ids.Add(1), Socket: s.key, Local: unmap(local), Remote: unmap(key.remote)}
+	c := &exchange.Conn{ID: s.l.ids.Add(1), Socket: s.key, Local: seen(local, &s.port), Remote: unmap(key.remote)}
 	complete(c, p)
 	return c
 }

@@ -139,6 +139,7 @@ type socket struct {
 	key        string
 	ln         net.Listener
 	parameters atomic.Pointer[config.ProxyParameters]
+	port       atomic.Uint32                // as config.Socket.Port
 	tls        atomic.Pointer[certs.Server] // nil: plain text
 	raw        atomic.Bool                  // plain connections are raw
 	passes     atomic.Bool                  // TLS may be passed through
@@ -179,6 +180,7 @@ func (l *Listeners) Reconcile(wanted []config.Socket) error {
 		}
 		if s := l.sockets[w.Key()]; s != nil {
 			s.parameters.Store(w.Parameters)
+			s.port.Store(uint32(w.Port))
 			if s.raw.Load() != w.Raw || !slices.Equal(s.names, w.Names) {
 				l.retire(s)
 			}
@@ -213,6 +215,7 @@ func (l *Listeners) bind(w config.Socket) error {
 	key := w.Key()
 	s := &socket{key: key, ln: ln, open: l.open.With(key), accepted: l.accepted.With(key)}
 	s.parameters.Store(w.Parameters)
+	s.port.Store(uint32(w.Port))
 	err = l.certify(s, w) // before the first connection
 	l.offer(s, w)
 	l.sockets[key] = s
@@ -367,12 +370,17 @@ func (l *Listeners) adopt(c *client, codec served) {
 func (l *Listeners) describe(s *socket, nc net.Conn) *exchange.Conn {
 	c := &exchange.Conn{ID: l.ids.Add(1), Socket: s.key}
 	if a, ok := nc.LocalAddr().(*net.TCPAddr); ok {
-		c.Local = unmap(a.AddrPort())
+		c.Local = seen(a.AddrPort(), &s.port)
 	}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.Remote = unmap(a.AddrPort())
 	}
 	return c
+}
+
+// seen returns a local address with the port that clients connect to.
+func seen(local netip.AddrPort, port *atomic.Uint32) netip.AddrPort {
+	return config.Socket{Port: uint16(port.Load())}.Seen(unmap(local))
 }
 
 // Drain stops accepting and closes idle connections; busy ones finish their

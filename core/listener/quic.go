@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -65,12 +66,17 @@ func (l *Listeners) offer(s *socket, w config.Socket) {
 		l.retract(s)
 		return
 	}
-	if s.quic != nil || s.retry != nil {
+	port := cmp.Or(w.Port, w.Address.Port())
+	if s.quic != nil {
+		s.advertise(port)
 		return
 	}
-	if err := l.openQUIC(s, w.Address.Port()); err != nil {
+	if s.retry != nil {
+		return
+	}
+	if err := l.openQUIC(s, port); err != nil {
 		l.log.Error("no HTTP/3 until its UDP port can be used", zap.String("socket", s.key), zap.Error(err))
-		l.offerLater(s, w.Address.Port())
+		l.offerLater(s, port)
 	}
 }
 
@@ -89,6 +95,16 @@ func (l *Listeners) offerLater(s *socket, port uint16) {
 	})
 }
 
+// advertise says where HTTP/3 is: port is that of the configuration, which is what
+// clients know.
+func (s *socket) advertise(port uint16) {
+	if port == 0 {
+		port = s.quic.address.Port()
+	}
+	svc := fmt.Appendf(nil, `h3=":%d"; ma=%d`, port, altSvcAge)
+	s.altSvc.Store(&svc)
+}
+
 // openQUIC makes s serve HTTP/3. port is that of the configuration. l.mu is held.
 func (l *Listeners) openQUIC(s *socket, port uint16) error {
 	q, err := l.bindQUIC(s)
@@ -96,11 +112,7 @@ func (l *Listeners) openQUIC(s *socket, port uint16) error {
 		return err
 	}
 	s.quic = q
-	if port == 0 {
-		port = q.address.Port()
-	}
-	svc := fmt.Appendf(nil, `h3=":%d"; ma=%d`, port, altSvcAge) // the listener's port is what clients know
-	s.altSvc.Store(&svc)
+	s.advertise(port)
 	ln := q.ln // to be read under l.mu
 	l.running.Go(func() { l.acceptQUIC(q, ln) })
 	l.log.Info("listening for HTTP/3", zap.String("socket", s.key), zap.Int("receiveBufferBytes", receiveBuffer(q.pc)))
@@ -289,7 +301,7 @@ func (l *Listeners) serveQUIC(q *quicSocket, c *client, conn *exchange.Conn) {
 // describeQUIC makes the facts about a connection. An address to which the client
 // migrates later is not looked at: rights and logs go by the one that it began with.
 func (l *Listeners) describeQUIC(a *attempt, qc *quic.Conn) *exchange.Conn {
-	c := &exchange.Conn{ID: l.ids.Add(1), Socket: a.socket.key, Local: udp(qc.LocalAddr()), Remote: udp(qc.RemoteAddr())}
+	c := &exchange.Conn{ID: l.ids.Add(1), Socket: a.socket.key, Local: seen(udp(qc.LocalAddr()), &a.socket.port), Remote: udp(qc.RemoteAddr())}
 	complete(c, a.parameters)
 	state := qc.ConnectionState().TLS
 	state.ServerName = strings.ToLower(state.ServerName)

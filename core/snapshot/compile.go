@@ -33,7 +33,10 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 	for _, g := range cfg.Gateways {
 		gateway := &Gateway{Name: g.Object.Namespace + "/" + g.Object.Name, Parameters: g.Parameters}
 		for i, l := range g.Listeners {
-			socket := c.socket(l.Port)
+			socket := c.socket(l.Socket())
+			if l.BindPort != 0 {
+				socket.Port = l.Port
+			}
 			socket.Parameters = g.Parameters
 			socket.Raw, socket.UDP = l.Protocol == "TCP", l.Protocol == "UDP"
 			key := socket.Key()

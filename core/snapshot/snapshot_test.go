@@ -223,3 +223,27 @@ func TestListenersAreToldApartByHostname(t *testing.T) {
 		}
 	}
 }
+
+// TestListenersOfOnePortWithSocketsOfTheirOwn: two Gateways behind Services of
+// their own have port 80, and nothing of one is reached through the other.
+func TestListenersOfOnePortWithSocketsOfTheirOwn(t *testing.T) {
+	b := newBed(t)
+	c := configOf()
+	other := *c.Gateways[0]
+	other.Object.Name = "other"
+	listener := *other.Listeners[0]
+	other.Listeners = []*config.Listener{&listener}
+	c.Gateways = append(c.Gateways, &other)
+	c.Gateways[0].Listeners[0].BindPort, listener.BindPort = 20000, 20001
+	if err := b.Apply(c); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"127.0.0.1:20000", "127.0.0.1:20001"} {
+		if s := b.sockets.wanted[i]; s.Key() != want || s.Port != 80 {
+			t.Errorf("got socket %s, seen as %d; want %s, seen as 80", s.Key(), s.Port, want)
+		}
+		if l := b.Load().Port(want).Listener([]byte("a.example")); l == nil || l.Name != []string{"ns/g/http", "ns/other/http"}[i] {
+			t.Errorf("%s leads to %+v", want, l)
+		}
+	}
+}
