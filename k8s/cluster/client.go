@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"fmt"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
+
+	"penstock.dev/penstock/k8s/api"
+)
+
+// object is what an API server keeps.
+type object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// clients speak with an API server, one for each group and version.
+type clients struct {
+	scheme *runtime.Scheme
+	byGV   map[schema.GroupVersion]*rest.RESTClient
+}
+
+// newClients returns clients for what this package reads and writes. Requests are
+// not held back here: what is written is paced by its writer, and a server that
+// has too many says so (429, Retry-After), which client-go heeds.
+func newClients(cfg *rest.Config) (*clients, error) {
+	c := &clients{scheme: runtime.NewScheme(), byGV: map[schema.GroupVersion]*rest.RESTClient{}}
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, discoveryv1.AddToScheme, coordinationv1.AddToScheme, eventsv1.AddToScheme,
+		gatewayv1.Install, gatewayv1beta1.Install, api.AddToScheme,
+	} {
+		if err := add(c.scheme); err != nil {
+			return nil, err
+		}
+	}
+	metav1.AddToGroupVersion(c.scheme, schema.GroupVersion{Version: "v1"})
+	codecs := serializer.NewCodecFactory(c.scheme).WithoutConversion()
+	for _, gv := range []schema.GroupVersion{
+		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, gatewayv1.SchemeGroupVersion, gatewayv1beta1.SchemeGroupVersion, api.GroupVersion,
+	} {
+		one := rest.CopyConfig(cfg)
+		one.GroupVersion, one.NegotiatedSerializer, one.QPS = &gv, codecs, -1
+		one.APIPath = "/apis"
+		if gv.Group == "" {
+			one.APIPath = "/api"
+		}
+		if gv.Group == "" || gv == discoveryv1.SchemeGroupVersion { // custom resources have no protobuf
+			one.ContentType, one.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+		}
+		client, err := rest.RESTClientFor(one)
+		if err != nil {
+			return nil, fmt.Errorf("API server: %w", err)
+		}
+		c.byGV[gv] = client
+	}
+	return c, nil
+}

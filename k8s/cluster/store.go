@@ -1,0 +1,116 @@
+package cluster
+
+import (
+	"fmt"
+	"sync"
+
+	"penstock.dev/penstock/core/config"
+)
+
+// store keeps the objects of one kind as the API server last told them. It is
+// what a reflector writes (cache.ReflectorStore).
+type store[T object] struct {
+	trim    func(T) // drops what nobody reads
+	changed func()
+	synced  chan struct{} // closed once the first list is there
+	once    sync.Once
+
+	mu    sync.RWMutex
+	items map[string]T // by namespace/name
+}
+
+func newStore[T object](trim func(T), changed func()) *store[T] {
+	return &store[T]{trim: trim, changed: changed, synced: make(chan struct{}), items: map[string]T{}}
+}
+
+func key(o object) string { return o.GetNamespace() + "/" + o.GetName() }
+
+// Add puts an object in.
+func (s *store[T]) Add(o any) error { return s.put(o) }
+
+// Update replaces an object.
+func (s *store[T]) Update(o any) error { return s.put(o) }
+
+func (s *store[T]) put(o any) error {
+	item, ok := o.(T)
+	if !ok {
+		return fmt.Errorf("BUG: %T", o)
+	}
+	if s.trim != nil {
+		s.trim(item)
+	}
+	s.mu.Lock()
+	old, known := s.items[key(item)]
+	s.items[key(item)] = item
+	s.mu.Unlock()
+	if !known || old.GetResourceVersion() != item.GetResourceVersion() {
+		s.changed()
+	}
+	return nil
+}
+
+// Delete takes an object out.
+func (s *store[T]) Delete(o any) error {
+	item, ok := o.(T)
+	if !ok {
+		return fmt.Errorf("BUG: %T", o)
+	}
+	s.mu.Lock()
+	delete(s.items, key(item))
+	s.mu.Unlock()
+	s.changed()
+	return nil
+}
+
+// Replace makes the list all that there is.
+func (s *store[T]) Replace(list []any, _ string) error {
+	items := make(map[string]T, len(list))
+	for _, o := range list {
+		item, ok := o.(T)
+		if !ok {
+			return fmt.Errorf("BUG: %T", o)
+		}
+		if s.trim != nil {
+			s.trim(item)
+		}
+		items[key(item)] = item
+	}
+	s.mu.Lock()
+	s.items = items
+	s.mu.Unlock()
+	s.once.Do(func() { close(s.synced) })
+	s.changed()
+	return nil
+}
+
+// Resync has nothing to do.
+func (s *store[T]) Resync() error { return nil }
+
+// list returns all objects, in no order.
+func (s *store[T]) list() []T {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := make([]T, 0, len(s.items))
+	for _, o := range s.items {
+		all = append(all, o)
+	}
+	return all
+}
+
+// get returns an object, nil if there is none.
+func (s *store[T]) get(namespace, name string) (T, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	o, ok := s.items[namespace+"/"+name]
+	return o, ok
+}
+
+// finder reads any kind's store.
+type finder interface {
+	find(o config.Object) (object, bool)
+}
+
+func (s *store[T]) find(o config.Object) (object, bool) {
+	item, ok := s.get(o.Namespace, o.Name)
+	return item, ok
+}

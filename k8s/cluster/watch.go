@@ -1,0 +1,106 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+)
+
+// backoff of a kind that cannot be watched: the API server is down, refuses, or
+// does not have the kind.
+var backoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 30 * time.Second}
+
+// watched is a kind as it is asked for.
+type watched struct {
+	gv        schema.GroupVersion
+	resource  string // plural
+	namespace string // empty: all
+	options   func(*metav1.ListOptions)
+	empty     func() runtime.Object // an empty list of it
+}
+
+// String names it for people.
+func (w *watched) String() string { return w.resource + "." + w.gv.Group }
+
+// watcher follows kinds and single objects until its context is done.
+type watcher struct {
+	clients *clients
+	log     *zap.Logger
+	group   sync.WaitGroup
+}
+
+// follow keeps a store equal to what the API server has.
+func follow[T object](ctx context.Context, w *watcher, what watched, example T, s *store[T]) {
+	client := w.clients.byGV[what.gv]
+	options := what.options
+	if options == nil {
+		options = func(*metav1.ListOptions) {}
+	}
+	lw := cache.NewFilteredListWatchFromClient(client, what.resource, what.namespace, options)
+	state := &health{log: w.log, what: what.String()}
+	list, watchFrom := lw.ListWithContextFunc, lw.WatchFuncWithContext
+	lw.ListWithContextFunc = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		l, err := list(ctx, o)
+		if absent(err) { // its definition is not installed: there is none of it
+			state.report(err)
+			return what.empty(), nil
+		}
+		state.report(err)
+		return l, err
+	}
+	lw.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		i, err := watchFrom(ctx, o)
+		state.report(err)
+		return i, err
+	}
+	quiet, pace := logr.Discard(), backoff
+	r := cache.NewReflectorWithOptions(lw, example, s, cache.ReflectorOptions{Logger: &quiet, Name: what.String(), Backoff: &pace})
+	w.group.Go(func() { r.RunWithContext(ctx) })
+}
+
+// absent reports whether the API server does not know the kind at all.
+func absent(err error) bool {
+	if !apierrors.IsNotFound(err) {
+		return false
+	}
+	status, ok := err.(apierrors.APIStatus)
+	return ok && (status.Status().Details == nil || status.Status().Details.Name == "")
+}
+
+// health tells when a kind can no longer be watched, and when it can again.
+type health struct {
+	log  *zap.Logger
+	what string
+
+	mu   sync.Mutex
+	last string
+}
+
+func (h *health) report(err error) {
+	text := ""
+	if err != nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && context.Cause(context.Background()) == nil {
+		text = err.Error()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case text == h.last:
+	case text == "":
+		h.log.Info("watched again", zap.String("kind", h.what))
+	case absent(err):
+		h.log.Info("the API server does not have the kind: none of it is served", zap.String("kind", h.what))
+	default:
+		h.log.Warn("cannot be watched: what is known of it serves on", zap.String("kind", h.what), zap.Error(err))
+	}
+	h.last = text
+}
