@@ -170,10 +170,10 @@ func (r *run) authority(kind, namespace, name string) (roots, lists [][]byte, wh
 	var ca, crl []byte
 	found := false
 	if kind == "Secret" {
-		if s := r.secrets[namespace+"/"+name]; s != nil {
+		if s := r.secret(namespace, name); s != nil {
 			ca, crl, found = s.Data[keyCA], s.Data[keyCRL], true
 		}
-	} else if m := r.configMaps[namespace+"/"+name]; m != nil {
+	} else if m := r.configMap(namespace, name); m != nil {
 		ca, crl, found = []byte(m.Data[keyCA]), []byte(m.Data[keyCRL]), true
 	}
 	at := fmt.Sprintf("%s %s/%s", kind, namespace, name)

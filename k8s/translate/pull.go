@@ -26,7 +26,7 @@ func (r *run) pullSecrets(at *place, e *api.Entry) ([]config.PullCredential, err
 	var out []config.PullCredential
 	for i, ref := range e.ImagePullSecrets {
 		field := fmt.Sprintf("imagePullSecrets[%d]", i)
-		secret := r.secrets[at.namespace+"/"+ref.Name]
+		secret := r.secret(at.namespace, ref.Name)
 		if secret == nil {
 			return nil, refuse("SecretMissing", "%s: there is no Secret %s in namespace %s", field, ref.Name, at.namespace)
 		}

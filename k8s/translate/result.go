@@ -24,6 +24,21 @@ type Result struct {
 	// (decision D15), in a stable order; none without Options.Infrastructure.
 	Services        []*corev1.Service
 	ServiceAccounts []*corev1.ServiceAccount
+	// References are the Secrets and ConfigMaps that the objects name, there or
+	// not: a source that watches single ones watches these.
+	References map[config.Object]bool
+}
+
+// secret returns a Secret that another object names, nil if there is none.
+func (r *run) secret(namespace, name string) *corev1.Secret {
+	r.references[config.Object{Kind: "Secret", Namespace: namespace, Name: name}] = true
+	return r.secrets[namespace+"/"+name]
+}
+
+// configMap returns a ConfigMap that another object names, nil if there is none.
+func (r *run) configMap(namespace, name string) *corev1.ConfigMap {
+	r.references[config.Object{Kind: "ConfigMap", Namespace: namespace, Name: name}] = true
+	return r.configMaps[namespace+"/"+name]
 }
 
 // Infrastructure is where the proxies run, in a cluster that gives each Gateway a

@@ -11,7 +11,7 @@ import (
 // source reads a key of a ConfigMap or Secret of the place's namespace.
 func (r *run) source(at *place, s *api.ConfigSource, field string) (value string, found bool, err error) {
 	if ref := s.SecretKeyRef; ref != nil {
-		secret := r.secrets[at.namespace+"/"+ref.Name]
+		secret := r.secret(at.namespace, ref.Name)
 		if secret != nil && secret.Labels[api.LabelPluginSecret] != "true" {
 			return "", false, refuse("SecretMissing", "%s.secretKeyRef: Secret %s does not carry the label %s: \"true\"", field, ref.Name, api.LabelPluginSecret)
 		}
@@ -29,7 +29,7 @@ func (r *run) source(at *place, s *api.ConfigSource, field string) (value string
 		return "", false, refuse("SecretMissing", "%s.secretKeyRef: there is no Secret %s with the key %s in namespace %s", field, ref.Name, ref.Key, at.namespace)
 	}
 	ref := s.ConfigMapKeyRef
-	m := r.configMaps[at.namespace+"/"+ref.Name]
+	m := r.configMap(at.namespace, ref.Name)
 	if u := r.unread(config.Object{Kind: "ConfigMap", Namespace: at.namespace, Name: ref.Name}); u != nil && m == nil {
 		return "", false, fmt.Errorf("%s.configMapKeyRef: %s cannot be read", field, u)
 	}

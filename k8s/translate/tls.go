@@ -145,7 +145,7 @@ func (r *run) reference(g *gatewayv1.Gateway, ref *gatewayv1.SecretObjectReferen
 	if namespace != g.Namespace && !r.granted("Gateway", g.Namespace, "Secret", namespace, string(ref.Name)) {
 		return nil, &badRef{reason: "RefNotPermitted", message: fmt.Sprintf("a Secret of namespace %s needs a ReferenceGrant there, from Gateways of %s", namespace, g.Namespace)}
 	}
-	secret := r.secrets[namespace+"/"+string(ref.Name)]
+	secret := r.secret(namespace, string(ref.Name))
 	if secret == nil {
 		return nil, &badRef{reason: "InvalidCertificateRef", message: fmt.Sprintf("there is no Secret %s in namespace %s", ref.Name, namespace)}
 	}

@@ -150,7 +150,7 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 		return cmp.Or(cmp.Compare(a.Object.String(), b.Object.String()), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
 	})
 	r.problems = slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b })
-	return &Result{Config: c, Problems: r.problems}, t.turnShares()
+	return &Result{Config: c, Problems: r.problems, References: r.references}, t.turnShares()
 }
 
 func same(a, b *config.Config) bool {
@@ -201,6 +201,7 @@ type run struct {
 	certs       map[string]*config.Certificate // what serves, by listener and Secret
 	ports       map[claimed]claim
 	raw         []*rawRoute
+	references  map[config.Object]bool // Secrets and ConfigMaps that were looked for
 }
 
 func newRun(t *Translator, o *Objects) *run {
@@ -229,6 +230,7 @@ func newRun(t *Translator, o *Objects) *run {
 		secured:         map[string]*config.UpstreamTLS{},
 		ports:           map[claimed]claim{},
 		raw:             rawRoutes(o),
+		references:      map[config.Object]bool{},
 	}
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName {
