@@ -4,12 +4,32 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // ChainStatus says what runs for one object that has a chain. It is written by
 // Penstock, lies in that object's namespace and is owned by it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=chainstatuses,shortName=chst,categories=penstock
+// +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.target.name`
+// +kubebuilder:printcolumn:name="Kind",type=string,JSONPath=`.target.kind`
+// +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.controllers[0].conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.controllers[0].conditions[?(@.type=="Programmed")].status`
+// +kubebuilder:printcolumn:name="Proxies",type=string,JSONPath=`.status.controllers[0].proxies`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.controllers[0].conditions[?(@.status=="False")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type ChainStatus struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	// Target is the object whose chain it is about.
 	Target ChainTarget      `json:"target"`
 	Status ChainStatusState `json:"status,omitempty"`
+}
+
+// ChainStatusList is a list of ChainStatuses.
+//
+// +kubebuilder:object:root=true
+type ChainStatusList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []ChainStatus `json:"items"`
 }
 
 // ChainTarget names an object of the same namespace.
@@ -22,6 +42,9 @@ type ChainTarget struct {
 // ChainStatusState is what the controllers that serve the object say of it.
 type ChainStatusState struct {
 	// Controllers has one entry for each controller.
+	// +listType=map
+	// +listMapKey=controllerName
+	// +kubebuilder:validation:MaxItems=16
 	Controllers []ChainController `json:"controllers,omitempty"`
 }
 

@@ -46,7 +46,7 @@ func newClients(cfg *rest.Config) (*clients, error) {
 	metav1.AddToGroupVersion(c.scheme, schema.GroupVersion{Version: "v1"})
 	codecs := serializer.NewCodecFactory(c.scheme).WithoutConversion()
 	for _, gv := range []schema.GroupVersion{
-		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, gatewayv1.SchemeGroupVersion, gatewayv1beta1.SchemeGroupVersion, api.GroupVersion,
+		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, gatewayv1.SchemeGroupVersion, gatewayv1beta1.SchemeGroupVersion, api.GroupVersion, eventsv1.SchemeGroupVersion,
 	} {
 		one := rest.CopyConfig(cfg)
 		one.GroupVersion, one.NegotiatedSerializer, one.QPS = &gv, codecs, -1
@@ -54,7 +54,7 @@ func newClients(cfg *rest.Config) (*clients, error) {
 		if gv.Group == "" {
 			one.APIPath = "/api"
 		}
-		if gv.Group == "" || gv == discoveryv1.SchemeGroupVersion { // custom resources have no protobuf
+		if gv.Group == "" || gv == discoveryv1.SchemeGroupVersion || gv == eventsv1.SchemeGroupVersion { // custom resources have no protobuf
 			one.ContentType, one.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
 		}
 		client, err := rest.RESTClientFor(one)

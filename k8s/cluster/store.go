@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 
 	"penstock.dev/penstock/core/config"
@@ -12,8 +13,10 @@ import (
 type store[T object] struct {
 	trim    func(T) // drops what nobody reads
 	changed func()
-	synced  chan struct{} // closed once the first list is there
-	once    sync.Once
+	// told is called for a change of status alone; nil: nobody asks.
+	told   func(T)
+	synced chan struct{} // closed once the first list is there
+	once   sync.Once
 
 	mu    sync.RWMutex
 	items map[string]T // by namespace/name
@@ -43,10 +46,24 @@ func (s *store[T]) put(o any) error {
 	old, known := s.items[key(item)]
 	s.items[key(item)] = item
 	s.mu.Unlock()
-	if !known || old.GetResourceVersion() != item.GetResourceVersion() {
+	switch {
+	case known && old.GetResourceVersion() == item.GetResourceVersion():
+	case known && sameContent(old, item):
+		if s.told != nil {
+			s.told(item)
+		}
+	default:
 		s.changed()
 	}
 	return nil
+}
+
+// sameContent reports whether two versions of an object differ in their status
+// alone, as those that have a generation can.
+func sameContent(a, b object) bool {
+	return a.GetGeneration() > 0 && a.GetUID() == b.GetUID() && a.GetGeneration() == b.GetGeneration() &&
+		maps.Equal(a.GetAnnotations(), b.GetAnnotations()) && maps.Equal(a.GetLabels(), b.GetLabels()) &&
+		(a.GetDeletionTimestamp() == nil) == (b.GetDeletionTimestamp() == nil)
 }
 
 // Delete takes an object out.

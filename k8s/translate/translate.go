@@ -279,5 +279,12 @@ func object(kind string, o metav1.Object) config.Object {
 	return config.Object{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
 }
 
-// version identifies an object's content.
-func version(o metav1.Object) string { return string(o.GetUID()) + "@" + o.GetResourceVersion() }
+// version identifies an object's content. A status is none of it, where the kind
+// tells them apart: ours would have everything translated anew.
+func version(o metav1.Object) string {
+	g := o.GetGeneration()
+	if g == 0 {
+		return string(o.GetUID()) + "@" + o.GetResourceVersion()
+	}
+	return fmt.Sprintf("%s#%d %q %q", o.GetUID(), g, o.GetAnnotations()[api.AnnotationPlugins], o.GetAnnotations()[api.AnnotationOnInvalid])
+}

@@ -1,0 +1,225 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/telemetry"
+	"penstock.dev/penstock/k8s/translate"
+)
+
+const (
+	// settle is how long changes must have ceased before they are translated
+	// together, but for maxSettle at most.
+	settle    = time.Millisecond
+	maxSettle = 5 * time.Millisecond
+	// renew is how often an unchanged cluster is translated again: what depends on
+	// time are last good forms, in minutes and hours.
+	renew = time.Minute
+	// firstRead is how long a translation waits for Secrets and ConfigMaps that are
+	// named for the first time; then they count as missing until they come.
+	firstRead = 2 * time.Second
+)
+
+// Applied is told what became of a config that was handed on: nil once all that
+// serves does serve it. Each call is made once at most; any goroutine may.
+type Applied func(error)
+
+// Options of a Source.
+type Options struct {
+	Config     *rest.Config
+	Log        *zap.Logger
+	Metrics    *telemetry.Metrics
+	Translator *translate.Translator
+	// ControllerName is that of the statuses that are ours.
+	ControllerName string
+	// Namespace is the install namespace: of Gateways' Services and of the Lease.
+	Namespace string
+	// Identity names this process among those that could write: its Pod.
+	Identity string
+}
+
+// Source watches a cluster.
+type Source struct {
+	o       Options
+	clients *clients
+	stores  *stores
+	writer  *writer
+
+	changes chan struct{} // holds one: something changed
+
+	mu       sync.Mutex
+	problems []translate.Problem
+}
+
+// New returns a source that has read nothing. The error is for a configuration
+// that no client can be made of.
+func New(o Options) (*Source, error) {
+	c, err := newClients(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{o: o, clients: c, changes: make(chan struct{}, 1)}
+	w := &watcher{clients: c, log: o.Log}
+	s.stores = newStores(w, s.changed)
+	s.writer = newWriter(o, c, s.stores)
+	return s, nil
+}
+
+func (s *Source) changed() {
+	select {
+	case s.changes <- struct{}{}:
+	default:
+	}
+}
+
+// Problems returns what is wrong with the cluster's objects now. Any goroutine
+// may call it.
+func (s *Source) Problems() []translate.Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.problems
+}
+
+// Run reads the cluster, hands the config to apply, and does so again whenever
+// it changes, until ctx is done; that is the error. What apply does not want is
+// logged, and the last good config serves. Statuses are written for a config
+// once it was applied.
+func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) error) error {
+	s.stores.start(ctx)
+	defer s.stores.watcher.group.Wait()
+	writes, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { s.writer.run(writes) })
+	group.Go(func() {
+		if err := elect(writes, s.o, s.writer.lead); err != nil {
+			s.o.Log.Error("no part in the election: nothing is written", zap.Error(err))
+		}
+	})
+	defer group.Wait()
+	defer stop()
+	if err := s.stores.wait(ctx, s.o.Log); err != nil {
+		return err
+	}
+	timer := time.NewTicker(renew)
+	defer timer.Stop()
+	var last *config.Config
+	for {
+		result := s.translate(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case result.Config == last:
+			s.writer.publish(result)
+		default:
+			last = result.Config
+			err := apply(result.Config, func(err error) {
+				if err == nil {
+					s.writer.publish(result)
+				}
+			})
+			if err != nil {
+				s.o.Log.Error("config not applied as a whole", zap.Error(err))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.changes:
+			s.settle(ctx)
+		case <-timer.C:
+		}
+	}
+}
+
+// settle waits until changes come no more, but not long.
+func (s *Source) settle(ctx context.Context) {
+	limit, quiet := time.NewTimer(maxSettle), time.NewTimer(settle)
+	defer limit.Stop()
+	defer quiet.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-limit.C:
+			return
+		case <-quiet.C:
+			return
+		case <-s.changes:
+			quiet.Reset(settle)
+		}
+	}
+}
+
+// translate translates what is there, again as long as it names what was not
+// read yet.
+func (s *Source) translate(ctx context.Context) *translate.Result {
+	limit := time.NewTimer(firstRead)
+	defer limit.Stop()
+	for {
+		result := s.o.Translator.Translate(s.stores.objects())
+		fresh := s.stores.refer(ctx, result.References)
+		for _, read := range fresh {
+			select {
+			case <-ctx.Done():
+				return result
+			case <-limit.C:
+				s.o.Log.Warn("Secrets or ConfigMaps that are named cannot be read yet: they count as missing", zap.Int("objects", len(fresh)))
+				fresh = nil
+			case <-read:
+				continue
+			}
+			break
+		}
+		if len(fresh) > 0 {
+			continue
+		}
+		s.mu.Lock()
+		s.problems = result.Problems
+		s.mu.Unlock()
+		return result
+	}
+}
+
+// wait waits until every kind was read once.
+func (s *stores) wait(ctx context.Context, log *zap.Logger) error {
+	late := time.NewTicker(10 * time.Second)
+	defer late.Stop()
+	for _, k := range s.kinds {
+		for read := false; !read; {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-late.C:
+				log.Warn("not read yet", zap.String("kind", k.name))
+			case <-k.synced:
+				read = true
+			}
+		}
+	}
+	return nil
+}
+
+// InCluster returns how a process in a Pod reaches its API server.
+func InCluster() (*rest.Config, error) {
+	c, err := rest.InClusterConfig()
+	if errors.Is(err, rest.ErrNotInCluster) {
+		return nil, errors.New("not in a Pod: name a kubeconfig file")
+	}
+	return c, err
+}
+
+// trimmed drops what nobody reads of an object that is kept.
+func trimmed[T object](o T) {
+	o.SetManagedFields(nil)
+	if a := o.GetAnnotations(); a != nil {
+		delete(a, corev1.LastAppliedConfigAnnotation)
+	}
+}

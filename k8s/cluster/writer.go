@@ -1,0 +1,247 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/util/workqueue"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/telemetry"
+	"penstock.dev/penstock/k8s/api"
+	"penstock.dev/penstock/k8s/translate"
+)
+
+const (
+	writers        = 4
+	writeTimeout   = 10 * time.Second
+	fieldManager   = "penstock"
+	firstWriteWait = 20 * time.Millisecond
+	lastWriteWait  = time.Minute
+)
+
+// resources are the plural names of what has a status that we write.
+var resources = map[string]schema.GroupVersionResource{
+	"GatewayClass":     gatewayv1.SchemeGroupVersion.WithResource("gatewayclasses"),
+	"Gateway":          gatewayv1.SchemeGroupVersion.WithResource("gateways"),
+	"ListenerSet":      gatewayv1.SchemeGroupVersion.WithResource("listenersets"),
+	"HTTPRoute":        gatewayv1.SchemeGroupVersion.WithResource("httproutes"),
+	"GRPCRoute":        gatewayv1.SchemeGroupVersion.WithResource("grpcroutes"),
+	"TCPRoute":         gatewayv1.SchemeGroupVersion.WithResource("tcproutes"),
+	"TLSRoute":         gatewayv1.SchemeGroupVersion.WithResource("tlsroutes"),
+	"UDPRoute":         gatewayv1.SchemeGroupVersion.WithResource("udproutes"),
+	"BackendTLSPolicy": gatewayv1.SchemeGroupVersion.WithResource("backendtlspolicies"),
+	"PluginPolicy":     api.GroupVersion.WithResource("pluginpolicies"),
+	"Plugin":           api.GroupVersion.WithResource("plugins"),
+	"PluginChain":      api.GroupVersion.WithResource("pluginchains"),
+	"ProxyParameters":  api.GroupVersion.WithResource("proxyparameters"),
+	"ChainStatus":      api.GroupVersion.WithResource("chainstatuses"),
+}
+
+// writer writes what translate wants of the API server: statuses, and the
+// Services and ServiceAccounts of Gateways. Only differences are written, and
+// only while this process leads.
+type writer struct {
+	clients        *clients
+	stores         *stores
+	log            *zap.Logger
+	controllerName string
+	namespace      string
+	identity       string
+	events         *events
+	now            func() time.Time
+	leads          atomic.Bool
+	queue          workqueue.TypedRateLimitingInterface[config.Object]
+	writes         telemetry.Counters
+
+	mu     sync.Mutex
+	wanted *translate.Result         // nil: none yet
+	seen   map[config.Object]written // what was compared last
+	said   map[config.Object]string  // errors that were logged
+}
+
+// written is what an object was compared with.
+type written struct {
+	want any
+	// The resourceVersions of the object before and after it was made so.
+	before, after string
+}
+
+func (w written) is(want any, version string) bool {
+	return w.want == want && (version == w.before || version == w.after)
+}
+
+func newWriter(o Options, c *clients, s *stores) *writer {
+	w := &writer{
+		clients: c, stores: s, log: o.Log, controllerName: o.ControllerName, namespace: o.Namespace, identity: o.Identity, now: time.Now,
+		seen: map[config.Object]written{}, said: map[config.Object]string{},
+		writes: o.Metrics.Counters("penstock_kubernetes_writes_total", "Writes to the API server, by kind and result.", "kind", "result"),
+		queue:  workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[config.Object](firstWriteWait, lastWriteWait)),
+	}
+	w.events = newEvents(w)
+	return w
+}
+
+// publish makes a result what is wanted. Any goroutine may call it.
+func (w *writer) publish(r *translate.Result) {
+	w.mu.Lock()
+	w.wanted = r
+	w.mu.Unlock()
+	w.compare()
+	w.events.tell(r.Problems)
+}
+
+// compare queues every object that is not known to be as wanted.
+func (w *writer) compare() {
+	if !w.leads.Load() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wanted == nil {
+		return
+	}
+	for o, want := range w.wanted.Status {
+		current, ok := w.stores.find(o)
+		if !ok && o.Kind != "ChainStatus" {
+			continue
+		}
+		version := ""
+		if ok {
+			version = current.GetResourceVersion()
+		}
+		if !w.seen[o].is(want, version) {
+			w.queue.Add(o)
+		}
+	}
+	for o := range w.seen {
+		if _, ok := w.wanted.Status[o]; !ok && !infrastructure(o) {
+			delete(w.seen, o)
+			delete(w.said, o)
+		}
+	}
+	w.queueInfrastructure()
+}
+
+// run writes until ctx is done.
+func (w *writer) run(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { w.events.run(ctx) })
+	for range writers {
+		group.Go(func() {
+			for {
+				o, down := w.queue.Get()
+				if down {
+					return
+				}
+				w.one(ctx, o)
+				w.queue.Done(o)
+			}
+		})
+	}
+	<-ctx.Done()
+	w.queue.ShutDown()
+	group.Wait()
+}
+
+// lead starts or stops writing.
+func (w *writer) lead(leads bool) {
+	w.leads.Store(leads)
+	w.compare()
+	w.mu.Lock()
+	r := w.wanted
+	w.mu.Unlock()
+	if leads && r != nil {
+		w.events.tell(r.Problems)
+	}
+}
+
+// one brings one object to what is wanted.
+func (w *writer) one(ctx context.Context, o config.Object) {
+	if !w.leads.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	var err error
+	if infrastructure(o) {
+		err = w.provide(ctx, o)
+	} else {
+		err = w.status(ctx, o)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case err == nil:
+		w.queue.Forget(o)
+		delete(w.said, o)
+		return
+	case apierrors.IsConflict(err): // the newer one is about to come
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return
+	case w.said[o] != err.Error():
+		w.said[o] = err.Error()
+		w.log.Warn("not written: tried again", zap.Stringer("object", o), zap.Error(err))
+	}
+	w.queue.AddRateLimited(o)
+}
+
+// status writes an object's status if it differs.
+func (w *writer) status(ctx context.Context, o config.Object) error {
+	w.mu.Lock()
+	var want any
+	if w.wanted != nil {
+		want = w.wanted.Status[o]
+	}
+	w.mu.Unlock()
+	if want == nil {
+		return nil
+	}
+	current, ok := w.stores.find(o)
+	if !ok {
+		return nil // it is gone; ChainStatuses are made elsewhere
+	}
+	made := current
+	if next := w.merged(current, want); next != nil {
+		var err error
+		made, err = w.put(ctx, o, next)
+		w.count(o.Kind, err)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	w.mu.Lock()
+	w.seen[o] = written{want, current.GetResourceVersion(), made.GetResourceVersion()}
+	w.mu.Unlock()
+	return nil
+}
+
+func (w *writer) put(ctx context.Context, o config.Object, next object) (object, error) {
+	r := resources[o.Kind]
+	made := next.DeepCopyObject().(object)
+	err := w.clients.byGV[r.GroupVersion()].Put().NamespaceIfScoped(o.Namespace, o.Namespace != "").Resource(r.Resource).
+		Name(o.Name).SubResource("status").Param("fieldManager", fieldManager).Body(next).Do(ctx).Into(made)
+	return made, err
+}
+
+func (w *writer) count(kind string, err error) {
+	result := "ok"
+	if err != nil {
+		result = "error"
+		var status apierrors.APIStatus
+		if errors.As(err, &status) {
+			result = string(status.Status().Reason)
+		}
+	}
+	w.writes.With(kind, result).Inc()
+}
