@@ -36,10 +36,15 @@ func bundled() []translate.Bundled {
 }
 
 func newTranslator(ran func(string) bool) *translate.Translator {
-	return translate.New(translate.Options{
+	return translate.New(translatorOptions(ran))
+}
+
+// translatorOptions are those for a folder of files.
+func translatorOptions(ran func(string) bool) translate.Options {
+	return translate.Options{
 		ControllerName: controllerName, InstallNamespace: installNamespace,
 		Bundled: bundled(), Parameters: config.DefaultProxyParameters(), Ran: ran, Now: time.Now,
-	})
+	}
 }
 
 func checkCommand() *cobra.Command {

@@ -28,13 +28,14 @@ type options struct {
 	images, localRegistries, mirrors, authorities           []string
 	imageQuota, memoryLimit, pidFile                        string
 	drain, tagInterval                                      time.Duration
+	kubernetes                                              kubernetesOptions
 }
 
 func runCommand() *cobra.Command {
 	var o options
 	c := &cobra.Command{
 		Use:   "run",
-		Short: "Serve the Gateways of a folder of YAML files",
+		Short: "Serve the Gateways of a folder of YAML files, or of a cluster, in one process",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
@@ -54,9 +55,10 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.pidFile, "pid-file", "", "file that holds the process' number once it is ready; SIGUSR2 hands over to a new process")
 	f.StringVar(&o.accessLog, "access-log", "stdout", "stdout, off, or a file to append to")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	if err := c.MarkFlagRequired("config"); err != nil {
-		panic("BUG: " + err.Error())
-	}
+	f.BoolVar(&o.kubernetes.enabled, "kubernetes", false, "serve the Gateways of a cluster in place of a folder; hostile plugins then share a process with an API token")
+	kubernetesFlags(c, &o.kubernetes)
+	c.MarkFlagsOneRequired("config", "kubernetes")
+	c.MarkFlagsMutuallyExclusive("config", "kubernetes")
 	return c
 }
 

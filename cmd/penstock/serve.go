@@ -32,14 +32,13 @@ import (
 	"penstock.dev/penstock/hosts/capability/redis"
 	"penstock.dev/penstock/hosts/httpwasm"
 	"penstock.dev/penstock/hosts/proxywasm"
-	"penstock.dev/penstock/k8s/files"
 )
 
 // proxyProcess is everything that runs, in the order in which it ends.
 type proxyProcess struct {
 	log       *zap.Logger
 	metrics   *telemetry.Metrics
-	source    *files.Source
+	source    source
 	listeners *listener.Listeners
 	store     *snapshot.Store
 	groups    *upstream.Set
@@ -68,7 +67,7 @@ func run(ctx context.Context, o options) error {
 	if err := loopback(o.admin); err != nil {
 		return err
 	}
-	if info, err := os.Stat(o.config); err != nil || !info.IsDir() {
+	if info, err := os.Stat(o.config); !o.kubernetes.enabled && (err != nil || !info.IsDir()) {
 		if err == nil {
 			err = errors.New("not a folder")
 		}
@@ -159,7 +158,9 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	raw := proxy.NewRaw(p.store, rawLog)
 	p.listeners.ServeRaw(raw, raw)
 	sockets.Sockets = p.listeners
-	p.source = files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: newTranslator(p.store.Ran)})
+	if p.source, err = newSource(o, log, p.metrics, p.store.Ran); err != nil {
+		return nil, err
+	}
 	p.admin = admin.New(p.store, p.metrics, func() []admin.Problem { return problems(p.source.Problems()) })
 	return p, nil
 }
@@ -196,12 +197,13 @@ func (p *proxyProcess) serve(ctx context.Context, o options) error {
 	defer signal.Stop(asked)
 	p.background.Go(func() { p.announce(ctx, o.pidFile) })
 	p.background.Go(func() { p.handOver(ctx, asked, p.self, cancel) })
-	err = p.source.Run(ctx, func(c *config.Config) error {
-		if err := p.store.Apply(c); err != nil {
-			return err
+	err = p.source.Run(ctx, func(c *config.Config, applied func(error)) error {
+		err := p.store.Apply(c)
+		applied(err)
+		if err == nil {
+			p.admin.Bound()
 		}
-		p.admin.Bound()
-		return nil
+		return err
 	})
 	if ctx.Err() != nil {
 		p.log.Info("stopping")

@@ -24,8 +24,8 @@ const (
 
 // elect takes part in the election until ctx is done: one process writes, the
 // others translate and wait. It tells lead when this one begins and ends to lead.
-func elect(ctx context.Context, o Options, lead func(bool)) error {
-	cfg := rest.CopyConfig(o.Config)
+func elect(ctx context.Context, config *rest.Config, o Options, lead func(bool)) error {
+	cfg := rest.CopyConfig(config)
 	cfg.Timeout = leaseRenew / 2
 	client, err := coordinationclient.NewForConfig(cfg)
 	if err != nil {

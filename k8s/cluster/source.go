@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -34,7 +33,9 @@ type Applied func(error)
 
 // Options of a Source.
 type Options struct {
-	Config     *rest.Config
+	// Kubeconfig names a file that says how the API server is reached; empty: as the
+	// Pod that the process runs in does.
+	Kubeconfig string
 	Log        *zap.Logger
 	Metrics    *telemetry.Metrics
 	Translator *translate.Translator
@@ -49,6 +50,7 @@ type Options struct {
 // Source watches a cluster.
 type Source struct {
 	o       Options
+	config  *rest.Config
 	clients *clients
 	stores  *stores
 	writer  *writer
@@ -62,11 +64,15 @@ type Source struct {
 // New returns a source that has read nothing. The error is for a configuration
 // that no client can be made of.
 func New(o Options) (*Source, error) {
-	c, err := newClients(o.Config)
+	cfg, err := connect(o.Kubeconfig)
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{o: o, clients: c, changes: make(chan struct{}, 1)}
+	c, err := newClients(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{o: o, config: cfg, clients: c, changes: make(chan struct{}, 1)}
 	w := &watcher{clients: c, log: o.Log}
 	s.stores = newStores(w, s.changed)
 	s.writer = newWriter(o, c, s.stores)
@@ -99,7 +105,7 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 	var group sync.WaitGroup
 	group.Go(func() { s.writer.run(writes) })
 	group.Go(func() {
-		if err := elect(writes, s.o, s.writer.lead); err != nil {
+		if err := elect(writes, s.config, s.o, s.writer.lead); err != nil {
 			s.o.Log.Error("no part in the election: nothing is written", zap.Error(err))
 		}
 	})
@@ -205,15 +211,6 @@ func (s *stores) wait(ctx context.Context, log *zap.Logger) error {
 		}
 	}
 	return nil
-}
-
-// InCluster returns how a process in a Pod reaches its API server.
-func InCluster() (*rest.Config, error) {
-	c, err := rest.InClusterConfig()
-	if errors.Is(err, rest.ErrNotInCluster) {
-		return nil, errors.New("not in a Pod: name a kubeconfig file")
-	}
-	return c, err
 }
 
 // trimmed drops what nobody reads of an object that is kept.
