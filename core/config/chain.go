@@ -13,7 +13,7 @@ type Chain struct{ Parts []*Part }
 // a policy's overrides. It is memoised per object and shared by the chains
 // that it is joined into.
 type Part struct {
-	Name   string // "service", "route", "rule", "gateway", "policy"
+	Name   string // "service", "route", "rule", "backend", "gateway", "policy"
 	Object Object // who declares it
 	// Scope tells apart the parts of one object that differ by Service port or
 	// listener; empty: one for all.

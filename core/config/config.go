@@ -70,8 +70,8 @@ type RouteEntry struct {
 	Route     *Route
 }
 
-// Route is one HTTPRoute. Among equal matches the older route wins, then the
-// lower namespace/name (Gateway API).
+// Route is one HTTPRoute or GRPCRoute. Among equal matches the older route wins, then
+// the lower namespace/name (Gateway API).
 type Route struct {
 	Object  Object
 	Created time.Time
@@ -82,29 +82,35 @@ type Route struct {
 type Rule struct {
 	Name    string  // "HTTPRoute/ns/name/0", for logs and metrics; or the rule's name in place of the index
 	Matches []Match // never empty
-	// Request and Response modify headers; applied when the request is sent
-	// to the upstream and when the response is sent to the client.
-	Request, Response []HeaderModifier
-	Redirect          *Redirect // then Backends is empty
-	Rewrite           *Rewrite
-	// Timeout bounds the whole exchange, BackendTimeout one try; 0: the default of ProxyParameters.
+	// Steps are its filters in the order in which the request comes to them, after
+	// the chain's parts of the Route, before those of the Service.
+	Steps    []Step
+	Redirect *Redirect // answered after the whole chain; then Backends is empty
+	// Timeout bounds the whole exchange, BackendTimeout one try; 0: the default of
+	// ProxyParameters, NoTimeout: none.
 	Timeout, BackendTimeout time.Duration
+	Retry                   *Retry   // nil: only where nothing can have been done
+	Session                 *Session // nil: none
 	Backends                []Backend
 	// Chain runs for a rule without a Service: a redirect, or when nothing can be chosen.
 	Chain *Chain
 	// Status is answered when Backends is empty and Redirect nil: 500 for an
-	// invalid reference or filter (Gateway API).
+	// invalid reference or filter (Gateway API); 503 for a GRPCRoute, which is
+	// UNAVAILABLE to its clients.
 	Status int
 }
 
 // PathType is how a path is compared.
 type PathType uint8
 
-// The path types. PathPrefix compares whole segments.
+// The path types. PathPrefix compares whole segments. PathMethod is an expression over
+// the whole path, "/service/method", that gives way to every prefix but "/"; among
+// themselves the one with the higher Match.Rank counts.
 const (
 	PathExact PathType = iota
 	PathPrefix
 	PathRegex
+	PathMethod
 )
 
 // ValueMatch compares one header field or query parameter.
@@ -118,8 +124,10 @@ type ValueMatch struct {
 type Match struct {
 	PathType PathType
 	Path     string         // normalised; not for PathRegex
-	Regex    *regexp.Regexp // RE2, matches the whole path; PathRegex only
+	Regex    *regexp.Regexp // RE2, matches the whole path; PathRegex and PathMethod only
+	Rank     int            // PathMethod only
 	Method   string         // empty: any
+	GRPC     bool           // requests of gRPC or gRPC-Web only
 	Headers  []ValueMatch
 	Query    []ValueMatch
 }
@@ -165,8 +173,10 @@ type Backend struct {
 	Chain    *Chain // the joined chain after the Gateway part
 	// ProxyProtocol is the version of the header that a raw connection to the
 	// Service begins with, 1 or 2; 0: none.
-	ProxyProtocol     uint8
-	Request, Response []HeaderModifier
+	ProxyProtocol uint8
+	// Steps are the backendRef's own filters: the last before the request is sent.
+	Steps    []Step
+	Redirect *Redirect // answered in place of the Service; nil: none
 }
 
 // What is spoken to an upstream.
@@ -178,7 +188,7 @@ const (
 
 // Upstream is a named group of endpoints: one port of a Service.
 type Upstream struct {
-	Name     string // "namespace/service:port", "namespace/service:port/udp"
+	Name     string // "namespace/service:port", with "/udp" for datagrams, "/h2c" where gRPC alone needs HTTP/2
 	Protocol string // ProtocolHTTP or ProtocolH2C, for raw connections too; ProtocolUDP: datagrams
 	// TLS encrypts its connections; nil: plain text.
 	TLS *UpstreamTLS
@@ -191,11 +201,14 @@ type EndpointSet struct{ Endpoints []Endpoint }
 
 // Endpoint is one address of an upstream.
 type Endpoint struct {
-	Address  netip.AddrPort
-	Zone     string
-	Node     string
-	Identity string // of the peer, for mutual TLS; empty: none
-	Tunnel   netip.AddrPort
+	Address netip.AddrPort
+	Zone    string
+	Node    string
+	// ForZones and ForNodes are where it is meant to be used from (topology hints of an
+	// EndpointSlice); empty: no hint.
+	ForZones, ForNodes []string
+	Identity           string // of the peer, for mutual TLS; empty: none
+	Tunnel             netip.AddrPort
 	// Ready endpoints are used; Serving ones that are terminating only when no other is left.
 	Ready, Serving, Terminating bool
 }
@@ -245,6 +258,18 @@ func (c *Config) validateRoute(r *Route, errs *joined) {
 			errs.add("%s: rules[%d]: no match", r.Object, i)
 		}
 		c.validateBackends(r.Object, i, rule.Backends, errs)
+		c.validateSteps(r.Object, i, rule.Steps, errs)
+		for j := range rule.Backends {
+			c.validateSteps(r.Object, i, rule.Backends[j].Steps, errs)
+		}
+	}
+}
+
+func (c *Config) validateSteps(o Object, rule int, list []Step, errs *joined) {
+	for _, s := range list {
+		if m := s.Mirror; m != nil && (c.Upstreams[m.Upstream] == nil || m.Denominator == 0) {
+			errs.add("%s: rules[%d]: mirror to %s: it is not in the config, or of no share", o, rule, m.Upstream)
+		}
 	}
 }
 

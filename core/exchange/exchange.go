@@ -102,8 +102,9 @@ type Exchange struct {
 	Phase    Phase
 	Start    time.Time // first byte of the request
 
-	// Original is what the client asked for, kept for routing, log and retry.
-	Original struct{ Method, Authority, Path []byte }
+	// Original is what the client asked for, kept for routing, log and retry. Origin is
+	// the field of that name, set if a CORS filter looked at it.
+	Original struct{ Method, Authority, Path, Origin []byte }
 
 	Consumer Consumer
 	// Local is what a filter answers with; valid when it returned Respond.

@@ -347,7 +347,7 @@ func TestTurnLiesBetweenChains(t *testing.T) {
 	b := newBed(config.Reject, &script{name: "a"}, &script{name: "b"})
 	outer, inner := New(b.chain.entries[:1]), New(b.chain.entries[1:])
 	b.run.Request(outer, []byte("/"))
-	b.run.Turn(func(*exchange.Exchange) { b.trace = append(b.trace, "turn") })
+	b.run.Turn(func(*exchange.Exchange, *config.Step) { b.trace = append(b.trace, "turn") }, nil)
 	b.run.Request(inner, []byte("/"))
 	b.run.Response()
 	b.want(t, "a request", "b request", "b response", "turn", "a response", "b done", "a done")

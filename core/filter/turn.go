@@ -1,19 +1,23 @@
 package filter
 
-import "penstock.dev/penstock/core/exchange"
+import (
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+)
 
 // turn is work at a place between two chains on the way back.
 type turn struct {
-	at int // the number of slots before it
-	do func(*exchange.Exchange)
+	at   int // the number of slots before it
+	do   func(*exchange.Exchange, *config.Step)
+	step *config.Step
 }
 
-// Turn has do called once on the response's way back, when it passes this
+// Turn has do called once with step on the response's way back, when it passes this
 // place: after the filters of the chains that are still to come, before those
 // that already ran. do is shared by exchanges and keeps nothing.
-func (r *Run) Turn(do func(*exchange.Exchange)) {
+func (r *Run) Turn(do func(*exchange.Exchange, *config.Step), step *config.Step) {
 	r.mu.Lock()
-	r.turns = append(r.turns, turn{at: len(r.slots), do: do})
+	r.turns = append(r.turns, turn{at: len(r.slots), do: do, step: step})
 	r.mu.Unlock()
 }
 
@@ -23,7 +27,7 @@ func (r *Run) passTurns(at int) {
 		t := r.turns[n-1]
 		r.turns = r.turns[:n-1]
 		if t.at <= r.reached {
-			t.do(r.x)
+			t.do(r.x, t.step)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"penstock.dev/penstock/core/codec/grpc"
+	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -55,10 +56,13 @@ func (h *HTTP) answerError(s *state, err *exchange.Error) {
 	s.run.Replace(l)
 }
 
-// redirect answers as the rule's RequestRedirect says (Gateway API,
+// redirect answers as a RequestRedirect says (Gateway API,
 // HTTPRequestRedirectFilter).
-func (h *HTTP) redirect(s *state) {
-	x, r := s.x, s.rule.Config.Redirect
+func (h *HTTP) redirect(s *state, r *config.Redirect) *exchange.Error {
+	x := s.x
+	if x.Request.Connect() { // no other place has the tunnel
+		return s.unknown(501, "connect", errConnect)
+	}
 	scheme := r.Scheme
 	if scheme == "" {
 		scheme = string(x.Request.Scheme)
@@ -79,6 +83,7 @@ func (h *HTTP) redirect(s *state) {
 	l := local(x, r.Status)
 	l.Header.Add(location, x.Arena.CopyString(scheme+"://"+name+string(target)))
 	s.run.Replace(l)
+	return errDone
 }
 
 // redirectPort: the filter's port; else the well-known one of the filter's

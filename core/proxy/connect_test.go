@@ -43,8 +43,8 @@ func TestConnect(t *testing.T) {
 	add(method(rule("tunnel", "/", "up"), "*.tunnel.example"))
 	add(method(rule("below", "/a", "up"), "below.example"))
 	rewritten := rule("rewritten", "/", "up")
-	rewritten.Rewrite = &config.Rewrite{Hostname: "inner.example", Path: &config.PathModifier{IsFull: true, Full: "/x"}}
-	rewritten.Request = []config.HeaderModifier{{Set: []config.HeaderValue{{Name: "X-Set", Value: "s"}}}}
+	rewritten.Steps = []config.Step{{Rewrite: &config.Rewrite{Hostname: "inner.example", Path: &config.PathModifier{IsFull: true, Full: "/x"}}}}
+	rewritten.Steps = append(rewritten.Steps, config.Step{Request: &config.HeaderModifier{Set: []config.HeaderValue{{Name: "X-Set", Value: "s"}}}})
 	add(method(rewritten, "rewritten.example"))
 	moved := rule("moved", "/", "up")
 	moved.Redirect = &config.Redirect{Scheme: "https", Status: 301}

@@ -25,18 +25,10 @@ var (
 	methods        = []byte("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
 )
 
-// outgoing readies the request for the upstream: the rule's rewrite, who the
-// consumer is, and where the request came from. After it the header is frozen.
+// outgoing readies the request for the upstream: who the consumer is, and where the
+// request came from. After it the header is frozen.
 func (h *HTTP) outgoing(s *state) {
 	x := s.x
-	if rw := s.rule.Config.Rewrite; rw != nil {
-		if rw.Hostname != "" {
-			x.Request.Authority = rewriteAuthority(x, rw.Hostname)
-		}
-		if rw.Path != nil && !x.Request.Connect() { // it has none
-			x.Request.Path = rewritePath(x, rw.Path, s.match)
-		}
-	}
 	consumer(x)
 	if s.params.Forwarded {
 		forward(x)

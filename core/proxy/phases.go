@@ -154,6 +154,9 @@ func (h *HTTP) runGateway(s *state) *exchange.Error {
 }
 
 func (s *state) runOne(c *filter.Chain) *exchange.Error {
+	if c == nil {
+		return nil
+	}
 	s.x.Phase = exchange.PhaseRequest
 	return outcome(s, s.run.Request(c, s.request.Path))
 }
@@ -215,53 +218,46 @@ func pick[B any](backends []B, total uint64, weight func(*B) int) *B {
 	panic("BUG: weights do not add up")
 }
 
-// runChain runs the rest of the chain, with the rule's own filters at their
-// place: after what the Route declares, before what the Service declares.
+// runChain runs the rest of the chain, with the rule's and the backendRef's own filters
+// at their places: after what the Route declares, and just before the request is sent.
 func (h *HTTP) runChain(s *state) *exchange.Error {
-	chain, turn := s.rule.Chain, s.rule.Turn
+	chain := s.rule.Chain
 	if s.backend != nil {
 		chain = s.backend.Chain
 	}
-	var inner *filter.Chain
+	link := &noLink
 	if chain != nil {
-		link, err := s.pin(chain)
-		if err != nil {
+		var err *exchange.Error
+		if link, err = s.pin(chain); err != nil {
 			return err
 		}
 		if err := s.runOne(link.Outer); err != nil {
 			return err
 		}
-		inner = link.Inner
 	}
-	if turn != nil {
-		s.run.Turn(turn)
+	if err := h.steps(s, s.rule.Config.Steps, link.Rule); err != nil {
+		return err
 	}
-	for i := range s.rule.Config.Request {
-		snapshot.Modify(&s.x.Request.Header, &s.rule.Config.Request[i])
+	if err := s.runOne(link.Inner); err != nil {
+		return err
 	}
-	if s.rule.Config.Redirect != nil {
-		if s.x.Request.Connect() { // no other place has the tunnel
-			return s.unknown(501, "connect", errConnect)
-		}
-		h.redirect(s)
-		return errDone
-	}
-	if inner != nil {
-		if err := s.runOne(inner); err != nil {
-			return err
-		}
+	if r := s.rule.Config.Redirect; r != nil {
+		return h.redirect(s, r)
 	}
 	if s.backend == nil {
 		return noBackend(s)
 	}
-	if s.backend.Turn != nil {
-		s.run.Turn(s.backend.Turn)
+	if err := h.steps(s, s.backend.Config.Steps, link.Backend); err != nil {
+		return err
 	}
-	for i := range s.backend.Config.Request {
-		snapshot.Modify(&s.x.Request.Header, &s.backend.Config.Request[i])
+	if r := s.backend.Config.Redirect; r != nil {
+		return h.redirect(s, r)
 	}
 	return nil
 }
+
+// noLink is the link of an exchange without a chain.
+var noLink snapshot.Link
 
 // tryTimeout is how long one try may take to answer: the rule's own limits, by
 // what is left of the whole exchange's, and what a client of gRPC waits for; 0: the upstream's default. A response

@@ -148,9 +148,11 @@ func (b *bed) do(t testing.TB, method, target, body string, header http.Header) 
 func TestForward(t *testing.T) {
 	b := newBed(t)
 	fancy := rule("fancy", "/old", "echo")
-	fancy.Request = []config.HeaderModifier{{Set: []config.HeaderValue{{Name: "X-Set", Value: "s"}}, Add: []config.HeaderValue{{Name: "X-Add", Value: "a"}}, Remove: []string{"X-Gone"}}}
-	fancy.Response = []config.HeaderModifier{{Remove: []string{"X-Up"}, Set: []config.HeaderValue{{Name: "X-Down", Value: "d"}}}}
-	fancy.Rewrite = &config.Rewrite{Hostname: "inner.example", Path: &config.PathModifier{Prefix: "/new"}}
+	fancy.Steps = []config.Step{
+		{Request: &config.HeaderModifier{Set: []config.HeaderValue{{Name: "X-Set", Value: "s"}}, Add: []config.HeaderValue{{Name: "X-Add", Value: "a"}}, Remove: []string{"X-Gone"}}},
+		{Response: &config.HeaderModifier{Remove: []string{"X-Up"}, Set: []config.HeaderValue{{Name: "X-Down", Value: "d"}}}},
+		{Rewrite: &config.Rewrite{Hostname: "inner.example", Path: &config.PathModifier{Prefix: "/new"}}},
+	}
 	redirect := &config.Rule{
 		Name:     "redirect",
 		Matches:  []config.Match{{PathType: config.PathPrefix, Path: "/moved"}},

@@ -11,7 +11,7 @@ import (
 	"penstock.dev/penstock/core/exchange"
 )
 
-// Route is a group of rules with its hostnames: one HTTPRoute.
+// Route is a group of rules with its hostnames: one HTTPRoute or GRPCRoute.
 type Route[T any] struct {
 	Hostnames []string // lower case, "*.example" allowed; empty: any
 	// Created and Name ("namespace/name") break ties: older first, then by name.
@@ -51,6 +51,7 @@ type hostTable[T any] struct {
 	exact  map[string][]candidate[T]
 	prefix map[string][]candidate[T] // without trailing slash; "" is "/"
 	regex  []candidate[T]
+	method []candidate[T] // config.PathMethod
 }
 
 type candidate[T any] struct {
@@ -125,6 +126,8 @@ func newHost[T any](list []*Route[T]) *hostTable[T] {
 					h.prefix[p] = append(h.prefix[p], c)
 				case config.PathRegex:
 					h.regex = append(h.regex, c)
+				case config.PathMethod:
+					h.method = append(h.method, c)
 				}
 			}
 		}
@@ -137,6 +140,9 @@ func newHost[T any](list []*Route[T]) *hostTable[T] {
 	}
 	slices.SortStableFunc(h.regex, func(a, b candidate[T]) int {
 		return cmp.Or(cmp.Compare(len(b.match.Regex.String()), len(a.match.Regex.String())), before(a, b))
+	})
+	slices.SortStableFunc(h.method, func(a, b candidate[T]) int {
+		return cmp.Or(cmp.Compare(b.match.Rank, a.match.Rank), before(a, b))
 	})
 	return h
 }
@@ -164,7 +170,8 @@ func before[T any](a, b candidate[T]) int {
 // Find returns the value of the best rule, and the match that led to it; ok is
 // false if none holds. The most specific hostname comes first: exact, then
 // wildcards from the longest on, then routes without hostname; within one,
-// exact paths, regular expressions (longest first), prefixes (longest first).
+// exact paths, regular expressions (longest first), prefixes (longest first), and
+// before the prefix "/" expressions over a method of gRPC.
 //
 // A CONNECT has no path, so that only the prefix "/" matches, and it needs a match
 // that names the method: a rule that does not speak of tunnels opens none.
@@ -207,17 +214,19 @@ func (h *hostTable[T]) find(q *Request) (value T, match *config.Match, ok bool) 
 	if c := first(h.exact[string(q.Path)], q); c != nil {
 		return c.value, c.match, true
 	}
-	for i := range h.regex {
-		c := &h.regex[i]
-		if c.match.Regex.Match(q.Path) && holds(c.match, q) {
-			return c.value, c.match, true
-		}
+	if c := firstRegex(h.regex, q); c != nil {
+		return c.value, c.match, true
 	}
-	if len(h.prefix) == 0 {
+	if len(h.prefix) == 0 && len(h.method) == 0 {
 		return value, nil, false
 	}
 	path := bytes.TrimSuffix(q.Path, slash)
 	for {
+		if len(path) == 0 {
+			if c := firstRegex(h.method, q); c != nil {
+				return c.value, c.match, true
+			}
+		}
 		if c := first(h.prefix[string(path)], q); c != nil {
 			return c.value, c.match, true
 		}
@@ -242,9 +251,18 @@ func first[T any](list []candidate[T], q *Request) *candidate[T] {
 	return nil
 }
 
+func firstRegex[T any](list []candidate[T], q *Request) *candidate[T] {
+	for i := range list {
+		if c := &list[i]; c.match.Regex.Match(q.Path) && holds(c.match, q) {
+			return c
+		}
+	}
+	return nil
+}
+
 // holds checks what is left once the path matched.
 func holds(m *config.Match, q *Request) bool {
-	if m.Method != "" && m.Method != string(q.Method) {
+	if m.Method != "" && m.Method != string(q.Method) || m.GRPC && !isGRPC(q) {
 		return false
 	}
 	for i := range m.Headers {
@@ -258,6 +276,15 @@ func holds(m *config.Match, q *Request) bool {
 		}
 	}
 	return true
+}
+
+// isGRPC reports whether a request is one of gRPC, or of gRPC-Web: a POST with a
+// content type that begins so (gRPC over HTTP/2).
+func isGRPC(q *Request) bool {
+	t, _ := q.Header.Get("content-type")
+	const base = "application/grpc"
+	return string(q.Method) == "POST" && len(t) >= len(base) && exchange.EqualFold(t[:len(base)], base) &&
+		(len(t) == len(base) || bytes.IndexByte([]byte("+-; "), t[len(base)]) >= 0)
 }
 
 // headerHolds compares all fields of that name joined by a comma (RFC 9110, 5.3).
@@ -347,7 +374,7 @@ func PathHolds(m *config.Match, path []byte) bool {
 	switch m.PathType {
 	case config.PathExact:
 		return string(path) == m.Path
-	case config.PathRegex:
+	case config.PathRegex, config.PathMethod:
 		return m.Regex.Match(path)
 	}
 	prefix := strings.TrimSuffix(m.Path, "/")

@@ -37,8 +37,11 @@ type Chain struct {
 type Link struct {
 	// Fault says why the chain cannot run; nil for one that can.
 	Fault *config.Fault
-	// Outer runs before the rule's own modifiers, Inner after.
+	// Outer runs before the rule's own filters, Inner after.
 	Outer, Inner *filter.Chain
+	// Rule and Backend run at their places among the filters of the rule and of the
+	// backendRef, one for each config.Step with Plugins.
+	Rule, Backend []*filter.Chain
 
 	refs     atomic.Int64
 	dropped  atomic.Bool

@@ -120,11 +120,11 @@ func (c *compiler) rule(cfg *config.Rule, route string) *Rule {
 	if done := c.new.rules[cfg]; done != nil {
 		return done
 	}
-	r := &Rule{Config: cfg, Route: route, Name: cfg.Name, Chain: c.chain(cfg.Chain), Turn: turn(cfg.Response), Counters: c.metrics.of(cfg.Name, "")}
+	r := &Rule{Config: cfg, Route: route, Name: cfg.Name, Chain: c.chain(cfg.Chain), Counters: c.metrics.of(cfg.Name, "")}
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]
 		r.Weights += uint64(b.Weight)
-		r.Backends = append(r.Backends, Backend{Config: b, Upstream: c.group(b.Upstream), Chain: c.chain(b.Chain), Turn: turn(b.Response), Counters: c.metrics.of(cfg.Name, b.Service)})
+		r.Backends = append(r.Backends, Backend{Config: b, Upstream: c.group(b.Upstream), Chain: c.chain(b.Chain), Counters: c.metrics.of(cfg.Name, b.Service)})
 	}
 	if c.old != nil {
 		if old := c.old.rules[cfg]; old != nil && old.same(r) {
@@ -180,18 +180,6 @@ func chainKey(cfg *config.Chain) string {
 		b.WriteByte('\n')
 	}
 	return b.String()
-}
-
-// turn compiles response modifiers to one function, shared by all exchanges.
-func turn(list []config.HeaderModifier) func(*exchange.Exchange) {
-	if len(list) == 0 {
-		return nil
-	}
-	return func(x *exchange.Exchange) {
-		for i := range list {
-			Modify(&x.Response.Header, &list[i])
-		}
-	}
 }
 
 // Modify applies a RequestHeaderModifier or ResponseHeaderModifier (Gateway

@@ -86,22 +86,29 @@ func (k *linker) link(c *Chain) *Link {
 	return l
 }
 
-// join makes the two filter chains: what the Route and those before it declare
-// runs before the rule's own modifiers, the rest after.
+// join makes the filter chains: what the Route and those before it declare, what
+// stands among the rule's own filters, what stands among the backendRef's, and the
+// rest, which runs between these two.
 func (l *Link) join() {
 	var outer, inner []filter.Entry
 	for _, c := range l.parts {
-		before := c.part.Name == "route" || c.part.Name == "rule" || c.part.Scope == config.ScopeBefore
+		var own []filter.Entry
 		for n, f := range c.filters {
 			e := c.runtimes[n].Entry(f)
 			if o := c.canaries[n]; o.runs {
 				e.Canary = o.runtime.Canary(o.config, o.form)
 			}
-			if before {
-				outer = append(outer, e)
-			} else {
-				inner = append(inner, e)
-			}
+			own = append(own, e)
+		}
+		switch {
+		case c.part.Name == "route" || c.part.Scope == config.ScopeBefore:
+			outer = append(outer, own...)
+		case c.part.Name == config.PartRule:
+			l.Rule = append(l.Rule, filter.New(own))
+		case c.part.Name == config.PartBackend:
+			l.Backend = append(l.Backend, filter.New(own))
+		default:
+			inner = append(inner, own...)
 		}
 	}
 	l.Outer, l.Inner = filter.New(outer), filter.New(inner)

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"penstock.dev/penstock/core/config"
-	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/router"
 	"penstock.dev/penstock/core/upstream"
 )
@@ -52,10 +51,8 @@ type Rule struct {
 	Route    string // "namespace/name"
 	Name     string // for logs and metrics
 	Backends []Backend
-	Weights  uint64 // sum
-	Chain    *Chain // without a backend; nil: none
-	// Turn applies Config.Response; nil: nothing to apply.
-	Turn     func(*exchange.Exchange)
+	Weights  uint64    // sum
+	Chain    *Chain    // without a backend; nil: none
 	Counters *Counters // of exchanges without a backend
 }
 
@@ -64,7 +61,6 @@ type Backend struct {
 	Config   *config.Backend
 	Upstream *upstream.Group // nil: invalid reference
 	Chain    *Chain          // nil: none
-	Turn     func(*exchange.Exchange)
 	Counters *Counters
 }
 

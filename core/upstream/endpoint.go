@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,12 +13,11 @@ import (
 
 // key tells the connections of one pool from those of another.
 type key struct {
-	endpoint config.Endpoint // address, identity and tunnel alone
+	address, tunnel netip.AddrPort
+	identity        string
 }
 
-func keyOf(ep config.Endpoint) key {
-	return key{config.Endpoint{Address: ep.Address, Identity: ep.Identity, Tunnel: ep.Tunnel}}
-}
+func keyOf(ep config.Endpoint) key { return key{ep.Address, ep.Tunnel, ep.Identity} }
 
 // endpoint is one address of a group with its connections.
 type endpoint struct {

@@ -51,6 +51,7 @@ func kinds() map[string]kind {
 		"gateway.networking.k8s.io/v1 Gateway":             {false, func() metav1.Object { return &gatewayv1.Gateway{} }},
 		"gateway.networking.k8s.io/v1 ListenerSet":         {false, func() metav1.Object { return &gatewayv1.ListenerSet{} }},
 		"gateway.networking.k8s.io/v1 HTTPRoute":           {false, func() metav1.Object { return &gatewayv1.HTTPRoute{} }},
+		"gateway.networking.k8s.io/v1 GRPCRoute":           {false, func() metav1.Object { return &gatewayv1.GRPCRoute{} }},
 		"gateway.networking.k8s.io/v1 BackendTLSPolicy":    {false, func() metav1.Object { return &gatewayv1.BackendTLSPolicy{} }},
 		"gateway.networking.k8s.io/v1 TCPRoute":            {false, tcpRoute},
 		"gateway.networking.k8s.io/v1alpha2 TCPRoute":      {false, tcpRoute},

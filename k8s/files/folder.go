@@ -172,6 +172,8 @@ func add(all *translate.Objects, it item) {
 		all.ListenerSets = append(all.ListenerSets, o)
 	case *gatewayv1.HTTPRoute:
 		all.HTTPRoutes = append(all.HTTPRoutes, o)
+	case *gatewayv1.GRPCRoute:
+		all.GRPCRoutes = append(all.GRPCRoutes, o)
 	case *gatewayv1.TCPRoute:
 		all.TCPRoutes = append(all.TCPRoutes, o)
 	case *gatewayv1.TLSRoute:

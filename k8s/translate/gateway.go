@@ -103,21 +103,20 @@ func value[T ~string](p *T) string {
 func (r *run) table(g *gatewayv1.Gateway, l *gatewayv1.Listener) *config.RouteTable {
 	var entries []config.RouteEntry
 	var key strings.Builder
-	for _, route := range sorted(r.o.HTTPRoutes) {
-		if !r.refers(route, g, l) {
+	var taken []attachment
+	for _, route := range r.http {
+		if !r.refers(route, g, l) || !r.allows(g, l, route.kind, route.object.Namespace) {
 			continue
 		}
-		if !r.allows(g, l, "HTTPRoute", route.Namespace) {
-			continue
+		if hostnames, ok := intersect(value(l.Hostname), route.hostnames); ok {
+			taken = append(taken, attachment{route, hostnames})
 		}
-		hostnames, ok := intersect(value(l.Hostname), route.Spec.Hostnames)
-		if !ok {
-			continue
-		}
-		r.attached[route] = true
-		c := r.route(route, g)
-		entries = append(entries, config.RouteEntry{Hostnames: hostnames, Route: c})
-		fmt.Fprintf(&key, "%p %q\n", c, hostnames)
+	}
+	for _, a := range r.oneKind(taken, string(l.Name)) {
+		r.attached[a.route] = true
+		c := r.route(a.route, g)
+		entries = append(entries, config.RouteEntry{Hostnames: a.hostnames, Route: c})
+		fmt.Fprintf(&key, "%p %q\n", c, a.hostnames)
 	}
 	return r.t.memo.tables.get(g.Namespace+"/"+g.Name+"/"+string(l.Name), key.String(), func() *config.RouteTable {
 		return &config.RouteTable{Entries: entries}
@@ -125,9 +124,9 @@ func (r *run) table(g *gatewayv1.Gateway, l *gatewayv1.Listener) *config.RouteTa
 }
 
 // refers reports whether a route names this listener as a parent.
-func (r *run) refers(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, l *gatewayv1.Listener) bool {
-	return slices.ContainsFunc(route.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool {
-		return parent(p, route.Namespace, g) && (p.SectionName == nil || *p.SectionName == l.Name) && (p.Port == nil || *p.Port == l.Port)
+func (r *run) refers(route *httpRoute, g *gatewayv1.Gateway, l *gatewayv1.Listener) bool {
+	return slices.ContainsFunc(route.parents, func(p gatewayv1.ParentReference) bool {
+		return parent(p, route.object.Namespace, g) && (p.SectionName == nil || *p.SectionName == l.Name) && (p.Port == nil || *p.Port == l.Port)
 	})
 }
 
@@ -209,22 +208,23 @@ func covers(w, name string) bool {
 
 // unattached tells of routes that name one of our Gateways and reach no listener.
 func (r *run) unattached() {
-	for _, route := range r.o.HTTPRoutes {
-		for i, h := range route.Spec.Hostnames {
+	for _, route := range r.http {
+		o := route.object
+		for i, h := range route.hostnames {
 			if !wildcard(string(h)) {
-				r.problem(object("HTTPRoute", route), fmt.Sprintf("spec.hostnames[%d]", i), "Invalid", "%q is no hostname: it is left out", h)
+				r.problem(o, fmt.Sprintf("spec.hostnames[%d]", i), unsupported, "%q is no hostname: it is left out", h)
 			}
 		}
 		if r.attached[route] {
 			continue
 		}
-		for i, p := range route.Spec.ParentRefs {
-			o, field := object("HTTPRoute", route), fmt.Sprintf("spec.parentRefs[%d]", i)
-			g := slices.IndexFunc(r.o.Gateways, func(g *gatewayv1.Gateway) bool { return parent(p, route.Namespace, g) })
+		for i, p := range route.parents {
+			field := fmt.Sprintf("spec.parentRefs[%d]", i)
+			g := slices.IndexFunc(r.o.Gateways, func(g *gatewayv1.Gateway) bool { return parent(p, o.Namespace, g) })
 			switch {
 			case g < 0:
-				r.problem(o, field, "NoMatchingParent", "there is no Gateway %s in namespace %s", p.Name, cmpOr(value(p.Namespace), route.Namespace))
-			case r.ours(r.o.Gateways[g]):
+				r.problem(o, field, "NoMatchingParent", "there is no Gateway %s in namespace %s", p.Name, cmpOr(value(p.Namespace), o.Namespace))
+			case r.ours(r.o.Gateways[g]) && !r.displaced[route]:
 				r.problem(o, field, "NoMatchingParent", "no listener of the Gateway takes it: its section name, port, allowed namespaces or hostnames differ")
 			}
 		}

@@ -166,6 +166,9 @@ func dumpRule(p func(int, string, ...any), r *config.Rule) {
 	p(3, "rule %s", r.Name)
 	for _, m := range r.Matches {
 		text := fmt.Sprintf("match %d %s%v %s", m.PathType, m.Path, orNothing(m.Regex), m.Method)
+		if m.GRPC {
+			text += " gRPC"
+		}
 		for _, h := range m.Headers {
 			text += fmt.Sprintf(" header %s=%s%v", h.Name, h.Value, orNothing(h.Regex))
 		}
@@ -174,27 +177,51 @@ func dumpRule(p func(int, string, ...any), r *config.Rule) {
 		}
 		p(4, "%s", text)
 	}
-	if len(r.Request)+len(r.Response) > 0 {
-		p(4, "request %+v response %+v", r.Request, r.Response)
-	}
+	dumpSteps(p, 4, r.Steps)
 	if r.Redirect != nil {
 		p(4, "redirect %s %s %d %+v %d", r.Redirect.Scheme, r.Redirect.Hostname, r.Redirect.Port, orNothing(r.Redirect.Path), r.Redirect.Status)
 	}
-	if r.Rewrite != nil {
-		p(4, "rewrite %s %+v", r.Rewrite.Hostname, orNothing(r.Rewrite.Path))
-	}
 	if r.Timeout+r.BackendTimeout > 0 {
 		p(4, "timeouts %v %v", r.Timeout, r.BackendTimeout)
+	}
+	if r.Retry != nil {
+		p(4, "retry %+v", *r.Retry)
+	}
+	if r.Session != nil {
+		p(4, "session %+v", *r.Session)
 	}
 	if r.Status != 0 {
 		p(4, "status %d", r.Status)
 	}
 	for _, x := range r.Backends {
 		p(4, "backend %d %s %s status %d", x.Weight, x.Upstream, x.Service, x.Status)
+		dumpSteps(p, 5, x.Steps)
+		if x.Redirect != nil {
+			p(5, "redirect %+v", *x.Redirect)
+		}
 		dumpChain(p, 5, x.Chain)
 	}
 	if len(r.Backends) == 0 {
 		dumpChain(p, 4, r.Chain)
+	}
+}
+
+func dumpSteps(p func(int, string, ...any), depth int, steps []config.Step) {
+	for _, s := range steps {
+		switch {
+		case s.Request != nil:
+			p(depth, "request %+v", *s.Request)
+		case s.Response != nil:
+			p(depth, "response %+v", *s.Response)
+		case s.Rewrite != nil:
+			p(depth, "rewrite %s %+v", s.Rewrite.Hostname, orNothing(s.Rewrite.Path))
+		case s.CORS != nil:
+			p(depth, "cors %+v", *s.CORS)
+		case s.Mirror != nil:
+			p(depth, "mirror %+v", *s.Mirror)
+		case s.Plugins:
+			p(depth, "plugins")
+		}
 	}
 }
 

@@ -50,6 +50,7 @@ func (m *memo[T]) turn() { m.old, m.now = m.now, nil }
 type memos struct {
 	gateways  memo[config.Gateway]
 	tables    memo[config.RouteTable]
+	forms     memo[httpRoute]
 	routes    memo[config.Route]
 	rules     memo[config.Rule]
 	rawTables memo[config.RawTable]
@@ -71,6 +72,7 @@ type memos struct {
 func (m *memos) turn() {
 	m.gateways.turn()
 	m.tables.turn()
+	m.forms.turn()
 	m.routes.turn()
 	m.rules.turn()
 	m.rawTables.turn()

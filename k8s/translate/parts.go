@@ -83,22 +83,17 @@ func (r *run) listenerParts(g *gatewayv1.Gateway, listener string) []*config.Par
 	return append(append(before, own), after...)
 }
 
-// chainParts is the parts after the Gateway's, outermost first; service is nil
-// for a rule without one.
-func (r *run) chainParts(route *gatewayv1.HTTPRoute, g *gatewayv1.Gateway, rule int, service *corev1.Service, port string) []*config.Part {
-	return r.routeParts("HTTPRoute", route, r.extensions(route, rule), g, service, port)
-}
-
-// routeParts is chainParts for a route of any kind; extensions are the parts that
-// its rule declares.
-func (r *run) routeParts(kind string, route metav1.Object, extensions []*config.Part, g *gatewayv1.Gateway, service *corev1.Service, port string) []*config.Part {
+// routeParts is the parts after the Gateway's, outermost first; service is nil for a
+// rule without one. before are the parts that its rule declares, last those of its
+// backendRef.
+func (r *run) routeParts(kind string, route metav1.Object, before, last []*config.Part, g *gatewayv1.Gateway, service *corev1.Service, port string) []*config.Part {
 	namespaces := []string{route.GetNamespace()}
 	if service != nil && service.Namespace != route.GetNamespace() {
 		namespaces = append(namespaces, service.Namespace)
 	}
-	before, after := r.overrides(r.of(g.Namespace).policies, namespaces...)
-	parts := append(before, r.declared("route", object(kind, route), route, nil, ""))
-	parts = append(parts, extensions...)
+	first, after := r.overrides(r.of(g.Namespace).policies, namespaces...)
+	parts := append(first, r.declared("route", object(kind, route), route, nil, ""))
+	parts = append(parts, before...)
 	if service != nil {
 		scope := ""
 		if len(service.Spec.Ports) > 1 {
@@ -112,10 +107,10 @@ func (r *run) routeParts(kind string, route metav1.Object, extensions []*config.
 			defaults = r.defaults(service.Namespace)
 		}
 		parts = append(parts, defaults...)
-		first, last := r.overrides(nil, g.Namespace) // of the Gateway's part
-		parts = append(parts, r.required(service, own, slices.Concat(parts, after, first, last)))
+		gatewayFirst, gatewayLast := r.overrides(nil, g.Namespace) // of the Gateway's part
+		parts = append(parts, r.required(service, own, slices.Concat(parts, after, last, gatewayFirst, gatewayLast)))
 	}
-	return append(parts, after...)
+	return append(append(parts, after...), last...)
 }
 
 // overrides are the mandatory parts of the policies of some namespaces, but
@@ -169,29 +164,21 @@ func (r *run) defaults(namespace string) []*config.Part {
 // scopeDefaults is the Scope of the part that a policy gives Services.
 const scopeDefaults = "defaults"
 
-// extensions are the PluginChains that a rule's filters name.
-func (r *run) extensions(route *gatewayv1.HTTPRoute, rule int) []*config.Part {
-	var entries []api.Entry
-	for _, f := range route.Spec.Rules[rule].Filters {
-		if extension(&f) && r.chains[route.Namespace+"/"+string(f.ExtensionRef.Name)] != nil {
-			entries = append(entries, api.Entry{Chain: string(f.ExtensionRef.Name), Name: string(f.ExtensionRef.Name)})
+// extensions are the PluginChains that filters name, a part for each; ok is false if
+// there is not one of them: the request is then answered with an error, whatever else
+// ran (Gateway API).
+func (r *run) extensions(f *httpRoute, list *filterList, part, field, scope string) (parts []*config.Part, ok bool) {
+	ok = true
+	for _, e := range list.extensions {
+		if r.chains[f.object.Namespace+"/"+e.name] == nil {
+			r.problem(f.object, fmt.Sprintf("%s.filters[%d].extensionRef", field, e.filter), string(gatewayv1.RouteReasonBackendNotFound), "there is no PluginChain %s in namespace %s: requests are answered 500", e.name, f.object.Namespace)
+			ok = false
+			continue
 		}
+		at := place{part: part, object: f.object, scope: fmt.Sprintf("%s.%d", scope, e.filter), namespace: f.object.Namespace, keep: true}
+		parts = append(parts, r.part(&at, []api.Entry{{Chain: e.name, Name: e.name}}, nil))
 	}
-	at := place{part: "rule", object: object("HTTPRoute", route), scope: fmt.Sprint(rule), namespace: route.Namespace, keep: true}
-	return []*config.Part{r.partOf(&at, entries)}
-}
-
-// extension reports whether a filter names a PluginChain.
-func extension(f *gatewayv1.HTTPRouteFilter) bool {
-	return f.Type == gatewayv1.HTTPRouteFilterExtensionRef && f.ExtensionRef != nil && f.ExtensionRef.Group == api.Group && f.ExtensionRef.Kind == "PluginChain"
-}
-
-// unresolved reports whether a rule names a PluginChain that there is not:
-// Gateway API wants 500 then, whatever ran before.
-func (r *run) unresolved(route *gatewayv1.HTTPRoute, rule int) bool {
-	return slices.ContainsFunc(route.Spec.Rules[rule].Filters, func(f gatewayv1.HTTPRouteFilter) bool {
-		return extension(&f) && r.chains[route.Namespace+"/"+string(f.ExtensionRef.Name)] == nil
-	})
+	return parts, ok
 }
 
 func (r *run) partOf(at *place, entries []api.Entry) *config.Part {
@@ -306,8 +293,14 @@ func fieldOf(at *place) string {
 			return "spec.defaults.plugins"
 		}
 		return "spec.overrides"
-	case "rule":
-		return "spec.rules[" + at.scope + "].filters"
+	case config.PartRule:
+		if i := strings.Split(at.scope, "."); len(i) == 2 {
+			return fmt.Sprintf("spec.rules[%s].filters[%s]", i[0], i[1])
+		}
+	case config.PartBackend:
+		if i := strings.Split(at.scope, "."); len(i) == 3 {
+			return fmt.Sprintf("spec.rules[%s].backendRefs[%s].filters[%s]", i[0], i[1], i[2])
+		}
 	}
 	return "metadata.annotations"
 }

@@ -203,8 +203,8 @@ func (r *run) rawBackend(route *rawRoute, g *gatewayv1.Gateway, i int) config.Ba
 	if service == nil {
 		return b
 	}
-	b.Upstream, b.Status = r.upstream(service, port), 0
-	parts := r.routeParts(route.kind, route.Object, nil, g, service, port.Name)
+	b.Upstream, b.Status = r.upstream(service, port, false), 0
+	parts := r.routeParts(route.kind, route.Object, nil, nil, g, service, port.Name)
 	r.inapplicable(route, parts)
 	b.Chain = r.join(parts)
 	if route.kind != "UDPRoute" {

@@ -79,7 +79,7 @@ var majorForm = regexp.MustCompile(`^[0-9]{1,6}$`)
 func misplaced[T metav1.Object](r *run, kind string, list []T) {
 	for _, o := range list {
 		if _, ok := o.GetAnnotations()[api.AnnotationPlugins]; ok {
-			r.problem(object(kind, o), "metadata.annotations", "InvalidAnnotation", "%s is not allowed on a %s: write it on a Service, HTTPRoute or Gateway", api.AnnotationPlugins, kind)
+			r.problem(object(kind, o), "metadata.annotations", "InvalidAnnotation", "%s is not allowed on a %s: write it on a Service, a route or a Gateway", api.AnnotationPlugins, kind)
 		}
 	}
 }

@@ -24,6 +24,7 @@ type Objects struct {
 	Gateways        []*gatewayv1.Gateway
 	ListenerSets    []*gatewayv1.ListenerSet
 	HTTPRoutes      []*gatewayv1.HTTPRoute
+	GRPCRoutes      []*gatewayv1.GRPCRoute
 	TCPRoutes       []*gatewayv1.TCPRoute
 	TLSRoutes       []*gatewayv1.TLSRoute
 	UDPRoutes       []*gatewayv1.UDPRoute
@@ -192,8 +193,10 @@ type run struct {
 	namespaces      map[string]*namespacePolicy
 	// policyParts is what a policy's overrides are, before and after; nil: nothing.
 	policyParts map[*policy][2]*config.Part
-	attached    map[*gatewayv1.HTTPRoute]bool
-	parts       map[string]bool // ids seen in this run
+	http        []*httpRoute // HTTPRoutes and GRPCRoutes
+	attached    map[*httpRoute]bool
+	displaced   map[*httpRoute]bool // a route of the other kind has their hostname
+	parts       map[string]bool     // ids seen in this run
 	routes      map[string]*config.Route
 	known       map[string][]string            // guards; nil: not gathered yet
 	callers     map[string]bool                // namespaces with plugins that may call out
@@ -221,7 +224,8 @@ func newRun(t *Translator, o *Objects) *run {
 		labels:          map[string]map[string]string{},
 		namespaces:      map[string]*namespacePolicy{},
 		policyParts:     map[*policy][2]*config.Part{},
-		attached:        map[*gatewayv1.HTTPRoute]bool{},
+		attached:        map[*httpRoute]bool{},
+		displaced:       map[*httpRoute]bool{},
 		parts:           map[string]bool{},
 		routes:          map[string]*config.Route{},
 		callers:         map[string]bool{},
@@ -232,6 +236,7 @@ func newRun(t *Translator, o *Objects) *run {
 		raw:             rawRoutes(o),
 		references:      map[config.Object]bool{},
 	}
+	r.http = r.httpRoutes()
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName {
 			r.classes[c.Name] = c

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -14,10 +15,15 @@ import (
 type corePort = corev1.ServicePort
 
 // upstream adds a Service's port to the config and returns its name. Its
-// parameters are those of the first Gateway that leads to it.
-func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
+// parameters are those of the first Gateway that leads to it. gRPC has HTTP/2 spoken
+// where other requests to the same port may have HTTP/1.1.
+func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) string {
 	name := fmt.Sprintf("%s/%s:%d", s.Namespace, s.Name, p.Port)
 	var tls *config.UpstreamTLS
+	gRPC = gRPC && appProtocol(p) != "kubernetes.io/h2c" && appProtocol(p) != "grpc"
+	if gRPC {
+		name += "/h2c"
+	}
 	if p.Protocol == corev1.ProtocolUDP { // a Service may have the number twice
 		name += "/udp"
 	} else if tls = r.upstreamTLS(s, p); tls != nil && r.identity != nil { // no other Gateway's requests go under its name
@@ -28,6 +34,9 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort) string {
 	}
 	o := object("Service", s)
 	protocol := r.protocol(o, s, p, tls != nil)
+	if gRPC {
+		protocol = config.ProtocolH2C
+	}
 	r.config.Upstreams[name] = r.t.memo.upstreams.get(name, fmt.Sprintf("%p %s %p", r.current, protocol, tls), func() *config.Upstream {
 		return &config.Upstream{Name: name, Protocol: protocol, TLS: tls, Parameters: r.current}
 	})
@@ -65,7 +74,7 @@ func (r *run) protocol(o config.Object, s *corev1.Service, p *corev1.ServicePort
 			field = fmt.Sprintf("spec.ports[%d].appProtocol", i)
 		}
 	}
-	switch name := *p.AppProtocol; name {
+	switch name := appProtocol(p); name {
 	case "", "http", "kubernetes.io/ws":
 	case "kubernetes.io/h2c", "grpc": // gRPC has no other version
 		return config.ProtocolH2C
@@ -78,6 +87,10 @@ func (r *run) protocol(o config.Object, s *corev1.Service, p *corev1.ServicePort
 	}
 	return config.ProtocolHTTP
 }
+
+// appProtocol returns a port's in lower case, as names of IANA's registry are the
+// same in any (RFC 6335, 5.1); empty for none.
+func appProtocol(p *corePort) string { return strings.ToLower(value(p.AppProtocol)) }
 
 // allowsExternal reports whether every policy of the namespace, and there is one,
 // admits endpoints that are not its Pods.

@@ -25,6 +25,10 @@ func invalidFilter(f *gatewayv1.HTTPRouteFilter) string {
 			return fmt.Sprintf("urlRewrite.hostname: %q is no hostname", *h)
 		}
 		return invalidPath("urlRewrite.path", f.URLRewrite.Path)
+	case gatewayv1.HTTPRouteFilterCORS:
+		return invalidCORS(f.CORS)
+	case gatewayv1.HTTPRouteFilterRequestMirror:
+		return invalidMirror(f.RequestMirror)
 	}
 	return ""
 }
@@ -58,6 +62,46 @@ func invalidRedirect(x *gatewayv1.HTTPRequestRedirectFilter) string {
 		return fmt.Sprintf("requestRedirect.statusCode: %d is none of 301, 302, 303, 307, 308", *x.StatusCode)
 	}
 	return invalidPath("requestRedirect.path", x.Path)
+}
+
+func invalidCORS(x *gatewayv1.HTTPCORSFilter) string {
+	for _, text := range x.AllowOrigins {
+		if _, ok := origin(string(text)); !ok && text != "*" {
+			return fmt.Sprintf("cors.allowOrigins: %q is no origin, as https://name:8443, https://*.name or *", text)
+		}
+	}
+	for _, m := range x.AllowMethods {
+		if !token(string(m)) {
+			return fmt.Sprintf("cors.allowMethods: %q is no method", m)
+		}
+	}
+	for _, name := range slices.Concat(x.AllowHeaders, x.ExposeHeaders) {
+		if !token(string(name)) {
+			return fmt.Sprintf("cors: %q is no header name", name)
+		}
+	}
+	if x.MaxAge < 0 {
+		return fmt.Sprintf("cors.maxAge: %d is less than 1", x.MaxAge)
+	}
+	return ""
+}
+
+func invalidMirror(x *gatewayv1.HTTPRequestMirrorFilter) string {
+	switch f := x.Fraction; {
+	case x.Percent != nil && f != nil:
+		return "requestMirror: percent and fraction exclude each other"
+	case x.Percent != nil && (*x.Percent < 0 || *x.Percent > 100):
+		return fmt.Sprintf("requestMirror.percent: %d is not in 0..100", *x.Percent)
+	case f != nil:
+		whole := int32(100)
+		if f.Denominator != nil {
+			whole = *f.Denominator
+		}
+		if f.Numerator < 0 || whole < 1 || f.Numerator > whole {
+			return fmt.Sprintf("requestMirror.fraction: %d of %d is no fraction from 0 to 1", f.Numerator, whole)
+		}
+	}
+	return ""
 }
 
 func invalidPath(field string, m *gatewayv1.HTTPPathModifier) string {
