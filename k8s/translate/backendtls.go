@@ -22,20 +22,21 @@ type identity struct {
 
 // clientCertificate returns what a Gateway shows to backends that ask for a
 // certificate, nil for nothing.
-func (r *run) clientCertificate(o config.Object, g *gatewayv1.Gateway) *identity {
+func (r *run) clientCertificate(g *gateway) *identity {
 	if g.Spec.TLS == nil || g.Spec.TLS.Backend == nil || g.Spec.TLS.Backend.ClientCertificateRef == nil {
 		return nil
 	}
 	const field = "spec.tls.backend.clientCertificateRef"
 	ref := g.Spec.TLS.Backend.ClientCertificateRef
 	made := &identity{gateway: g.Namespace + "/" + g.Name}
-	pair, bad := r.reference(g, ref, cmpOr(value(ref.Namespace), g.Namespace))
+	pair, bad := r.reference(g.object, ref, cmpOr(value(ref.Namespace), g.Namespace))
 	if bad != nil {
 		reason := bad.reason
 		if reason == "InvalidCertificateRef" {
 			reason = "InvalidClientCertificateRef"
 		}
-		r.problem(o, field+bad.field, reason, "%s; nothing is sent to Services with a BackendTLSPolicy until it is right", bad.message)
+		g.refs = &verdict{reason, field + bad.field + ": " + bad.message}
+		r.problem(g.object, field+bad.field, reason, "%s; nothing is sent to Services with a BackendTLSPolicy until it is right", bad.message)
 		made.fault = bad.message
 		return made
 	}

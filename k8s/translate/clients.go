@@ -101,19 +101,27 @@ func subjectAltName(hostname, uri string) (name config.SubjectAltName, why strin
 	return config.SubjectAltName{URI: uri}, ""
 }
 
-// clientAuth returns what a listener asks of its clients, nil for nothing. ok is
-// false if it may let nobody in: what would judge them is missing or wrong.
-func (r *run) clientAuth(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener) (auth *config.ClientAuth, ok bool) {
+// frontend returns what a Gateway says of the clients of a port, nil for nothing,
+// and where.
+func frontend(g *gatewayv1.Gateway, port gatewayv1.PortNumber) (v *gatewayv1.FrontendTLSValidation, field string) {
 	if g.Spec.TLS == nil || g.Spec.TLS.Frontend == nil {
-		return nil, true
+		return nil, ""
 	}
 	front := g.Spec.TLS.Frontend
-	v, field := front.Default.Validation, "spec.tls.frontend.default.validation"
+	v, field = front.Default.Validation, "spec.tls.frontend.default.validation"
 	for i := range front.PerPort {
-		if front.PerPort[i].Port == l.Port {
+		if front.PerPort[i].Port == port {
 			v, field = front.PerPort[i].TLS.Validation, fmt.Sprintf("spec.tls.frontend.perPort[%d].tls.validation", i)
 		}
 	}
+	return v, field
+}
+
+// clientAuth returns what a listener asks of its clients, nil for nothing. ok is
+// false if it may let nobody in: what would judge them is missing or wrong.
+func (r *run) clientAuth(l *listener) (auth *config.ClientAuth, ok bool) {
+	g := l.gateway
+	v, field := frontend(g.Gateway, l.Port)
 	if v == nil {
 		return nil, true
 	}
@@ -123,8 +131,17 @@ func (r *run) clientAuth(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Lis
 	case gatewayv1.AllowInsecureFallback:
 		made.Unchecked = true
 	default:
-		r.problem(o, field+".mode", "UnsupportedValue", "%.40q: want %s or %s; connections are refused until it is right", v.Mode, gatewayv1.AllowValidOnly, gatewayv1.AllowInsecureFallback)
+		text := fmt.Sprintf("%.40q: want %s or %s; connections are refused until it is right", v.Mode, gatewayv1.AllowValidOnly, gatewayv1.AllowInsecureFallback)
+		r.problem(g.object, field+".mode", "UnsupportedValue", "%s", text)
+		l.rejected = &verdict{"UnsupportedValue", text}
 		return nil, false
+	}
+	wrong := func(at, reason, format string, args ...any) {
+		text := fmt.Sprintf(format, args...) + "; connections are refused until it is right"
+		r.problem(g.object, at, reason, "%s", text)
+		if l.refs == nil {
+			l.refs = &verdict{reason, at + ": " + text}
+		}
 	}
 	good := true
 	for i := range v.CACertificateRefs {
@@ -133,30 +150,32 @@ func (r *run) clientAuth(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Lis
 		namespace := cmpOr(value(ref.Namespace), g.Namespace)
 		switch {
 		case ref.Group != "" || ref.Kind != "ConfigMap" && ref.Kind != "Secret":
-			r.problem(o, at, "InvalidCACertificateKind", "want a ConfigMap or a Secret; connections are refused until it is right")
+			wrong(at, "InvalidCACertificateKind", "want a ConfigMap or a Secret")
 			good = false
 			continue
 		case namespace != g.Namespace && !r.granted("Gateway", g.Namespace, string(ref.Kind), namespace, string(ref.Name)):
-			r.problem(o, at, "RefNotPermitted", "a %s of namespace %s needs a ReferenceGrant there, from Gateways of %s; connections are refused until it is there", ref.Kind, namespace, g.Namespace)
+			wrong(at, "RefNotPermitted", "a %s of namespace %s needs a ReferenceGrant there, from Gateways of %s", ref.Kind, namespace, g.Namespace)
 			good = false
 			continue
 		}
 		roots, lists, why := r.authority(string(ref.Kind), namespace, string(ref.Name))
 		if why != "" {
-			r.problem(o, at, "InvalidCACertificateRef", "%s; connections are refused until it is right", why)
+			wrong(at, "InvalidCACertificateRef", "%s", why)
 			good = false
 			continue
 		}
 		made.Roots, made.Revoked = append(made.Roots, roots...), append(made.Revoked, lists...)
 	}
+	if good && len(made.Roots) == 0 {
+		wrong(field+".caCertificateRefs", "InvalidCACertificateRef", "missing: who vouches for clients?")
+	}
+	if len(made.Roots) == 0 {
+		l.rejected = &verdict{string(gatewayv1.ListenerReasonNoValidCACertificate), l.refs.message}
+	}
 	if !good || len(made.Roots) == 0 {
-		if good {
-			r.problem(o, field+".caCertificateRefs", "InvalidCACertificateRef", "missing: who vouches for clients? connections are refused until it is named")
-		}
 		return nil, false
 	}
-	id := o.String() + "/" + string(l.Name)
-	return r.t.memo.clients.get(id, digest([]any{made, made.Roots, made.Revoked}), func() *config.ClientAuth { return made }), true
+	return r.t.memo.clients.get(l.id(), digest([]any{made, made.Roots, made.Revoked}), func() *config.ClientAuth { return made }), true
 }
 
 // The keys of an object with authorities.

@@ -5,91 +5,145 @@ import (
 	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"penstock.dev/penstock/core/config"
 )
 
-// ours reports whether a Gateway is served: it is of a class of this
-// controller, and has parameters.
-func (r *run) ours(g *gatewayv1.Gateway) bool {
-	if r.classes[string(g.Spec.GatewayClassName)] == nil {
-		return false
-	}
-	_, ok := r.parameters(g)
-	return ok
+// gateway is a Gateway of a class of ours.
+type gateway struct {
+	*gatewayv1.Gateway
+	object     config.Object
+	parameters *config.ProxyParameters // nil: missing or wrong, and it is not served
+	own        []*listener
+	sets       []*listenerSet // that name it, the oldest first
+	identity   *identity      // what it shows to backends; nil: nothing
+	refs       *verdict       // what of its own references leads nowhere
 }
 
-func (r *run) gateway(g *gatewayv1.Gateway) *config.Gateway {
-	o := object("Gateway", g)
-	var listeners []*config.Listener
-	key := fmt.Sprintf("%s %p", version(g), r.current)
-	r.identity = r.clientCertificate(o, g)
-	for i := range g.Spec.Listeners {
-		l := &g.Spec.Listeners[i]
-		field := fmt.Sprintf("spec.listeners[%d]", i)
-		if !r.admitted(o, g, i, field) {
+// listeners returns its own, then those of the ListenerSets that attach to it.
+func (g *gateway) listeners() []*listener {
+	all := slices.Clone(g.own)
+	for _, s := range g.sets {
+		if s.rejected == nil {
+			all = append(all, s.listeners...)
+		}
+	}
+	return all
+}
+
+// accepted reports whether anything of the Gateway can be served.
+func (g *gateway) accepted() bool {
+	return g.parameters != nil && slices.ContainsFunc(g.own, func(l *listener) bool { return l.rejected == nil })
+}
+
+// listenerSet is a ListenerSet whose parent is a Gateway of ours.
+type listenerSet struct {
+	*gatewayv1.ListenerSet
+	object    config.Object
+	rejected  *verdict // why its listeners do not attach
+	listeners []*listener
+}
+
+// gather finds our Gateways, their ListenerSets and which listeners of them can
+// be served.
+func (r *run) gather() {
+	r.gateways = map[config.Object]*gateway{}
+	r.sets = map[config.Object]*listenerSet{}
+	children := map[config.Object][]*gatewayv1.ListenerSet{}
+	for _, s := range slices.SortedStableFunc(slices.Values(r.o.ListenerSets), older) {
+		p := &s.Spec.ParentRef
+		if group := value(p.Group); p.Group != nil && group != gatewayv1.GroupName || p.Kind != nil && *p.Kind != "Gateway" {
 			continue
 		}
-		var table *config.RouteTable
-		var raw *config.RawTable
-		if rawProtocol(l.Protocol) {
-			raw = r.rawTable(o, g, l, field)
-		} else {
-			table = r.table(g, l)
-		}
-		hostname := ""
-		if l.Hostname != nil {
-			hostname = strings.ToLower(string(*l.Hostname))
-		}
-		chain := r.join(r.listenerParts(g, string(l.Name)))
-		var tls *config.TLS
-		if l.Protocol == gatewayv1.HTTPSProtocolType || l.Protocol == gatewayv1.TLSProtocolType && !passthrough(l) {
-			tls = r.tls(o, g, l, field)
-		}
-		listeners = append(listeners, &config.Listener{Name: string(l.Name), Port: uint16(l.Port), Protocol: string(l.Protocol), Hostname: hostname, TLS: tls, Chain: chain, Routes: table, RawRoutes: raw})
-		key += fmt.Sprintf(" %p %p %p %p", table, raw, chain, tls)
+		parent := config.Object{Kind: "Gateway", Namespace: cmpOr(value(p.Namespace), s.Namespace), Name: string(p.Name)}
+		children[parent] = append(children[parent], s)
 	}
-	return r.t.memo.gateways.get(o.String(), key, func() *config.Gateway {
-		return &config.Gateway{Object: o, Listeners: listeners, Parameters: r.current}
+	shared := newClaims()
+	for _, g := range slices.SortedStableFunc(slices.Values(r.o.Gateways), older) {
+		if r.classes[string(g.Spec.GatewayClassName)] == nil {
+			continue
+		}
+		made := &gateway{Gateway: g, object: object("Gateway", g)}
+		made.parameters, _ = r.parameters(g)
+		for i := range g.Spec.Listeners {
+			made.own = append(made.own, r.newListener(&g.Spec.Listeners[i], made, nil, i))
+		}
+		taken := shared
+		if r.t.o.Infrastructure != nil || made.parameters == nil {
+			taken = newClaims()
+		}
+		r.settle(made.own, taken)
+		for _, s := range children[made.object] {
+			made.sets = append(made.sets, r.newListenerSet(s, made, taken))
+		}
+		r.gateways[made.object] = made
+		r.byName = append(r.byName, made)
+	}
+	slices.SortStableFunc(r.byName, func(a, b *gateway) int {
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
 }
 
-// admitted reports whether a listener can be served.
-func (r *run) admitted(o config.Object, g *gatewayv1.Gateway, i int, field string) bool {
-	l := &g.Spec.Listeners[i]
+// newListenerSet reads the listeners of a ListenerSet that its Gateway lets attach.
+func (r *run) newListenerSet(s *gatewayv1.ListenerSet, g *gateway, taken *claims) *listenerSet {
+	made := &listenerSet{ListenerSet: s, object: object("ListenerSet", s)}
+	r.sets[made.object] = made
+	var from gatewayv1.ListenerNamespaces
+	if a := g.Spec.AllowedListeners; a != nil && a.Namespaces != nil {
+		from = *a.Namespaces
+	}
 	switch {
-	case l.Protocol != gatewayv1.HTTPProtocolType && l.Protocol != gatewayv1.HTTPSProtocolType && !rawProtocol(l.Protocol):
-		r.problem(o, field+".protocol", "UnsupportedProtocol", "%q is unknown: want HTTP, HTTPS, TCP, TLS or UDP", l.Protocol)
-		return false
-	case l.Protocol == gatewayv1.HTTPProtocolType && l.TLS != nil:
-		r.problem(o, field+".tls", "Invalid", "protocol HTTP is plain text: write HTTPS, or remove it")
-		return false
-	case !r.admittedRaw(o, l, field):
-		return false
+	case !fromNamespaces(from.From, from.Selector, gatewayv1.NamespacesFromNone, g.Namespace).allows(r, s.Namespace):
+		made.rejected = &verdict{string(gatewayv1.ListenerSetReasonNotAllowed), fmt.Sprintf("spec.allowedListeners of %s leaves out namespace %s", g.object, s.Namespace)}
+	case !g.accepted():
+		made.rejected = &verdict{string(gatewayv1.ListenerSetReasonParentNotAccepted), fmt.Sprintf("%s is not accepted", g.object)}
 	}
-	if l.Port < 1 || l.Port > 65535 {
-		r.problem(o, field+".port", "Invalid", "%d is not in 1..65535", l.Port)
-		return false
+	if v := made.rejected; v != nil {
+		r.problem(made.object, "spec.parentRef", v.reason, "%s: no listener of it is served", v.message)
 	}
-	if l.Hostname != nil && *l.Hostname != "" && !wildcard(string(*l.Hostname)) {
-		r.problem(o, field+".hostname", "Invalid", "%q is no hostname", *l.Hostname)
-		return false
+	for i := range s.Spec.Listeners {
+		e := gatewayv1.Listener(s.Spec.Listeners[i])
+		made.listeners = append(made.listeners, r.newListener(&e, g, made, i))
 	}
-	for j := range g.Spec.Listeners[:i] {
-		other := &g.Spec.Listeners[j]
-		if other.Name == l.Name {
-			r.problem(o, field+".name", "Invalid", "%q is the name of listener %d too", l.Name, j)
-			return false
+	if made.rejected == nil {
+		r.settle(made.listeners, taken)
+	}
+	return made
+}
+
+// serve returns the config of a Gateway.
+func (r *run) serve(g *gateway) *config.Gateway {
+	var listeners []*config.Listener
+	key := fmt.Sprintf("%s %p", version(g), r.current)
+	for _, l := range g.listeners() {
+		if l.rejected != nil {
+			continue
 		}
-		if other.Port == l.Port && group(other.Protocol) == group(l.Protocol) && strings.EqualFold(value(other.Hostname), value(l.Hostname)) {
-			r.problem(o, field, "HostnameConflict", "listener %q has the same port and hostname", other.Name)
-			return false
-		}
+		c, dependsOn := r.listener(l)
+		listeners = append(listeners, c)
+		key += dependsOn
 	}
-	return r.claims(o, l, field)
+	return r.t.memo.gateways.get(g.object.String(), key, func() *config.Gateway {
+		return &config.Gateway{Object: g.object, Listeners: listeners, Parameters: r.current}
+	})
+}
+
+// listener returns the config of one listener, and what tells it from another.
+func (r *run) listener(l *listener) (c *config.Listener, key string) {
+	c = &config.Listener{Name: l.section, Port: uint16(l.Port), BindPort: l.bind, Protocol: string(l.Protocol), Hostname: strings.ToLower(value(l.Hostname))}
+	if rawProtocol(l.Protocol) {
+		c.RawRoutes = r.rawTable(l)
+	} else {
+		c.Routes = r.table(l)
+	}
+	c.Chain = r.join(r.listenerParts(l))
+	l.served = len(l.kinds) > 0
+	if l.Protocol == gatewayv1.HTTPSProtocolType || l.Protocol == gatewayv1.TLSProtocolType && !passthrough(l.Listener) {
+		c.TLS = r.tls(l)
+		l.served = l.served && len(c.TLS.Certificates) > 0
+	}
+	return c, fmt.Sprintf(" %s %d %s %s %p %p %p %p", c.Name, c.BindPort, c.Protocol, c.Hostname, c.RawRoutes, c.Routes, c.Chain, c.TLS)
 }
 
 func value[T ~string](p *T) string {
@@ -99,136 +153,18 @@ func value[T ~string](p *T) string {
 	return string(*p)
 }
 
-// table returns the routes that attach to a listener.
-func (r *run) table(g *gatewayv1.Gateway, l *gatewayv1.Listener) *config.RouteTable {
+// table returns the routes that attach to a listener of HTTP.
+func (r *run) table(l *listener) *config.RouteTable {
 	var entries []config.RouteEntry
 	var key strings.Builder
-	var taken []attachment
-	for _, route := range r.http {
-		if !r.refers(route, g, l) || !r.allows(g, l, route.kind, route.object.Namespace) {
-			continue
-		}
-		if hostnames, ok := intersect(value(l.Hostname), route.hostnames); ok {
-			taken = append(taken, attachment{route, hostnames})
-		}
-	}
-	for _, a := range r.oneKind(taken, string(l.Name)) {
-		r.attached[a.route] = true
-		c := r.route(a.route, g)
+	for _, a := range l.routes {
+		c := r.route(a.route.http, l.gateway.Gateway)
 		entries = append(entries, config.RouteEntry{Hostnames: a.hostnames, Route: c})
 		fmt.Fprintf(&key, "%p %q\n", c, a.hostnames)
 	}
-	return r.t.memo.tables.get(g.Namespace+"/"+g.Name+"/"+string(l.Name), key.String(), func() *config.RouteTable {
+	return r.t.memo.tables.get(l.id(), key.String(), func() *config.RouteTable {
 		return &config.RouteTable{Entries: entries}
 	})
-}
-
-// refers reports whether a route names this listener as a parent.
-func (r *run) refers(route *httpRoute, g *gatewayv1.Gateway, l *gatewayv1.Listener) bool {
-	return slices.ContainsFunc(route.parents, func(p gatewayv1.ParentReference) bool {
-		return parent(p, route.object.Namespace, g) && (p.SectionName == nil || *p.SectionName == l.Name) && (p.Port == nil || *p.Port == l.Port)
-	})
-}
-
-func parent(p gatewayv1.ParentReference, namespace string, g *gatewayv1.Gateway) bool {
-	if p.Group != nil && *p.Group != gatewayv1.GroupName || p.Kind != nil && *p.Kind != "Gateway" {
-		return false
-	}
-	if p.Namespace != nil {
-		namespace = string(*p.Namespace)
-	}
-	return namespace == g.Namespace && string(p.Name) == g.Name
-}
-
-// allows reports whether a listener takes routes of a kind and a namespace.
-func (r *run) allows(g *gatewayv1.Gateway, l *gatewayv1.Listener, kind, namespace string) bool {
-	if l.AllowedRoutes == nil {
-		return namespace == g.Namespace
-	}
-	if kinds := l.AllowedRoutes.Kinds; len(kinds) > 0 && !slices.ContainsFunc(kinds, func(k gatewayv1.RouteGroupKind) bool {
-		return string(k.Kind) == kind && (k.Group == nil || *k.Group == gatewayv1.GroupName)
-	}) {
-		return false
-	}
-	n := l.AllowedRoutes.Namespaces
-	if n == nil || n.From == nil {
-		return namespace == g.Namespace
-	}
-	switch *n.From {
-	case gatewayv1.NamespacesFromAll:
-		return true
-	case gatewayv1.NamespacesFromSelector:
-		s, err := metav1.LabelSelectorAsSelector(n.Selector)
-		return err == nil && s.Matches(labels.Set(r.namespaceLabels(namespace)))
-	case gatewayv1.NamespacesFromSame:
-		return namespace == g.Namespace
-	}
-	return false
-}
-
-// intersect returns the hostnames under which a route is served; nil is any.
-func intersect(listener string, route []gatewayv1.Hostname) (hostnames []string, ok bool) {
-	listener = strings.ToLower(listener)
-	if len(route) == 0 {
-		if listener == "" {
-			return nil, true
-		}
-		return []string{listener}, true
-	}
-	for _, h := range route {
-		if !wildcard(string(h)) {
-			continue
-		}
-		if name := narrower(listener, strings.ToLower(string(h))); name != "" && !slices.Contains(hostnames, name) {
-			hostnames = append(hostnames, name)
-		}
-	}
-	return hostnames, len(hostnames) > 0
-}
-
-// narrower returns the more specific of two hostnames that have names in
-// common, "" if they have none.
-func narrower(a, b string) string {
-	switch {
-	case a == "" || a == b:
-		return b
-	case covers(a, b):
-		return b
-	case covers(b, a):
-		return a
-	}
-	return ""
-}
-
-// covers reports whether the wildcard w matches all that name does.
-func covers(w, name string) bool {
-	suffix, ok := strings.CutPrefix(w, "*")
-	return ok && strings.HasSuffix(strings.TrimPrefix(name, "*"), suffix) && name != suffix[1:]
-}
-
-// unattached tells of routes that name one of our Gateways and reach no listener.
-func (r *run) unattached() {
-	for _, route := range r.http {
-		o := route.object
-		for i, h := range route.hostnames {
-			if !wildcard(string(h)) {
-				r.problem(o, fmt.Sprintf("spec.hostnames[%d]", i), unsupported, "%q is no hostname: it is left out", h)
-			}
-		}
-		if r.attached[route] {
-			continue
-		}
-		for i, p := range route.parents {
-			field := fmt.Sprintf("spec.parentRefs[%d]", i)
-			g := slices.IndexFunc(r.o.Gateways, func(g *gatewayv1.Gateway) bool { return parent(p, o.Namespace, g) })
-			switch {
-			case g < 0:
-				r.problem(o, field, "NoMatchingParent", "there is no Gateway %s in namespace %s", p.Name, cmpOr(value(p.Namespace), o.Namespace))
-			case r.ours(r.o.Gateways[g]) && !r.displaced[route]:
-				r.problem(o, field, "NoMatchingParent", "no listener of the Gateway takes it: its section name, port, allowed namespaces or hostnames differ")
-			}
-		}
-	}
 }
 
 func cmpOr(a, b string) string {

@@ -21,7 +21,8 @@ type httpRoute struct {
 	parents   []gatewayv1.ParentReference
 	hostnames []gatewayv1.Hostname
 	rules     []httpRule
-	problems  []Problem // of its own text
+	status    []gatewayv1.RouteParentStatus // what the object says now
+	problems  []Problem                     // of its own text
 }
 
 // httpRule is a rule of either kind.
@@ -61,13 +62,8 @@ func (r *run) httpRoutes() []*httpRoute {
 	return all
 }
 
-// older orders routes by age, then by namespace and name (Gateway API).
-func older(a, b *httpRoute) int {
-	return cmp.Or(a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), cmp.Compare(a.object.Namespace, b.object.Namespace), cmp.Compare(a.object.Name, b.object.Name), cmp.Compare(b.kind, a.kind))
-}
-
 func readHTTPRoute(x *gatewayv1.HTTPRoute) *httpRoute {
-	f := &httpRoute{Object: x, kind: "HTTPRoute", object: object("HTTPRoute", x), parents: x.Spec.ParentRefs, hostnames: x.Spec.Hostnames}
+	f := &httpRoute{Object: x, kind: "HTTPRoute", object: object("HTTPRoute", x), parents: x.Spec.ParentRefs, hostnames: x.Spec.Hostnames, status: x.Status.Parents}
 	r := &run{} // gathers the problems
 	for i := range x.Spec.Rules {
 		rule := &x.Spec.Rules[i]

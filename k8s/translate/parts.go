@@ -71,14 +71,15 @@ func (r *run) join(parts []*config.Part) *config.Chain {
 }
 
 // listenerParts is the Gateway's part of the chain, for one listener.
-func (r *run) listenerParts(g *gatewayv1.Gateway, listener string) []*config.Part {
+func (r *run) listenerParts(l *listener) []*config.Part {
+	g := l.gateway
 	before, after := r.overrides(nil, g.Namespace)
 	scope := ""
-	if len(g.Spec.Listeners) > 1 {
-		scope = listener
+	if len(g.own) > 1 || l.set != nil {
+		scope = l.section
 	}
-	own := r.declared("gateway", object("Gateway", g), g, func(e *api.Entry) bool {
-		return len(e.Listeners) == 0 || slices.Contains(e.Listeners, listener)
+	own := r.declared("gateway", g.object, g, func(e *api.Entry) bool {
+		return len(e.Listeners) == 0 || slices.Contains(e.Listeners, l.section)
 	}, scope)
 	return append(append(before, own), after...)
 }

@@ -42,14 +42,11 @@ func (r *run) policies() {
 	for _, g := range r.o.Gateways {
 		names[g.Namespace] = true
 	}
-	for _, h := range r.o.HTTPRoutes {
-		names[h.Namespace] = true
-	}
 	for _, s := range r.o.Services {
 		names[s.Namespace] = true
 	}
-	for _, x := range r.raw {
-		names[x.GetNamespace()] = true
+	for _, c := range r.routesOfAll {
+		names[c.object.Namespace] = true
 	}
 	for name := range names {
 		n := &namespacePolicy{}

@@ -1,13 +1,11 @@
 package translate
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"penstock.dev/penstock/core/config"
@@ -15,49 +13,10 @@ import (
 
 // rawRoute is a TCPRoute, TLSRoute or UDPRoute: they differ by little.
 type rawRoute struct {
-	metav1.Object
-	kind      string
-	object    config.Object
-	parents   []gatewayv1.ParentReference
-	hostnames []gatewayv1.Hostname // of a TLSRoute
-	rules     int
-	name      *gatewayv1.SectionName // of the first rule
-	backends  []gatewayv1.BackendRef // of the first rule
-	attached  bool
-}
-
-// rawRoutes returns all raw routes, the oldest first, then by namespace and name
-// (Gateway API).
-func rawRoutes(o *Objects) []*rawRoute {
-	var all []*rawRoute
-	add := func(kind string, meta metav1.Object, parents []gatewayv1.ParentReference) *rawRoute {
-		route := &rawRoute{Object: meta, kind: kind, object: object(kind, meta), parents: parents}
-		all = append(all, route)
-		return route
-	}
-	for _, x := range o.TCPRoutes {
-		route := add("TCPRoute", x, x.Spec.ParentRefs)
-		if route.rules = len(x.Spec.Rules); route.rules > 0 {
-			route.name, route.backends = x.Spec.Rules[0].Name, x.Spec.Rules[0].BackendRefs
-		}
-	}
-	for _, x := range o.TLSRoutes {
-		route := add("TLSRoute", x, x.Spec.ParentRefs)
-		route.hostnames = x.Spec.Hostnames
-		if route.rules = len(x.Spec.Rules); route.rules > 0 {
-			route.name, route.backends = x.Spec.Rules[0].Name, x.Spec.Rules[0].BackendRefs
-		}
-	}
-	for _, x := range o.UDPRoutes {
-		route := add("UDPRoute", x, x.Spec.ParentRefs)
-		if route.rules = len(x.Spec.Rules); route.rules > 0 {
-			route.name, route.backends = x.Spec.Rules[0].Name, x.Spec.Rules[0].BackendRefs
-		}
-	}
-	slices.SortStableFunc(all, func(a, b *rawRoute) int {
-		return cmp.Or(a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
-	})
-	return all
+	*candidate
+	rules    int
+	name     *gatewayv1.SectionName // of the first rule
+	backends []gatewayv1.BackendRef // of the first rule
 }
 
 // rawProtocol reports whether a listener takes raw routes.
@@ -70,81 +29,24 @@ func passthrough(l *gatewayv1.Listener) bool {
 	return l.TLS != nil && l.TLS.Mode != nil && *l.TLS.Mode == gatewayv1.TLSModePassthrough
 }
 
-// kindsOf returns the kinds of routes that a listener of raw routes takes.
-func kindsOf(l *gatewayv1.Listener) []string {
-	switch {
-	case l.Protocol == gatewayv1.TCPProtocolType:
-		return []string{"TCPRoute"}
-	case l.Protocol == gatewayv1.UDPProtocolType:
-		return []string{"UDPRoute"}
-	case passthrough(l):
-		return []string{"TLSRoute"}
-	}
-	return []string{"TCPRoute", "TLSRoute"}
-}
-
-// admittedRaw looks at what only listeners of raw routes must not have.
-func (r *run) admittedRaw(o config.Object, l *gatewayv1.Listener, field string) bool {
-	if !rawProtocol(l.Protocol) {
-		return true
-	}
-	isTLS := l.Protocol == gatewayv1.TLSProtocolType
-	switch {
-	case !isTLS && l.TLS != nil:
-		r.problem(o, field+".tls", "Invalid", "protocol %s has no TLS: write TLS, or remove it", l.Protocol)
-		return false
-	case !isTLS && value(l.Hostname) != "":
-		r.problem(o, field+".hostname", "Invalid", "protocol %s knows no hostnames: remove it", l.Protocol)
-		return false
-	case isTLS && l.TLS == nil:
-		r.problem(o, field+".tls", "Invalid", "missing: protocol TLS needs tls.mode, Terminate with certificateRefs, or Passthrough")
-		return false
-	case passthrough(l) && len(l.TLS.CertificateRefs) > 0:
-		r.warn(o, field+".tls.certificateRefs", "Invalid", "with mode Passthrough the upstream has the certificate: they have no effect")
-	}
-	if l.AllowedRoutes == nil {
-		return true
-	}
-	for i, k := range l.AllowedRoutes.Kinds {
-		if k.Group != nil && *k.Group != gatewayv1.GroupName || !slices.Contains(kindsOf(l), string(k.Kind)) {
-			r.problem(o, fmt.Sprintf("%s.allowedRoutes.kinds[%d]", field, i), "InvalidRouteKinds", "%s: this listener takes %s", k.Kind, strings.Join(kindsOf(l), ", "))
-		}
-	}
-	return true
-}
-
 // rawTable returns the raw routes that attach to a listener.
-func (r *run) rawTable(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener, field string) *config.RawTable {
+func (r *run) rawTable(l *listener) *config.RawTable {
 	var entries []config.RawEntry
 	var key strings.Builder
 	taken := map[string]config.Object{} // by hostname
-	for _, route := range r.raw {
-		if !r.takes(g, l, route) {
-			continue
-		}
-		hostnames, ok := intersect(value(l.Hostname), route.hostnames)
-		if !ok {
-			continue
-		}
-		route.attached = true
-		r.contested(route, hostnames, taken)
-		c := r.rawRoute(route, g, l)
-		entries = append(entries, config.RawEntry{Hostnames: hostnames, Route: c})
-		fmt.Fprintf(&key, "%p %q\n", c, hostnames)
+	for _, a := range l.routes {
+		route := a.route.raw
+		r.contested(route, a.hostnames, taken)
+		c := r.rawRoute(route, l)
+		entries = append(entries, config.RawEntry{Hostnames: a.hostnames, Route: c})
+		fmt.Fprintf(&key, "%p %q\n", c, a.hostnames)
 	}
 	if len(entries) == 0 {
-		r.warn(o, field, "NoRoutes", "no route attaches to listener %q: it refuses everything", l.Name)
+		r.warn(l.object, l.field, "NoRoutes", "no route attaches to listener %q: it refuses everything", l.Name)
 	}
-	return r.t.memo.rawTables.get(g.Namespace+"/"+g.Name+"/"+string(l.Name), key.String(), func() *config.RawTable {
+	return r.t.memo.rawTables.get(l.id(), key.String(), func() *config.RawTable {
 		return &config.RawTable{Entries: entries}
 	})
-}
-
-// takes reports whether a route names a listener that takes it.
-func (r *run) takes(g *gatewayv1.Gateway, l *gatewayv1.Listener, route *rawRoute) bool {
-	return slices.Contains(kindsOf(l), route.kind) && slices.ContainsFunc(route.parents, func(p gatewayv1.ParentReference) bool {
-		return parent(p, route.GetNamespace(), g) && (p.SectionName == nil || *p.SectionName == l.Name) && (p.Port == nil || *p.Port == l.Port)
-	}) && r.allows(g, l, route.kind, route.GetNamespace())
 }
 
 // contested tells of hostnames, or a port, that an older route has.
@@ -166,17 +68,17 @@ func (r *run) contested(route *rawRoute, hostnames []string, taken map[string]co
 }
 
 // rawRoute returns a raw route as one listener of a Gateway serves it.
-func (r *run) rawRoute(route *rawRoute, g *gatewayv1.Gateway, l *gatewayv1.Listener) *config.RawRoute {
-	o := route.object
+func (r *run) rawRoute(route *rawRoute, l *listener) *config.RawRoute {
+	o, g := route.object, l.gateway
 	id := g.Namespace + "/" + g.Name + " " + o.String()
 	if route.rules != 1 {
 		r.problem(o, "spec.rules", "Invalid", "%d rules: want one; the first counts", route.rules)
 	}
-	r.inapplicable(route, r.listenerParts(g, string(l.Name)))
+	r.inapplicable(route, r.listenerParts(l))
 	key := version(route)
 	var backends []config.Backend
 	for i := range route.backends {
-		b := r.rawBackend(route, g, i)
+		b := r.rawBackend(route, g.Gateway, i)
 		backends = append(backends, b)
 		key += fmt.Sprintf(" %d %s %d %p %d", b.Weight, b.Upstream, b.Status, b.Chain, b.ProxyProtocol)
 	}
@@ -266,50 +168,4 @@ func (r *run) inapplicable(route *rawRoute, parts []*config.Part) {
 		r.problem(p.Object, fieldOf(&at), "PluginsNotApplicable", "filter %s has no callbacks for raw connections: %s refuses all that passes it", p.Filters[i].ID(), route.object)
 		r.problem(route.object, "", "PluginsNotApplicable", "its chain has filter %s of %s: what passes it is refused", p.Filters[i].ID(), p.Object)
 	}
-}
-
-// unattachedRaw tells of raw routes that name one of our Gateways and reach no
-// listener.
-func (r *run) unattachedRaw() {
-	for _, route := range r.raw {
-		for i, h := range route.hostnames {
-			if !wildcard(string(h)) {
-				r.problem(route.object, fmt.Sprintf("spec.hostnames[%d]", i), "Invalid", "%q is no hostname: it is left out", h)
-			}
-		}
-		if route.attached {
-			continue
-		}
-		for i, p := range route.parents {
-			field := fmt.Sprintf("spec.parentRefs[%d]", i)
-			g := slices.IndexFunc(r.o.Gateways, func(g *gatewayv1.Gateway) bool { return parent(p, route.GetNamespace(), g) })
-			switch {
-			case g < 0:
-				r.problem(route.object, field, "NoMatchingParent", "there is no Gateway %s in namespace %s", p.Name, cmpOr(value(p.Namespace), route.GetNamespace()))
-			case r.ours(r.o.Gateways[g]):
-				r.problem(route.object, field, "NoMatchingParent", "no listener of the Gateway takes it: %s", r.whyNot(r.o.Gateways[g], p, route))
-			}
-		}
-	}
-}
-
-// whyNot says what keeps a route from the listeners that it names.
-func (r *run) whyNot(g *gatewayv1.Gateway, p gatewayv1.ParentReference, route *rawRoute) string {
-	for i := range g.Spec.Listeners {
-		l := &g.Spec.Listeners[i]
-		if p.SectionName != nil && *p.SectionName != l.Name || p.Port != nil && *p.Port != l.Port {
-			continue
-		}
-		switch {
-		case !rawProtocol(l.Protocol) || !slices.Contains(kindsOf(l), route.kind):
-			if p.SectionName != nil || p.Port != nil || len(g.Spec.Listeners) == 1 {
-				return fmt.Sprintf("listener %q has protocol %s, which is for other routes", l.Name, l.Protocol)
-			}
-		case !r.allows(g, l, route.kind, route.GetNamespace()):
-			return fmt.Sprintf("the allowedRoutes of listener %q", l.Name)
-		default:
-			return fmt.Sprintf("the hostnames of listener %q differ, or it is not served", l.Name)
-		}
-	}
-	return "its section name, port or protocol differs"
 }

@@ -23,19 +23,18 @@ const (
 // tls returns how an HTTPS or TLS listener ends TLS. Without a certificate that can be
 // used it refuses every handshake: its hostname must not fall to a listener that
 // has fewer filters.
-func (r *run) tls(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener, field string) *config.TLS {
+func (r *run) tls(l *listener) *config.TLS {
 	made := &config.TLS{}
-	field += ".tls"
 	switch {
 	case l.TLS == nil || len(l.TLS.CertificateRefs) == 0:
-		r.problem(o, field+".certificateRefs", "InvalidCertificateRef", "missing: %s needs a Secret of type kubernetes.io/tls; connections for the listener are refused until it is named", l.Protocol)
+		r.dangling(l, ".tls.certificateRefs", "InvalidCertificateRef", "missing: %s needs a Secret of type kubernetes.io/tls; connections for the listener are refused until it is named", l.Protocol)
 	case l.TLS.Mode != nil && *l.TLS.Mode != gatewayv1.TLSModeTerminate:
-		r.problem(o, field+".mode", "UnsupportedValue", "%q: HTTPS wants Terminate; connections for the listener are refused", *l.TLS.Mode)
+		r.reject(l, ".tls.mode", "UnsupportedValue", "%q: HTTPS wants Terminate; connections for the listener are refused", *l.TLS.Mode)
 	default:
-		r.options(o, l.TLS.Options, field+".options", made)
-		auth, ok := r.clientAuth(o, g, l)
+		r.options(l.object, l.TLS.Options, l.field+".tls.options", made)
+		auth, ok := r.clientAuth(l)
 		if made.Clients = auth; ok {
-			made.Certificates = r.certificates(o, g, l, field)
+			made.Certificates = r.certificates(l)
 		}
 	}
 	made.Tickets = r.current.Tickets
@@ -43,7 +42,7 @@ func (r *run) tls(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener, 
 	for _, c := range made.Certificates {
 		key += fmt.Sprintf(" %p", c)
 	}
-	return r.t.memo.tls.get(o.String()+"/"+string(l.Name), key, func() *config.TLS { return made })
+	return r.t.memo.tls.get(l.id(), key, func() *config.TLS { return made })
 }
 
 // options reads a listener's. A version that is wrong means the newest one: never
@@ -99,18 +98,18 @@ type badRef struct {
 
 // certificates returns those that a listener names and tells what is wrong with
 // them. The last good one stands for one that broke, or is gone.
-func (r *run) certificates(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.Listener, field string) []*config.Certificate {
+func (r *run) certificates(l *listener) []*config.Certificate {
 	var all []*config.Certificate
 	var bad []badRef
 	for i := range l.TLS.CertificateRefs {
 		ref := &l.TLS.CertificateRefs[i]
-		at := fmt.Sprintf("%s.certificateRefs[%d]", field, i)
-		namespace := cmpOr(value(ref.Namespace), g.Namespace)
-		id := o.String() + "/" + string(l.Name) + " " + namespace + "/" + string(ref.Name)
-		pair, b := r.reference(g, ref, namespace)
+		at := fmt.Sprintf(".tls.certificateRefs[%d]", i)
+		namespace := cmpOr(value(ref.Namespace), l.object.Namespace)
+		id := l.id() + " " + namespace + "/" + string(ref.Name)
+		pair, b := r.reference(l.object, ref, namespace)
 		switch {
 		case b == nil:
-			r.review(o, l, pair, at)
+			r.review(l.object, l.Listener, pair, l.field+at)
 			r.certs[id] = pair.config
 		case b.reason == "InvalidCertificateRef" && r.t.certs[id] != nil:
 			b.kept = true
@@ -132,18 +131,18 @@ func (r *run) certificates(o config.Object, g *gatewayv1.Gateway, l *gatewayv1.L
 		case len(all) > 0:
 			then = "the listener's other certificates serve"
 		}
-		r.problem(o, b.field, b.reason, "%s; %s", b.message, then)
+		r.dangling(l, b.field, b.reason, "%s; %s", b.message, then)
 	}
 	return all
 }
 
-// reference returns what a certificateRef leads to.
-func (r *run) reference(g *gatewayv1.Gateway, ref *gatewayv1.SecretObjectReference, namespace string) (*keyPair, *badRef) {
+// reference returns what a certificateRef of an object leads to.
+func (r *run) reference(o config.Object, ref *gatewayv1.SecretObjectReference, namespace string) (*keyPair, *badRef) {
 	if ref.Kind != nil && *ref.Kind != "Secret" || ref.Group != nil && *ref.Group != "" {
 		return nil, &badRef{field: ".kind", reason: "InvalidCertificateRef", message: "want a Secret"}
 	}
-	if namespace != g.Namespace && !r.granted("Gateway", g.Namespace, "Secret", namespace, string(ref.Name)) {
-		return nil, &badRef{reason: "RefNotPermitted", message: fmt.Sprintf("a Secret of namespace %s needs a ReferenceGrant there, from Gateways of %s", namespace, g.Namespace)}
+	if namespace != o.Namespace && !r.granted(o.Kind, o.Namespace, "Secret", namespace, string(ref.Name)) {
+		return nil, &badRef{reason: "RefNotPermitted", message: fmt.Sprintf("a Secret of namespace %s needs a ReferenceGrant there, from %ss of %s", namespace, o.Kind, o.Namespace)}
 	}
 	secret := r.secret(namespace, string(ref.Name))
 	if secret == nil {
@@ -186,41 +185,4 @@ func named(leaf *x509.Certificate, hostname string) bool {
 		name = strings.ToLower(name)
 		return name == hostname || covers(hostname, name)
 	})
-}
-
-// claim is the first listener on a port.
-type claim struct {
-	protocol gatewayv1.ProtocolType
-	by       string
-}
-
-// claimed is a port of TCP or of UDP.
-type claimed struct {
-	port gatewayv1.PortNumber
-	udp  bool
-}
-
-// group is what the listeners of a port must have in common: TLS and HTTPS are told
-// apart by the name that a client asks for.
-func group(p gatewayv1.ProtocolType) gatewayv1.ProtocolType {
-	if p == gatewayv1.HTTPSProtocolType {
-		return gatewayv1.TLSProtocolType
-	}
-	return p
-}
-
-// claims reports whether a listener may have its port: all on it speak TLS, or
-// HTTP, or it is the only one.
-func (r *run) claims(o config.Object, l *gatewayv1.Listener, field string) bool {
-	port := claimed{l.Port, l.Protocol == gatewayv1.UDPProtocolType}
-	first, taken := r.ports[port]
-	if !taken {
-		r.ports[port] = claim{l.Protocol, fmt.Sprintf("listener %q of %s", l.Name, o)}
-		return true
-	}
-	if group(first.protocol) != group(l.Protocol) || l.Protocol == gatewayv1.TCPProtocolType || l.Protocol == gatewayv1.UDPProtocolType {
-		r.problem(o, field+".protocol", "ProtocolConflict", "%s already is on port %d with %s: use another port", first.by, l.Port, first.protocol)
-		return false
-	}
-	return true
 }

@@ -126,19 +126,21 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 	r := newRun(t, o)
 	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}}
 	r.config = c
+	r.candidates()
 	r.policies()
 	r.totals()
-	for _, g := range sorted(o.Gateways) {
-		if r.ours(g) {
-			r.current = r.found[g]
-			c.Gateways = append(c.Gateways, r.gateway(g))
+	r.gather()
+	r.attachAll()
+	for _, g := range r.byName {
+		if r.current = g.parameters; r.current != nil {
+			r.identity = r.clientCertificate(g)
+			c.Gateways = append(c.Gateways, r.serve(g))
 		}
 	}
 	r.current, r.identity = t.o.Parameters, nil
 	r.callable()
 	r.unused()
 	r.unattached()
-	r.unattachedRaw()
 	r.survey()
 	t.memo.turn()
 	t.certs = r.certs
@@ -193,18 +195,19 @@ type run struct {
 	namespaces      map[string]*namespacePolicy
 	// policyParts is what a policy's overrides are, before and after; nil: nothing.
 	policyParts map[*policy][2]*config.Part
-	http        []*httpRoute // HTTPRoutes and GRPCRoutes
-	attached    map[*httpRoute]bool
-	displaced   map[*httpRoute]bool // a route of the other kind has their hostname
-	parts       map[string]bool     // ids seen in this run
+	gateways    map[config.Object]*gateway // ours
+	byName      []*gateway                 // the same, by namespace and name
+	sets        map[config.Object]*listenerSet
+	routesOfAll []*candidate
+	children    map[config.Object][]*parentRef // by parent
+	parents     map[config.Object]bool         // Gateways and ListenerSets, whosever
+	parts       map[string]bool                // ids seen in this run
 	routes      map[string]*config.Route
 	known       map[string][]string            // guards; nil: not gathered yet
 	callers     map[string]bool                // namespaces with plugins that may call out
 	called      map[string]bool                // namespace/name of other Services that they may call
 	certs       map[string]*config.Certificate // what serves, by listener and Secret
-	ports       map[claimed]claim
-	raw         []*rawRoute
-	references  map[config.Object]bool // Secrets and ConfigMaps that were looked for
+	references  map[config.Object]bool         // Secrets and ConfigMaps that were looked for
 }
 
 func newRun(t *Translator, o *Objects) *run {
@@ -224,19 +227,15 @@ func newRun(t *Translator, o *Objects) *run {
 		labels:          map[string]map[string]string{},
 		namespaces:      map[string]*namespacePolicy{},
 		policyParts:     map[*policy][2]*config.Part{},
-		attached:        map[*httpRoute]bool{},
-		displaced:       map[*httpRoute]bool{},
+		parents:         map[config.Object]bool{},
 		parts:           map[string]bool{},
 		routes:          map[string]*config.Route{},
 		callers:         map[string]bool{},
 		called:          map[string]bool{},
 		certs:           map[string]*config.Certificate{},
 		secured:         map[string]*config.UpstreamTLS{},
-		ports:           map[claimed]claim{},
-		raw:             rawRoutes(o),
 		references:      map[config.Object]bool{},
 	}
-	r.http = r.httpRoutes()
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName {
 			r.classes[c.Name] = c
