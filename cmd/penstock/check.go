@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
@@ -41,9 +42,12 @@ func newTranslator(ran func(string) bool) *translate.Translator {
 
 // translatorOptions are those for a folder of files.
 func translatorOptions(ran func(string) bool) translate.Options {
+	p := config.DefaultProxyParameters()
+	p.SessionKeys = [][]byte{make([]byte, 32)} // until ProxyParameters name others
+	_, _ = rand.Read(p.SessionKeys[0])
 	return translate.Options{
 		ControllerName: controllerName, InstallNamespace: installNamespace,
-		Bundled: bundled(), Parameters: config.DefaultProxyParameters(), Ran: ran, Now: time.Now,
+		Bundled: bundled(), Parameters: p, Ran: ran, Now: time.Now,
 	}
 }
 

@@ -26,7 +26,7 @@ import (
 type options struct {
 	config, bind, admin, health, state, accessLog, logLevel string
 	images, localRegistries, mirrors, authorities           []string
-	imageQuota, memoryLimit, pidFile                        string
+	imageQuota, memoryLimit, pidFile, zone, node            string
 	drain, tagInterval                                      time.Duration
 	kubernetes                                              kubernetesOptions
 }
@@ -50,6 +50,8 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.health, "health", "", "address of /livez, /readyz and /metrics for probes; default off")
 	imageFlags(c, &o)
 	f.StringVar(&o.memoryLimit, "memory-limit", "", "memory of the process, of which a quarter is for bodies that filters hold back; default GOMEMLIMIT, its control group's or the machine's")
+	f.StringVar(&o.zone, "zone", "", "zone that the proxy runs in: endpoints that are meant for it are preferred")
+	f.StringVar(&o.node, "node", "", "node that the proxy runs on: endpoints that are meant for it are preferred")
 	f.DurationVar(&o.tagInterval, "tag-interval", plugin.DefaultTagInterval, "how often registries are asked where tags point; 0: never")
 	f.DurationVar(&o.drain, "drain", 30*time.Second, "how long exchanges in flight may take after SIGTERM")
 	f.StringVar(&o.pidFile, "pid-file", "", "file that holds the process' number once it is ready; SIGUSR2 hands over to a new process")

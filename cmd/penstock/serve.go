@@ -40,6 +40,7 @@ type proxyProcess struct {
 	metrics   *telemetry.Metrics
 	source    source
 	listeners *listener.Listeners
+	handler   *proxy.HTTP
 	store     *snapshot.Store
 	groups    *upstream.Set
 	caller    *upstream.Caller
@@ -148,7 +149,9 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	}
 	var sockets late
 	p.store = snapshot.New(bind, &sockets, p.groups, p.plugins, p.metrics)
+	p.groups.Locate(upstream.Place{Zone: o.zone, Node: o.node})
 	handler := proxy.New(p.store, accessLog)
+	p.handler = handler
 	http1, http2, http3 := h1.NewServer(handler, p.metrics, rejected), h2.NewServer(handler, p.metrics, rejected), h3.NewServer(handler, p.metrics, rejected)
 	p.inherited, p.ready = inherit(log)
 	if p.self, err = findSelf(); err != nil {
@@ -223,6 +226,7 @@ func (p *proxyProcess) close(drain time.Duration) {
 	p.servers.stop()
 	p.stop()
 	p.background.Wait()
+	p.handler.Close()
 	p.store.Close()
 	p.closePlugins()
 }

@@ -60,6 +60,9 @@ type ProxyParameters struct {
 	ForwardXFCC, ForwardClientCert bool
 	// Tickets as TLS.Tickets, for all listeners; default none.
 	Tickets [][]byte `json:"-"`
+	// SessionKeys authenticate the tokens of session persistence: the first one makes
+	// them. None: there is no session persistence.
+	SessionKeys [][]byte `json:"-"`
 	// ClientsOptional lets clients without a certificate through where a Gateway
 	// asks for one; default false. ClientNames: a certificate must have one of these
 	// names; default any.

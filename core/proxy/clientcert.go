@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"strings"
 
+	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 )
 
@@ -19,8 +20,7 @@ var (
 // certificates tells the upstream what certificate the client showed, as the
 // parameters ask. What came from outside under these names is gone already, but
 // from a trusted proxy, which may have such a client of its own.
-func (s *state) certificates() {
-	x := s.x
+func certificates(x *exchange.Exchange, p *config.ProxyParameters) {
 	if c := x.Conn.TLS; c == nil || len(c.PeerCertificates) == 0 {
 		return
 	}
@@ -28,14 +28,14 @@ func (s *state) certificates() {
 	q := &x.Request.Header
 	// A certificate that nobody has checked may go on to who checks it, but not as
 	// a statement of the proxy's.
-	if s.params.ForwardXFCC && len(x.Conn.TLS.VerifiedChains) > 0 {
+	if p.ForwardXFCC && len(x.Conn.TLS.VerifiedChains) > 0 {
 		element := appendXFCC(nil, shown[0])
 		if before, ok := q.Get("X-Forwarded-Client-Cert"); ok && len(before) > 0 {
 			element = append(append(append([]byte(nil), before...), ','), element...)
 		}
 		q.Set(xForwardedClientCert, x.Arena.Copy(element))
 	}
-	if s.params.ForwardClientCert {
+	if p.ForwardClientCert {
 		q.Set(clientCert, appendBytes(x, nil, shown[0]))
 		q.Del("Client-Cert-Chain")
 		if rest := shown[1:]; len(rest) > 0 {

@@ -11,6 +11,7 @@ import (
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/router"
 	"penstock.dev/penstock/core/snapshot"
+	"penstock.dev/penstock/core/upstream"
 )
 
 // Log records finished exchanges.
@@ -24,14 +25,21 @@ type HTTP struct {
 	store   *snapshot.Store
 	log     Log // nil: none
 	metrics *snapshot.Metrics
+	mirrors mirrors
 	states  sync.Pool
 	last    atomic.Uint64 // number of an exchange
 }
 
 // New returns the handler that the listeners call.
 func New(store *snapshot.Store, log Log) *HTTP {
-	return &HTTP{store: store, log: log, metrics: store.Metrics(), states: sync.Pool{New: func() any { return new(state) }}}
+	h := &HTTP{store: store, log: log, metrics: store.Metrics(), states: sync.Pool{New: func() any { return new(state) }}}
+	h.mirrors.init()
+	return h
 }
+
+// Close ends the copies of requests that are under way, and waits for them. To be
+// called when no exchange is left.
+func (h *HTTP) Close() { h.mirrors.close() }
 
 // state is what the proxy keeps of one exchange.
 type state struct {
@@ -47,6 +55,9 @@ type state struct {
 	pins     [2]*snapshot.Link
 	pinned   int
 	web      web
+	sending  upstream.Options
+	session  upstream.Session
+	mirrors  []*mirror
 }
 
 // reset forgets the exchange and keeps the run's memory.
@@ -54,6 +65,7 @@ func (s *state) reset() {
 	s.x, s.gateway, s.listener, s.params = nil, nil, nil, nil
 	s.rule, s.match, s.backend, s.pinned = nil, nil, nil, 0
 	s.request = router.Request{}
+	s.sending, s.session = upstream.Options{}, upstream.Session{}
 	s.web.reset()
 }
 
@@ -94,7 +106,7 @@ func (h *HTTP) request(s *state) *exchange.Error {
 	if err := s.hops(); err != nil {
 		return err
 	}
-	h.outgoing(s)
+	outgoing(s.x, s.params)
 	return outcome(s, s.run.RequestBody())
 }
 
@@ -105,9 +117,13 @@ func (h *HTTP) send(s *state) *exchange.Error {
 	if b == nil || b.Upstream == nil {
 		return noBackend(s)
 	}
+	if len(s.mirrors) > 0 {
+		h.mirror(s)
+	}
 	s.web.request(s.x, b.Upstream.Protocol())
 	s.run.Sending()
-	err := b.Upstream.Send(s.x, s.tryTimeout())
+	s.bounds()
+	err := b.Upstream.SendWith(s.x, &s.sending)
 	s.web.sent(s.x)
 	if err != nil {
 		if own := s.run.Err(); own != nil { // a body filter ended it, the upstream only noticed
@@ -152,6 +168,9 @@ func (h *HTTP) respond(s *state) {
 	}
 	x.Phase = exchange.PhaseEncode
 	advertise(x)
+	if s.sending.Session != nil && x.Err == nil {
+		s.tell()
+	}
 	if err := x.Client.Send(x); err != nil && x.Err == nil {
 		x.Err = encodeError(s, err)
 	}
@@ -195,6 +214,9 @@ func (h *HTTP) done(s *state) {
 	x.Phase = exchange.PhaseDone
 	took := time.Since(x.Start)
 	s.run.Done()
+	if len(s.mirrors) > 0 {
+		h.unmirror(s)
+	}
 	for i := range s.pinned {
 		s.pins[i].Release()
 		s.pins[i] = nil

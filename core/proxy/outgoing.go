@@ -27,15 +27,14 @@ var (
 
 // outgoing readies the request for the upstream: who the consumer is, and where the
 // request came from. After it the header is frozen.
-func (h *HTTP) outgoing(s *state) {
-	x := s.x
+func outgoing(x *exchange.Exchange, p *config.ProxyParameters) {
 	consumer(x)
-	if s.params.Forwarded {
+	if p.Forwarded {
 		forward(x)
 	}
-	s.certificates()
-	if s.params.Via != "" {
-		addVia(x, s.params.Via)
+	certificates(x, p)
+	if p.Via != "" {
+		addVia(x, p.Via)
 	}
 }
 

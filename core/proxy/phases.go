@@ -196,7 +196,9 @@ func (h *HTTP) findRule(s *state) *exchange.Error {
 	s.rule, s.match = rule, match
 	x.Route = rule.Name
 	if rule.Weights > 0 {
-		s.backend = pick(rule.Backends, rule.Weights, func(b *snapshot.Backend) int { return b.Config.Weight })
+		if s.backend = s.join(); s.backend == nil {
+			s.backend = pick(rule.Backends, rule.Weights, func(b *snapshot.Backend) int { return b.Config.Weight })
+		}
 		x.Service, x.Upstream = s.backend.Config.Service, s.backend.Config.Upstream
 	}
 	return nil
@@ -235,7 +237,7 @@ func (h *HTTP) runChain(s *state) *exchange.Error {
 			return err
 		}
 	}
-	if err := h.steps(s, s.rule.Config.Steps, link.Rule); err != nil {
+	if err := h.steps(s, s.rule.Config.Steps, link.Rule, s.rule.Mirrors); err != nil {
 		return err
 	}
 	if err := s.runOne(link.Inner); err != nil {
@@ -247,7 +249,7 @@ func (h *HTTP) runChain(s *state) *exchange.Error {
 	if s.backend == nil {
 		return noBackend(s)
 	}
-	if err := h.steps(s, s.backend.Config.Steps, link.Backend); err != nil {
+	if err := h.steps(s, s.backend.Config.Steps, link.Backend, s.backend.Mirrors); err != nil {
 		return err
 	}
 	if r := s.backend.Config.Redirect; r != nil {
@@ -272,6 +274,25 @@ func (s *state) tryTimeout() time.Duration {
 		d = s.params.TunnelTimeout // the client says itself how long it takes
 	}
 	return max(min(own, d), time.Millisecond)
+}
+
+// bounds sets how long the upstream may take and how often it is asked: with a retry
+// each try has its own time, and all of them end with the exchange's.
+func (s *state) bounds() {
+	r, o := s.rule.Config, &s.sending
+	if r.Timeout > 0 {
+		o.Deadline = s.x.Start.Add(r.Timeout)
+	}
+	if o.Retry = r.Retry; o.Retry == nil {
+		o.Timeout = s.tryTimeout()
+		return
+	}
+	o.Timeout = r.BackendTimeout
+	if own, ok := s.clientTimeout(); ok {
+		if by := s.x.Start.Add(own); o.Deadline.IsZero() || by.Before(o.Deadline) {
+			o.Deadline = by
+		}
+	}
 }
 
 // clientTimeout returns how long a client of gRPC says that it waits.

@@ -55,6 +55,7 @@ func newBed(t testing.TB) *bed {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_ = listeners.Drain(ctx)
+		handler.Close()
 		store.Close()
 		plugins.Close()
 		groups.Close()

@@ -9,8 +9,8 @@ import (
 )
 
 // steps does what the filters of a rule or backendRef say, in their order; plugins are
-// the chains that stand among them.
-func (h *HTTP) steps(s *state, steps []config.Step, plugins []*filter.Chain) *exchange.Error {
+// the chains that stand among them, mirrors what their RequestMirrors are.
+func (h *HTTP) steps(s *state, steps []config.Step, plugins []*filter.Chain, mirrors []snapshot.Mirror) *exchange.Error {
 	for i := range steps {
 		step := &steps[i]
 		switch {
@@ -24,6 +24,9 @@ func (h *HTTP) steps(s *state, steps []config.Step, plugins []*filter.Chain) *ex
 			if err := s.cors(step); err != nil {
 				return err
 			}
+		case step.Mirror != nil:
+			h.copied(s, &mirrors[0])
+			mirrors = mirrors[1:]
 		case step.Plugins:
 			if err := s.runOne(plugins[0]); err != nil {
 				return err

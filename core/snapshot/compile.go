@@ -120,11 +120,11 @@ func (c *compiler) rule(cfg *config.Rule, route string) *Rule {
 	if done := c.new.rules[cfg]; done != nil {
 		return done
 	}
-	r := &Rule{Config: cfg, Route: route, Name: cfg.Name, Chain: c.chain(cfg.Chain), Counters: c.metrics.of(cfg.Name, "")}
+	r := &Rule{Config: cfg, Route: route, Name: cfg.Name, Chain: c.chain(cfg.Chain), Counters: c.metrics.of(cfg.Name, ""), Mirrors: c.mirrors(cfg.Name, cfg.Steps)}
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]
 		r.Weights += uint64(b.Weight)
-		r.Backends = append(r.Backends, Backend{Config: b, Upstream: c.group(b.Upstream), Chain: c.chain(b.Chain), Counters: c.metrics.of(cfg.Name, b.Service)})
+		r.Backends = append(r.Backends, Backend{Config: b, Upstream: c.group(b.Upstream), Chain: c.chain(b.Chain), Counters: c.metrics.of(cfg.Name, b.Service), Mirrors: c.mirrors(cfg.Name, b.Steps)})
 	}
 	if c.old != nil {
 		if old := c.old.rules[cfg]; old != nil && old.same(r) {
@@ -136,8 +136,8 @@ func (c *compiler) rule(cfg *config.Rule, route string) *Rule {
 }
 
 func (r *Rule) same(o *Rule) bool {
-	return r.Chain == o.Chain && r.Route == o.Route && slices.EqualFunc(r.Backends, o.Backends, func(a, b Backend) bool {
-		return a.Config == b.Config && a.Upstream == b.Upstream && a.Chain == b.Chain
+	return r.Chain == o.Chain && r.Route == o.Route && sameMirrors(r.Mirrors, o.Mirrors) && slices.EqualFunc(r.Backends, o.Backends, func(a, b Backend) bool {
+		return a.Config == b.Config && a.Upstream == b.Upstream && a.Chain == b.Chain && sameMirrors(a.Mirrors, b.Mirrors)
 	})
 }
 

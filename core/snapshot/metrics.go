@@ -12,6 +12,7 @@ import (
 type Metrics struct {
 	requests telemetry.Counters
 	duration telemetry.Histograms
+	mirrored telemetry.Counters
 	raw      rawMetrics
 	// None counts exchanges for which no route was found.
 	None *Counters
@@ -34,6 +35,7 @@ func NewMetrics(m *telemetry.Metrics) *Metrics {
 	t := &Metrics{
 		requests: m.Counters("penstock_proxy_requests_total", "Finished exchanges by route, Service and class of status; 0xx: no response was sent.", "route", "service", "class"),
 		duration: m.Histograms("penstock_proxy_request_duration_seconds", "Time from a request's first byte to its response's last.", telemetry.Seconds(), "route", "service"),
+		mirrored: m.Counters("penstock_proxy_mirrored_requests_total", "Copies of requests by route, Service and what became of them: sent, failed, cut, dropped.", "route", "service", "result"),
 		raw:      newRawMetrics(m),
 	}
 	t.None, t.RawNone = t.of("", ""), t.rawOf("", "")
@@ -63,6 +65,7 @@ func (t *Metrics) forget(old, current *Snapshot) {
 		return
 	}
 	t.forgetRaw(old, current)
+	t.forgetMirrors(old, current)
 	gone := map[[2]string]bool{}
 	for cfg, r := range old.rules {
 		if current.rules[cfg] != r {

@@ -54,6 +54,7 @@ type Rule struct {
 	Weights  uint64    // sum
 	Chain    *Chain    // without a backend; nil: none
 	Counters *Counters // of exchanges without a backend
+	Mirrors  []Mirror  // of Config.Steps, in their order
 }
 
 // Backend is one choice of a rule.
@@ -62,6 +63,7 @@ type Backend struct {
 	Upstream *upstream.Group // nil: invalid reference
 	Chain    *Chain          // nil: none
 	Counters *Counters
+	Mirrors  []Mirror // of Config.Steps, in their order
 }
 
 // Port returns the listeners of a socket, nil if there is none.

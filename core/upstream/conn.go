@@ -202,6 +202,9 @@ func (u *upload) abort() {
 	}
 	if s, ok := u.x.Client.(bodyStopper); ok {
 		s.StopBody()
+		if k, ok := u.x.Request.Body.(*kept); ok {
+			defer func() { k.stopped = true }()
+		}
 	}
 	if b, ok := u.x.Request.Body.(bodyWaiter); ok {
 		b.Stop()

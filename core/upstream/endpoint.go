@@ -25,6 +25,7 @@ type endpoint struct {
 	config config.Endpoint
 	text   string      // the address
 	left   atomic.Bool // as gone, for those who hold no lock
+	tags   atomic.Pointer[tagged]
 
 	mu    sync.Mutex
 	gone  bool    // not in the set any more: nothing is kept

@@ -30,8 +30,9 @@ type Group struct {
 
 // endpoints is an endpoint set as it is used; immutable.
 type endpoints struct {
-	all  []*endpoint
-	used []*endpoint // the ready ones; else those that still serve
+	all   []*endpoint
+	ready []*endpoint // the ready ones; else those that still serve
+	used  []*endpoint // those of ready that are meant for the proxy's place
 }
 
 var classNames = [...]string{"error", "1xx", "2xx", "3xx", "4xx", "5xx"}
@@ -74,6 +75,7 @@ func (g *Group) apply(src *config.EndpointSet) {
 	}
 	next := &endpoints{}
 	var serving []*endpoint
+	var hints []config.Endpoint // of the ready ones
 	if src != nil {
 		for _, ep := range src.Endpoints {
 			k := keyOf(ep)
@@ -86,14 +88,15 @@ func (g *Group) apply(src *config.EndpointSet) {
 			next.all = append(next.all, e)
 			switch {
 			case ep.Ready:
-				next.used = append(next.used, e)
+				next.ready, hints = append(next.ready, e), append(hints, ep)
 			case ep.Serving && ep.Terminating:
 				serving = append(serving, e)
 			}
 		}
 	}
-	if len(next.used) == 0 {
-		next.used = serving
+	next.used = near(next.ready, hints, g.set.place)
+	if len(next.ready) == 0 {
+		next.ready, next.used = serving, serving
 	}
 	g.current.Store(next)
 	for _, e := range known {
@@ -101,21 +104,39 @@ func (g *Group) apply(src *config.EndpointSet) {
 	}
 }
 
-// choose returns the next endpoint, round robin; tried ones only if there is
+// choose returns the session's endpoint, else the next one, round robin; those that are
+// meant for other places once the near ones were tried, and tried ones only if there is
 // no other. nil: there is none at all.
-func (g *Group) choose(tried []*endpoint) *endpoint {
-	used := g.current.Load().used
-	if len(used) == 0 {
-		return nil
-	}
-	first := int(g.next.Add(1)-1) % len(used)
-	for i := range used {
-		e := used[(first+i)%len(used)]
-		if !contains(tried, e) {
+func (g *Group) choose(tried []*endpoint, s *Session) *endpoint {
+	if s != nil && s.Known {
+		if e := g.tagged(s.Key, s.Want); e != nil && !contains(tried, e) {
 			return e
 		}
 	}
-	return used[first]
+	now := g.current.Load()
+	used := now.used
+	if len(used) == 0 {
+		return nil
+	}
+	n := int(g.next.Add(1) - 1)
+	if e := untried(used, n, tried); e != nil {
+		return e
+	}
+	if e := untried(now.ready, n, tried); e != nil {
+		return e
+	}
+	return used[n%len(used)]
+}
+
+// untried returns the n-th of a list, or the next one that was not tried.
+func untried(list []*endpoint, n int, tried []*endpoint) *endpoint {
+	first := n % len(list)
+	for i := range list {
+		if e := list[(first+i)%len(list)]; !contains(tried, e) {
+			return e
+		}
+	}
+	return nil
 }
 
 func contains(list []*endpoint, e *endpoint) bool {

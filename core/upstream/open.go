@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"time"
 
 	"penstock.dev/penstock/core/certs"
 	"penstock.dev/penstock/core/config"
@@ -19,9 +20,9 @@ func alpn(protocol string) []string {
 }
 
 // open connects to an endpoint, and agrees on TLS if the group has it, all within
-// ConnectTimeout. No byte of a request was sent when it fails.
-func (g *Group) open(e *endpoint) (nc net.Conn, agreed string, _ *exchange.Error) {
-	nc, err := g.set.dialer.Dial(g.set.ctx, e.config, g.config.Parameters.ConnectTimeout)
+// limit. No byte of a request was sent when it fails.
+func (g *Group) open(e *endpoint, limit time.Duration) (nc net.Conn, agreed string, _ *exchange.Error) {
+	nc, err := g.set.dialer.Dial(g.set.ctx, e.config, limit)
 	if err != nil {
 		g.failures.Inc()
 		return nil, "", dialFault(err)
@@ -29,7 +30,7 @@ func (g *Group) open(e *endpoint) (nc net.Conn, agreed string, _ *exchange.Error
 	if g.tls == nil {
 		return nc, "", nil
 	}
-	ctx, cancel := context.WithTimeout(g.set.ctx, g.config.Parameters.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(g.set.ctx, limit)
 	defer cancel()
 	nc, agreed, err = g.tls.Handshake(ctx, nc, g.config.Parameters.IdleTimeout)
 	if err != nil {

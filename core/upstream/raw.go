@@ -96,7 +96,7 @@ func (g *Group) raw(open func(*endpoint) (*Link, error)) (*Link, *exchange.Error
 	var store [maxTries]*endpoint
 	tried := store[:0]
 	for {
-		e := g.choose(tried)
+		e := g.choose(tried, nil)
 		if e == nil {
 			return &Link{}, fault(exchange.SideUpstream, 503, "no-endpoint", errNoEndpoint)
 		}

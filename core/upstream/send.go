@@ -35,52 +35,61 @@ var (
 // that was used before closed without an answer. Request.Body may be read on another
 // goroutine until the response's body was read or closed, or Send failed.
 func (g *Group) Send(x *exchange.Exchange, timeout time.Duration) *exchange.Error {
-	x.Upstream = g.config.Name
-	if timeout <= 0 {
-		timeout = g.config.Parameters.ResponseTimeout
-	}
-	err := g.send(x, timeout)
-	if err != nil {
-		g.classes[0].Inc()
-		return err
-	}
-	g.classes[x.Response.Status/100].Inc()
-	return nil
+	return g.SendWith(x, &Options{Timeout: timeout})
 }
 
-func (g *Group) send(x *exchange.Exchange, timeout time.Duration) *exchange.Error {
+func (g *Group) send(x *exchange.Exchange, o *Options) *exchange.Error {
+	r := retrier{retry: o.Retry}
+	if o.Retry != nil {
+		r.keep(x)
+	}
+	return g.tries(x, o, &r)
+}
+
+// tries sends until there is an answer that counts, or an error that does.
+func (g *Group) tries(x *exchange.Exchange, o *Options, r *retrier) *exchange.Error {
 	var store [maxTries]*endpoint
 	tried := store[:0]
 	fresh := false
 	for {
-		e := g.choose(tried)
+		e := g.choose(tried, o.Session)
 		if e == nil {
 			if heir := g.heir.Load(); heir != nil {
-				return heir.send(x, timeout)
+				return heir.tries(x, o, r)
 			}
 			return fault(exchange.SideUpstream, 503, "no-endpoint", errNoEndpoint)
 		}
 		x.Attempts++
 		x.Endpoint = e.text
-		c, err := g.acquire(x, e, fresh)
+		c, err := g.acquire(x, e, fresh, o)
 		if err == nil {
 			reused := c.reused
-			err = c.exchange(x, timeout)
-			if err == nil {
-				return nil
+			if err = c.exchange(x, o.try(g.config.Parameters)); err == nil {
+				again, err := r.again(x, o, nil)
+				switch {
+				case again:
+					tried, fresh = append(tried, e), false
+					continue
+				case err == nil:
+					o.at(e)
+				}
+				return err
 			}
 			if stale(err.Err) {
 				x.Attempts-- // nothing was tried
 				continue
 			}
 			fresh = reused
-			if !err.Retry || x.Attempts >= maxTries {
-				return err
+			if err.Retry && x.Attempts < maxTries {
+				continue // the endpoint was there a moment ago
 			}
-			continue // the endpoint was there a moment ago
 		}
 		tried = append(tried, e)
-		if !err.Retry || x.Attempts >= maxTries || len(tried) >= len(g.current.Load().used) {
+		if c == nil && err.Retry && x.Attempts < maxTries && len(tried) < len(g.current.Load().ready) && !o.over(0) {
+			continue
+		}
+		again, err := r.again(x, o, err)
+		if !again {
 			return err
 		}
 	}
@@ -88,10 +97,14 @@ func (g *Group) send(x *exchange.Exchange, timeout time.Duration) *exchange.Erro
 
 // acquire returns a connection: an idle one unless fresh, or a new one, or the
 // first that another exchange gives back.
-func (g *Group) acquire(x *exchange.Exchange, e *endpoint, fresh bool) (*conn, *exchange.Error) {
+func (g *Group) acquire(x *exchange.Exchange, e *endpoint, fresh bool, o *Options) (*conn, *exchange.Error) {
 	c, t := e.take(fresh)
+	limit := g.config.Parameters.ConnectTimeout
+	if c == nil {
+		limit = o.left(limit)
+	}
 	if t != nil {
-		got := g.await(e, t)
+		got := g.await(e, t, limit)
 		if got.err != nil {
 			return nil, got.err
 		}
@@ -101,7 +114,7 @@ func (g *Group) acquire(x *exchange.Exchange, e *endpoint, fresh bool) (*conn, *
 		return c, nil
 	}
 	x.UpstreamStart = time.Now()
-	nc, agreed, err := g.open(e)
+	nc, agreed, err := g.open(e, limit)
 	if err != nil {
 		e.failed(err)
 		return nil, err
@@ -124,14 +137,14 @@ func (e *endpoint) open(nc net.Conn, agreed string) (*conn, *exchange.Error) {
 	return c, nil
 }
 
-// await waits for a ticket's turn.
-func (g *Group) await(e *endpoint, t *ticket) turn {
+// await waits for a ticket's turn, no longer than limit.
+func (g *Group) await(e *endpoint, t *ticket, limit time.Duration) turn {
 	defer g.pending.Add(-1)
 	if g.pending.Add(1) > int64(g.config.Parameters.MaxPending) {
 		e.cancel(t)
 		return turn{err: fault(exchange.SideProxy, 503, "overflow", errOverflow)}
 	}
-	timer := time.NewTimer(g.config.Parameters.ConnectTimeout)
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case got := <-t.ready:

@@ -24,6 +24,7 @@ type Set struct {
 	failures telemetry.Counters
 	buffers  h1.Buffers
 	client   *h2.Client
+	place    Place
 	links    sync.WaitGroup // goroutines of shared connections
 	sweeper  sweeper
 	ctx      context.Context // ended by Close: dialling stops
@@ -53,6 +54,10 @@ func New(log *zap.Logger, m *telemetry.Metrics, d Dialer) *Set {
 	s.sweeper.init(s)
 	return s
 }
+
+// Locate says where the proxy runs, so that endpoints that are meant for that place are
+// preferred. To be called before Apply.
+func (s *Set) Locate(p Place) { s.place = p }
 
 // Apply makes the Set hold these upstreams with these endpoints, both by
 // Upstream.Name. A group whose *Upstream is the same keeps its connections;

@@ -33,6 +33,8 @@ type ProxyParametersSpec struct {
 	Limits        *ParameterLimits        `json:"limits,omitempty"`
 	Forwarded     *ParameterForwarding    `json:"forwarded,omitempty"`
 	TLS           *ParameterTLS           `json:"tls,omitempty"`
+	// SessionPersistence is about the tokens of routes' session persistence.
+	SessionPersistence *ParameterSessions `json:"sessionPersistence,omitempty"`
 	// HTTP3 is about the UDP side of HTTPS listeners.
 	HTTP3 *ParameterHTTP3 `json:"http3,omitempty"`
 	Redis *ParameterRedis `json:"redis,omitempty"`
@@ -119,6 +121,13 @@ type ParameterTLS struct {
 type ParameterTickets struct {
 	// SecretRef is a Secret of the same namespace: each of its values is a secret of
 	// 32 bytes at least, that of the last name makes new tickets.
+	SecretRef *NameRef `json:"secretRef,omitempty"`
+}
+
+// ParameterSessions lets sessions outlive the process, and proxies know each other's.
+type ParameterSessions struct {
+	// SecretRef is a Secret of the same namespace: each of its values is a key of 32
+	// bytes at least, that of the last name makes new tokens.
 	SecretRef *NameRef `json:"secretRef,omitempty"`
 }
 

@@ -55,28 +55,27 @@ func (a *applied) clients(p *config.ProxyParameters, c *api.ParameterClients) {
 	}
 }
 
-// Bounds on the secrets of session tickets.
+// Bounds on the keys of session tickets and of session persistence.
 const (
-	maxTickets   = 8
-	leastTickets = 32 // bytes
+	maxKeys  = 8
+	leastKey = 32 // bytes
 )
 
-// tickets reads the secrets of session tickets, the last name first.
-func (a *applied) tickets(namespace, name string) [][]byte {
-	const field = "spec.tls.sessionTickets.secretRef"
-	secret := a.secrets[namespace+"/"+name]
+// keys reads those that a Secret holds, the last name first.
+func (a *applied) keys(field, namespace, name string) [][]byte {
+	secret := a.secret(namespace, name)
 	switch {
 	case secret == nil:
 		a.wrong(field, "there is no Secret %.253s in namespace %s", name, namespace)
 		return nil
-	case len(secret.Data) == 0 || len(secret.Data) > maxTickets:
-		a.wrong(field, "it has %d values: want 1 to %d", len(secret.Data), maxTickets)
+	case len(secret.Data) == 0 || len(secret.Data) > maxKeys:
+		a.wrong(field, "it has %d values: want 1 to %d", len(secret.Data), maxKeys)
 		return nil
 	}
 	var all [][]byte
 	for _, key := range slices.Backward(slices.Sorted(maps.Keys(secret.Data))) {
-		if len(secret.Data[key]) < leastTickets {
-			a.wrong(field, "%.63s has %d bytes: want %d at least, at random", key, len(secret.Data[key]), leastTickets)
+		if len(secret.Data[key]) < leastKey {
+			a.wrong(field, "%.63s has %d bytes: want %d at least, at random", key, len(secret.Data[key]), leastKey)
 			return nil
 		}
 		all = append(all, secret.Data[key])

@@ -49,7 +49,7 @@ func (r *run) parameters(g *gatewayv1.Gateway) (p *config.ProxyParameters, ok bo
 		if joined.Redis != nil {
 			password = joined.Redis.Password
 		}
-		p = r.t.memo.parameters.get(id, digest([]any{joined, password, joined.Tickets}), func() *config.ProxyParameters { return &joined })
+		p = r.t.memo.parameters.get(id, digest([]any{joined, password, joined.Tickets, joined.SessionKeys}), func() *config.ProxyParameters { return &joined })
 		r.t.parameters[id] = p
 	default:
 		r.t.memo.parameters.keep(id)
@@ -137,7 +137,10 @@ func (r *run) applyObject(p *config.ProxyParameters, o *api.ProxyParameters) boo
 		a.clients(p, s.TLS.ClientCertificates)
 	}
 	if s.TLS != nil && s.TLS.SessionTickets != nil && s.TLS.SessionTickets.SecretRef != nil {
-		p.Tickets = a.tickets(o.Namespace, s.TLS.SessionTickets.SecretRef.Name)
+		p.Tickets = a.keys("spec.tls.sessionTickets.secretRef", o.Namespace, s.TLS.SessionTickets.SecretRef.Name)
+	}
+	if x := s.SessionPersistence; x != nil && x.SecretRef != nil {
+		p.SessionKeys = a.keys("spec.sessionPersistence.secretRef", o.Namespace, x.SecretRef.Name)
 	}
 	if h := s.HTTP3; h != nil && h.Enabled != nil {
 		p.HTTP3 = *h.Enabled
