@@ -53,7 +53,7 @@ func translatorOptions(ran func(string) bool) translate.Options {
 
 func checkCommand() *cobra.Command {
 	var o options
-	var noPlugins bool
+	var noPlugins, status bool
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "check DIR",
@@ -77,6 +77,12 @@ as penstock run would; what plugins log at level warn or above goes to stderr.`,
 				}
 				list = append(list, more...)
 			}
+			if status {
+				if err := translate.WriteStatus(cmd.OutOrStdout(), checked.Status); err != nil {
+					return err
+				}
+				return tell(cmd.ErrOrStderr(), list)
+			}
 			return tell(cmd.OutOrStdout(), list)
 		},
 	}
@@ -84,6 +90,7 @@ as penstock run would; what plugins log at level warn or above goes to stderr.`,
 	f := c.Flags()
 	f.StringVar(&o.logLevel, "log-level", "warn", "of what plugins log: debug, info, warn or error")
 	f.BoolVar(&noPlugins, "no-plugins", false, "read the manifests only: pull, compile and start nothing")
+	f.BoolVar(&status, "status", false, "write the status that a cluster would show of each object, as YAML; the problems go to stderr")
 	f.DurationVar(&timeout, "timeout", 5*time.Minute, "how long pulling, compiling and starting one plugin may take")
 	return c
 }

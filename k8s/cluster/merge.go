@@ -75,7 +75,7 @@ func (w *writer) merged(current object, want any) object {
 	case *api.ProxyParameters:
 		o.Status.Conditions = timed(o.Status.Conditions, want.(*api.ObjectStatus).Conditions, now)
 	case *api.ChainStatus:
-		s := want.(*api.ChainController)
+		s := &want.(*api.ChainStatus).Status.Controllers[0]
 		list := slices.Clone(o.Status.Controllers)
 		i := slices.IndexFunc(list, func(c api.ChainController) bool { return c.ControllerName == s.ControllerName })
 		mine := *s.DeepCopy()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/k8s/translate"
@@ -43,6 +44,7 @@ type Source struct {
 
 	mu       sync.Mutex
 	problems []translate.Problem
+	result   *translate.Result
 }
 
 // New returns a source that has read nothing.
@@ -62,6 +64,9 @@ type Checked struct {
 	Config   *config.Config
 	Problems []translate.Problem
 	Files    map[config.Object]string // where each object is
+	// Status and Services as translate.Result has them.
+	Status   map[config.Object]any
+	Services []*corev1.Service
 }
 
 // Check reads a folder once and returns what it asks for, and everything that is
@@ -73,7 +78,7 @@ func Check(dir string, t *translate.Translator) (*Checked, error) {
 		return nil, err
 	}
 	_, where, _ := s.folder.objects()
-	return &Checked{Config: c, Problems: s.Problems(), Files: where}, nil
+	return &Checked{Config: c, Problems: s.Problems(), Files: where, Status: s.result.Status, Services: s.result.Services}, nil
 }
 
 // Run reads the folder, hands the config to apply, and does so again whenever
@@ -129,7 +134,7 @@ func (s *Source) load() (*config.Config, []string, error) {
 		problems = append(problems, p)
 	}
 	s.mu.Lock()
-	s.problems = problems
+	s.problems, s.result = problems, made
 	s.mu.Unlock()
 	s.log(problems)
 	return made.Config, dirs, nil

@@ -22,6 +22,11 @@ type candidate struct {
 	status    []gatewayv1.RouteParentStatus // what the object says now
 	http      *httpRoute                    // of a HTTPRoute or GRPCRoute
 	raw       *rawRoute                     // of a TCPRoute, TLSRoute or UDPRoute
+
+	// What is wrong with it at every parent; nil or empty: nothing. fault: as a
+	// whole; broken: a reference; partial: a part.
+	fault, broken *verdict
+	partial       string
 }
 
 // parentRef is one of a route's parents, and how near the route comes to it.
@@ -225,6 +230,7 @@ func (r *run) unattached() {
 				r.problem(c.object, fmt.Sprintf("spec.hostnames[%d]", i), unsupported, "%q is no hostname: it is left out", h)
 			}
 		}
+		r.inspect(c)
 		for _, p := range c.refs {
 			switch {
 			case p.ours && p.reach < hostnameTaken:
@@ -232,6 +238,33 @@ func (r *run) unattached() {
 			case !p.ours && !r.exists(p.parent):
 				r.problem(c.object, p.field(), "NoMatchingParent", "there is no %s %s in namespace %s", p.parent.Kind, p.parent.Name, p.parent.Namespace)
 			}
+		}
+	}
+}
+
+// inspect tells what is wrong with a route of ours that no listener takes: those that
+// one takes are looked at where they are served.
+func (r *run) inspect(c *candidate) {
+	ours := false
+	for _, p := range c.refs {
+		if p.reach == attached {
+			return
+		}
+		ours = ours || p.ours
+	}
+	switch {
+	case !ours:
+	case c.http != nil:
+		r.problems = append(r.problems, c.http.problems...)
+		for i := range c.http.rules {
+			for j := range c.http.rules[i].backends {
+				r.serviceOf(c.http, &c.http.rules[i].backends[j].BackendObjectReference, fmt.Sprintf("spec.rules[%d].backendRefs[%d]", i, j))
+			}
+		}
+	default:
+		for i := range c.raw.backends {
+			ref := &c.raw.backends[i]
+			r.rawService(c.raw, ref, cmpOr(value(ref.Namespace), c.object.Namespace)+"/"+string(ref.Name), fmt.Sprintf("spec.rules[0].backendRefs[%d]", i))
 		}
 	}
 }

@@ -57,10 +57,8 @@ func (r *run) backendPolicies() map[string]backendPolicy {
 		return r.backends
 	}
 	r.backends = map[string]backendPolicy{}
-	list := slices.SortedStableFunc(slices.Values(sorted(r.o.BackendTLS)), func(a, b *gatewayv1.BackendTLSPolicy) int {
-		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
-	})
-	for _, p := range list {
+	r.targets = map[string][]*gatewayv1.BackendTLSPolicy{}
+	for _, p := range slices.SortedStableFunc(slices.Values(r.o.BackendTLS), older) {
 		o := object("BackendTLSPolicy", p)
 		for i := range p.Spec.TargetRefs {
 			t := &p.Spec.TargetRefs[i]
@@ -69,7 +67,11 @@ func (r *run) backendPolicies() map[string]backendPolicy {
 				r.problem(o, field+".kind", "InvalidKind", "%.40q of group %.40q: want a Service; it has no effect", t.Kind, t.Group)
 				continue
 			}
-			key := p.Namespace + "/" + string(t.Name) + " " + value(t.SectionName)
+			service := p.Namespace + "/" + string(t.Name)
+			if !slices.Contains(r.targets[service], p) {
+				r.targets[service] = append(r.targets[service], p)
+			}
+			key := service + " " + value(t.SectionName)
 			if first, taken := r.backends[key]; taken {
 				r.problem(o, field, "Conflicted", "%s is older, or first by name, and holds for the same Service and port", object("BackendTLSPolicy", first.policy))
 				continue
@@ -84,6 +86,7 @@ func (r *run) backendPolicies() map[string]backendPolicy {
 // plain text. A policy that is wrong, or cannot be read, lets nothing through.
 func (r *run) upstreamTLS(s *corev1.Service, p *corev1.ServicePort) *config.UpstreamTLS {
 	all := r.backendPolicies()
+	r.ancestor(s)
 	found, ok := all[s.Namespace+"/"+s.Name+" "+p.Name]
 	if !ok {
 		found, ok = all[s.Namespace+"/"+s.Name+" "]
@@ -110,6 +113,19 @@ func (r *run) upstreamTLS(s *corev1.Service, p *corev1.ServicePort) *config.Upst
 	}
 	r.secured[id] = r.t.memo.backendTLS.get(id, digest([]any{made, made.Roots}), func() *config.UpstreamTLS { return made })
 	return r.secured[id]
+}
+
+// ancestor notes that the Gateway at hand leads to a Service, for the status of its
+// policies.
+func (r *run) ancestor(s *corev1.Service) {
+	if r.at == nil {
+		return
+	}
+	for _, p := range r.targets[s.Namespace+"/"+s.Name] {
+		if !slices.Contains(r.ancestors[p], r.at) {
+			r.ancestors[p] = append(r.ancestors[p], r.at)
+		}
+	}
 }
 
 // readPolicy fills to; what is wrong is told, and becomes its Fault.

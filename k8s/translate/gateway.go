@@ -66,6 +66,7 @@ func (r *run) gather() {
 		}
 		made := &gateway{Gateway: g, object: object("Gateway", g)}
 		made.parameters, _ = r.parameters(g)
+		r.warnMetadata(made)
 		for i := range g.Spec.Listeners {
 			made.own = append(made.own, r.newListener(&g.Spec.Listeners[i], made, nil, i))
 		}

@@ -1,10 +1,12 @@
 package translate_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/k8s/files"
@@ -65,11 +68,18 @@ func TestGolden(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "in.yaml"), append([]byte(common), text...), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			c, problems := load(t, dir, translate.New(options()))
-			if err := c.Validate(); err != nil {
+			o := options()
+			if bytes.HasPrefix(text, []byte("# infrastructure\n")) {
+				o.Infrastructure = &translate.Infrastructure{Namespace: "penstock-system", Selector: map[string]string{"app": "penstock"}}
+			}
+			checked, err := files.Check(dir, translate.New(o))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := checked.Config.Validate(); err != nil {
 				t.Error(err)
 			}
-			got := dump(c, problems)
+			got := dump(checked.Config, checked.Problems) + statusText(t, checked.Status)
 			golden := strings.TrimSuffix(in, ".in.yaml") + ".out.txt"
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -86,6 +96,22 @@ func TestGolden(t *testing.T) {
 			}
 		})
 	}
+}
+
+// statusText writes statuses, but for the features of GatewayClasses: they are in
+// TestSupportedFeatures.
+func statusText(t *testing.T, status map[config.Object]any) string {
+	shown := maps.Clone(status)
+	for o, v := range shown {
+		if c, ok := v.(*gatewayv1.GatewayClassStatus); ok {
+			shown[o] = &gatewayv1.GatewayClassStatus{Conditions: c.Conditions}
+		}
+	}
+	var text strings.Builder
+	if err := translate.WriteStatus(&text, shown); err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
 }
 
 // common stands before every input.
@@ -106,7 +132,11 @@ func dump(c *config.Config, problems []translate.Problem) string {
 		p(0, "%s", g.Object)
 		dumpParameters(p, g.Parameters)
 		for _, l := range g.Listeners {
-			p(1, "listener %s %s %d %s", l.Name, l.Protocol, l.Port, l.Hostname)
+			port := fmt.Sprint(l.Port)
+			if l.BindPort != 0 {
+				port += fmt.Sprintf(" at %d", l.BindPort)
+			}
+			p(1, "listener %s %s %s %s", l.Name, l.Protocol, port, l.Hostname)
 			if l.TLS != nil {
 				p(2, "tls at least 1.%d, %d certificates", 2+l.TLS.MinVersion, len(l.TLS.Certificates))
 				if l.TLS.Curves != nil {

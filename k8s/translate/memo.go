@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
 	"penstock.dev/penstock/core/config"
 )
 
@@ -48,6 +50,8 @@ func (m *memo[T]) keep(id string) {
 func (m *memo[T]) turn() { m.old, m.now = m.now, nil }
 
 type memos struct {
+	routeStatus memo[gatewayv1.RouteStatus]
+
 	gateways  memo[config.Gateway]
 	tables    memo[config.RouteTable]
 	forms     memo[httpRoute]
@@ -70,6 +74,7 @@ type memos struct {
 }
 
 func (m *memos) turn() {
+	m.routeStatus.turn()
 	m.gateways.turn()
 	m.tables.turn()
 	m.forms.turn()

@@ -81,7 +81,11 @@ func (r *run) listenerParts(l *listener) []*config.Part {
 	own := r.declared("gateway", g.object, g, func(e *api.Entry) bool {
 		return len(e.Listeners) == 0 || slices.Contains(e.Listeners, l.section)
 	}, scope)
-	return append(append(before, own), after...)
+	parts := append(append(before, own), after...)
+	if own != nil || slices.ContainsFunc(parts, broken) {
+		r.noteChain("Gateway", g, parts)
+	}
+	return parts
 }
 
 // routeParts is the parts after the Gateway's, outermost first; service is nil for a
@@ -93,8 +97,12 @@ func (r *run) routeParts(kind string, route metav1.Object, before, last []*confi
 		namespaces = append(namespaces, service.Namespace)
 	}
 	first, after := r.overrides(r.of(g.Namespace).policies, namespaces...)
-	parts := append(first, r.declared("route", object(kind, route), route, nil, ""))
+	listed := r.declared("route", object(kind, route), route, nil, "")
+	parts := append(first, listed)
 	parts = append(parts, before...)
+	if listed != nil || some(before) || some(last) {
+		r.noteChain(kind, route, slices.Concat(parts, after, last))
+	}
 	if service != nil {
 		scope := ""
 		if len(service.Spec.Ports) > 1 {
@@ -109,9 +117,21 @@ func (r *run) routeParts(kind string, route metav1.Object, before, last []*confi
 		}
 		parts = append(parts, defaults...)
 		gatewayFirst, gatewayLast := r.overrides(nil, g.Namespace) // of the Gateway's part
-		parts = append(parts, r.required(service, own, slices.Concat(parts, after, last, gatewayFirst, gatewayLast)))
+		own = r.required(service, own, slices.Concat(parts, after, last, gatewayFirst, gatewayLast))
+		parts = append(parts, own)
+		if own != nil || len(defaults) > 0 || slices.ContainsFunc(first, broken) {
+			r.noteChain("Service", service, slices.Concat(first, defaults, []*config.Part{own}, after))
+		}
 	}
 	return append(append(parts, after...), last...)
+}
+
+// broken reports whether a part refuses all.
+func broken(p *config.Part) bool { return p != nil && p.Fault != nil }
+
+// some reports whether any part is there.
+func some(parts []*config.Part) bool {
+	return slices.ContainsFunc(parts, func(p *config.Part) bool { return p != nil })
 }
 
 // overrides are the mandatory parts of the policies of some namespaces, but

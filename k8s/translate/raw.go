@@ -83,7 +83,7 @@ func (r *run) rawRoute(route *rawRoute, l *listener) *config.RawRoute {
 		key += fmt.Sprintf(" %d %s %d %p %d", b.Weight, b.Upstream, b.Status, b.Chain, b.ProxyProtocol)
 	}
 	if !slices.ContainsFunc(backends, func(b config.Backend) bool { return b.Weight > 0 }) {
-		r.problem(o, "spec.rules[0].backendRefs", "Invalid", "no backend has a weight: all is refused")
+		r.warn(o, "spec.rules[0].backendRefs", unsupported, "no backend has a weight: all is refused")
 	}
 	name := fmt.Sprintf("%s/0", o)
 	if route.name != nil {
@@ -133,7 +133,7 @@ func (r *run) rawService(route *rawRoute, ref *gatewayv1.BackendRef, name, field
 		return nil, nil
 	}
 	if ref.Port == nil {
-		r.problem(o, field+".port", "Invalid", "missing: a Service needs its port")
+		r.problem(o, field+".port", "BackendNotFound", "missing: a Service needs its port")
 		return nil, nil
 	}
 	protocol := corev1.ProtocolTCP

@@ -11,14 +11,15 @@ type Result struct {
 	// Config is the pointer of the translation before if nothing in it changed.
 	Config   *config.Config
 	Problems []Problem
-	// Status is what we say of each object that is ours, or hangs on one that is:
-	// a pointer to a GatewayClassStatus, GatewayStatus, ListenerSetStatus,
-	// RouteStatus or PolicyStatus of Gateway API, or an
-	// api.ChainController of a ChainStatus. It has only our own entries, with observedGeneration and without times: whoever writes it puts them
-	// among those of other controllers, and waits until the data plane serves
-	// Config, which is why what Config serves counts as Programmed here. A route
-	// or policy whose list is empty has nothing of ours to say any more. The
-	// pointer is that of the translation before if nothing in it changed.
+	// Status is what we say of each object that is ours, or hangs on one that is: a
+	// pointer to a GatewayClassStatus, GatewayStatus, ListenerSetStatus, RouteStatus
+	// or PolicyStatus of Gateway API, or to an api.ObjectStatus, or of a ChainStatus to
+	// the wanted object, with our entry alone. There are only our own entries, with
+	// observedGeneration and without times: whoever writes it puts them among those
+	// of other controllers, and waits until the data plane serves Config, which is
+	// why what Config serves counts as Programmed here. A route or policy whose list
+	// is empty has nothing of ours to say any more. The pointer is that of the
+	// translation before if nothing in it changed.
 	Status map[config.Object]any
 	// Services and ServiceAccounts are those that the Gateways should have
 	// (decision D15), in a stable order; none without Options.Infrastructure.
@@ -39,11 +40,4 @@ func (r *run) secret(namespace, name string) *corev1.Secret {
 func (r *run) configMap(namespace, name string) *corev1.ConfigMap {
 	r.references[config.Object{Kind: "ConfigMap", Namespace: namespace, Name: name}] = true
 	return r.configMaps[namespace+"/"+name]
-}
-
-// Infrastructure is where the proxies run, in a cluster that gives each Gateway a
-// Service of its own.
-type Infrastructure struct {
-	Namespace string            // of the proxies' Pods, and of the Gateways' Services
-	Selector  map[string]string // the labels of the proxies' Pods
 }

@@ -21,7 +21,7 @@ func (r *run) survey() {
 	}
 	for _, c := range sorted(r.o.GatewayClasses) { // also those without a Gateway
 		if scratch := *r.t.o.Parameters; r.classes[c.Name] != nil {
-			r.applyClass(&scratch, c)
+			r.badClass[c.Name] = !r.applyClass(&scratch, c)
 		}
 	}
 	for _, p := range sorted(r.o.Parameters) {

@@ -100,6 +100,8 @@ type Translator struct {
 	certs      map[string]*config.Certificate // last good ones, by listener and Secret
 	texts      map[string]parsed              // annotation text -> entries
 	shares     map[string]*share              // by namespace
+	ports      map[socketKey]uint16           // container ports
+	statuses   map[config.Object]any
 }
 
 // New returns a Translator that remembers nothing.
@@ -130,19 +132,20 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 	r.policies()
 	r.totals()
 	r.gather()
+	r.bind()
 	r.attachAll()
 	for _, g := range r.byName {
-		if r.current = g.parameters; r.current != nil {
+		if r.current, r.at = g.parameters, g; r.current != nil {
 			r.identity = r.clientCertificate(g)
 			c.Gateways = append(c.Gateways, r.serve(g))
 		}
 	}
-	r.current, r.identity = t.o.Parameters, nil
+	r.current, r.identity, r.at = t.o.Parameters, nil, nil
 	r.callable()
 	r.unused()
 	r.unattached()
+	r.crowdedPolicies()
 	r.survey()
-	t.memo.turn()
 	t.certs = r.certs
 	t.forget(r)
 	if same(t.last, c) {
@@ -153,7 +156,11 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 		return cmp.Or(cmp.Compare(a.Object.String(), b.Object.String()), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
 	})
 	r.problems = slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b })
-	return &Result{Config: c, Problems: r.problems, References: r.references}, t.turnShares()
+	made := &Result{Config: c, Problems: r.problems, References: r.references}
+	made.Services, made.ServiceAccounts = r.provide()
+	made.Status = r.status()
+	t.memo.turn()
+	return made, t.turnShares()
 }
 
 func same(a, b *config.Config) bool {
@@ -178,8 +185,13 @@ type run struct {
 	// identity is what the Gateway at hand shows to backends that ask for a
 	// certificate; nil: nothing.
 	identity *identity
-	backends map[string]backendPolicy       // nil: not looked for yet
-	secured  map[string]*config.UpstreamTLS // by policy and Gateway
+	backends map[string]backendPolicy                 // nil: not looked for yet
+	targets  map[string][]*gatewayv1.BackendTLSPolicy // by namespace/service
+	// ancestors are the Gateways that lead to the Services of each.
+	ancestors map[*gatewayv1.BackendTLSPolicy][]*gateway
+	at        *gateway                       // that is at hand
+	badClass  map[string]bool                // GatewayClasses with wrong parameters
+	secured   map[string]*config.UpstreamTLS // by policy and Gateway
 	// current is the parameters of the Gateway at hand, found those of all.
 	current         *config.ProxyParameters
 	found           map[*gatewayv1.Gateway]*config.ProxyParameters
@@ -201,6 +213,7 @@ type run struct {
 	routesOfAll []*candidate
 	children    map[config.Object][]*parentRef // by parent
 	parents     map[config.Object]bool         // Gateways and ListenerSets, whosever
+	chained     map[config.Object]*chained     // that have a chain
 	parts       map[string]bool                // ids seen in this run
 	routes      map[string]*config.Route
 	known       map[string][]string            // guards; nil: not gathered yet
@@ -228,6 +241,9 @@ func newRun(t *Translator, o *Objects) *run {
 		namespaces:      map[string]*namespacePolicy{},
 		policyParts:     map[*policy][2]*config.Part{},
 		parents:         map[config.Object]bool{},
+		ancestors:       map[*gatewayv1.BackendTLSPolicy][]*gateway{},
+		badClass:        map[string]bool{},
+		chained:         map[config.Object]*chained{},
 		parts:           map[string]bool{},
 		routes:          map[string]*config.Route{},
 		callers:         map[string]bool{},
