@@ -13,7 +13,7 @@ import (
 )
 
 func readGRPCRoute(x *gatewayv1.GRPCRoute) *httpRoute {
-	f := &httpRoute{Object: x, kind: "GRPCRoute", object: object("GRPCRoute", x), parents: x.Spec.ParentRefs, hostnames: x.Spec.Hostnames, status: x.Status.Parents}
+	f := &httpRoute{Object: x, kind: "GRPCRoute", object: object("GRPCRoute", x), parents: x.Spec.ParentRefs, hostnames: x.Spec.Hostnames}
 	r := &run{} // gathers the problems
 	for i := range x.Spec.Rules {
 		rule := &x.Spec.Rules[i]

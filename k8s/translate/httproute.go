@@ -51,10 +51,14 @@ func (f *httpRoute) grpc() bool { return f.kind == "GRPCRoute" }
 func (r *run) httpRoutes() []*httpRoute {
 	all := make([]*httpRoute, 0, len(r.o.HTTPRoutes)+len(r.o.GRPCRoutes))
 	for _, x := range r.o.HTTPRoutes {
-		all = append(all, r.t.memo.forms.get("HTTPRoute/"+x.Namespace+"/"+x.Name, version(x), func() *httpRoute { return readHTTPRoute(x) }))
+		f := r.t.memo.forms.get("HTTPRoute/"+x.Namespace+"/"+x.Name, version(x), func() *httpRoute { return readHTTPRoute(x) })
+		f.status = x.Status.Parents // which no version tells of
+		all = append(all, f)
 	}
 	for _, x := range r.o.GRPCRoutes {
-		all = append(all, r.t.memo.forms.get("GRPCRoute/"+x.Namespace+"/"+x.Name, version(x), func() *httpRoute { return readGRPCRoute(x) }))
+		f := r.t.memo.forms.get("GRPCRoute/"+x.Namespace+"/"+x.Name, version(x), func() *httpRoute { return readGRPCRoute(x) })
+		f.status = x.Status.Parents
+		all = append(all, f)
 	}
 	slices.SortStableFunc(all, func(a, b *httpRoute) int {
 		return cmp.Or(cmp.Compare(a.object.Namespace, b.object.Namespace), cmp.Compare(a.object.Name, b.object.Name), cmp.Compare(b.kind, a.kind))
@@ -63,7 +67,7 @@ func (r *run) httpRoutes() []*httpRoute {
 }
 
 func readHTTPRoute(x *gatewayv1.HTTPRoute) *httpRoute {
-	f := &httpRoute{Object: x, kind: "HTTPRoute", object: object("HTTPRoute", x), parents: x.Spec.ParentRefs, hostnames: x.Spec.Hostnames, status: x.Status.Parents}
+	f := &httpRoute{Object: x, kind: "HTTPRoute", object: object("HTTPRoute", x), parents: x.Spec.ParentRefs, hostnames: x.Spec.Hostnames}
 	r := &run{} // gathers the problems
 	for i := range x.Spec.Rules {
 		rule := &x.Spec.Rules[i]
