@@ -55,6 +55,9 @@ type Mirror struct {
 
 // Request is what a filter asks for.
 type Request struct {
+	// Filter is the hash of the filter that asks: a source that knows filters by it
+	// needs no more.
+	Filter      string
 	Reference   string                  // ParseReference
 	Namespace   string                  // whose pull right is asked for and recorded
 	Credentials []config.PullCredential // each goes to the registry that it names only

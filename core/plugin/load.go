@@ -99,7 +99,7 @@ func (m *Manager) pull(ctx context.Context, f *config.Filter) (*oci.Image, error
 }
 
 func requestOf(f *config.Filter) oci.Request {
-	return oci.Request{Reference: f.Image, Namespace: f.Namespace, Credentials: f.PullSecrets, Trust: f.Trust}
+	return oci.Request{Filter: f.Hash, Reference: f.Image, Namespace: f.Namespace, Credentials: f.PullSecrets, Trust: f.Trust}
 }
 
 // admit checks what is only known once the image is: its size, its digest and

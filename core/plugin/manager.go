@@ -72,11 +72,14 @@ type Images interface {
 
 // Options of a Manager.
 type Options struct {
-	Images  Images
-	Engine  *sandbox.Engine
-	ABIs    []ABI
-	Log     *zap.Logger
-	Metrics *telemetry.Metrics
+	Images Images
+	// RightsByFilter: Images knows each filter's right by its hash, and costs nothing
+	// to ask; else rights are asked for once for all filters that share one.
+	RightsByFilter bool
+	Engine         *sandbox.Engine
+	ABIs           []ABI
+	Log            *zap.Logger
+	Metrics        *telemetry.Metrics
 	// Bodies is what filters may hold back of bodies; nil: no bound.
 	Bodies *filter.Budget
 	// TagInterval is how often registries are asked where tags point; 0: never.

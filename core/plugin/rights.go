@@ -43,6 +43,9 @@ func (m *Manager) recheck(ctx context.Context) {
 			continue
 		}
 		k := key{requestOf(f).Right(), s.Digest}
+		if m.o.RightsByFilter {
+			k.right = f.Hash
+		}
 		users[k] = append(users[k], r)
 	}
 	var group errgroup.Group

@@ -17,7 +17,8 @@ const maxParts = 16
 // Decoder makes configs of resources. It remembers what it made, so that equal
 // resources stay the same value. One goroutine at a time uses it.
 type Decoder struct {
-	made map[string]made // by kind/name
+	made map[string]made          // by kind/name
+	sets map[string]endpointsMade // by upstream
 
 	set   map[string]*Resource
 	next  map[string]made
@@ -30,6 +31,12 @@ type made struct {
 	version string
 	value   reflect.Value
 	refs    []string
+}
+
+// endpointsMade is an endpoint set with the version of its resource.
+type endpointsMade struct {
+	version string
+	value   *config.EndpointSet
 }
 
 // Decode returns the config that resources hold. The error names the resource
@@ -64,7 +71,7 @@ func (d *Decoder) Decode(set *Set) (*config.Config, error) {
 		}
 	}
 	for name, r := range set.Endpoints {
-		s, err := endpoints(d, r)
+		s, err := d.endpoints(r)
 		if err != nil {
 			return nil, fmt.Errorf("endpoints of %s: %w", name, err)
 		}
@@ -77,12 +84,28 @@ func (d *Decoder) Decode(set *Set) (*config.Config, error) {
 		c.Gateways = append(c.Gateways, gateways[name])
 	}
 	d.made = d.next
+	for name := range d.sets {
+		if set.Endpoints[name] == nil {
+			delete(d.sets, name)
+		}
+	}
 	return c, nil
 }
 
-// endpoints reads one endpoint set.
-func endpoints(d *Decoder, r *Resource) (*config.EndpointSet, error) {
-	return get[config.EndpointSet](d, &Resource{Name: "endpoints/" + r.Name, Version: r.Version, Bytes: r.Bytes})
+// endpoints reads one endpoint set, of the config or beside it.
+func (d *Decoder) endpoints(r *Resource) (*config.EndpointSet, error) {
+	if m, ok := d.sets[r.Name]; ok && m.version == r.Version {
+		return m.value, nil
+	}
+	set := new(config.EndpointSet)
+	if _, err := d.plant(r, reflect.ValueOf(set).Elem()); err != nil {
+		return nil, err
+	}
+	if d.sets == nil {
+		d.sets = map[string]endpointsMade{}
+	}
+	d.sets[r.Name] = endpointsMade{r.Version, set}
+	return set, nil
 }
 
 // get returns the value of a resource, the one made before if it is the same.

@@ -22,6 +22,7 @@ type Resource struct {
 type Set struct {
 	Config    map[string]*Resource
 	Endpoints map[string]*Resource
+	Images    map[string]*Resource // of a state on disk: by filter hash
 }
 
 // Kinds of resources that are named by what they are of.

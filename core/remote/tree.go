@@ -58,6 +58,9 @@ var (
 	}.DecMode())
 )
 
+// stateMode reads what this process' kind has written and sealed itself.
+var stateMode = must(cbor.DecOptions{MaxMapPairs: 1 << 24, MaxArrayElements: 1 << 24}.DecMode())
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic("BUG: " + err.Error())

@@ -1,0 +1,358 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"go.uber.org/zap"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/telemetry"
+)
+
+// Back-off between connections, and how often a silent one is asked for life.
+const (
+	firstRetry = 200 * time.Millisecond
+	lastRetry  = 10 * time.Second
+	keepAlive  = 10 * time.Second
+	// reportEvery is how often what runs is told at most.
+	reportEvery = 500 * time.Millisecond
+	// renewEvery is how often the state on disk is written while nothing changes: its
+	// age is that of the last word with control.
+	renewEvery = 10 * time.Minute
+)
+
+// Options of a Source.
+type Options struct {
+	Address string // of control: "hostname:port"
+	// TLS returns the certificate to show and the authorities to trust, as they are
+	// now: it is called for each connection.
+	TLS  func() (*tls.Config, error)
+	Node string // names this proxy to control: its Pod
+	Log  *zap.Logger
+	// Modules is the folder of plugin modules, made if it is missing; Quota bounds it
+	// in bytes, but for what is configured.
+	Modules string
+	Quota   int64
+	// State keeps what was applied last; nil: nothing is kept.
+	State   *State
+	Metrics *telemetry.Metrics
+	// Report says what runs; Changed receives a value when that may be something else.
+	Report  func() *Report
+	Changed <-chan struct{}
+}
+
+// Apply is how a Source hands on what it got.
+type Apply struct {
+	// Config replaces all that is served.
+	Config func(*config.Config) error
+	// Endpoints replaces those of these upstreams; nil: it has none any more.
+	Endpoints func(map[string]*config.EndpointSet)
+}
+
+// Source gets the config from control.
+type Source struct {
+	o         Options
+	connected telemetry.Gauge
+	versions  telemetry.Counters
+
+	set     *Set // what control has sent, and was applied
+	decoder Decoder
+	applied bool // since the start, from control or from disk
+	images  *Images
+}
+
+// New returns a Source that has connected to nobody. Its Images are where the
+// plugins of its config come from.
+func New(o Options) *Source {
+	s := &Source{
+		o: o, set: newSet(),
+		connected: o.Metrics.Gauges("penstock_control_connected", "1 while control is connected.").With(),
+		versions:  o.Metrics.Counters("penstock_control_updates_total", "Updates from control, by type and what became of them.", "type", "result"),
+	}
+	s.images = newImages(o.Modules, o.Quota)
+	return s
+}
+
+func newSet() *Set { return &Set{Config: map[string]*Resource{}, Endpoints: map[string]*Resource{}} }
+
+// Images returns where the plugins come from.
+func (s *Source) Images() *Images { return s.images }
+
+// Run hands on what control sends until ctx is done; that is the error. If there
+// is a state on disk it is handed on first, unless control was there earlier.
+// While control is away, what it sent last serves.
+func (s *Source) Run(ctx context.Context, apply Apply) error {
+	s.restore(apply)
+	for wait := firstRetry; ; {
+		began := time.Now()
+		err := s.session(ctx, apply)
+		s.connected.Set(0)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Since(began) > lastRetry {
+			wait = firstRetry
+		}
+		s.o.Log.Warn("control is not connected: what it sent last serves on", zap.String("address", s.o.Address), zap.Duration("again", wait), zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, lastRetry)
+	}
+}
+
+// restore applies what is on disk.
+func (s *Source) restore(apply Apply) {
+	if s.o.State == nil {
+		return
+	}
+	set, err := s.o.State.load()
+	if set == nil {
+		if err != nil {
+			s.o.Log.Warn("the state on disk is not used", zap.Error(err))
+		}
+		return
+	}
+	for _, r := range set.Images { // before filters look for them
+		_ = s.images.learn([]*Resource{r}, nil) // what cannot be read is asked for again
+	}
+	c, err := s.decoder.Decode(set)
+	if err == nil {
+		err = apply.Config(c)
+	}
+	if err != nil {
+		s.decoder = Decoder{}
+		s.o.Log.Warn("the state on disk is not used", zap.Error(err))
+		return
+	}
+	s.set, s.applied = set, true
+	s.o.Log.Info("the last good state on disk serves until control is there", zap.Int("gateways", len(c.Gateways)))
+}
+
+// session is one connection to control.
+func (s *Source) session(ctx context.Context, apply Apply) error {
+	cfg, err := s.o.TLS()
+	if err != nil {
+		return err
+	}
+	conn, err := grpc.NewClient(s.o.Address,
+		grpc.WithTransportCredentials(credentials.NewTLS(cfg)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepAlive, Timeout: keepAlive}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage)),
+	)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
+	if err != nil {
+		return err
+	}
+	t := &talk{source: s, stream: stream, apply: apply, pending: maps.Clone(s.set.Config)}
+	node := &core.Node{Id: s.o.Node, UserAgentName: "penstock"}
+	for _, about := range []struct {
+		kind string
+		have map[string]*Resource
+	}{{TypeEndpoints, s.set.Endpoints}, {TypeConfig, s.set.Config}} {
+		versions := make(map[string]string, len(about.have))
+		for name, r := range about.have {
+			versions[name] = r.Version
+		}
+		if err := t.send(&discovery.DeltaDiscoveryRequest{Node: node, TypeUrl: about.kind, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: versions}); err != nil {
+			return err
+		}
+		node = nil
+	}
+	if err := s.images.connect(conn, t.send); err != nil {
+		return err
+	}
+	defer s.images.disconnect()
+	var group sync.WaitGroup
+	group.Go(func() { s.report(ctx, conn) })
+	group.Go(func() { s.renew(ctx) })
+	defer group.Wait()
+	defer cancel()
+	s.connected.Set(1)
+	return t.receive()
+}
+
+// talk is the exchange of messages on one connection.
+type talk struct {
+	source *Source
+	stream grpc.BidiStreamingClient[discovery.DeltaDiscoveryRequest, discovery.DeltaDiscoveryResponse]
+	apply  Apply
+	// pending is the config that responses are gathered in.
+	pending map[string]*Resource
+
+	mu sync.Mutex // of Send
+}
+
+func (t *talk) send(m *discovery.DeltaDiscoveryRequest) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stream.Send(m)
+}
+
+func (t *talk) receive() error {
+	for {
+		m, err := t.stream.Recv()
+		if err != nil {
+			return err
+		}
+		switch m.TypeUrl {
+		case TypeConfig:
+			err = t.config(m)
+		case TypeEndpoints:
+			err = t.endpoints(m)
+		case TypeImage:
+			err = t.image(m)
+		default:
+			err = t.answer(m, fmt.Errorf("type %.100q is not known here", m.TypeUrl))
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// answer says that a response was applied, or why it was not.
+func (t *talk) answer(m *discovery.DeltaDiscoveryResponse, fault error) error {
+	ack := &discovery.DeltaDiscoveryRequest{TypeUrl: m.TypeUrl, ResponseNonce: m.Nonce}
+	result := "ack"
+	if fault != nil {
+		result = "nack"
+		ack.ErrorDetail = &status.Status{Code: int32(codes.InvalidArgument), Message: fault.Error()}
+		t.source.o.Log.Error("what control sent is not applied: the last good config serves", zap.String("type", m.TypeUrl), zap.Error(fault))
+	}
+	t.source.versions.With(m.TypeUrl, result).Inc()
+	return t.send(ack)
+}
+
+func (t *talk) config(m *discovery.DeltaDiscoveryResponse) error {
+	for _, name := range m.RemovedResources {
+		delete(t.pending, name)
+	}
+	for _, r := range m.Resources {
+		t.pending[r.Name] = &Resource{Name: r.Name, Version: r.Version, Bytes: r.Resource.GetValue()}
+	}
+	if m.SystemVersionInfo == "" {
+		return nil // there is more to come
+	}
+	s := t.source
+	set := &Set{Config: maps.Clone(t.pending), Endpoints: s.set.Endpoints}
+	c, err := s.decoder.Decode(set)
+	if err == nil {
+		err = t.apply.Config(c)
+	}
+	if err != nil {
+		return t.answer(m, err)
+	}
+	s.set, s.applied = set, true
+	s.images.keepOnly(c.Filters())
+	s.keep()
+	return t.answer(m, nil)
+}
+
+// image takes over what became of images.
+func (t *talk) image(m *discovery.DeltaDiscoveryResponse) error {
+	var list []*Resource
+	for _, r := range m.Resources {
+		list = append(list, &Resource{Name: r.Name, Version: r.Version, Bytes: r.Resource.GetValue()})
+	}
+	err := t.source.images.learn(list, m.RemovedResources)
+	t.source.keep()
+	return t.answer(m, err)
+}
+
+func (t *talk) endpoints(m *discovery.DeltaDiscoveryResponse) error {
+	s := t.source
+	changed := map[string]*config.EndpointSet{}
+	next := maps.Clone(s.set.Endpoints)
+	for _, name := range m.RemovedResources {
+		delete(next, name)
+		changed[name] = nil
+	}
+	var fault error
+	for _, r := range m.Resources {
+		one := &Resource{Name: r.Name, Version: r.Version, Bytes: r.Resource.GetValue()}
+		set, err := s.decoder.endpoints(one)
+		if err != nil {
+			fault = errors.Join(fault, fmt.Errorf("endpoints of %s: %w", r.Name, err))
+			continue // the others are no worse for it
+		}
+		next[r.Name], changed[r.Name] = one, set
+	}
+	s.set = &Set{Config: s.set.Config, Endpoints: next}
+	if s.applied {
+		t.apply.Endpoints(changed)
+	}
+	s.keep()
+	return t.answer(m, fault)
+}
+
+// keep writes the state to disk, soon.
+func (s *Source) keep() {
+	if s.o.State != nil {
+		s.o.State.save(&Set{Config: s.set.Config, Endpoints: s.set.Endpoints, Images: s.images.resources()})
+	}
+}
+
+// renew keeps the state on disk young while control is connected.
+func (s *Source) renew(ctx context.Context) {
+	if s.o.State == nil {
+		return
+	}
+	t := time.NewTicker(renewEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s.o.State.renew()
+		}
+	}
+}
+
+// report tells control what runs, whenever that changes.
+func (s *Source) report(ctx context.Context, conn *grpc.ClientConn) {
+	if s.o.Report == nil {
+		return
+	}
+	send, err := reporting(ctx, conn)
+	if err != nil {
+		return // the session ends for the same reason
+	}
+	for {
+		if err := send(s.o.Report()); err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(reportEvery):
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.o.Changed:
+		}
+	}
+}
