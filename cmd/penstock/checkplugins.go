@@ -12,6 +12,7 @@ import (
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/plugin"
+	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/k8s/files"
 	"penstock.dev/penstock/k8s/translate"
 )
@@ -31,7 +32,7 @@ func checkPlugins(ctx context.Context, o options, checked *files.Checked, timeou
 	if err != nil {
 		return nil, err
 	}
-	p, err := wirePlugins(o, log, nobody{})
+	p, err := wirePlugins(o, log, nobody{}, telemetry.New(), nil)
 	if err != nil {
 		return nil, err
 	}

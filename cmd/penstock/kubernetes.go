@@ -59,14 +59,14 @@ func newSource(o options, log *zap.Logger, metrics *telemetry.Metrics, ran func(
 		return fileSource{files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: newTranslator(ran)})}, nil
 	}
 	log.Warn("plugins run in a process that holds an API token: penstock control and penstock proxy keep them apart")
-	s, err := newCluster(o.kubernetes, log, metrics, ran)
+	s, err := newCluster(o.kubernetes, log, metrics, ran, func(bool) {})
 	if err != nil {
 		return nil, err
 	}
 	return clusterSource{s}, nil
 }
 
-func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics, ran func(string) bool) (*cluster.Source, error) {
+func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics, ran func(string) bool, lead func(bool)) (*cluster.Source, error) {
 	identity, err := os.Hostname() // a Pod's name
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics
 	}
 	return cluster.New(cluster.Options{
 		Kubeconfig: o.kubeconfig, Log: log.Named("cluster"), Metrics: metrics, Translator: translate.New(t),
-		ControllerName: controllerName, Namespace: namespace, Identity: fmt.Sprintf("%s-%d", identity, os.Getpid()),
+		Lead: lead, ControllerName: controllerName, Namespace: namespace, Identity: fmt.Sprintf("%s-%d", identity, os.Getpid()),
 	})
 }
 

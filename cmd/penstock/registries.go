@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/x509"
 	"fmt"
+	"go.uber.org/zap"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,8 +12,9 @@ import (
 	"penstock.dev/penstock/k8s/annotation"
 )
 
-// images opens the image store as the flags say.
-func (p *proxyProcess) images(o options) (*oci.Store, error) {
+// openImages opens the store of plugin images; inUse returns the digests that may
+// not be dropped.
+func openImages(o options, log *zap.Logger, inUse func() []string) (*oci.Store, error) {
 	quota, ok := annotation.Bytes(o.imageQuota)
 	if !ok || quota <= 0 {
 		return nil, fmt.Errorf("--image-quota %q: want a size such as 4Gi", o.imageQuota)
@@ -28,8 +30,8 @@ func (p *proxyProcess) images(o options) (*oci.Store, error) {
 	return oci.New(oci.Options{
 		Dir: filepath.Join(o.state, "images"), Layouts: o.images, LocalRegistries: o.localRegistries,
 		Mirrors: mirrors, CAs: authorities, Quota: quota,
-		InUse: func() []string { return p.plugins.Digests() },
-	}, p.log.Named("oci"))
+		InUse: inUse,
+	}, log.Named("oci"))
 }
 
 func mirrors(flags []string) ([]oci.Mirror, error) {

@@ -45,23 +45,29 @@ func runCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&o.config, "config", "", "folder of Kubernetes manifests, re-read on change")
-	f.StringVar(&o.bind, "bind", "", "address that listeners bind to; default all")
-	f.StringVar(&o.admin, "admin", "127.0.0.1:9901", "address of /config, /chains, health and metrics; loopback only")
-	f.StringVar(&o.health, "health", "", "address of /livez, /readyz and /metrics for probes; default off")
+	proxyFlags(c, &o)
 	imageFlags(c, &o)
-	f.StringVar(&o.memoryLimit, "memory-limit", "", "memory of the process, of which a quarter is for bodies that filters hold back; default GOMEMLIMIT, its control group's or the machine's")
-	f.StringVar(&o.zone, "zone", "", "zone that the proxy runs in: endpoints that are meant for it are preferred")
-	f.StringVar(&o.node, "node", "", "node that the proxy runs on: endpoints that are meant for it are preferred")
 	f.DurationVar(&o.tagInterval, "tag-interval", plugin.DefaultTagInterval, "how often registries are asked where tags point; 0: never")
-	f.DurationVar(&o.drain, "drain", 30*time.Second, "how long exchanges in flight may take after SIGTERM")
-	f.StringVar(&o.pidFile, "pid-file", "", "file that holds the process' number once it is ready; SIGUSR2 hands over to a new process")
-	f.StringVar(&o.accessLog, "access-log", "stdout", "stdout, off, or a file to append to")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVar(&o.kubernetes.enabled, "kubernetes", false, "serve the Gateways of a cluster in place of a folder; hostile plugins then share a process with an API token")
 	kubernetesFlags(c, &o.kubernetes)
 	c.MarkFlagsOneRequired("config", "kubernetes")
 	c.MarkFlagsMutuallyExclusive("config", "kubernetes")
 	return c
+}
+
+// proxyFlags are those of a process that serves traffic.
+func proxyFlags(c *cobra.Command, o *options) {
+	f := c.Flags()
+	f.StringVar(&o.bind, "bind", "", "address that listeners bind to; default all")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:9901", "address of /config, /chains, health and metrics; loopback only")
+	f.StringVar(&o.health, "health", "", "address of /livez, /readyz and /metrics for probes; default off")
+	f.StringVar(&o.memoryLimit, "memory-limit", "", "memory of the process, of which a quarter is for bodies that filters hold back; default GOMEMLIMIT, its control group's or the machine's")
+	f.StringVar(&o.zone, "zone", "", "zone that the proxy runs in: endpoints that are meant for it are preferred")
+	f.StringVar(&o.node, "node", "", "node that the proxy runs on: endpoints that are meant for it are preferred")
+	f.DurationVar(&o.drain, "drain", 30*time.Second, "how long exchanges in flight may take after SIGTERM")
+	f.StringVar(&o.pidFile, "pid-file", "", "file that holds the process' number once it is ready; SIGUSR2 hands over to a new process")
+	f.StringVar(&o.accessLog, "access-log", "stdout", "stdout, off, or a file to append to")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 }
 
 // imageFlags are those that say where plugin images come from.

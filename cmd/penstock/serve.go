@@ -36,9 +36,13 @@ import (
 
 // proxyProcess is everything that runs, in the order in which it ends.
 type proxyProcess struct {
-	log       *zap.Logger
-	metrics   *telemetry.Metrics
-	source    source
+	log     *zap.Logger
+	metrics *telemetry.Metrics
+	// run hands on what the source delivers until its context is done; problems are
+	// those of the source's objects.
+	run       func(context.Context, func(*config.Config, func(error)) error) error
+	problems  func() []admin.Problem
+	jobs      []func(context.Context) // that run as long as it serves
 	listeners *listener.Listeners
 	handler   *proxy.HTTP
 	store     *snapshot.Store
@@ -61,11 +65,8 @@ type proxyProcess struct {
 
 // run serves until ctx is done, then drains.
 func run(ctx context.Context, o options) error {
-	log, err := newLog(o.logLevel)
+	log, err := prepare(o)
 	if err != nil {
-		return err
-	}
-	if err := loopback(o.admin); err != nil {
 		return err
 	}
 	if info, err := os.Stat(o.config); !o.kubernetes.enabled && (err != nil || !info.IsDir()) {
@@ -78,10 +79,6 @@ func run(ctx context.Context, o options) error {
 		}
 		return fmt.Errorf("--config %s: %w", o.config, err)
 	}
-	// quic-go prints this past the log; core/listener logs it.
-	if err := os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true"); err != nil {
-		return err
-	}
 	p, err := wire(o, log)
 	if err != nil {
 		return err
@@ -92,15 +89,19 @@ func run(ctx context.Context, o options) error {
 }
 
 // wirePlugins makes the parts that find, compile and start plugins.
-func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer) (*proxyProcess, error) {
+//
+// images is where they come from; nil: registries, asked by this process.
+func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *telemetry.Metrics, images plugin.Images) (*proxyProcess, error) {
 	memory, err := memoryLimit(o.memoryLimit)
 	if err != nil {
 		return nil, err
 	}
-	p := &proxyProcess{log: log, metrics: telemetry.New(), memory: memory}
-	images, err := p.images(o)
-	if err != nil {
-		return nil, err
+	p := &proxyProcess{log: log, metrics: metrics, memory: memory}
+	remote := images != nil
+	if !remote {
+		if images, err = openImages(o, log, func() []string { return p.plugins.Digests() }); err != nil {
+			return nil, err
+		}
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -114,7 +115,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer) (*proxyProc
 	p.caller = upstream.NewCaller(p.groups, upstream.ResolveDNS, config.DefaultProxyParameters())
 	p.redis = redis.New(redis.Options{Log: log.Named("redis"), Metrics: p.metrics, Dial: redisDialer{dialer}.dial})
 	p.plugins = plugin.New(plugin.Options{
-		Images: images, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
+		Images: images, RightsByFilter: remote, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
 		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
@@ -126,8 +127,22 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer) (*proxyProc
 	return p, nil
 }
 
-// wire makes the parts and joins them.
+// wire makes a process that serves what a folder or a cluster asks for.
 func wire(o options, log *zap.Logger) (*proxyProcess, error) {
+	p, err := wireProxy(o, log, telemetry.New(), nil)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSource(o, log, p.metrics, p.store.Ran)
+	if err != nil {
+		return nil, err
+	}
+	p.run, p.problems = s.Run, func() []admin.Problem { return problems(s.Problems()) }
+	return p, nil
+}
+
+// wireProxy makes all of the proxy but its source.
+func wireProxy(o options, log *zap.Logger, metrics *telemetry.Metrics, images plugin.Images) (*proxyProcess, error) {
 	bind, err := bindAddress(o.bind)
 	if err != nil {
 		return nil, err
@@ -136,7 +151,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := wirePlugins(o, log, upstream.NetDialer{})
+	p, err := wirePlugins(o, log, upstream.NetDialer{}, metrics, images)
 	if err != nil {
 		return nil, err
 	}
@@ -161,10 +176,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	raw := proxy.NewRaw(p.store, rawLog)
 	p.listeners.ServeRaw(raw, raw)
 	sockets.Sockets = p.listeners
-	if p.source, err = newSource(o, log, p.metrics, p.store.Ran); err != nil {
-		return nil, err
-	}
-	p.admin = admin.New(p.store, p.metrics, func() []admin.Problem { return problems(p.source.Problems()) })
+	p.admin = admin.New(p.store, p.metrics, func() []admin.Problem { return p.problems() })
 	return p, nil
 }
 
@@ -175,7 +187,7 @@ type late struct{ snapshot.Sockets }
 func (p *proxyProcess) serve(ctx context.Context, o options) error {
 	background, stop := context.WithCancel(context.Background())
 	p.stop = stop
-	for _, job := range []func(context.Context){p.store.Run, p.engine.Run, p.plugins.Run, p.plugins.RunRechecks, p.plugins.RunTags} {
+	for _, job := range append(p.jobs, p.store.Run, p.engine.Run, p.plugins.Run, p.plugins.RunRechecks, p.plugins.RunTags) {
 		p.background.Go(func() { job(background) })
 	}
 	p.background.Go(func() { paceCollections(background, p.memory) })
@@ -200,7 +212,7 @@ func (p *proxyProcess) serve(ctx context.Context, o options) error {
 	defer signal.Stop(asked)
 	p.background.Go(func() { p.announce(ctx, o.pidFile) })
 	p.background.Go(func() { p.handOver(ctx, asked, p.self, cancel) })
-	err = p.source.Run(ctx, func(c *config.Config, applied func(error)) error {
+	err = p.run(ctx, func(c *config.Config, applied func(error)) error {
 		err := p.store.Apply(c)
 		applied(err)
 		if err == nil {

@@ -32,28 +32,43 @@ func (c *Config) Chains(f func(*Chain)) {
 	}
 }
 
-// Filters returns every filter that may run, by its hash: those of parts, of what
-// they may go back to, and canaries.
-func (c *Config) Filters() map[string]*Filter {
-	all, seen := map[string]*Filter{}, map[*Part]bool{}
-	var part func(*Part)
-	part = func(p *Part) {
+// parts calls f once for every part that may run: those of chains, and what they
+// may go back to.
+func (c *Config) parts(f func(*Part)) {
+	seen := map[*Part]bool{}
+	var one func(*Part)
+	one = func(p *Part) {
 		if p == nil || seen[p] {
 			return
 		}
 		seen[p] = true
+		f(p)
+		one(p.Fallback)
+		one(p.Previous)
+	}
+	c.Chains(func(chain *Chain) {
+		for _, p := range chain.Parts {
+			one(p)
+		}
+	})
+}
+
+// PartHashes returns the hashes of all parts that may run.
+func (c *Config) PartHashes() map[string]bool {
+	all := map[string]bool{}
+	c.parts(func(p *Part) { all[p.Hash] = true })
+	return all
+}
+
+// Filters returns every filter that may run, canaries included, by its hash.
+func (c *Config) Filters() map[string]*Filter {
+	all := map[string]*Filter{}
+	c.parts(func(p *Part) {
 		for _, f := range p.Filters {
 			all[f.Hash] = f
 			if f.Canary != nil && f.Canary.Filter != nil {
 				all[f.Canary.Filter.Hash] = f.Canary.Filter
 			}
-		}
-		part(p.Fallback)
-		part(p.Previous)
-	}
-	c.Chains(func(chain *Chain) {
-		for _, p := range chain.Parts {
-			part(p)
 		}
 	})
 	return all

@@ -55,24 +55,26 @@ type Image struct {
 
 // Report is what a proxy tells of itself.
 type Report struct {
-	// Ready: it takes traffic.
-	Ready bool
-	// Filters are what runs, Pulling ones included.
+	Ready bool // it takes traffic
+	Parts []PartReport
+}
+
+// PartReport is a part of chains as one proxy runs it.
+type PartReport struct {
+	Hash    string // config.Part.Hash
+	State   string // "Running", "LastGood", "Pending", "Broken"
 	Filters []FilterReport
 }
 
 // FilterReport is a filter as one proxy runs it.
 type FilterReport struct {
-	Hash   string // config.Filter.Hash
+	Name   string // part/name
 	Digest string
 	State  string // of annotations.md, section 3
 	Reason string
 	// Message is for operators.
 	Message string
 	Since   int64 // Unix time, seconds
-	// Part is the hash of the part that it is of, and PartState how that runs:
-	// "Running", "LastGood", "Pending", "Broken".
-	Part, PartState string
 }
 
 // Marshal returns a Report or an Image as CBOR.

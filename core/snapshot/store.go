@@ -35,6 +35,8 @@ type Store struct {
 
 	mu sync.Mutex // one Apply or relink at a time
 
+	relinked chan struct{} // capacity 1
+
 	ranMu sync.Mutex
 	ran   map[string]bool // part hashes that run or ran since they are configured
 }
@@ -46,6 +48,8 @@ func New(bind netip.Addr, sockets Sockets, groups *upstream.Set, plugins *plugin
 		linker:  &linker{plugins: plugins, now: time.Now},
 		metrics: NewMetrics(m),
 		ran:     map[string]bool{},
+
+		relinked: make(chan struct{}, 1),
 	}
 }
 
@@ -90,6 +94,16 @@ func (s *Store) Apply(cfg *config.Config) error {
 		}
 	}
 	return s.sockets.Reconcile(sockets)
+}
+
+// Relinked receives a value after chains were linked anew.
+func (s *Store) Relinked() <-chan struct{} { return s.relinked }
+
+// ApplyEndpoints replaces the endpoints of some upstreams, and nothing else.
+func (s *Store) ApplyEndpoints(changed map[string]*config.EndpointSet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.groups.ApplyEndpoints(changed)
 }
 
 // relink gives every chain the link that its filters' states allow now.
@@ -143,6 +157,10 @@ func (s *Store) Run(ctx context.Context) {
 			s.relink(current)
 		}
 		s.mu.Unlock()
+		select {
+		case s.relinked <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -176,6 +194,7 @@ func (s *Store) Close() {
 
 // Report is what /chains says of one part of a chain.
 type Report struct {
+	Hash    string         `json:"-"` // config.Part.Hash
 	Target  string         `json:"target"`
 	Part    string         `json:"part"`
 	State   string         `json:"state"` // "Running", "LastGood", "Pending", "Broken"
@@ -244,7 +263,7 @@ func (s *Store) Reports() []Report {
 }
 
 func report(part *config.Part, c *choice) Report {
-	r := Report{Target: part.Object.String(), Part: part.Name, State: "Running"}
+	r := Report{Hash: part.Hash, Target: part.Object.String(), Part: part.Name, State: "Running"}
 	runtimes := c.runtimes
 	fault := c.fault
 	switch {

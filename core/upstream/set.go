@@ -90,6 +90,16 @@ func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]
 	}
 }
 
+// ApplyEndpoints replaces the endpoints of these groups; nil: it has none any
+// more. Names of no group are left out. For the goroutine that calls Apply.
+func (s *Set) ApplyEndpoints(changed map[string]*config.EndpointSet) {
+	for name, set := range changed {
+		if g := s.groups[name]; g != nil {
+			g.apply(set)
+		}
+	}
+}
+
 // Group returns the group of that name, nil if there is none. A group that was
 // removed since answers 503, "no-endpoint"; one that was replaced sends by the new one.
 func (s *Set) Group(name string) *Group {

@@ -27,7 +27,7 @@ func (w *writer) queueInfrastructure() {
 		if current, ok := w.stores.find(o); ok {
 			version = current.GetResourceVersion()
 		}
-		if !w.seen[o].is(digest(want), version) {
+		if !w.seen[o].is(digest(want), "", version) {
 			w.queue.Add(o)
 		}
 	}
@@ -101,7 +101,7 @@ func (w *writer) provide(ctx context.Context, o config.Object) error {
 		before = current.GetResourceVersion()
 	}
 	w.mu.Lock()
-	w.seen[o] = written{digest(want), before, made.GetResourceVersion()}
+	w.seen[o] = written{digest(want), "", before, made.GetResourceVersion()}
 	w.mu.Unlock()
 	return nil
 }

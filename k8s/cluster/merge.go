@@ -153,3 +153,40 @@ func (w *writer) ancestors(have, want []gatewayv1.PolicyAncestorStatus, now meta
 	}
 	return list
 }
+
+// pending returns a status in which nothing counts as programmed, if why is not
+// empty.
+func pending(want any, why string) any {
+	if why == "" {
+		return want
+	}
+	switch s := want.(type) {
+	case *gatewayv1.GatewayStatus:
+		c := s.DeepCopy()
+		unprogrammed(c.Conditions, why)
+		for i := range c.Listeners {
+			unprogrammed(c.Listeners[i].Conditions, why)
+		}
+		return c
+	case *gatewayv1.ListenerSetStatus:
+		c := s.DeepCopy()
+		unprogrammed(c.Conditions, why)
+		for i := range c.Listeners {
+			unprogrammed(c.Listeners[i].Conditions, why)
+		}
+		return c
+	case *api.ChainController:
+		c := s.DeepCopy()
+		unprogrammed(c.Conditions, why)
+		return c
+	}
+	return want
+}
+
+func unprogrammed(list []metav1.Condition, why string) {
+	for i := range list {
+		if c := &list[i]; c.Type == api.ConditionProgrammed && c.Status == metav1.ConditionTrue {
+			c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(gatewayv1.GatewayReasonPending), why
+		}
+	}
+}

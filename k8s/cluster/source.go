@@ -28,7 +28,8 @@ const (
 )
 
 // Applied is told what became of a config that was handed on: nil once all that
-// serves does serve it. Each call is made once at most; any goroutine may.
+// serve do serve it, an error that says why not. Any goroutine may call it, an
+// error may be followed by nil.
 type Applied func(error)
 
 // Options of a Source.
@@ -43,6 +44,8 @@ type Options struct {
 	ControllerName string
 	// Namespace is the install namespace: of Gateways' Services and of the Lease.
 	Namespace string
+	// Lead is told when this process begins and ends to lead, and so to write.
+	Lead func(bool)
 	// Identity names this process among those that could write: its Pod.
 	Identity string
 }
@@ -105,7 +108,7 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 	var group sync.WaitGroup
 	group.Go(func() { s.writer.run(writes) })
 	group.Go(func() {
-		if err := elect(writes, s.config, s.o, s.writer.lead); err != nil {
+		if err := elect(writes, s.config, s.o, func(leads bool) { s.writer.lead(leads); s.o.Lead(leads) }); err != nil {
 			s.o.Log.Error("no part in the election: nothing is written", zap.Error(err))
 		}
 	})
@@ -116,22 +119,17 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 	}
 	timer := time.NewTicker(renew)
 	defer timer.Stop()
-	var last *config.Config
+	var last *delivery
 	for {
 		result := s.translate(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case result.Config == last:
-			s.writer.publish(result)
+		case last != nil && result.Config == last.config:
+			last.update(result)
 		default:
-			last = result.Config
-			err := apply(result.Config, func(err error) {
-				if err == nil {
-					s.writer.publish(result)
-				}
-			})
-			if err != nil {
+			last = &delivery{config: result.Config, result: result, publish: s.writer.publish}
+			if err := apply(result.Config, last.applied); err != nil {
 				s.o.Log.Error("config not applied as a whole", zap.Error(err))
 			}
 		}
@@ -142,6 +140,38 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 			s.settle(ctx)
 		case <-timer.C:
 		}
+	}
+}
+
+// delivery is a config that was handed on, with what is to be said of its objects.
+type delivery struct {
+	config  *config.Config
+	publish func(r *translate.Result, unserved string)
+
+	mu       sync.Mutex
+	result   *translate.Result
+	told     bool
+	unserved string // why it is not served yet
+}
+
+// applied takes over what became of the config.
+func (d *delivery) applied(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.told, d.unserved = true, ""
+	if err != nil {
+		d.unserved = err.Error()
+	}
+	d.publish(d.result, d.unserved)
+}
+
+// update takes over another result with the same config.
+func (d *delivery) update(r *translate.Result) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.result = r
+	if d.told {
+		d.publish(r, d.unserved)
 	}
 }
 

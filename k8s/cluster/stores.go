@@ -130,6 +130,7 @@ func (s *stores) objects() *translate.Objects {
 		Gateways:        s.gateways.list(),
 		ListenerSets:    s.sets.list(),
 		HTTPRoutes:      s.http.list(),
+		GRPCRoutes:      s.grpc.list(),
 		TCPRoutes:       s.tcp.list(),
 		TLSRoutes:       s.tls.list(),
 		UDPRoutes:       s.udp.list(),

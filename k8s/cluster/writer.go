@@ -62,20 +62,23 @@ type writer struct {
 	writes         telemetry.Counters
 
 	mu     sync.Mutex
-	wanted *translate.Result         // nil: none yet
-	seen   map[config.Object]written // what was compared last
-	said   map[config.Object]string  // errors that were logged
+	wanted *translate.Result // nil: none yet
+	// unserved says why proxies do not serve it yet; empty: they do.
+	unserved string
+	seen     map[config.Object]written // what was compared last
+	said     map[config.Object]string  // errors that were logged
 }
 
 // written is what an object was compared with.
 type written struct {
-	want any
+	want     any
+	unserved string
 	// The resourceVersions of the object before and after it was made so.
 	before, after string
 }
 
-func (w written) is(want any, version string) bool {
-	return w.want == want && (version == w.before || version == w.after)
+func (w written) is(want any, unserved, version string) bool {
+	return w.want == want && w.unserved == unserved && (version == w.before || version == w.after)
 }
 
 func newWriter(o Options, c *clients, s *stores) *writer {
@@ -89,10 +92,11 @@ func newWriter(o Options, c *clients, s *stores) *writer {
 	return w
 }
 
-// publish makes a result what is wanted. Any goroutine may call it.
-func (w *writer) publish(r *translate.Result) {
+// publish makes a result what is wanted; unserved says why it is not served yet,
+// empty: it is. Any goroutine may call it.
+func (w *writer) publish(r *translate.Result, unserved string) {
 	w.mu.Lock()
-	w.wanted = r
+	w.wanted, w.unserved = r, unserved
 	w.mu.Unlock()
 	w.compare()
 	w.events.tell(r.Problems)
@@ -117,7 +121,7 @@ func (w *writer) compare() {
 		if ok {
 			version = current.GetResourceVersion()
 		}
-		if !w.seen[o].is(want, version) {
+		if !w.seen[o].is(want, w.unservedOf(o), version) {
 			w.queue.Add(o)
 		}
 	}
@@ -128,6 +132,15 @@ func (w *writer) compare() {
 		}
 	}
 	w.queueInfrastructure()
+}
+
+// unservedOf is unserved for objects whose status says whether they are. w.mu is held.
+func (w *writer) unservedOf(o config.Object) string {
+	switch o.Kind {
+	case "Gateway", "ListenerSet", "ChainStatus":
+		return w.unserved
+	}
+	return ""
 }
 
 // run writes until ctx is done.
@@ -200,6 +213,7 @@ func (w *writer) status(ctx context.Context, o config.Object) error {
 	if w.wanted != nil {
 		want = w.wanted.Status[o]
 	}
+	unserved := w.unservedOf(o)
 	w.mu.Unlock()
 	if want == nil {
 		return nil
@@ -209,7 +223,7 @@ func (w *writer) status(ctx context.Context, o config.Object) error {
 		return nil // it is gone; ChainStatuses are made elsewhere
 	}
 	made := current
-	if next := w.merged(current, want); next != nil {
+	if next := w.merged(current, pending(want, unserved)); next != nil {
 		var err error
 		made, err = w.put(ctx, o, next)
 		w.count(o.Kind, err)
@@ -221,7 +235,7 @@ func (w *writer) status(ctx context.Context, o config.Object) error {
 		}
 	}
 	w.mu.Lock()
-	w.seen[o] = written{want, current.GetResourceVersion(), made.GetResourceVersion()}
+	w.seen[o] = written{want, unserved, current.GetResourceVersion(), made.GetResourceVersion()}
 	w.mu.Unlock()
 	return nil
 }

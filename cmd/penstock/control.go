@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/plugin"
+	"penstock.dev/penstock/core/remote"
+	"penstock.dev/penstock/core/telemetry"
+	"penstock.dev/penstock/k8s/cluster"
+	"penstock.dev/penstock/k8s/control"
+)
+
+// controlOptions are those of penstock control.
+type controlOptions struct {
+	options
+	listen, tls               string
+	authoritySecret, tlsProxy string
+}
+
+// controlCommand is penstock control.
+func controlCommand() *cobra.Command {
+	var o controlOptions
+	c := &cobra.Command{
+		Use:   "control",
+		Short: "Translate a cluster's objects, and send them and their plugins to the proxies: the part that holds the API token",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return runControl(ctx, o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.listen, "listen", ":9443", "address that proxies connect to, while this process leads")
+	f.StringVar(&o.tls, "tls", "", "folder with ca.crt, tls.crt and tls.key, with which proxies are met; default an authority of its own, kept in Secrets")
+	f.StringVar(&o.authoritySecret, "authority-secret", "penstock-authority", "Secret of the install namespace that holds the own authority")
+	f.StringVar(&o.tlsProxy, "proxy-secret", "penstock-proxy", "Secret of the install namespace with what proxies need for --tls")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:9901", "address of health, metrics and profiles; loopback only")
+	f.StringVar(&o.health, "health", "", "address of /livez, /readyz and /metrics for probes; default off")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.DurationVar(&o.tagInterval, "tag-interval", plugin.DefaultTagInterval, "how often registries are asked where tags point; 0: never")
+	imageFlags(c, &o.options)
+	kubernetesFlags(c, &o.kubernetes)
+	return c
+}
+
+// controlProcess is what penstock control is made of.
+type controlProcess struct {
+	log       *zap.Logger
+	metrics   *telemetry.Metrics
+	source    *cluster.Source
+	server    *control.Server
+	images    *control.Images
+	authority *control.Authority
+	ready     atomic.Bool
+	group     sync.WaitGroup
+}
+
+func runControl(ctx context.Context, o controlOptions) error {
+	log, err := newLog(o.logLevel)
+	if err != nil {
+		return err
+	}
+	if err := loopback(o.admin); err != nil {
+		return err
+	}
+	p := &controlProcess{log: log, metrics: telemetry.New(), authority: control.NewAuthority(time.Now)}
+	store, err := openImages(o.options, log, func() []string { return p.images.Digests() })
+	if err != nil {
+		return err
+	}
+	p.images = control.NewImages(control.ImagesOptions{Store: store, Dir: filepath.Join(o.state, "modules"), Log: log.Named("images"), TagInterval: o.tagInterval})
+	tls := p.authority.TLS
+	if o.tls != "" {
+		tls = remote.FromFolder(o.tls)
+	}
+	p.server = control.New(control.Options{Log: log.Named("control"), Metrics: p.metrics, TLS: tls, Images: p.images})
+	leads := make(chan bool, 1)
+	if p.source, err = newCluster(o.kubernetes, log, p.metrics, p.server.Ran, func(now bool) { leads <- now }); err != nil {
+		return err
+	}
+	return p.serve(ctx, o, leads)
+}
+
+func (p *controlProcess) serve(ctx context.Context, o controlOptions, leads <-chan bool) error {
+	var probes servers
+	defer probes.stop()
+	for flag, address := range map[string]string{"--admin": o.admin, "--health": o.health} {
+		if address == "" {
+			continue
+		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+		probes.start(l, p.health(), p.log)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer p.group.Wait()
+	defer cancel()
+	p.group.Go(func() { p.images.Run(ctx) })
+	p.group.Go(func() { p.lead(ctx, o, leads) })
+	err := p.source.Run(ctx, func(c *config.Config, applied cluster.Applied) error {
+		err := p.server.Update(c, applied)
+		p.ready.Store(true)
+		return err
+	})
+	if ctx.Err() != nil {
+		p.log.Info("stopping")
+		return nil
+	}
+	return err
+}
+
+func (p *controlProcess) health() http.Handler {
+	mux := http.NewServeMux()
+	answer := func(w http.ResponseWriter, ok bool) {
+		if !ok {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	}
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, p.ready.Load()) })
+	mux.Handle("GET /metrics", p.metrics.Handler())
+	return mux
+}
+
+// lead serves proxies while this process leads: there is one word for all of them.
+func (p *controlProcess) lead(ctx context.Context, o controlOptions, leads <-chan bool) {
+	for now := false; ctx.Err() == nil; {
+		serving, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func(leading bool) {
+			defer close(done)
+			if leading {
+				p.serveProxies(serving, o)
+			}
+		}(now)
+		select {
+		case <-ctx.Done():
+		case now = <-leads:
+		}
+		stop()
+		<-done
+	}
+}
+
+func (p *controlProcess) serveProxies(ctx context.Context, o controlOptions) {
+	if o.tls == "" {
+		if !p.certify(ctx, o) {
+			return
+		}
+		p.group.Go(func() {
+			t := time.NewTicker(time.Hour)
+			defer t.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-t.C:
+					p.certify(ctx, o)
+				}
+			}
+		})
+	}
+	l, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		p.log.Error("proxies are not served", zap.Error(err))
+		return
+	}
+	p.log.Info("serving proxies", zap.Stringer("address", l.Addr()))
+	if err := p.server.Run(ctx, l); err != nil && !errors.Is(err, context.Canceled) {
+		p.log.Error("proxies are not served", zap.Error(err))
+	}
+}
+
+// certify brings the Secrets of the authority and of the proxies up to date; it
+// tries until that is done or ctx is.
+func (p *controlProcess) certify(ctx context.Context, o controlOptions) bool {
+	for {
+		authority, err := p.source.Keep(ctx, o.authoritySecret, p.authority.Renew)
+		if err == nil {
+			_, err = p.source.Keep(ctx, o.tlsProxy, func(have map[string][]byte) (map[string][]byte, bool, error) {
+				return p.authority.Proxy(authority, have)
+			})
+		}
+		if err == nil {
+			return true
+		}
+		p.log.Error("certificates are not renewed", zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(2 * time.Second):
+		}
+	}
+}

@@ -1,0 +1,290 @@
+package control
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"go.uber.org/zap"
+	"google.golang.org/genproto/googleapis/bytestream"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/remote"
+	"penstock.dev/penstock/core/telemetry"
+)
+
+const (
+	// pendingAfter is how long a config may take until it is told that proxies have
+	// not taken it.
+	pendingAfter = 2 * time.Second
+	keepAlive    = 10 * time.Second
+	maxProxies   = 10_000
+)
+
+// Options of a Server.
+type Options struct {
+	Log     *zap.Logger
+	Metrics *telemetry.Metrics
+	// TLS returns what connections are met with, as it is now.
+	TLS    func() (*tls.Config, error)
+	Images *Images
+}
+
+// Server serves proxies.
+type Server struct {
+	o         Options
+	connected telemetry.Gauge
+	refusals  telemetry.Counters
+
+	encoder remote.Encoder // of Update alone
+
+	mu      sync.Mutex
+	latest  *version
+	changed chan struct{} // closed when latest is another one
+	proxies map[*proxy]bool
+	pending []*update
+	runs    chan struct{}   // holds one: what proxies run has changed
+	parts   map[string]bool // by hash: those that are configured
+	ran     map[string]bool // those of them that ran somewhere
+}
+
+// version is a config as it is sent.
+type version struct {
+	seq, config, endpoints uint64 // of this, and of the last that changed the one or the other
+	set                    *remote.Set
+	filters                map[string]*config.Filter
+}
+
+// update is a version whose caller waits for what becomes of it.
+type update struct {
+	version *version
+	applied func(error)
+	told    bool // that it is not applied yet
+	since   time.Time
+}
+
+// New returns a Server without a config: proxies wait for the first.
+func New(o Options) *Server {
+	s := &Server{
+		o: o, changed: make(chan struct{}), proxies: map[*proxy]bool{}, runs: make(chan struct{}, 1), ran: map[string]bool{},
+		connected: o.Metrics.Gauges("penstock_control_proxies", "Proxies that are connected.").With(),
+		refusals:  o.Metrics.Counters("penstock_control_refusals_total", "Updates that proxies refused, by type.", "type"),
+	}
+	o.Images.changed = s.wake
+	return s
+}
+
+// Update makes a config the one that is served. applied is called with nil once
+// every ready proxy serves it; with an error that says who does not if that
+// takes long, and again when it changes. One goroutine at a time calls Update.
+func (s *Server) Update(c *config.Config, applied func(error)) error {
+	set, err := s.encoder.Encode(c)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	v := &version{seq: 1, config: 1, endpoints: 1, set: set, filters: c.Filters()}
+	if old := s.latest; old != nil {
+		v.seq, v.config, v.endpoints = old.seq+1, old.config, old.endpoints
+		if !equal(old.set.Config, set.Config) {
+			v.config = v.seq
+		}
+		if !equal(old.set.Endpoints, set.Endpoints) {
+			v.endpoints = v.seq
+		}
+	}
+	s.latest = v
+	s.parts = c.PartHashes()
+	maps.DeleteFunc(s.ran, func(hash string, _ bool) bool { return !s.parts[hash] })
+	s.pending = append(s.pending, &update{version: v, applied: applied, since: time.Now()})
+	s.mu.Unlock()
+	s.o.Images.configure(v.filters)
+	s.wake()
+	s.settle()
+	return nil
+}
+
+// equal reports whether two sets hold the same resources.
+func equal(a, b map[string]*remote.Resource) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for name, r := range a {
+		if o := b[name]; o == nil || o != r && o.Version != r.Version {
+			return false
+		}
+	}
+	return true
+}
+
+// wake has every proxy's goroutine look for what is new.
+func (s *Server) wake() {
+	s.mu.Lock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+}
+
+// Run serves on l until ctx is done.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		c, err := s.o.TLS()
+		if err != nil {
+			return nil, err
+		}
+		c = c.Clone()
+		c.MinVersion, c.ClientAuth, c.NextProtos = tls.VersionTLS13, tls.RequireAndVerifyClientCert, []string{"h2"}
+		return c, nil
+	}}
+	server := grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(cfg)),
+		grpc.MaxRecvMsgSize(remote.MaxMessage), grpc.MaxSendMsgSize(remote.MaxMessage), grpc.MaxConcurrentStreams(64),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepAlive, Timeout: keepAlive}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepAlive / 2, PermitWithoutStream: true}),
+	)
+	discovery.RegisterAggregatedDiscoveryServiceServer(server, discoveryService{server: s})
+	bytestream.RegisterByteStreamServer(server, s.o.Images)
+	remote.RegisterReports(server, s)
+	var group sync.WaitGroup
+	group.Go(func() {
+		t := time.NewTicker(pendingAfter / 2)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				server.Stop() // proxies serve on, and look for another control
+				return
+			case <-t.C:
+				s.settle()
+			}
+		}
+	})
+	defer group.Wait()
+	if err := server.Serve(l); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	return ctx.Err()
+}
+
+// settle tells what became of updates.
+func (s *Server) settle() {
+	s.mu.Lock()
+	var calls []func()
+	rest := s.pending[:0]
+	late, have := s.late()
+	for i, u := range s.pending {
+		switch {
+		case have && late(u.version) == "":
+			if i == len(s.pending)-1 || late(s.pending[i+1].version) != "" { // older ones are of no interest
+				calls = append(calls, func() { u.applied(nil) })
+			}
+		case i < len(s.pending)-1 && u.told: // a newer one waits
+		default:
+			if !u.told && time.Since(u.since) > pendingAfter {
+				u.told = true
+				why := "no proxy is connected"
+				if have {
+					why = late(u.version)
+				}
+				calls = append(calls, func() { u.applied(errors.New(why)) })
+			}
+			rest = append(rest, u)
+		}
+	}
+	s.pending = rest
+	s.mu.Unlock()
+	for _, call := range calls {
+		call()
+	}
+}
+
+// late returns a function that says which ready proxy does not serve a version;
+// have is false if there is no ready proxy. s.mu is held while it is used.
+func (s *Server) late() (late func(*version) string, have bool) {
+	for p := range s.proxies {
+		have = have || p.ready
+	}
+	return func(v *version) string {
+		for p := range s.proxies {
+			if p.ready && (p.config < v.config || p.endpoints < v.endpoints) {
+				if p.fault != "" {
+					return fmt.Sprintf("proxy %s refuses it: %s", p.id, p.fault)
+				}
+				return fmt.Sprintf("proxy %s has not taken it yet", p.id)
+			}
+		}
+		return ""
+	}, have
+}
+
+// ProxyState is what is known of a proxy.
+type ProxyState struct {
+	ID      string
+	Ready   bool
+	Current bool   // it serves the latest config
+	Fault   string // why it refuses what it was sent last; empty: it does not
+	Parts   []remote.PartReport
+}
+
+// Proxies returns what is known of the proxies, by name. Any goroutine may call it.
+func (s *Server) Proxies() []ProxyState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []ProxyState
+	for p := range s.proxies {
+		all = append(all, ProxyState{
+			ID: p.id, Ready: p.ready, Fault: p.fault, Parts: p.parts,
+			Current: s.latest != nil && p.config >= s.latest.config && p.endpoints >= s.latest.endpoints,
+		})
+	}
+	slices.SortFunc(all, func(a, b ProxyState) int { return slices.Compare([]string{a.ID}, []string{b.ID}) })
+	return all
+}
+
+// Runs receives a value when what proxies run has changed.
+func (s *Server) Runs() <-chan struct{} { return s.runs }
+
+// Ran reports whether a part with this hash runs, or ran, on a proxy since this
+// process began, as long as it is configured. Any goroutine may call it.
+func (s *Server) Ran(hash string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ran[hash]
+}
+
+// Report takes a proxy's reports, until its connection ends.
+func (s *Server) Report(ctx context.Context, next func() (*remote.Report, error)) error {
+	for {
+		r, err := next()
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		for p := range s.proxies {
+			if p.peer == peerOf(ctx) {
+				p.ready, p.parts = r.Ready, r.Parts
+			}
+		}
+		for _, part := range r.Parts {
+			if part.State == "Running" && s.parts[part.Hash] {
+				s.ran[part.Hash] = true
+			}
+		}
+		s.mu.Unlock()
+		s.settle()
+		select {
+		case s.runs <- struct{}{}:
+		default:
+		}
+	}
+}
