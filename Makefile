@@ -5,7 +5,7 @@ export GOFLAGS ?= -buildvcs=false
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PLUGINS  := $(notdir $(patsubst %/,%,$(wildcard plugins-src/*/)))
-MODULES  := . wasm-sdk/go conformance $(addprefix plugins-src/,$(PLUGINS))
+MODULES  := . wasm-sdk/go conformance conformance/kubernetes $(addprefix plugins-src/,$(PLUGINS))
 FUZZTIME ?= 10s
 # Build tags of a module that needs some are in its file "tags".
 TAGS     := $$(sed 's/^/-tags=/' tags 2>/dev/null)
@@ -35,7 +35,7 @@ run: plugins ## Serve examples/quickstart on 127.0.0.1:8080 until Ctrl-C
 	@exec bin/quickstart
 
 .PHONY: test
-test: cc redis toolchains plugins check ## All checks, tests with the race detector, and short conformance runs
+test: cc redis toolchains plugins testbed-build check ## All checks, tests with the race detector, and short conformance runs
 	@for m in $(MODULES); do echo "test $$m"; (cd $$m && go test $(TAGS) -race -shuffle=on -timeout 20m ./...) || exit 1; done
 
 .PHONY: check
@@ -69,6 +69,24 @@ soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new
 .PHONY: conformance
 conformance: redis toolchains clients plugins ## The full public suites
 	cd conformance && PENSTOCK_LONG=1 go test -count=1 -timeout 60m -v ./...
+
+# One setting of cgo, or Kubernetes is compiled twice. The version is what the API server says of itself.
+.PHONY: testbed-build
+testbed-build: nft ## Build the Kubernetes testbed into bin/testbed: 5 minutes the first time, then seconds
+	@mkdir -p bin/testbed/crds && cd conformance/kubernetes && \
+	v=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && minor=$${v#v1.} && x="-X k8s.io/component-base/version" && \
+	CGO_ENABLED=0 go build -ldflags "-s -w $$x.gitVersion=$$v $$x.gitMajor=1 $$x.gitMinor=$${minor%%.*}" -o ../../bin/testbed/ \
+		./cmd/... sigs.k8s.io/gateway-api/conformance/echo-basic && \
+	install -m 644 $$(go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)/config/crd/experimental/*.yaml ../../bin/testbed/crds/
+
+.PHONY: testbed
+testbed: testbed-build ## Run a Kubernetes cluster on this machine until Ctrl-C
+	@exec bin/testbed/testbed $(TESTBED)
+
+.PHONY: nft
+nft: # kube-proxy needs it
+	@command -v nft >/dev/null || { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends nftables; } || \
+		{ echo "the Kubernetes testbed needs nft: install nftables"; exit 1; }
 
 .PHONY: cc
 cc: # the race detector needs a C compiler

@@ -1,0 +1,225 @@
+package testbed
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const web = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: NAMESPACE}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      topologySpreadConstraints: [{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}]
+      terminationGracePeriodSeconds: 2
+      containers:
+        - name: web
+          image: testbed:1
+          args: [serve]
+          readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: NAMESPACE}
+spec:
+  type: LoadBalancer
+  selector: {app: web}
+  ports: [{name: http, port: 80, targetPort: 8080}]
+`
+
+// names asks until n servers have answered under the address.
+func (s *space) names(addr string, n int) {
+	s.Helper()
+	found := map[string]bool{}
+	s.eventually(fmt.Sprintf("%d servers answer at %s", n, addr), func() error {
+		body, err := get("http://" + addr)
+		if err != nil {
+			return err
+		}
+		name, _, _ := strings.Cut(body, " ")
+		found[name] = true
+		if len(found) < n {
+			return fmt.Errorf("only %v", found)
+		}
+		return nil
+	})
+}
+
+// address waits for a Service's load balancer address.
+func (s *space) address(name string) (addr string) {
+	s.Helper()
+	s.eventually("load balancer address", func() error {
+		service, err := bed.Client.CoreV1().Services(s.name).Get(s.Context(), name, metav1.GetOptions{})
+		if err == nil && len(service.Status.LoadBalancer.Ingress) == 0 {
+			return errors.New("none yet")
+		}
+		if err == nil {
+			addr = service.Status.LoadBalancer.Ingress[0].IP
+		}
+		return err
+	})
+	return addr
+}
+
+func TestServiceOfADeployment(t *testing.T) {
+	s := newSpace(t)
+	s.apply(web)
+	service, err := bed.Client.CoreV1().Services(s.name).Get(t.Context(), "web", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.names(service.Spec.ClusterIP, 2)
+	addr := s.address("web")
+	if !netip.MustParsePrefix(LoadBalancerPool).Contains(netip.MustParseAddr(addr)) {
+		t.Errorf("address %s; want one of %s", addr, LoadBalancerPool)
+	}
+	s.names(addr, 2)
+	nodes := map[string]bool{}
+	for _, p := range s.pods("app=web") {
+		nodes[p.Spec.NodeName] = true
+		if body, err := get("http://" + p.Status.PodIP + ":8080"); err != nil || !strings.Contains(body, p.Name+" "+ControlAddress) {
+			t.Errorf("Pod %s: %q, %v; want its name and our address", p.Name, body, err)
+		}
+		// From Pod to Service and to itself through the Service.
+		for range 4 {
+			if out, err := s.exec(p.Name, "", "tool", "get", "http://web"); err != nil || !strings.HasPrefix(out, "web-") {
+				t.Errorf("from %s: %q, %v", p.Name, out, err)
+			}
+		}
+	}
+	if len(nodes) != 2 {
+		t.Errorf("on nodes %v; want both", nodes)
+	}
+
+	// A rollout replaces both and never has nobody to answer.
+	patch := []byte(`{"spec":{"template":{"metadata":{"labels":{"version":"2"}}}}}`)
+	if _, err := bed.Client.AppsV1().Deployments(s.name).Patch(t.Context(), "web", types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("rollout", func() error {
+		d, err := bed.Client.AppsV1().Deployments(s.name).Get(t.Context(), "web", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas != 2 || d.Status.Replicas != 2 || d.Status.AvailableReplicas != 2 {
+			return fmt.Errorf("%+v", d.Status)
+		}
+		return nil
+	})
+	s.names(addr, 2)
+}
+
+func TestDeletedPodIsReplaced(t *testing.T) {
+	s := newSpace(t)
+	s.apply(web)
+	addr := s.address("web")
+	s.names(addr, 2)
+	victim := s.pods("app=web")[0]
+	began := time.Now()
+	if err := bed.Client.CoreV1().Pods(s.name).Delete(t.Context(), victim.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("another Pod", func() error {
+		ready := 0
+		for _, p := range s.pods("app=web") {
+			if p.UID == victim.UID {
+				return errors.New("the old one is there")
+			}
+			if condition(&p, corev1.PodReady) {
+				ready++
+			}
+		}
+		if ready != 2 {
+			return fmt.Errorf("%d are ready", ready)
+		}
+		return nil
+	})
+	t.Logf("replaced in %v", time.Since(began))
+	s.names(addr, 2)
+}
+
+func TestLoadBalancerAddressAskedFor(t *testing.T) {
+	s := newSpace(t)
+	service := func(name, addr string) {
+		s.apply(fmt.Sprintf(`{apiVersion: v1, kind: Service, metadata: {name: %s, namespace: NAMESPACE}, spec: {type: LoadBalancer, loadBalancerIP: %s, ports: [{port: 80}]}}`, name, addr))
+	}
+	const wanted = "172.20.255.222"
+	service("first", wanted)
+	if got := s.address("first"); got != wanted {
+		t.Errorf("address %s; want %s", got, wanted)
+	}
+	service("second", wanted)
+	service("outside", "192.0.2.7")
+	service("after", "172.20.255.223")
+	s.address("after")
+	for _, name := range []string{"second", "outside"} {
+		got, err := bed.Client.CoreV1().Services(s.name).Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil || len(got.Status.LoadBalancer.Ingress) != 0 {
+			t.Errorf("%s has %v, %v; want none", name, got.Status.LoadBalancer, err)
+		}
+	}
+	if err := bed.Client.CoreV1().Services(s.name).Delete(t.Context(), "first", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.address("second"); got != wanted {
+		t.Errorf("once it is free: %s; want %s", got, wanted)
+	}
+}
+
+func TestLocalTrafficKeepsTheClientsAddress(t *testing.T) {
+	s := newSpace(t)
+	s.apply(strings.NewReplacer("replicas: 2", "replicas: 1", "type: LoadBalancer", "type: LoadBalancer\n  externalTrafficPolicy: Local").Replace(web))
+	addr := s.address("web")
+	s.eventually("answer", func() error {
+		body, err := get("http://" + addr)
+		if err == nil && !strings.Contains(body, " "+ControlAddress+":") {
+			return fmt.Errorf("%q; want our address in it", body)
+		}
+		return err
+	})
+}
+
+func TestClusterDNS(t *testing.T) {
+	s := newSpace(t)
+	s.apply(web)
+	s.apply(`{apiVersion: v1, kind: Service, metadata: {name: headless, namespace: NAMESPACE}, spec: {clusterIP: None, selector: {app: web}, ports: [{name: http, port: 8080}]}}`)
+	s.names(s.address("web"), 2)
+	pods := s.pods("app=web")
+	service, err := bed.Client.CoreV1().Services(s.name).Get(t.Context(), "web", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{
+		"web": {service.Spec.ClusterIP}, "web." + s.name + ".svc.cluster.local": {service.Spec.ClusterIP},
+		"headless": {pods[0].Status.PodIP, pods[1].Status.PodIP},
+	} {
+		s.eventually("lookup of "+name, func() error {
+			out, err := s.exec(pods[0].Name, "", "tool", "lookup", name)
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			for _, addr := range want {
+				if !strings.Contains(out, addr) {
+					return fmt.Errorf("%q; want %s in it", out, addr)
+				}
+			}
+			return nil
+		})
+	}
+	if out, err := s.exec(pods[0].Name, "", "tool", "lookup", "nobody."+s.name+".svc.cluster.local"); err == nil {
+		t.Errorf("a Service that is not there: %q; want an error", out)
+	}
+}
