@@ -75,7 +75,7 @@ func runProxy(ctx context.Context, o options, r remoteOptions) error {
 	changed := make(chan struct{}, 1)
 	state := remote.NewState(filepath.Join(o.state, "config"), remote.StateKey(r.tls), log.Named("state"))
 	source := remote.New(remote.Options{
-		Address: r.control, TLS: remote.FromFolder(r.tls), Node: r.name, Log: log.Named("remote"), Metrics: metrics,
+		Address: r.control, TLS: remote.FromFolder(r.tls), Name: r.name, Log: log.Named("remote"), Metrics: metrics,
 		Modules: filepath.Join(o.state, "modules"), Quota: quota, State: state, Changed: changed,
 		Report: func() *remote.Report { return p.report() },
 	})

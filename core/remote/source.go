@@ -40,7 +40,7 @@ type Options struct {
 	// TLS returns the certificate to show and the authorities to trust, as they are
 	// now: it is called for each connection.
 	TLS  func() (*tls.Config, error)
-	Node string // names this proxy to control: its Pod
+	Name string // of this proxy, for control: its Pod's
 	Log  *zap.Logger
 	// Modules is the folder of plugin modules, made if it is missing; Quota bounds it
 	// in bytes, but for what is configured.
@@ -166,7 +166,7 @@ func (s *Source) session(ctx context.Context, apply Apply) error {
 		return err
 	}
 	t := &talk{source: s, stream: stream, apply: apply, pending: maps.Clone(s.set.Config)}
-	node := &core.Node{Id: s.o.Node, UserAgentName: "penstock"}
+	node := &core.Node{Id: s.o.Name, UserAgentName: "penstock"}
 	for _, about := range []struct {
 		kind string
 		have map[string]*Resource

@@ -26,6 +26,9 @@ type proxy struct {
 	parts             []remote.PartReport
 }
 
+// tell takes a report over. Server.mu is held.
+func (p *proxy) tell(r *remote.Report) { p.ready, p.parts = r.Ready, r.Parts }
+
 // peerOf names a connection.
 func peerOf(ctx context.Context) string {
 	if p, ok := peer.FromContext(ctx); ok {
@@ -58,6 +61,9 @@ func (d discoveryService) DeltaAggregatedResources(stream discovery.AggregatedDi
 		return status.Error(codes.ResourceExhausted, "too many proxies")
 	}
 	s.proxies[p] = true
+	if r := s.reports[p.peer]; r != nil {
+		p.tell(r)
+	}
 	s.connected.Set(float64(len(s.proxies)))
 	s.mu.Unlock()
 	s.o.Log.Info("a proxy is connected", zap.String("proxy", p.id), zap.String("address", p.peer))

@@ -52,6 +52,7 @@ type Server struct {
 	latest  *version
 	changed chan struct{} // closed when latest is another one
 	proxies map[*proxy]bool
+	reports map[string]*remote.Report // by peer: they may come before the proxy is known
 	pending []*update
 	runs    chan struct{}   // holds one: what proxies run has changed
 	parts   map[string]bool // by hash: those that are configured
@@ -76,7 +77,7 @@ type update struct {
 // New returns a Server without a config: proxies wait for the first.
 func New(o Options) *Server {
 	s := &Server{
-		o: o, changed: make(chan struct{}), proxies: map[*proxy]bool{}, runs: make(chan struct{}, 1), ran: map[string]bool{},
+		o: o, changed: make(chan struct{}), proxies: map[*proxy]bool{}, reports: map[string]*remote.Report{}, runs: make(chan struct{}, 1), ran: map[string]bool{},
 		connected: o.Metrics.Gauges("penstock_control_proxies", "Proxies that are connected.").With(),
 		refusals:  o.Metrics.Counters("penstock_control_refusals_total", "Updates that proxies refused, by type.", "type"),
 	}
@@ -264,15 +265,22 @@ func (s *Server) Ran(hash string) bool {
 
 // Report takes a proxy's reports, until its connection ends.
 func (s *Server) Report(ctx context.Context, next func() (*remote.Report, error)) error {
+	from := peerOf(ctx)
+	defer func() {
+		s.mu.Lock()
+		delete(s.reports, from)
+		s.mu.Unlock()
+	}()
 	for {
 		r, err := next()
 		if err != nil {
 			return err
 		}
 		s.mu.Lock()
+		s.reports[from] = r
 		for p := range s.proxies {
-			if p.peer == peerOf(ctx) {
-				p.ready, p.parts = r.Ready, r.Parts
+			if p.peer == from {
+				p.tell(r)
 			}
 		}
 		for _, part := range r.Parts {
