@@ -73,7 +73,7 @@ func (x reach) reason() string {
 // candidates gathers the routes of all kinds: those for HTTP by namespace and
 // name, then raw ones, the oldest first (Gateway API).
 func (r *run) candidates() {
-	for _, f := range r.httpRoutes() {
+	for _, f := range r.t.forms.read(r.t.run, r.o) {
 		r.candidate(f.kind, f.Object, f.parents, f.hostnames, f.status).http = f
 	}
 	first := len(r.routesOfAll)
@@ -215,7 +215,12 @@ func (r *run) reaches(l *listener, c *candidate) (near reach, hostnames []string
 	case !l.from.allows(r, c.object.Namespace):
 		return notAllowedByListeners, nil, fmt.Sprintf("the allowedRoutes of listener %q leave out namespace %s", l.Name, c.object.Namespace)
 	}
-	hostnames, ok := intersect(value(l.Hostname), c.hostnames)
+	ok := false
+	if c.http != nil {
+		hostnames, ok = c.http.within(value(l.Hostname))
+	} else {
+		hostnames, ok = intersect(value(l.Hostname), c.hostnames)
+	}
 	if !ok {
 		return noMatchingListenerHostname, nil, fmt.Sprintf("none of its hostnames is within %q, that of listener %q", value(l.Hostname), l.Name)
 	}

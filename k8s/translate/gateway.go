@@ -156,16 +156,18 @@ func value[T ~string](p *T) string {
 
 // table returns the routes that attach to a listener of HTTP.
 func (r *run) table(l *listener) *config.RouteTable {
-	var entries []config.RouteEntry
-	var key strings.Builder
-	for _, a := range l.routes {
-		c := r.route(a.route.http, l.gateway.Gateway)
-		entries = append(entries, config.RouteEntry{Hostnames: a.hostnames, Route: c})
-		fmt.Fprintf(&key, "%p %q\n", c, a.hostnames)
+	entries := make([]config.RouteEntry, len(l.routes))
+	for i, a := range l.routes {
+		entries[i] = config.RouteEntry{Hostnames: a.hostnames, Route: r.route(a.route.http, l.gateway.Gateway)}
 	}
-	return r.t.memo.tables.get(l.id(), key.String(), func() *config.RouteTable {
-		return &config.RouteTable{Entries: entries}
+	old := r.t.memo.tables.old[l.id()].value
+	same := old != nil && slices.EqualFunc(old.Entries, entries, func(a, b config.RouteEntry) bool {
+		return a.Route == b.Route && slices.Equal(a.Hostnames, b.Hostnames)
 	})
+	if !same {
+		old = &config.RouteTable{Entries: entries}
+	}
+	return r.t.memo.tables.put(l.id(), old)
 }
 
 func cmpOr(a, b string) string {

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -23,6 +22,12 @@ type httpRoute struct {
 	rules     []httpRule
 	status    []gatewayv1.RouteParentStatus // what the object says now
 	problems  []Problem                     // of its own text
+
+	version  string // that was read
+	seen     uint64 // the run that saw it last
+	served   []*served
+	narrowed []narrowed
+	said     said
 }
 
 // httpRule is a rule of either kind.
@@ -46,25 +51,6 @@ type httpBackend struct {
 }
 
 func (f *httpRoute) grpc() bool { return f.kind == "GRPCRoute" }
-
-// httpRoutes returns all HTTPRoutes and GRPCRoutes, by namespace, name and kind.
-func (r *run) httpRoutes() []*httpRoute {
-	all := make([]*httpRoute, 0, len(r.o.HTTPRoutes)+len(r.o.GRPCRoutes))
-	for _, x := range r.o.HTTPRoutes {
-		f := r.t.memo.forms.get("HTTPRoute/"+x.Namespace+"/"+x.Name, version(x), func() *httpRoute { return readHTTPRoute(x) })
-		f.status = x.Status.Parents // which no version tells of
-		all = append(all, f)
-	}
-	for _, x := range r.o.GRPCRoutes {
-		f := r.t.memo.forms.get("GRPCRoute/"+x.Namespace+"/"+x.Name, version(x), func() *httpRoute { return readGRPCRoute(x) })
-		f.status = x.Status.Parents
-		all = append(all, f)
-	}
-	slices.SortStableFunc(all, func(a, b *httpRoute) int {
-		return cmp.Or(cmp.Compare(a.object.Namespace, b.object.Namespace), cmp.Compare(a.object.Name, b.object.Name), cmp.Compare(b.kind, a.kind))
-	})
-	return all
-}
 
 func readHTTPRoute(x *gatewayv1.HTTPRoute) *httpRoute {
 	f := &httpRoute{Object: x, kind: "HTTPRoute", object: object("HTTPRoute", x), parents: x.Spec.ParentRefs, hostnames: x.Spec.Hostnames}

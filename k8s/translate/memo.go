@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
 	"penstock.dev/penstock/core/config"
 )
 
@@ -34,6 +32,15 @@ func (m *memo[T]) get(id, key string, make func() *T) *T {
 	return e.value
 }
 
+// put makes a value the one called id.
+func (m *memo[T]) put(id string, value *T) *T {
+	if m.now == nil {
+		m.now = map[string]memoEntry[T]{}
+	}
+	m.now[id] = memoEntry[T]{value: value}
+	return value
+}
+
 // keep carries the value called id over to the next run unseen.
 func (m *memo[T]) keep(id string) {
 	if _, ok := m.now[id]; ok {
@@ -50,13 +57,8 @@ func (m *memo[T]) keep(id string) {
 func (m *memo[T]) turn() { m.old, m.now = m.now, nil }
 
 type memos struct {
-	routeStatus memo[gatewayv1.RouteStatus]
-
 	gateways  memo[config.Gateway]
 	tables    memo[config.RouteTable]
-	forms     memo[httpRoute]
-	routes    memo[config.Route]
-	rules     memo[config.Rule]
 	rawTables memo[config.RawTable]
 	rawRoutes memo[config.RawRoute]
 	chains    memo[config.Chain]
@@ -74,12 +76,8 @@ type memos struct {
 }
 
 func (m *memos) turn() {
-	m.routeStatus.turn()
 	m.gateways.turn()
 	m.tables.turn()
-	m.forms.turn()
-	m.routes.turn()
-	m.rules.turn()
 	m.rawTables.turn()
 	m.rawRoutes.turn()
 	m.chains.turn()

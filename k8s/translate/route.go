@@ -13,31 +13,62 @@ import (
 
 // route returns a route as one Gateway serves it.
 func (r *run) route(f *httpRoute, g *gatewayv1.Gateway) *config.Route {
-	id := g.Namespace + "/" + g.Name + " " + f.object.String()
-	if done := r.routes[id]; done != nil {
-		return done
+	s := f.at(object("Gateway", g))
+	if s.run == r.t.run {
+		return s.config
 	}
-	key := version(f.Object)
+	s.run = r.t.run
+	if s.plain && s.epoch == r.t.inputs.epoch && s.parameters == r.current && r.identity == nil {
+		for i := range s.upstreams {
+			if u := &s.upstreams[i]; r.config.Upstreams[u.name] == nil {
+				r.upstream(u.service, u.port, u.gRPC)
+			}
+		}
+		r.problems = append(r.problems, s.problems...)
+		return s.config
+	}
+	mark := len(r.problems)
+	r.plain, r.used = r.identity == nil, nil
+	key := f.version
 	rules := make([]*ruleParts, len(f.rules))
 	for i := range f.rules {
 		rules[i] = r.ruleParts(f, g, i)
+		r.plain = r.plain && rules[i].plain()
 		key += rules[i].key
 	}
-	c := r.t.memo.routes.get(id, key, func() *config.Route {
-		c := &config.Route{Object: f.object, Created: f.GetCreationTimestamp().Time}
-		for i := range f.rules {
-			c.Rules = append(c.Rules, r.t.memo.rules.get(fmt.Sprint(id, " ", i), f.rules[i].hash+rules[i].key, func() *config.Rule {
-				return f.rule(i, rules[i])
-			}))
-		}
-		return c
-	})
-	r.routes[id] = c
-	for i := range c.Rules { // keep the rules of a route that did not change
-		r.t.memo.rules.keep(fmt.Sprint(id, " ", i))
+	if s.config == nil || s.key != key {
+		f.compile(s, key, rules)
 	}
 	r.problems = append(r.problems, f.problems...)
-	return c
+	s.plain, s.epoch, s.parameters, s.upstreams, s.problems = r.plain, r.t.inputs.epoch, r.current, r.used, nil
+	if s.plain {
+		for _, p := range r.problems[mark:] {
+			if p.Object == f.object {
+				s.problems = append(s.problems, p)
+			}
+		}
+	}
+	return s.config
+}
+
+// compile makes the route; rules that did not change keep their pointers.
+func (f *httpRoute) compile(s *served, key string, rules []*ruleParts) {
+	before, keys := s.config, s.rules
+	s.config, s.key, s.rules = &config.Route{Object: f.object, Created: f.GetCreationTimestamp().Time}, key, nil
+	for i := range f.rules {
+		ruleKey := f.rules[i].hash + rules[i].key
+		s.rules = append(s.rules, ruleKey)
+		if i < len(keys) && keys[i] == ruleKey {
+			s.config.Rules = append(s.config.Rules, before.Rules[i])
+		} else {
+			s.config.Rules = append(s.config.Rules, f.rule(i, rules[i]))
+		}
+	}
+}
+
+// plain reports whether a rule has no filters, wherever they are declared.
+func (p *ruleParts) plain() bool {
+	return p.chain == nil && !slices.ContainsFunc(p.backends, func(b config.Backend) bool { return b.Chain != nil })
 }
 
 // ruleParts is what a rule depends on outside of its own object.

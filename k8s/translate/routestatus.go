@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,38 +60,82 @@ func (s *statuses) content(c *candidate) {
 // route says of each parent of ours whether it takes a route. A route that has none
 // any more, and says it has, gets an empty list.
 func (s *statuses) route(c *candidate) {
-	known := slices.ContainsFunc(c.status, func(p gatewayv1.RouteParentStatus) bool { return string(p.ControllerName) == s.t.o.ControllerName })
-	key := []byte(version(c))
-	for _, p := range c.refs {
-		if p.ours {
-			known = true
-			key = append(append(key, '\n', '0'+byte(p.reach)), p.why...)
-		}
-	}
+	known := slices.ContainsFunc(c.refs, func(p *parentRef) bool { return p.ours }) ||
+		slices.ContainsFunc(c.status, func(p gatewayv1.RouteParentStatus) bool { return string(p.ControllerName) == s.t.o.ControllerName })
 	if !known {
 		return
 	}
 	if len(s.problems[c.object]) > 0 {
 		s.content(c)
 	}
-	for _, v := range []*verdict{c.fault, c.broken} {
-		if key = append(key, '\n'); v != nil {
-			key = append(append(append(key, v.reason...), ' '), v.message...)
+	if c.http == nil {
+		set(s, c.object, s.routeStatus(c))
+		return
+	}
+	last := &c.http.said
+	if !last.holds(c) {
+		*last = saying(c)
+		last.status = s.routeStatus(c)
+		if old, ok := s.before[c.object].(*gatewayv1.RouteStatus); ok && reflect.DeepEqual(old, last.status) {
+			last.status = old
 		}
 	}
-	key = append(append(key, '\n'), c.partial...)
-	id := c.object.String()
-	s.now[c.object] = s.t.memo.routeStatus.get(id, string(key), func() *gatewayv1.RouteStatus {
-		made := &gatewayv1.RouteStatus{Parents: []gatewayv1.RouteParentStatus{}}
-		for _, p := range c.refs {
-			if p.ours {
-				made.Parents = append(made.Parents, gatewayv1.RouteParentStatus{
-					ParentRef: *p.ParentReference, ControllerName: gatewayv1.GatewayController(s.t.o.ControllerName), Conditions: p.conditions(),
-				})
-			}
+	s.now[c.object] = last.status
+}
+
+// saying notes what the status of a route depends on.
+func saying(c *candidate) said {
+	made := said{version: c.http.version, partial: c.partial}
+	for _, p := range c.refs {
+		near, why := p.reach, p.why
+		if !p.ours {
+			near = notOurs
 		}
-		return made
-	})
+		made.near, made.why = append(made.near, near), append(made.why, why)
+	}
+	if c.fault != nil {
+		made.fault = *c.fault
+	}
+	if c.broken != nil {
+		made.broken = *c.broken
+	}
+	return made
+}
+
+// notOurs stands for a parent of somebody else.
+const notOurs = reach(255)
+
+// holds reports whether a route would have the same status again.
+func (d *said) holds(c *candidate) bool {
+	if d.status == nil || d.version != c.http.version || d.partial != c.partial || len(d.near) != len(c.refs) ||
+		!d.fault.is(c.fault) || !d.broken.is(c.broken) {
+		return false
+	}
+	for i, p := range c.refs {
+		if p.ours != (d.near[i] != notOurs) || p.ours && (p.reach != d.near[i] || p.why != d.why[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (v verdict) is(other *verdict) bool {
+	if other == nil {
+		return v == verdict{}
+	}
+	return v == *other
+}
+
+func (s *statuses) routeStatus(c *candidate) *gatewayv1.RouteStatus {
+	made := &gatewayv1.RouteStatus{Parents: []gatewayv1.RouteParentStatus{}}
+	for _, p := range c.refs {
+		if p.ours {
+			made.Parents = append(made.Parents, gatewayv1.RouteParentStatus{
+				ParentRef: *p.ParentReference, ControllerName: gatewayv1.GatewayController(s.t.o.ControllerName), Conditions: p.conditions(),
+			})
+		}
+	}
+	return made
 }
 
 // accepted reports whether the parent takes its route.

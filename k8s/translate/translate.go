@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -102,6 +104,9 @@ type Translator struct {
 	shares     map[string]*share              // by namespace
 	ports      map[socketKey]uint16           // container ports
 	statuses   map[config.Object]any
+	run        uint64 // counts translations
+	inputs     inputs
+	forms      forms
 }
 
 // New returns a Translator that remembers nothing.
@@ -125,8 +130,15 @@ func (t *Translator) Translate(o *Objects) *Result {
 }
 
 func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
+	t.run++
+	t.inputs.compare(o)
 	r := newRun(t, o)
-	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}}
+	c := &config.Config{Totals: map[string]*config.Totals{}}
+	n := 0
+	if t.last != nil {
+		n = len(t.last.Upstreams)
+	}
+	c.Upstreams, c.Endpoints = make(map[string]*config.Upstream, n), make(map[string]*config.EndpointSet, n)
 	r.config = c
 	r.candidates()
 	r.policies()
@@ -214,13 +226,15 @@ type run struct {
 	children    map[config.Object][]*parentRef // by parent
 	parents     map[config.Object]bool         // Gateways and ListenerSets, whosever
 	chained     map[config.Object]*chained     // that have a chain
-	parts       map[string]bool                // ids seen in this run
-	routes      map[string]*config.Route
-	known       map[string][]string            // guards; nil: not gathered yet
-	callers     map[string]bool                // namespaces with plugins that may call out
-	called      map[string]bool                // namespace/name of other Services that they may call
-	certs       map[string]*config.Certificate // what serves, by listener and Secret
-	references  map[config.Object]bool         // Secrets and ConfigMaps that were looked for
+	// plain and used are of the route at hand, as in served.
+	plain      bool
+	used       []usedUpstream
+	parts      map[string]bool                // ids seen in this run
+	known      map[string][]string            // guards; nil: not gathered yet
+	callers    map[string]bool                // namespaces with plugins that may call out
+	called     map[string]bool                // namespace/name of other Services that they may call
+	certs      map[string]*config.Certificate // what serves, by listener and Secret
+	references map[config.Object]bool         // Secrets and ConfigMaps that were looked for
 }
 
 func newRun(t *Translator, o *Objects) *run {
@@ -231,12 +245,12 @@ func newRun(t *Translator, o *Objects) *run {
 		redis:   map[string]*config.Redis{},
 
 		proxyParameters: index(o.Parameters),
-		services:        index(o.Services),
+		services:        t.inputs.services.byName,
 		secrets:         index(o.Secrets),
 		configMaps:      index(o.ConfigMaps),
 		chains:          index(o.Chains),
 		plugins:         map[string]*api.Plugin{},
-		slices:          map[string][]*discoveryv1.EndpointSlice{},
+		slices:          make(map[string][]*discoveryv1.EndpointSlice, len(o.EndpointSlices)),
 		labels:          map[string]map[string]string{},
 		namespaces:      map[string]*namespacePolicy{},
 		policyParts:     map[*policy][2]*config.Part{},
@@ -245,7 +259,6 @@ func newRun(t *Translator, o *Objects) *run {
 		badClass:        map[string]bool{},
 		chained:         map[config.Object]*chained{},
 		parts:           map[string]bool{},
-		routes:          map[string]*config.Route{},
 		callers:         map[string]bool{},
 		called:          map[string]bool{},
 		certs:           map[string]*config.Certificate{},
@@ -257,9 +270,14 @@ func newRun(t *Translator, o *Objects) *run {
 			r.classes[c.Name] = c
 		}
 	}
-	for _, s := range sorted(o.EndpointSlices) {
+	for _, s := range o.EndpointSlices {
 		key := s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]
 		r.slices[key] = append(r.slices[key], s)
+	}
+	for key, list := range r.slices {
+		if len(list) > 1 {
+			r.slices[key] = sorted(list)
+		}
 	}
 	for _, n := range o.Namespaces {
 		r.labels[n.Name] = n.Labels
@@ -306,5 +324,21 @@ func version(o metav1.Object) string {
 	if g == 0 {
 		return string(o.GetUID()) + "@" + o.GetResourceVersion()
 	}
-	return fmt.Sprintf("%s#%d %q %q", o.GetUID(), g, o.GetAnnotations()[api.AnnotationPlugins], o.GetAnnotations()[api.AnnotationOnInvalid])
+	v := string(o.GetUID()) + "#" + strconv.FormatInt(g, 10)
+	for key := range o.GetAnnotations() {
+		if strings.HasPrefix(key, api.Group+"/") {
+			return v + ownAnnotations(o)
+		}
+	}
+	return v
+}
+
+// ownAnnotations returns those that we read.
+func ownAnnotations(o metav1.Object) (text string) {
+	for _, key := range sortedNames(o.GetAnnotations()) {
+		if strings.HasPrefix(key, api.Group+"/") {
+			text += fmt.Sprintf(" %s=%q", key, o.GetAnnotations()[key])
+		}
+	}
+	return text
 }

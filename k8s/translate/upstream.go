@@ -20,6 +20,7 @@ type corePort = corev1.ServicePort
 func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) string {
 	name := fmt.Sprintf("%s/%s:%d", s.Namespace, s.Name, p.Port)
 	var tls *config.UpstreamTLS
+	asked := gRPC
 	gRPC = gRPC && appProtocol(p) != "kubernetes.io/h2c" && appProtocol(p) != "grpc"
 	if gRPC {
 		name += "/h2c"
@@ -29,6 +30,8 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 	} else if tls = r.upstreamTLS(s, p); tls != nil && r.identity != nil { // no other Gateway's requests go under its name
 		name += "@" + r.identity.gateway
 	}
+	r.plain = r.plain && tls == nil && r.targets[s.Namespace+"/"+s.Name] == nil
+	r.used = append(r.used, usedUpstream{name, s, p, asked})
 	if r.config.Upstreams[name] != nil {
 		return name
 	}

@@ -1,0 +1,215 @@
+package translate
+
+import (
+	"cmp"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"penstock.dev/penstock/core/config"
+)
+
+// forms are the HTTPRoutes and GRPCRoutes as they were read, over all runs: a change
+// of one of many costs what it touches.
+type forms struct {
+	all   map[config.Object]*httpRoute
+	order []*httpRoute // by namespace, name and kind
+}
+
+// served is a route as one Gateway served it last.
+type served struct {
+	gateway config.Object
+	run     uint64 // that made or saw it last
+	key     string // of what it depends on
+	config  *config.Route
+	rules   []string // their keys
+
+	// A plain one depends on nothing but what inputs compares, and the parameters;
+	// it has no filters.
+	plain      bool
+	epoch      uint64
+	parameters *config.ProxyParameters
+	upstreams  []usedUpstream
+	problems   []Problem // of the route
+}
+
+// usedUpstream is what upstream was asked for.
+type usedUpstream struct {
+	name    string
+	service *corev1.Service
+	port    *corePort
+	gRPC    bool
+}
+
+// narrowed is intersect's answer for a listener's hostname.
+type narrowed struct {
+	listener  string
+	hostnames []string
+	ok        bool
+}
+
+// said is the status that was made last, and of what.
+type said struct {
+	status        *gatewayv1.RouteStatus
+	version       string
+	near          []reach
+	why           []string
+	fault, broken verdict
+	partial       string
+}
+
+// read returns all HTTPRoutes and GRPCRoutes in order; what did not change keeps
+// what is known of it.
+func (s *forms) read(run uint64, o *Objects) []*httpRoute {
+	if s.all == nil {
+		s.all = map[config.Object]*httpRoute{}
+	}
+	n, added := 0, false
+	see := func(kind string, x metav1.Object, status []gatewayv1.RouteParentStatus, read func() *httpRoute) {
+		key := object(kind, x)
+		f := s.all[key]
+		if f == nil {
+			f = &httpRoute{}
+			s.all[key], added = f, true
+		}
+		if f.Object != x {
+			if v := version(x); f.version != v {
+				fresh := read()
+				fresh.version, fresh.served = v, f.served
+				*f = *fresh
+			}
+			f.Object = x
+		}
+		f.status = status // which no version tells of
+		if f.seen != run {
+			f.seen = run
+			n++
+		}
+	}
+	for _, x := range o.HTTPRoutes {
+		see("HTTPRoute", x, x.Status.Parents, func() *httpRoute { return readHTTPRoute(x) })
+	}
+	for _, x := range o.GRPCRoutes {
+		see("GRPCRoute", x, x.Status.Parents, func() *httpRoute { return readGRPCRoute(x) })
+	}
+	if n < len(s.all) {
+		for key, f := range s.all {
+			if f.seen != run {
+				delete(s.all, key)
+			}
+		}
+		s.order = slices.DeleteFunc(slices.Clone(s.order), func(f *httpRoute) bool { return f.seen != run })
+	}
+	if added {
+		s.order = s.order[:0:0]
+		for _, f := range s.all {
+			s.order = append(s.order, f)
+		}
+		slices.SortFunc(s.order, func(a, b *httpRoute) int {
+			return cmp.Or(cmp.Compare(a.object.Namespace, b.object.Namespace), cmp.Compare(a.object.Name, b.object.Name), cmp.Compare(b.kind, a.kind))
+		})
+	}
+	return s.order
+}
+
+// at returns what is known of a route at a Gateway.
+func (f *httpRoute) at(gateway config.Object) *served {
+	for _, s := range f.served {
+		if s.gateway == gateway {
+			return s
+		}
+	}
+	s := &served{gateway: gateway}
+	f.served = append(f.served, s)
+	return s
+}
+
+// within is intersect for the route's hostnames, remembered.
+func (f *httpRoute) within(listener string) ([]string, bool) {
+	for i := range f.narrowed {
+		if n := &f.narrowed[i]; n.listener == listener {
+			return n.hostnames, n.ok
+		}
+	}
+	hostnames, ok := intersect(listener, f.hostnames)
+	if len(f.narrowed) >= 64 { // listeners come and go
+		f.narrowed = nil
+	}
+	f.narrowed = append(f.narrowed, narrowed{listener, hostnames, ok})
+	return hostnames, ok
+}
+
+// inputs are the objects that plain routes depend on, beside themselves and their
+// Gateway.
+type inputs struct {
+	epoch uint64
+
+	services   listed[*corev1.Service]
+	namespaces listed[*corev1.Namespace]
+	grants     listed[metav1.Object]
+	policies   listed[metav1.Object]
+	plugins    listed[metav1.Object]
+	chains     listed[metav1.Object]
+	backendTLS listed[metav1.Object]
+}
+
+// compare begins a new epoch if any of them changed.
+func (n *inputs) compare(o *Objects) {
+	same := n.services.same(o.Services)
+	same = n.namespaces.same(o.Namespaces) && same
+	same = n.grants.same(objects(o.ReferenceGrants)) && same
+	same = n.policies.same(objects(o.Policies)) && same
+	same = n.plugins.same(objects(o.Plugins)) && same
+	same = n.chains.same(objects(o.Chains)) && same
+	same = n.backendTLS.same(objects(o.BackendTLS)) && same
+	if !same || len(o.Unread) > 0 {
+		n.epoch++
+	}
+}
+
+func objects[T metav1.Object](list []T) []metav1.Object {
+	all := make([]metav1.Object, len(list))
+	for i, o := range list {
+		all[i] = o
+	}
+	return all
+}
+
+// listed is a list of objects as it was last, whatever its order.
+type listed[T interface {
+	comparable
+	metav1.Object
+}] struct {
+	seen   map[T]bool
+	byName map[string]T // by namespace/name
+}
+
+// same reports whether the list has the same versions of the same objects as last time.
+func (l *listed[T]) same(list []T) bool {
+	same := len(list) == len(l.seen)
+	if same {
+		for _, o := range list {
+			if !l.seen[o] {
+				same = false
+				break
+			}
+		}
+		if same {
+			return true
+		}
+	}
+	seen, byName := make(map[T]bool, len(list)), make(map[string]T, len(list))
+	same = len(list) == len(l.byName)
+	for _, o := range list {
+		name := o.GetNamespace() + "/" + o.GetName()
+		seen[o], byName[name] = true, o
+		if same {
+			old, ok := l.byName[name]
+			same = ok && (old == o || version(old) == version(o))
+		}
+	}
+	l.seen, l.byName = seen, byName
+	return same
+}
