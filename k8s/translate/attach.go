@@ -74,7 +74,8 @@ func (x reach) reason() string {
 // name, then raw ones, the oldest first (Gateway API).
 func (r *run) candidates() {
 	for _, f := range r.t.forms.read(r.t.run, r.o) {
-		r.candidate(f.kind, f.Object, f.parents, f.hostnames, f.status).http = f
+		f.candidate.reset()
+		r.routesOfAll = append(r.routesOfAll, f.candidate)
 	}
 	first := len(r.routesOfAll)
 	for _, x := range r.o.TCPRoutes {
@@ -99,11 +100,38 @@ func (r *run) candidates() {
 		}
 	}
 	slices.SortStableFunc(r.routesOfAll[first:], older)
-	r.children = map[config.Object][]*parentRef{}
+	var last *children
 	for _, c := range r.routesOfAll {
 		for _, p := range c.refs {
-			r.children[p.parent] = append(r.children[p.parent], p)
+			if last == nil || last.parent != p.parent { // routes of one parent come together
+				if last = r.children[p.parent]; last == nil {
+					last = &children{parent: p.parent}
+					r.children[p.parent] = last
+				}
+			}
+			last.refs = append(last.refs, p)
 		}
+	}
+}
+
+// children are the references to one parent.
+type children struct {
+	parent config.Object
+	refs   []*parentRef
+}
+
+func (r *run) childrenOf(parent config.Object) []*parentRef {
+	if c := r.children[parent]; c != nil {
+		return c.refs
+	}
+	return nil
+}
+
+// reset forgets what a run found.
+func (c *candidate) reset() {
+	c.fault, c.broken, c.partial = nil, nil, ""
+	for _, p := range c.refs {
+		p.ours, p.reach, p.why = false, noMatchingParent, ""
 	}
 }
 
@@ -114,7 +142,14 @@ func older[T metav1.Object](a, b T) int {
 }
 
 func (r *run) candidate(kind string, meta metav1.Object, parents []gatewayv1.ParentReference, hostnames []gatewayv1.Hostname, status []gatewayv1.RouteParentStatus) *candidate {
-	c := &candidate{Object: meta, kind: kind, object: object(kind, meta), hostnames: hostnames, status: status}
+	c := newCandidate(kind, meta, parents, hostnames)
+	c.status = status
+	r.routesOfAll = append(r.routesOfAll, c)
+	return c
+}
+
+func newCandidate(kind string, meta metav1.Object, parents []gatewayv1.ParentReference, hostnames []gatewayv1.Hostname) *candidate {
+	c := &candidate{Object: meta, kind: kind, object: object(kind, meta), hostnames: hostnames}
 	refs := make([]parentRef, len(parents))
 	for i := range parents {
 		p := &parents[i]
@@ -124,7 +159,6 @@ func (r *run) candidate(kind string, meta metav1.Object, parents []gatewayv1.Par
 		}
 		c.refs = append(c.refs, &refs[i])
 	}
-	r.routesOfAll = append(r.routesOfAll, c)
 	return c
 }
 
@@ -156,7 +190,7 @@ func (r *run) attachAll() {
 
 // own notes that a parent is ours; why says what keeps all routes from it.
 func (r *run) own(parent config.Object, why string) {
-	for _, p := range r.children[parent] {
+	for _, p := range r.childrenOf(parent) {
 		p.ours, p.why = true, why
 	}
 }
@@ -183,7 +217,7 @@ func (p *parentRef) come(near reach, why string) {
 // attach finds the routes of a listener. Whether the listener is served does not
 // matter (Gateway API, ListenerStatus.attachedRoutes).
 func (r *run) attach(l *listener) {
-	for _, p := range r.children[l.object] {
+	for _, p := range r.childrenOf(l.object) {
 		if p.SectionName != nil && *p.SectionName != l.Name || p.Port != nil && *p.Port != l.Port {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -14,6 +15,8 @@ import (
 // forms are the HTTPRoutes and GRPCRoutes as they were read, over all runs: a change
 // of one of many costs what it touches.
 type forms struct {
+	http  map[*gatewayv1.HTTPRoute]*httpRoute // as all, by what they were last
+	grpc  map[*gatewayv1.GRPCRoute]*httpRoute
 	all   map[config.Object]*httpRoute
 	order []*httpRoute // by namespace, name and kind
 }
@@ -43,6 +46,35 @@ type usedUpstream struct {
 	gRPC    bool
 }
 
+// restored is an upstream as it was last.
+type restored struct {
+	upstream  *config.Upstream
+	endpoints *config.EndpointSet
+	problems  []Problem
+
+	// What it depends on, but for what its name says.
+	service *corev1.Service
+	slices  []*discoveryv1.EndpointSlice
+	epoch   uint64
+}
+
+// restore puts an upstream of a plain route into the config again.
+func (r *run) restore(u *usedUpstream) {
+	if r.config.Upstreams[u.name] != nil {
+		return
+	}
+	k := r.t.restored[u.name]
+	if k == nil || k.epoch != r.t.inputs.epoch || k.service != u.service || k.upstream.Parameters != r.current ||
+		!slices.Equal(k.slices, r.slices[u.service.Namespace+"/"+u.service.Name]) {
+		r.upstream(u.service, u.port, u.gRPC)
+		return
+	}
+	r.config.Upstreams[u.name], r.config.Endpoints[u.name] = k.upstream, k.endpoints
+	r.t.memo.upstreams.keep(u.name)
+	r.t.memo.endpoints.keep(u.name)
+	r.problems = append(r.problems, k.problems...)
+}
+
 // narrowed is intersect's answer for a listener's hostname.
 type narrowed struct {
 	listener  string
@@ -64,40 +96,72 @@ type said struct {
 // what is known of it.
 func (s *forms) read(run uint64, o *Objects) []*httpRoute {
 	if s.all == nil {
-		s.all = map[config.Object]*httpRoute{}
+		s.http, s.grpc, s.all = map[*gatewayv1.HTTPRoute]*httpRoute{}, map[*gatewayv1.GRPCRoute]*httpRoute{}, map[config.Object]*httpRoute{}
 	}
 	n, added := 0, false
-	see := func(kind string, x metav1.Object, status []gatewayv1.RouteParentStatus, read func() *httpRoute) {
+	see := func(f *httpRoute, status []gatewayv1.RouteParentStatus) {
+		f.candidate.status = status // which no version tells of
+		if f.seen != run {
+			f.seen = run
+			n++
+		}
+	}
+	renew := func(kind string, x metav1.Object, read func() *httpRoute) *httpRoute {
 		key := object(kind, x)
 		f := s.all[key]
 		if f == nil {
 			f = &httpRoute{}
 			s.all[key], added = f, true
 		}
-		if f.Object != x {
-			if v := version(x); f.version != v {
-				fresh := read()
-				fresh.version, fresh.served = v, f.served
-				*f = *fresh
+		switch old := f.Object.(type) {
+		case *gatewayv1.HTTPRoute:
+			delete(s.http, old)
+		case *gatewayv1.GRPCRoute:
+			delete(s.grpc, old)
+		}
+		if v := version(x); f.version != v {
+			fresh := read()
+			fresh.version, fresh.served, fresh.seen = v, f.served, f.seen
+			for _, one := range fresh.served {
+				one.plain = false
 			}
-			f.Object = x
+			*f = *fresh
+			f.candidate = newCandidate(kind, x, f.parents, f.hostnames)
+			f.candidate.http = f
 		}
-		f.status = status // which no version tells of
-		if f.seen != run {
-			f.seen = run
-			n++
-		}
+		f.Object, f.candidate.Object = x, x
+		return f
 	}
 	for _, x := range o.HTTPRoutes {
-		see("HTTPRoute", x, x.Status.Parents, func() *httpRoute { return readHTTPRoute(x) })
+		f := s.http[x]
+		if f == nil {
+			f = renew("HTTPRoute", x, func() *httpRoute { return readHTTPRoute(x) })
+			s.http[x] = f
+		}
+		see(f, x.Status.Parents)
 	}
 	for _, x := range o.GRPCRoutes {
-		see("GRPCRoute", x, x.Status.Parents, func() *httpRoute { return readGRPCRoute(x) })
+		f := s.grpc[x]
+		if f == nil {
+			f = renew("GRPCRoute", x, func() *httpRoute { return readGRPCRoute(x) })
+			s.grpc[x] = f
+		}
+		see(f, x.Status.Parents)
 	}
 	if n < len(s.all) {
 		for key, f := range s.all {
 			if f.seen != run {
 				delete(s.all, key)
+			}
+		}
+		for x, f := range s.http {
+			if f.seen != run {
+				delete(s.http, x)
+			}
+		}
+		for x, f := range s.grpc {
+			if f.seen != run {
+				delete(s.grpc, x)
 			}
 		}
 		s.order = slices.DeleteFunc(slices.Clone(s.order), func(f *httpRoute) bool { return f.seen != run })

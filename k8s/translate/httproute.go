@@ -20,14 +20,14 @@ type httpRoute struct {
 	parents   []gatewayv1.ParentReference
 	hostnames []gatewayv1.Hostname
 	rules     []httpRule
-	status    []gatewayv1.RouteParentStatus // what the object says now
-	problems  []Problem                     // of its own text
+	problems  []Problem // of its own text
 
-	version  string // that was read
-	seen     uint64 // the run that saw it last
-	served   []*served
-	narrowed []narrowed
-	said     said
+	version   string     // that was read
+	seen      uint64     // the run that saw it last
+	candidate *candidate // of the run at hand
+	served    []*served
+	narrowed  []narrowed
+	said      said
 }
 
 // httpRule is a rule of either kind.

@@ -422,6 +422,11 @@ func (t *Translator) forget(r *run) {
 			delete(t.parameters, id)
 		}
 	}
+	for name := range t.restored {
+		if r.config.Upstreams[name] == nil {
+			delete(t.restored, name)
+		}
+	}
 	for key, p := range t.texts {
 		if !p.used {
 			delete(t.texts, key)

@@ -20,9 +20,7 @@ func (r *run) route(f *httpRoute, g *gatewayv1.Gateway) *config.Route {
 	s.run = r.t.run
 	if s.plain && s.epoch == r.t.inputs.epoch && s.parameters == r.current && r.identity == nil {
 		for i := range s.upstreams {
-			if u := &s.upstreams[i]; r.config.Upstreams[u.name] == nil {
-				r.upstream(u.service, u.port, u.gRPC)
-			}
+			r.restore(&s.upstreams[i])
 		}
 		r.problems = append(r.problems, s.problems...)
 		return s.config

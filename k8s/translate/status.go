@@ -22,7 +22,7 @@ type statuses struct {
 // status returns what is to be said of every object of ours, by the problems that
 // the run has found.
 func (r *run) status() map[config.Object]any {
-	s := &statuses{run: r, before: r.t.statuses, now: map[config.Object]any{}, problems: map[config.Object][]*Problem{}}
+	s := &statuses{run: r, before: r.t.statuses, now: make(map[config.Object]any, len(r.t.statuses)), problems: map[config.Object][]*Problem{}}
 	for i := range r.problems {
 		if p := &r.problems[i]; !p.Warning {
 			s.problems[p.Object] = append(s.problems[p.Object], p)

@@ -107,6 +107,7 @@ type Translator struct {
 	run        uint64 // counts translations
 	inputs     inputs
 	forms      forms
+	restored   map[string]*restored // by upstream
 }
 
 // New returns a Translator that remembers nothing.
@@ -116,6 +117,7 @@ func New(o Options) *Translator {
 	}
 	return &Translator{
 		o: o, history: map[string]*history{}, parameters: map[string]*config.ProxyParameters{}, texts: map[string]parsed{}, shares: map[string]*share{},
+		restored: map[string]*restored{},
 	}
 }
 
@@ -223,9 +225,9 @@ type run struct {
 	byName      []*gateway                 // the same, by namespace and name
 	sets        map[config.Object]*listenerSet
 	routesOfAll []*candidate
-	children    map[config.Object][]*parentRef // by parent
-	parents     map[config.Object]bool         // Gateways and ListenerSets, whosever
-	chained     map[config.Object]*chained     // that have a chain
+	children    map[config.Object]*children // by parent
+	parents     map[config.Object]bool      // Gateways and ListenerSets, whosever
+	chained     map[config.Object]*chained  // that have a chain
 	// plain and used are of the route at hand, as in served.
 	plain      bool
 	used       []usedUpstream
@@ -255,6 +257,7 @@ func newRun(t *Translator, o *Objects) *run {
 		namespaces:      map[string]*namespacePolicy{},
 		policyParts:     map[*policy][2]*config.Part{},
 		parents:         map[config.Object]bool{},
+		children:        map[config.Object]*children{},
 		ancestors:       map[*gatewayv1.BackendTLSPolicy][]*gateway{},
 		badClass:        map[string]bool{},
 		chained:         map[config.Object]*chained{},

@@ -35,6 +35,7 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 	if r.config.Upstreams[name] != nil {
 		return name
 	}
+	mark := len(r.problems)
 	o := object("Service", s)
 	protocol := r.protocol(o, s, p, tls != nil)
 	if gRPC {
@@ -58,6 +59,10 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 		if podsOnly {
 			r.checkTargets(slice)
 		}
+	}
+	r.t.restored[name] = &restored{
+		upstream: r.config.Upstreams[name], endpoints: r.config.Endpoints[name], slices: list,
+		service: s, epoch: r.t.inputs.epoch, problems: slices.Clone(r.problems[mark:]),
 	}
 	return name
 }
