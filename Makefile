@@ -17,7 +17,7 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build bin/penstock
-	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/penstock ./cmd/penstock
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/penstock ./cmd/penstock
 
 .PHONY: plugins
 plugins: build ## Build the bundled plugins into the OCI layout build/plugins
