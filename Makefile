@@ -83,6 +83,10 @@ testbed-build: nft ## Build the Kubernetes testbed into bin/testbed: 5 minutes t
 testbed: testbed-build ## Run a Kubernetes cluster on this machine until Ctrl-C
 	@exec bin/testbed/testbed $(TESTBED)
 
+.PHONY: gatewayapi
+gatewayapi: plugins testbed-build ## Gateway API's suite: a few tests, TEST=NAME one, PENSTOCK_LONG=1 all
+	cd conformance/kubernetes && PENSTOCK_GATEWAYAPI=$(or $(TEST),1) go test -count=1 -timeout 60m -v ./gatewayapi
+
 .PHONY: nft
 nft: # kube-proxy needs it
 	@command -v nft >/dev/null || { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends nftables; } || \
