@@ -72,16 +72,15 @@ conformance: redis toolchains clients plugins ## The full public suites
 
 # One setting of cgo, or Kubernetes is compiled twice. The version is what the API server says of itself.
 .PHONY: testbed-build
-testbed-build: nft ## Build the Kubernetes testbed, and a static penstock for it, into bin/testbed: 5 minutes the first time, then seconds
+testbed-build: nft ## Build the Kubernetes testbed into bin/testbed: 5 minutes the first time, then seconds
 	@mkdir -p bin/testbed/crds && cd conformance/kubernetes && \
 	v=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && minor=$${v#v1.} && x="-X k8s.io/component-base/version" && \
 	CGO_ENABLED=0 go build -ldflags "-s -w $$x.gitVersion=$$v $$x.gitMajor=1 $$x.gitMinor=$${minor%%.*}" -o ../../bin/testbed/ \
 		./cmd/... sigs.k8s.io/gateway-api/conformance/echo-basic && \
-	(cd ../.. && CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/testbed/penstock ./cmd/penstock) && \
 	install -m 644 $$(go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)/config/crd/experimental/*.yaml ../../bin/testbed/crds/
 
 .PHONY: testbed
-testbed: testbed-build ## Run a Kubernetes cluster on this machine until Ctrl-C
+testbed: plugins testbed-build ## Run a Kubernetes cluster on this machine until Ctrl-C
 	@exec bin/testbed/testbed $(TESTBED)
 
 .PHONY: gatewayapi

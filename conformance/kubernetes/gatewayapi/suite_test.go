@@ -238,7 +238,7 @@ func version() string {
 	if err != nil {
 		return "unknown"
 	}
-	out, err := exec.Command(filepath.Join(root, "bin", "testbed", "penstock"), "version").Output()
+	out, err := exec.Command(filepath.Join(root, "bin", "penstock"), "version").Output()
 	if err != nil {
 		return "unknown"
 	}

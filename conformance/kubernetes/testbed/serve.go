@@ -24,7 +24,7 @@ func Images(root string) (map[string]node.Image, error) {
 			return nil, fmt.Errorf("image %s: %w: run make testbed-build", name, err)
 		}
 	}
-	if program := filepath.Join(bin, "testbed", "penstock"); exists(program) {
+	if program := filepath.Join(bin, "penstock"); exists(program) {
 		i := node.Image{Program: program, User: 65532}
 		if layout := filepath.Join(root, "build", "plugins"); exists(layout) {
 			i.Files = map[string]string{"/plugins": layout}
