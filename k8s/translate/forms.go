@@ -29,8 +29,8 @@ type served struct {
 	config  *config.Route
 	rules   []string // their keys
 
-	// A plain one depends on nothing but what inputs compares, and the parameters;
-	// it has no filters.
+	// A plain one depends on nothing but its Services, what inputs compares, and the
+	// parameters; it has no filters.
 	plain      bool
 	epoch      uint64
 	parameters *config.ProxyParameters
@@ -40,10 +40,10 @@ type served struct {
 
 // usedUpstream is what upstream was asked for.
 type usedUpstream struct {
-	name    string
-	service *corev1.Service
-	port    *corePort
-	gRPC    bool
+	name, serviceName string
+	service           *corev1.Service
+	port              *corePort
+	gRPC              bool
 }
 
 // restored is an upstream as it was last.
@@ -65,7 +65,7 @@ func (r *run) restore(u *usedUpstream) {
 	}
 	k := r.t.restored[u.name]
 	if k == nil || k.epoch != r.t.inputs.epoch || k.service != u.service || k.upstream.Parameters != r.current ||
-		!slices.Equal(k.slices, r.slices[u.service.Namespace+"/"+u.service.Name]) {
+		!slices.Equal(k.slices, r.slices[u.serviceName]) {
 		r.upstream(u.service, u.port, u.gRPC)
 		return
 	}
@@ -205,8 +205,8 @@ func (f *httpRoute) within(listener string) ([]string, bool) {
 	return hostnames, ok
 }
 
-// inputs are the objects that plain routes depend on, beside themselves and their
-// Gateway.
+// inputs are the objects that plain routes depend on, beside themselves, their Gateway
+// and their Services.
 type inputs struct {
 	epoch uint64
 
@@ -221,8 +221,8 @@ type inputs struct {
 
 // compare begins a new epoch if any of them changed.
 func (n *inputs) compare(o *Objects) {
-	same := n.services.same(o.Services)
-	same = n.namespaces.same(o.Namespaces) && same
+	n.services.same(o.Services) // which routes compare themselves
+	same := n.namespaces.same(o.Namespaces)
 	same = n.grants.same(objects(o.ReferenceGrants)) && same
 	same = n.policies.same(objects(o.Policies)) && same
 	same = n.plugins.same(objects(o.Plugins)) && same

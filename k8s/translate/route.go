@@ -18,7 +18,7 @@ func (r *run) route(f *httpRoute, g *gatewayv1.Gateway) *config.Route {
 		return s.config
 	}
 	s.run = r.t.run
-	if s.plain && s.epoch == r.t.inputs.epoch && s.parameters == r.current && r.identity == nil {
+	if s.plain && s.epoch == r.t.inputs.epoch && s.parameters == r.current && r.identity == nil && r.sameServices(s) {
 		for i := range s.upstreams {
 			r.restore(&s.upstreams[i])
 		}
@@ -47,6 +47,11 @@ func (r *run) route(f *httpRoute, g *gatewayv1.Gateway) *config.Route {
 		}
 	}
 	return s.config
+}
+
+// sameServices reports whether the Services of a plain route are what they were.
+func (r *run) sameServices(s *served) bool {
+	return !slices.ContainsFunc(s.upstreams, func(u usedUpstream) bool { return r.services[u.serviceName] != u.service })
 }
 
 // compile makes the route; rules that did not change keep their pointers.
@@ -107,6 +112,7 @@ func (r *run) steps(f *httpRoute, list *filterList, field string) []config.Step 
 		at := fmt.Sprintf("%s.filters[%d].requestMirror.backendRef", field, m.filter)
 		service, port := r.serviceOf(f, &m.BackendObjectReference, at)
 		if service == nil {
+			r.plain = false // until there is one
 			steps = slices.Delete(steps, m.step, m.step+1)
 			continue
 		}
@@ -134,6 +140,7 @@ func (r *run) backend(f *httpRoute, g *gatewayv1.Gateway, i, j int, before []*co
 	b := config.Backend{Weight: ref.weight, Status: f.refusal(), Service: cmpOr(value(ref.Namespace), f.object.Namespace) + "/" + string(ref.Name)}
 	own, ok := r.extensions(f, &ref.filters, config.PartBackend, field, fmt.Sprintf("%d.%d", i, j))
 	service, port := r.serviceOf(f, &ref.BackendObjectReference, field)
+	r.plain = r.plain && service != nil // else until there is one
 	if ref.filters.broken || !ok {
 		b.Status = 500
 		return b

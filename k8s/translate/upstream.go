@@ -31,7 +31,7 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 		name += "@" + r.identity.gateway
 	}
 	r.plain = r.plain && tls == nil && r.targets[s.Namespace+"/"+s.Name] == nil
-	r.used = append(r.used, usedUpstream{name, s, p, asked})
+	r.used = append(r.used, usedUpstream{name, s.Namespace + "/" + s.Name, s, p, asked})
 	if r.config.Upstreams[name] != nil {
 		return name
 	}
