@@ -185,11 +185,11 @@ func label(name string) string {
 
 // wantedService is a Gateway's Service: its ports lead to container ports of their own.
 func (r *run) wantedService(g *gateway) *corev1.Service {
-	i := r.t.o.Infrastructure
+	i, families := r.t.o.Infrastructure, corev1.IPFamilyPolicyPreferDualStack
 	s := &corev1.Service{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: i.Namespace, Name: serviceName(g.Gateway)},
-		Spec:       corev1.ServiceSpec{Type: cmp.Or(i.Type, corev1.ServiceTypeLoadBalancer), Selector: i.Selector},
+		Spec:       corev1.ServiceSpec{Type: cmp.Or(i.Type, corev1.ServiceTypeLoadBalancer), Selector: i.Selector, IPFamilyPolicy: &families},
 	}
 	g.metadata(&s.ObjectMeta)
 	if s.Spec.Type != corev1.ServiceTypeClusterIP {

@@ -104,7 +104,7 @@ func TestEachGatewayHasAServiceAndPortsOfItsOwn(t *testing.T) {
 	if d := cmp.Diff(map[string]string{"lb.example/size": "small"}, s.Annotations); d != "" {
 		t.Error(d)
 	}
-	if s.Namespace != "penstock-system" || s.Spec.Type != corev1.ServiceTypeLoadBalancer || s.Spec.Selector["app"] != "penstock" || s.Kind != "Service" {
+	if s.Namespace != "penstock-system" || s.Spec.Type != corev1.ServiceTypeLoadBalancer || s.Spec.Selector["app"] != "penstock" || *s.Spec.IPFamilyPolicy != corev1.IPFamilyPolicyPreferDualStack || s.Kind != "Service" {
 		t.Errorf("got %+v", s)
 	}
 	a := r.ServiceAccounts[i]
