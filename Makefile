@@ -69,6 +69,7 @@ soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new
 .PHONY: conformance
 conformance: redis toolchains clients plugins ## The full public suites
 	cd conformance && PENSTOCK_LONG=1 go test -count=1 -timeout 60m -v ./...
+	$(MAKE) gatewayapi PENSTOCK_LONG=1
 
 # One setting of cgo, or Kubernetes is compiled twice. The version is what the API server says of itself.
 .PHONY: testbed-build
@@ -85,7 +86,7 @@ testbed: plugins testbed-build ## Run a Kubernetes cluster on this machine until
 
 .PHONY: gatewayapi
 gatewayapi: plugins testbed-build ## Gateway API's suite: a few tests, TEST=NAME one, PENSTOCK_LONG=1 all
-	cd conformance/kubernetes && PENSTOCK_GATEWAYAPI=$(or $(TEST),1) go test -count=1 -timeout 60m -v ./gatewayapi
+	cd conformance/kubernetes && PENSTOCK_LONG=$(PENSTOCK_LONG) PENSTOCK_GATEWAYAPI=$(or $(TEST),1) go test -count=1 -timeout 60m -v ./gatewayapi
 
 .PHONY: nft
 nft: # kube-proxy needs it
