@@ -91,7 +91,7 @@ func runControl(ctx context.Context, o controlOptions) error {
 	}
 	p.server = control.New(control.Options{Log: log.Named("control"), Metrics: p.metrics, TLS: tls, Images: p.images})
 	leads := make(chan bool, 1)
-	if p.source, err = newCluster(o.kubernetes, log, p.metrics, p.server.Ran, func(now bool) { leads <- now }); err != nil {
+	if p.source, err = newCluster(o.kubernetes, log, p.metrics, fleet{ran: p.server.Ran, running: p.running, changed: p.server.Runs(), lead: func(now bool) { leads <- now }}); err != nil {
 		return err
 	}
 	return p.serve(ctx, o, leads)
@@ -125,6 +125,36 @@ func (p *controlProcess) serve(ctx context.Context, o controlOptions, leads <-ch
 		return nil
 	}
 	return err
+}
+
+// running is what the proxies run.
+func (p *controlProcess) running() []cluster.Proxy {
+	var all []cluster.Proxy
+	for _, one := range p.server.Proxies() {
+		c := cluster.Proxy{Name: one.ID, Ready: one.Ready, Current: one.Current, Parts: map[string]cluster.Part{}}
+		for _, part := range one.Parts {
+			c.Parts[part.Hash] = partOf(part)
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func partOf(r remote.PartReport) cluster.Part {
+	part := cluster.Part{State: r.State}
+	for _, f := range r.Filters {
+		part.Filters = append(part.Filters, cluster.Filter{Name: f.Name, Digest: f.Digest, State: f.State, Reason: f.Reason, Message: f.Message, Since: time.Unix(f.Since, 0)})
+	}
+	return part
+}
+
+// running is what this process runs: the one proxy there is.
+func (p *proxyProcess) running() []cluster.Proxy {
+	one := cluster.Proxy{Name: "run", Ready: true, Current: true, Parts: map[string]cluster.Part{}}
+	for _, part := range p.report().Parts {
+		one.Parts[part.Hash] = partOf(part)
+	}
+	return []cluster.Proxy{one}
 }
 
 func (p *controlProcess) health() http.Handler {

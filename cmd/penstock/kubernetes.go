@@ -54,25 +54,33 @@ func (s clusterSource) Run(ctx context.Context, apply func(*config.Config, func(
 	return s.Source.Run(ctx, func(c *config.Config, applied cluster.Applied) error { return apply(c, applied) })
 }
 
-func newSource(o options, log *zap.Logger, metrics *telemetry.Metrics, ran func(string) bool) (source, error) {
+func newSource(o options, log *zap.Logger, metrics *telemetry.Metrics, f fleet) (source, error) {
 	if !o.kubernetes.enabled {
-		return fileSource{files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: newTranslator(ran)})}, nil
+		return fileSource{files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: newTranslator(f.ran)})}, nil
 	}
 	log.Warn("plugins run in a process that holds an API token: penstock control and penstock proxy keep them apart")
-	s, err := newCluster(o.kubernetes, log, metrics, ran, func(bool) {})
+	s, err := newCluster(o.kubernetes, log, metrics, f)
 	if err != nil {
 		return nil, err
 	}
 	return clusterSource{s}, nil
 }
 
-func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics, ran func(string) bool, lead func(bool)) (*cluster.Source, error) {
+// fleet is what a cluster's source has to know of what serves.
+type fleet struct {
+	ran     func(hash string) bool
+	running func() []cluster.Proxy
+	changed <-chan struct{}
+	lead    func(bool)
+}
+
+func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics, f fleet) (*cluster.Source, error) {
 	identity, err := os.Hostname() // a Pod's name
 	if err != nil {
 		return nil, err
 	}
 	namespace := installed(o.namespace)
-	t := translatorOptions(ran)
+	t := translatorOptions(f.ran)
 	t.InstallNamespace, t.CheckEndpoints = namespace, true
 	if !o.hostPorts {
 		selector, err := cluster.Labels(o.selector)
@@ -83,7 +91,7 @@ func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics
 	}
 	return cluster.New(cluster.Options{
 		Kubeconfig: o.kubeconfig, Log: log.Named("cluster"), Metrics: metrics, Translator: translate.New(t),
-		Lead: lead, ControllerName: controllerName, Namespace: namespace, Identity: fmt.Sprintf("%s-%d", identity, os.Getpid()),
+		Lead: f.lead, Running: f.running, Changed: f.changed, ControllerName: controllerName, Namespace: namespace, Identity: fmt.Sprintf("%s-%d", identity, os.Getpid()),
 	})
 }
 

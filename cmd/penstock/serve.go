@@ -133,7 +133,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSource(o, log, p.metrics, p.store.Ran)
+	s, err := newSource(o, log, p.metrics, fleet{ran: p.store.Ran, running: p.running, changed: p.store.Relinked(), lead: func(bool) {}})
 	if err != nil {
 		return nil, err
 	}

@@ -175,10 +175,6 @@ func pending(want any, why string) any {
 			unprogrammed(c.Listeners[i].Conditions, why)
 		}
 		return c
-	case *api.ChainController:
-		c := s.DeepCopy()
-		unprogrammed(c.Conditions, why)
-		return c
 	}
 	return want
 }

@@ -5,9 +5,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/telemetry"
@@ -44,6 +46,10 @@ type Options struct {
 	ControllerName string
 	// Namespace is the install namespace: of Gateways' Services and of the Lease.
 	Namespace string
+	// Running returns what the proxies run, for ChainStatuses; Changed receives a
+	// value when that may be something else.
+	Running func() []Proxy
+	Changed <-chan struct{}
 	// Lead is told when this process begins and ends to lead, and so to write.
 	Lead func(bool)
 	// Identity names this process among those that could write: its Pod.
@@ -67,6 +73,8 @@ type Source struct {
 // New returns a source that has read nothing. The error is for a configuration
 // that no client can be made of.
 func New(o Options) (*Source, error) {
+	logr := funcr.New(func(_, text string) { o.Log.Debug(text) }, funcr.Options{})
+	klog.SetLogger(logr) // client-go's; what matters is told by this package
 	cfg, err := connect(o.Kubeconfig)
 	if err != nil {
 		return nil, err
@@ -107,6 +115,16 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 	writes, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { s.writer.run(writes) })
+	group.Go(func() {
+		for {
+			select {
+			case <-writes.Done():
+				return
+			case <-s.o.Changed:
+				s.writer.rerun()
+			}
+		}
+	})
 	group.Go(func() {
 		if err := elect(writes, s.config, s.o, func(leads bool) { s.writer.lead(leads); s.o.Lead(leads) }); err != nil {
 			s.o.Log.Error("no part in the election: nothing is written", zap.Error(err))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
@@ -61,6 +62,9 @@ type writer struct {
 	queue          workqueue.TypedRateLimitingInterface[config.Object]
 	writes         telemetry.Counters
 
+	running func() []Proxy
+	paces   map[config.Object]*rate.Limiter // of ChainStatuses; guarded by mu
+
 	mu     sync.Mutex
 	wanted *translate.Result // nil: none yet
 	// unserved says why proxies do not serve it yet; empty: they do.
@@ -84,7 +88,7 @@ func (w written) is(want any, unserved, version string) bool {
 func newWriter(o Options, c *clients, s *stores) *writer {
 	w := &writer{
 		clients: c, stores: s, log: o.Log, controllerName: o.ControllerName, namespace: o.Namespace, identity: o.Identity, now: time.Now,
-		seen: map[config.Object]written{}, said: map[config.Object]string{},
+		running: o.Running, paces: map[config.Object]*rate.Limiter{}, seen: map[config.Object]written{}, said: map[config.Object]string{},
 		writes: o.Metrics.Counters("penstock_kubernetes_writes_total", "Writes to the API server, by kind and result.", "kind", "result"),
 		queue:  workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[config.Object](firstWriteWait, lastWriteWait)),
 	}
@@ -129,15 +133,17 @@ func (w *writer) compare() {
 		if _, ok := w.wanted.Status[o]; !ok && !infrastructure(o) {
 			delete(w.seen, o)
 			delete(w.said, o)
+			delete(w.paces, o)
 		}
 	}
 	w.queueInfrastructure()
+	w.queueStale()
 }
 
 // unservedOf is unserved for objects whose status says whether they are. w.mu is held.
 func (w *writer) unservedOf(o config.Object) string {
 	switch o.Kind {
-	case "Gateway", "ListenerSet", "ChainStatus":
+	case "Gateway", "ListenerSet":
 		return w.unserved
 	}
 	return ""
@@ -184,7 +190,9 @@ func (w *writer) one(ctx context.Context, o config.Object) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	var err error
-	if infrastructure(o) {
+	if o.Kind == "ChainStatus" {
+		err = w.chain(ctx, o)
+	} else if infrastructure(o) {
 		err = w.provide(ctx, o)
 	} else {
 		err = w.status(ctx, o)
@@ -220,7 +228,7 @@ func (w *writer) status(ctx context.Context, o config.Object) error {
 	}
 	current, ok := w.stores.find(o)
 	if !ok {
-		return nil // it is gone; ChainStatuses are made elsewhere
+		return nil // it is gone
 	}
 	made := current
 	if next := w.merged(current, pending(want, unserved)); next != nil {

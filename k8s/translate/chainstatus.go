@@ -79,7 +79,13 @@ func (s *statuses) chains() {
 			}
 		}
 		made.Status.Controllers = []api.ChainController{mine}
-		set(s, config.Object{Kind: "ChainStatus", Namespace: o.Namespace, Name: made.Name}, made)
+		id := config.Object{Kind: "ChainStatus", Namespace: o.Namespace, Name: made.Name}
+		set(s, id, made)
+		hashes := make([]string, len(c.parts))
+		for i, p := range c.parts {
+			hashes[i] = p.Hash
+		}
+		s.chainParts[id] = hashes
 	}
 }
 

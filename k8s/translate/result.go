@@ -25,6 +25,8 @@ type Result struct {
 	// (decision D15), in a stable order; none without Options.Infrastructure.
 	Services        []*corev1.Service
 	ServiceAccounts []*corev1.ServiceAccount
+	// ChainParts are the hashes of the parts that a ChainStatus of Status is about.
+	ChainParts map[config.Object][]string
 	// References are the Secrets and ConfigMaps that the objects name, there or
 	// not: a source that watches single ones watches these.
 	References map[config.Object]bool

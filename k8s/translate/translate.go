@@ -170,7 +170,7 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 		return cmp.Or(cmp.Compare(a.Object.String(), b.Object.String()), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
 	})
 	r.problems = slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b })
-	made := &Result{Config: c, Problems: r.problems, References: r.references}
+	made := &Result{Config: c, Problems: r.problems, References: r.references, ChainParts: r.chainParts}
 	made.Services, made.ServiceAccounts = r.provide()
 	made.Status = r.status()
 	t.memo.turn()
@@ -236,6 +236,7 @@ type run struct {
 	callers    map[string]bool                // namespaces with plugins that may call out
 	called     map[string]bool                // namespace/name of other Services that they may call
 	certs      map[string]*config.Certificate // what serves, by listener and Secret
+	chainParts map[config.Object][]string     // hashes of the parts that a ChainStatus is about
 	references map[config.Object]bool         // Secrets and ConfigMaps that were looked for
 }
 
@@ -267,6 +268,7 @@ func newRun(t *Translator, o *Objects) *run {
 		certs:           map[string]*config.Certificate{},
 		secured:         map[string]*config.UpstreamTLS{},
 		references:      map[config.Object]bool{},
+		chainParts:      map[config.Object][]string{},
 	}
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName {
