@@ -14,6 +14,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
+// layoutMode: a layout is handed on, to processes of other users too.
+const layoutMode = 0o644
+
 // WriteLayout adds an image to the OCI layout folder dir, made if it is
 // missing, under ref, which must have a tag and no digest; an image that had
 // the name loses it. module is the CNCF Wasm artifact's layer; manifest and
@@ -28,7 +31,7 @@ func WriteLayout(dir string, ref Reference, module, manifest, schema []byte) (st
 	}
 	put := func(mediaType string, data []byte) (ocispec.Descriptor, error) {
 		d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-		return d, writeFile(filepath.Join(dir, "blobs", "sha256", d.Digest.Encoded()), data)
+		return d, writeMode(filepath.Join(dir, "blobs", "sha256", d.Digest.Encoded()), data, layoutMode)
 	}
 	parts, err := artifact(module, manifest, schema)
 	if err != nil {
@@ -104,5 +107,5 @@ func addToIndex(dir string, d ocispec.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(writeFile(filepath.Join(dir, ocispec.ImageLayoutFile), marker), writeFile(name, text))
+	return errors.Join(writeMode(filepath.Join(dir, ocispec.ImageLayoutFile), marker, layoutMode), writeMode(name, text, layoutMode))
 }

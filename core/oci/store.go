@@ -223,14 +223,17 @@ func (s *Store) tagFile(r Reference) string {
 	return filepath.Join(s.o.Dir, "tags", hex.EncodeToString(sum[:]))
 }
 
-func writeFile(name string, data []byte) error {
+// writeFile writes a file as a whole, for this user alone.
+func writeFile(name string, data []byte) error { return writeMode(name, data, 0o600) }
+
+func writeMode(name string, data []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err != nil {
 		return err
 	}

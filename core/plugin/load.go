@@ -68,13 +68,14 @@ func (m *Manager) prepare(ctx context.Context, f *config.Filter, tell func(State
 	}
 	defer func() { <-m.loads }()
 	guard := f.Guard || img.Manifest.Guard || slices.Contains(grant(f, img), "consumer")
+	// Also for one that is about to be refused: its digest is known then.
+	tell(State{Phase: Compiling, Digest: img.Digest, Guard: guard})
 	if err := admit(f, img, guard); err != nil {
 		return State{}, nil, err
 	}
 	if err := checkConfig(img.Schema, f.Config, f.Private); err != nil {
 		return State{}, nil, &Fault{"InvalidConfig", err}
 	}
-	tell(State{Phase: Compiling, Digest: img.Digest, Guard: guard})
 	running, err := m.start(ctx, f, img, guard)
 	return State{Phase: Ready, Digest: img.Digest, Guard: guard}, running, err
 }

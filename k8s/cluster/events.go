@@ -116,7 +116,7 @@ func (e *events) one(ctx context.Context, p *translate.Problem) error {
 	err := e.write(ctx, about, p)
 	e.w.count("Event", err)
 	if err != nil {
-		e.w.log.Debug("Event not written", zap.Stringer("object", p.Object), zap.Error(err))
+		e.w.log.Warn("Event not written", zap.Stringer("object", p.Object), zap.Error(err))
 	}
 	return nil
 }
