@@ -37,6 +37,7 @@ type Server struct {
 
 	bound    atomic.Bool // the listeners are open
 	stopping atomic.Bool
+	wasReady atomic.Bool // then a new chain that is still pulling changes nothing
 }
 
 // New returns a server that is live and not ready. problems may be nil.
@@ -53,7 +54,13 @@ func (s *Server) Stopping() { s.stopping.Store(true) }
 // Ready reports whether traffic should come: the listeners are bound and every
 // first chain is warm or has failed, for which it waits 30 s at most.
 func (s *Server) Ready() bool {
-	return s.bound.Load() && !s.stopping.Load() && (s.store.Settled() || time.Since(s.started) > readyWait)
+	if s.stopping.Load() || !s.bound.Load() {
+		return false
+	}
+	if !s.wasReady.Load() && (s.store.Settled() || time.Since(s.started) > readyWait) {
+		s.wasReady.Store(true)
+	}
+	return s.wasReady.Load()
 }
 
 // Health serves /livez, /readyz and /metrics: what may be seen from elsewhere.

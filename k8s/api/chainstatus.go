@@ -13,7 +13,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.controllers[0].conditions[?(@.type=="Accepted")].status`
 // +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.controllers[0].conditions[?(@.type=="Programmed")].status`
 // +kubebuilder:printcolumn:name="Proxies",type=string,JSONPath=`.status.controllers[0].proxies`
-// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.controllers[0].conditions[?(@.status=="False")].reason`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.controllers[0].conditions[?(@.type=="Programmed")].reason`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type ChainStatus struct {
 	metav1.TypeMeta   `json:",inline"`

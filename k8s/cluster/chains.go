@@ -17,7 +17,9 @@ import (
 // new goes through its states within a second (annotations.md, section 5).
 const (
 	chainEvery = 10 * time.Second
-	chainBurst = 4
+	chainBurst = 6
+	// chainQuiet is how long changes of what runs are gathered.
+	chainQuiet = 300 * time.Millisecond
 )
 
 // rerun has every ChainStatus compared with what runs now.
@@ -31,7 +33,7 @@ func (w *writer) rerun() {
 		return
 	}
 	for o := range w.wanted.ChainParts {
-		w.queue.Add(o)
+		w.queue.AddAfter(o, chainQuiet)
 	}
 }
 

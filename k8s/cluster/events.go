@@ -136,7 +136,7 @@ func (e *events) write(ctx context.Context, about object, p *translate.Problem) 
 	}
 	now := e.w.now()
 	event := &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: about.GetName() + "."},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: about.GetName() + "-"},
 		EventTime:  metav1.NewMicroTime(now),
 		Regarding:  *ref, Reason: cut(p.Reason, maxReason), Action: eventAction, Note: cut(note, maxNote), Type: corev1.EventTypeWarning,
 		ReportingController: e.w.controllerName, ReportingInstance: e.w.identity,
