@@ -143,6 +143,7 @@ type socket struct {
 	tls        atomic.Pointer[certs.Server] // nil: plain text
 	raw        atomic.Bool                  // plain connections are raw
 	passes     atomic.Bool                  // TLS may be passed through
+	ends       atomic.Bool                  // TLS may be ended here
 	names      []config.ServerName          // guarded by Listeners.mu
 	altSvc     atomic.Pointer[[]byte]       // where HTTP/3 is; nil: nowhere
 	quic       *quicSocket                  // guarded by Listeners.mu; nil: no HTTP/3
@@ -229,6 +230,7 @@ func (l *Listeners) certify(s *socket, w config.Socket) error {
 	s.names = w.Names
 	s.raw.Store(w.Raw)
 	s.passes.Store(passesAny(w.Names))
+	s.ends.Store(slices.ContainsFunc(w.Names, func(n config.ServerName) bool { return n.TLS != nil }))
 	if w.Names == nil {
 		s.tls.Store(nil)
 		return nil

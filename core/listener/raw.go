@@ -90,7 +90,14 @@ func (l *Listeners) passed(s *socket, server *certs.Server, nc net.Conn, about *
 		return nil, nil, false
 	}
 	name := strings.ToLower(string(hello.ServerName))
-	if chosen, known := server.Choose(name); !known || chosen.TLS != nil {
+	switch chosen, known := server.Choose(name); {
+	case !known && !s.ends.Load(): // whoever does not speak TLS sends no alert
+		l.failures.With(s.key, string(certs.UnknownName)).Inc()
+		if below, ok := nc.(interface{ SetLinger(int) error }); ok {
+			_ = below.SetLinger(0) // fails on a closed connection
+		}
+		return nil, nil, false
+	case !known || chosen.TLS != nil:
 		return nil, head, true
 	}
 	about.ServerName = name

@@ -112,6 +112,17 @@ func TestTLSIsPassedThroughByName(t *testing.T) {
 	}
 }
 
+// TestNamesThatNobodyHas: where no TLS is ended there is no alert.
+func TestNamesThatNobodyHas(t *testing.T) {
+	l, _ := newRaw(t)
+	if err := l.Reconcile([]config.Socket{{Address: anyPort, Parameters: config.DefaultProxyParameters(), Names: []config.ServerName{{Hostname: "*.far.example", Raw: true}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dialTLS(t, l, &tls.Config{ServerName: "near.example"}); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %v; want a reset", err)
+	}
+}
+
 // TestHellosThatNeverCome: RFC 8446, 4.1.2, within the time for a head.
 func TestHellosThatNeverCome(t *testing.T) {
 	tests := map[string]struct {

@@ -38,7 +38,7 @@ func (h *Raw) ServeConn(ctx context.Context, nc net.Conn, head []byte, about *ex
 	}
 	if err != nil {
 		h.refused(c, run, record, err)
-		refuse(client, head, err)
+		client.abort()
 		return
 	}
 	defer up.Close()
@@ -106,18 +106,4 @@ func tcpOf(l link) net.Conn {
 		return u.Unwrap()
 	}
 	return l
-}
-
-// unrecognizedName is the alert for a server name that nobody has (RFC 6066, 3), as
-// a record of its own.
-var unrecognizedName = []byte{21, 3, 1, 0, 2, 2, 112}
-
-// refuse ends a connection that nobody serves.
-func refuse(client *end, head []byte, err *exchange.Error) {
-	if head != nil && (err.Reason == "no-route" || err.Reason == "no-listener") {
-		_ = client.nc.SetWriteDeadline(time.Now().Add(time.Second)) // fails on a closed connection, as the write then does
-		_, _ = client.nc.Write(unrecognizedName)                    // it is closed either way
-		return
-	}
-	client.abort()
 }
