@@ -38,6 +38,8 @@ func (s *statuses) gateway(g *gateway) {
 	set(s, g.object, made)
 }
 
+const invalidParameters = string(gatewayv1.GatewayReasonInvalidParameters)
+
 // accepted is the condition of that name of a Gateway.
 func (s *statuses) accepted(g *gateway, unsupported *verdict) metav1.Condition {
 	const kind = gatewayv1.GatewayConditionAccepted
@@ -49,10 +51,11 @@ func (s *statuses) accepted(g *gateway, unsupported *verdict) metav1.Condition {
 	}
 	listeners := &verdict{string(gatewayv1.GatewayReasonListenersNotValid), "listeners that are not served: " + strings.Join(bad, "; ")}
 	switch {
+	case s.oldParameters[g.object]:
+		return fails(kind, &verdict{invalidParameters, "its ProxyParameters are missing or wrong: the last good ones serve until they are right"}, g)
 	case g.parameters == nil:
-		invalid := &verdict{reason: string(gatewayv1.GatewayReasonInvalidParameters)}
-		invalid.message = messages(slices.DeleteFunc(slices.Clone(s.problems[g.object]), func(p *Problem) bool { return p.Reason != invalid.reason }))
-		return fails(kind, invalid, g)
+		why := slices.DeleteFunc(slices.Clone(s.problems[g.object]), func(p *Problem) bool { return p.Reason != invalidParameters })
+		return fails(kind, &verdict{invalidParameters, messages(why)}, g)
 	case unsupported != nil:
 		return fails(kind, unsupported, g)
 	case len(bad) == len(g.own):
@@ -70,7 +73,7 @@ func (s *statuses) programmed(g *gateway, accepted metav1.Condition, missing *ve
 	const kind = gatewayv1.GatewayConditionProgrammed
 	invalid := string(gatewayv1.GatewayReasonInvalid)
 	switch {
-	case accepted.Status != metav1.ConditionTrue:
+	case accepted.Status != metav1.ConditionTrue && !s.oldParameters[g.object]:
 		return fails(kind, &verdict{invalid, "it is not accepted"}, g)
 	case !slices.ContainsFunc(g.listeners(), func(l *listener) bool { return l.served }):
 		return fails(kind, &verdict{invalid, "no listener is served"}, g)

@@ -54,6 +54,7 @@ func (r *run) parameters(g *gatewayv1.Gateway) (p *config.ProxyParameters, ok bo
 	default:
 		r.t.memo.parameters.keep(id)
 		if p = r.t.parameters[id]; p != nil {
+			r.oldParameters[o] = true
 			r.warn(o, "", "InvalidParameters", "its ProxyParameters are missing or wrong: the last good ones serve until they are right")
 		} else {
 			r.problem(o, "", "InvalidParameters", "its ProxyParameters are missing or wrong: it is not served until they are right")

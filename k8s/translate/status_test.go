@@ -262,3 +262,22 @@ func TestOverlappingTLS(t *testing.T) {
 		t.Errorf("got %s", s)
 	}
 }
+
+func TestLastGoodParametersAreNotAccepted(t *testing.T) {
+	g := plainGateway("g", 80)
+	g.Spec.Infrastructure = &gatewayv1.GatewayInfrastructure{ParametersRef: &gatewayv1.LocalParametersReference{Group: "penstock.dev", Kind: "ProxyParameters", Name: "p"}}
+	p := &api.ProxyParameters{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "p", ResourceVersion: "1"}}
+	o := &translate.Objects{GatewayClasses: []*gatewayv1.GatewayClass{class()}, Gateways: []*gatewayv1.Gateway{g}, Parameters: []*api.ProxyParameters{p}}
+	tr := translate.New(options())
+	for _, test := range []struct{ header, accepted, programmed string }{
+		{"20s", "True Accepted", "True Programmed"},
+		{"nonsense", "False InvalidParameters", "True Programmed"}, // the last good ones serve
+		{"20s", "True Accepted", "True Programmed"},
+	} {
+		p.Spec.Timeouts = &api.ParameterTimeouts{Header: test.header}
+		s := gatewayStatus(t, tr.Translate(o), "g")
+		if a, b := condition(s.Conditions, "Accepted"), condition(s.Conditions, "Programmed"); a != test.accepted || b != test.programmed {
+			t.Errorf("%s: got %s, %s; want %s, %s", test.header, a, b, test.accepted, test.programmed)
+		}
+	}
+}

@@ -203,9 +203,11 @@ type run struct {
 	targets  map[string][]*gatewayv1.BackendTLSPolicy // by namespace/service
 	// ancestors are the Gateways that lead to the Services of each.
 	ancestors map[*gatewayv1.BackendTLSPolicy][]*gateway
-	at        *gateway                       // that is at hand
-	badClass  map[string]bool                // GatewayClasses with wrong parameters
-	secured   map[string]*config.UpstreamTLS // by policy and Gateway
+	at        *gateway        // that is at hand
+	badClass  map[string]bool // GatewayClasses with wrong parameters
+	// oldParameters are Gateways whose last good parameters serve.
+	oldParameters map[config.Object]bool
+	secured       map[string]*config.UpstreamTLS // by policy and Gateway
 	// current is the parameters of the Gateway at hand, found those of all.
 	current         *config.ProxyParameters
 	found           map[*gatewayv1.Gateway]*config.ProxyParameters
@@ -261,6 +263,7 @@ func newRun(t *Translator, o *Objects) *run {
 		children:        map[config.Object]*children{},
 		ancestors:       map[*gatewayv1.BackendTLSPolicy][]*gateway{},
 		badClass:        map[string]bool{},
+		oldParameters:   map[config.Object]bool{},
 		chained:         map[config.Object]*chained{},
 		parts:           map[string]bool{},
 		callers:         map[string]bool{},
