@@ -49,11 +49,11 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 	}
 	list := r.slices[s.Namespace+"/"+s.Name]
 	podsOnly := r.t.o.CheckEndpoints && !r.of(s.Namespace).allowsExternal()
-	key := fmt.Sprint(p.Name, " ", podsOnly)
+	key := fmt.Sprint(p.Name, " ", podsOnly, s.Spec.IPFamilies)
 	for _, slice := range list {
 		key += " " + version(slice)
 	}
-	r.config.Endpoints[name] = r.t.memo.endpoints.get(name, key, func() *config.EndpointSet { return endpoints(list, p.Name, podsOnly) })
+	r.config.Endpoints[name] = r.t.memo.endpoints.get(name, key, func() *config.EndpointSet { return endpoints(s, list, p.Name, podsOnly) })
 	for _, slice := range list {
 		r.checkSlice(slice)
 		if podsOnly {
@@ -121,62 +121,6 @@ func (r *run) checkTargets(slice *discoveryv1.EndpointSlice) {
 			return // one line for a slice
 		}
 	}
-}
-
-// endpoints gathers the addresses of a port, each once; with podsOnly those of
-// the namespace's Pods.
-func endpoints(list []*discoveryv1.EndpointSlice, port string, podsOnly bool) *config.EndpointSet {
-	set := &config.EndpointSet{}
-	seen := map[netip.AddrPort]bool{}
-	for _, slice := range list {
-		if slice.AddressType == discoveryv1.AddressTypeFQDN {
-			continue
-		}
-		number := portOf(slice, port)
-		if number == 0 {
-			continue
-		}
-		for i := range slice.Endpoints {
-			e := &slice.Endpoints[i]
-			if podsOnly && foreign(slice, e) {
-				continue
-			}
-			for _, text := range e.Addresses {
-				address, err := netip.ParseAddr(text)
-				if err != nil || seen[netip.AddrPortFrom(address, number)] {
-					continue
-				}
-				c := config.Endpoint{
-					Address:     netip.AddrPortFrom(address, number),
-					Ready:       e.Conditions.Ready == nil || *e.Conditions.Ready,
-					Terminating: e.Conditions.Terminating != nil && *e.Conditions.Terminating,
-				}
-				c.Serving = c.Ready
-				if e.Conditions.Serving != nil {
-					c.Serving = *e.Conditions.Serving
-				}
-				if e.Zone != nil {
-					c.Zone = *e.Zone
-				}
-				if e.NodeName != nil {
-					c.Node = *e.NodeName
-				}
-				seen[c.Address] = true
-				set.Endpoints = append(set.Endpoints, c)
-			}
-		}
-	}
-	return set
-}
-
-// portOf returns the number of a slice's port by the Service port's name.
-func portOf(slice *discoveryv1.EndpointSlice, name string) uint16 {
-	for _, p := range slice.Ports {
-		if (p.Name == nil && name == "" || p.Name != nil && *p.Name == name) && p.Port != nil && *p.Port > 0 && *p.Port < 1<<16 {
-			return uint16(*p.Port)
-		}
-	}
-	return 0
 }
 
 func (r *run) checkSlice(slice *discoveryv1.EndpointSlice) {
