@@ -5,7 +5,7 @@ export GOFLAGS ?= -buildvcs=false
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PLUGINS  := $(notdir $(patsubst %/,%,$(wildcard plugins-src/*/)))
-MODULES  := . wasm-sdk/go conformance conformance/kubernetes $(addprefix plugins-src/,$(PLUGINS))
+MODULES  := . wasm-sdk/go conformance conformance/kubernetes conformance/routes $(addprefix plugins-src/,$(PLUGINS))
 FUZZTIME ?= 10s
 # Build tags of a module that needs some are in its file "tags".
 TAGS     := $$(sed 's/^/-tags=/' tags 2>/dev/null)

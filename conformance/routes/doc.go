@@ -1,4 +1,4 @@
 // Package routes runs the cases of Gateway API's own suite for HTTPRoutes and
 // GRPCRoutes against a proxy that reads the suite's manifests from files: what it
-// answers is judged by the suite, statuses are not looked at.
+// answers, and the statuses that it would write, are judged by the suite.
 package routes

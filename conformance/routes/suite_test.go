@@ -17,22 +17,9 @@ import (
 
 // left are the suite's tests that do not run here, and why.
 var left = map[string]string{
-	"HTTPRouteDisallowedKind":                             statuses,
-	"HTTPRouteInvalidBackendRefUnknownKind":               statuses,
-	"HTTPRouteInvalidCrossNamespaceBackendRef":            statuses,
-	"HTTPRouteInvalidCrossNamespaceParentRef":             statuses,
-	"HTTPRouteInvalidNonExistentBackendRef":               statuses,
-	"HTTPRouteInvalidParentRefNotMatchingListenerPort":    statuses,
-	"HTTPRouteInvalidParentRefNotMatchingSectionName":     statuses,
-	"HTTPRouteInvalidParentRefSectionNameNotMatchingPort": statuses,
-	"HTTPRouteInvalidReferenceGrant":                      statuses,
-	"HTTPRouteReferenceGrant":                             statuses,
-	"HTTPRouteMultipleGateways":                           "it has two Gateways with one port, which files tell apart by hostname alone",
-	"HTTPRouteObservedGenerationBump":                     statuses,
-	"HTTPRoutePartiallyInvalidViaInvalidReferenceGrant":   statuses,
+	"HTTPRouteMultipleGateways":       "it has two Gateways with one port, which files tell apart by hostname alone",
+	"HTTPRouteObservedGenerationBump": "objects in files have no generation",
 }
-
-const statuses = "it is about statuses, which files have not"
 
 // TestSuite runs every test of the suite for HTTPRoutes and GRPCRoutes.
 func TestSuite(t *testing.T) {

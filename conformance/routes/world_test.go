@@ -3,10 +3,15 @@ package routes
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -100,13 +105,14 @@ func text(t *testing.T, s *runtime.Scheme, o client.Object) string {
 }
 
 // newWorld starts a proxy on the objects. The suite sees them as a cluster would show
-// them once all of them were accepted.
+// them: with the statuses that `penstock check --status` writes.
 func newWorld(t *testing.T, s *runtime.Scheme, objects []client.Object, backends []*backend) *world {
 	t.Helper()
 	w := &world{t: t, scheme: s}
 	objects = append(objects, &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: className}, Spec: gatewayv1.GatewayClassSpec{ControllerName: controller}})
 	files := map[string]string{}
 	for _, o := range objects {
+		defaults(o)
 		if _, ok := o.(*appsv1.Deployment); !ok {
 			files[file(s, o)] = text(t, s, o)
 		}
@@ -117,13 +123,11 @@ func newWorld(t *testing.T, s *runtime.Scheme, objects []client.Object, backends
 		}
 	}
 	w.proxy = harness.Start(t, harness.Options{Files: files})
-	for _, o := range objects {
-		accept(o)
-	}
+	w.judge(objects)
 	for _, b := range backends {
 		objects = append(objects, b.object())
 	}
-	w.client = fake.NewClientBuilder().WithScheme(s).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{Patch: w.patch}).Build()
+	w.client = fake.NewClientBuilder().WithScheme(s).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{Patch: w.patch, Delete: w.remove}).Build()
 	w.logs = logsOf(t, backends)
 	return w
 }
@@ -134,50 +138,79 @@ func (w *world) patch(ctx context.Context, c client.WithWatch, o client.Object, 
 		return err
 	}
 	w.proxy.Write(file(w.scheme, o), text(w.t, w.scheme, o))
-	return nil
+	return w.refresh(ctx, c)
 }
 
-func conditions[T ~string](types ...T) (all []metav1.Condition) {
-	for _, c := range types {
-		all = append(all, metav1.Condition{Type: string(c), Status: metav1.ConditionTrue, Reason: string(c), LastTransitionTime: metav1.Now()})
-	}
-	return all
+// remove removes an object's file too.
+func (w *world) remove(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+	return errors.Join(c.Delete(ctx, o, opts...), os.Remove(filepath.Join(w.proxy.Dir, file(w.scheme, o))), w.refresh(ctx, c))
 }
 
-// refused are routes of the suite whose hostnames no listener has.
-var refused = map[string]bool{"no-intersecting-hosts": true}
-
-// accept writes the status of an object with which all is well.
-func accept(o client.Object) {
-	parents := func(refs []gatewayv1.ParentReference) (all []gatewayv1.RouteParentStatus) {
-		group, kind, namespace := gatewayv1.Group(gatewayv1.GroupName), gatewayv1.Kind("Gateway"), gatewayv1.Namespace(o.GetNamespace())
-		for i := range refs { // an API server's defaults
-			refs[i].Group, refs[i].Kind = &group, &kind
-		}
-		for _, p := range refs {
-			if p.Namespace == nil {
-				p.Namespace = &namespace
-			}
-			status := gatewayv1.RouteParentStatus{ParentRef: p, ControllerName: controller, Conditions: conditions(gatewayv1.RouteConditionAccepted, gatewayv1.RouteConditionResolvedRefs)}
-			if refused[o.GetName()] {
-				status.Conditions[0].Status, status.Conditions[0].Reason = metav1.ConditionFalse, string(gatewayv1.RouteReasonNoMatchingListenerHostname)
-			}
-			all = append(all, status)
-		}
-		return all
+// refresh gives all routes the status that they have now.
+func (w *world) refresh(ctx context.Context, c client.Client) error {
+	var http gatewayv1.HTTPRouteList
+	var grpc gatewayv1.GRPCRouteList
+	if err := errors.Join(c.List(ctx, &http), c.List(ctx, &grpc)); err != nil {
+		return err
 	}
+	var all []client.Object
+	for i := range http.Items {
+		all = append(all, &http.Items[i])
+	}
+	for i := range grpc.Items {
+		all = append(all, &grpc.Items[i])
+	}
+	w.judge(all)
+	var err error
+	for _, o := range all {
+		err = errors.Join(err, c.Update(ctx, o))
+	}
+	return err
+}
+
+// judge writes the statuses of objects. An address is what a cluster has beside them.
+func (w *world) judge(objects []client.Object) {
+	w.t.Helper()
+	var problems bytes.Buffer
+	check := exec.Command(harness.Binary(w.t), "check", "--status", "--no-plugins", w.proxy.Dir)
+	check.Stderr = &problems
+	out, err := check.Output() // exit 1: something is wrong with them
+	var said map[string]json.RawMessage
+	if wrong := yaml.Unmarshal(out, &said); wrong != nil || len(said) == 0 {
+		w.t.Fatalf("penstock check: %v, %v\n%s\n%s", err, wrong, out, &problems)
+	}
+	for _, o := range objects {
+		kinds, _, _ := w.scheme.ObjectKinds(o)
+		name := kinds[0].Kind + "/" + o.GetNamespace() + "/" + o.GetName()
+		if o.GetNamespace() == "" {
+			name = kinds[0].Kind + "/" + o.GetName()
+		}
+		status, ok := said[name]
+		if !ok {
+			continue
+		}
+		if err := json.Unmarshal([]byte(fmt.Sprintf(`{"status": %s}`, status)), o); err != nil {
+			w.t.Fatal(err)
+		}
+		if g, ok := o.(*gatewayv1.Gateway); ok {
+			address := gatewayv1.IPAddressType
+			g.Status.Addresses = []gatewayv1.GatewayStatusAddress{{Type: &address, Value: "127.0.0.1"}}
+		}
+	}
+}
+
+// defaults fills in what an API server does.
+func defaults(o client.Object) {
+	group, kind := gatewayv1.Group(gatewayv1.GroupName), gatewayv1.Kind("Gateway")
+	var refs []gatewayv1.ParentReference
 	switch x := o.(type) {
 	case *gatewayv1.HTTPRoute:
-		x.Status.Parents = parents(x.Spec.ParentRefs)
+		refs = x.Spec.ParentRefs
 	case *gatewayv1.GRPCRoute:
-		x.Status.Parents = parents(x.Spec.ParentRefs)
-	case *gatewayv1.Gateway:
-		address := gatewayv1.IPAddressType
-		x.Status.Addresses = []gatewayv1.GatewayStatusAddress{{Type: &address, Value: "127.0.0.1"}}
-		x.Status.Conditions = conditions(gatewayv1.GatewayConditionAccepted, gatewayv1.GatewayConditionProgrammed)
-		for _, l := range x.Spec.Listeners {
-			x.Status.Listeners = append(x.Status.Listeners, gatewayv1.ListenerStatus{Name: l.Name, AttachedRoutes: 1, Conditions: conditions(gatewayv1.ListenerConditionAccepted, gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerConditionResolvedRefs)})
-		}
+		refs = x.Spec.ParentRefs
+	}
+	for i := range refs {
+		refs[i].Group, refs[i].Kind = &group, &kind
 	}
 }
 
