@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/plugin"
+	"penstock.dev/penstock/core/remote"
+	"penstock.dev/penstock/core/snapshot"
+	"penstock.dev/penstock/core/telemetry"
+	"penstock.dev/penstock/core/upstream"
+	"penstock.dev/penstock/k8s/translate"
+)
+
+// crowd is a cluster with so many HTTPRoutes, and Services behind them.
+func crowd(routes, services int) *translate.Objects {
+	o := &translate.Objects{
+		GatewayClasses: []*gatewayv1.GatewayClass{{ObjectMeta: metav1.ObjectMeta{Name: "penstock", UID: "class", Generation: 1}, Spec: gatewayv1.GatewayClassSpec{ControllerName: controllerName}}},
+		Gateways: []*gatewayv1.Gateway{{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "g", UID: "g", Generation: 1},
+			Spec:       gatewayv1.GatewaySpec{GatewayClassName: "penstock", Listeners: []gatewayv1.Listener{{Name: "http", Port: 80, Protocol: "HTTP"}}},
+		}},
+	}
+	for i := range services {
+		name := fmt.Sprintf("s%d", i)
+		meta := metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name), ResourceVersion: "1"}
+		o.Services = append(o.Services, &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80, Protocol: "TCP"}}}})
+		o.EndpointSlices = append(o.EndpointSlices, slice(name, "1", fmt.Sprintf("10.1.%d.%d", i/250, i%250)))
+	}
+	for i := range routes {
+		o.HTTPRoutes = append(o.HTTPRoutes, httpRoute(i, 1, services))
+	}
+	return o
+}
+
+func slice(service, version, address string) *discoveryv1.EndpointSlice {
+	port, name := int32(8080), ""
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: service + "-x", UID: types.UID(service + "-x"), ResourceVersion: version, Labels: map[string]string{discoveryv1.LabelServiceName: service}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port}},
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "shop", Name: "p"}}},
+	}
+}
+
+func httpRoute(i int, generation int64, services int) *gatewayv1.HTTPRoute {
+	port, prefix, path := gatewayv1.PortNumber(80), gatewayv1.PathMatchPathPrefix, fmt.Sprintf("/v%d", generation)
+	return &gatewayv1.HTTPRoute{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("r%d", i), UID: types.UID(fmt.Sprint("r", i)), Generation: generation},
+		Spec: gatewayv1.HTTPRouteSpec{
+			CommonRouteSpec: gatewayv1.CommonRouteSpec{ParentRefs: []gatewayv1.ParentReference{{Name: "g"}}},
+			Hostnames:       []gatewayv1.Hostname{gatewayv1.Hostname(fmt.Sprintf("h%d.example", i))},
+			Rules: []gatewayv1.HTTPRouteRule{{
+				Matches:     []gatewayv1.HTTPRouteMatch{{Path: &gatewayv1.HTTPPathMatch{Type: &prefix, Value: &path}}},
+				BackendRefs: []gatewayv1.HTTPBackendRef{{BackendRef: gatewayv1.BackendRef{BackendObjectReference: gatewayv1.BackendObjectReference{Name: gatewayv1.ObjectName(fmt.Sprintf("s%d", i%services)), Port: &port}}}},
+			}},
+		},
+	}
+}
+
+type noSockets struct{}
+
+func (noSockets) Reconcile([]config.Socket) error { return nil }
+
+// BenchmarkChange is what one change costs at each step from objects to what serves.
+func BenchmarkChange(b *testing.B) {
+	for _, n := range []int{10, 1000, 10_000} {
+		services := max(1, n/2)
+		o := crowd(n, services)
+		tr := translate.New(translatorOptions(nil))
+		var encoder remote.Encoder
+		var decoder remote.Decoder
+		m := telemetry.New()
+		plugins := plugin.New(plugin.Options{Log: zap.NewNop(), Metrics: m})
+		groups := upstream.New(zap.NewNop(), m, upstream.NetDialer{})
+		store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, m)
+		generation := int64(1)
+		var c *config.Config
+		var set *remote.Set
+		steps := []struct {
+			name string
+			do   func() error
+		}{
+			{"translate", func() error { c = tr.Translate(o).Config; return nil }},
+			{"encode", func() (err error) { set, err = encoder.Encode(c); return err }},
+			{"decode", func() (err error) { c, err = decoder.Decode(set); return err }},
+			{"apply", func() error { return store.Apply(c) }},
+		}
+		all := func() error {
+			for _, s := range steps {
+				if err := s.do(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if err := all(); err != nil {
+			b.Fatal(err)
+		}
+		for i, s := range steps {
+			b.Run(fmt.Sprintf("route/%d/%s", n, s.name), func(b *testing.B) {
+				for range b.N {
+					b.StopTimer()
+					generation++
+					o.HTTPRoutes[n/2] = httpRoute(n/2, generation, services)
+					for j, s := range steps {
+						if j == i {
+							b.StartTimer()
+						}
+						if err := s.do(); err != nil {
+							b.Fatal(err)
+						}
+						b.StopTimer()
+					}
+				}
+			})
+		}
+		b.Run(fmt.Sprintf("route/%d/all", n), func(b *testing.B) {
+			for range b.N {
+				generation++
+				o.HTTPRoutes[n/2] = httpRoute(n/2, generation, services)
+				if err := all(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		store.Close()
+		plugins.Close()
+		groups.Close()
+	}
+}
