@@ -78,21 +78,27 @@ func BenchmarkChange(b *testing.B) {
 		o := crowd(n, services)
 		tr := translate.New(translatorOptions(nil))
 		var encoder remote.Encoder
-		var decoder remote.Decoder
+		decoder := remote.NewDecoder()
 		m := telemetry.New()
 		plugins := plugin.New(plugin.Options{Log: zap.NewNop(), Metrics: m})
 		groups := upstream.New(zap.NewNop(), m, upstream.NetDialer{})
 		store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, m)
 		generation := int64(1)
 		var c *config.Config
-		var set *remote.Set
+		var u *remote.Update
 		steps := []struct {
 			name string
 			do   func() error
 		}{
 			{"translate", func() error { c = tr.Translate(o).Config; return nil }},
-			{"encode", func() (err error) { set, err = encoder.Encode(c); return err }},
-			{"decode", func() (err error) { c, err = decoder.Decode(set); return err }},
+			{"encode", func() (err error) { u, err = encoder.Encode(c); return err }},
+			{"decode", func() (err error) {
+				if _, err := decoder.Endpoints(&u.Endpoints); err != nil {
+					return err
+				}
+				c, err = decoder.Config(&u.Config)
+				return err
+			}},
 			{"apply", func() error { return store.Apply(c) }},
 		}
 		all := func() error {

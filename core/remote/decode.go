@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -14,101 +13,183 @@ import (
 // maxParts bounds how deep shared values refer to each other.
 const maxParts = 16
 
-// Decoder makes configs of resources. It remembers what it made, so that equal
-// resources stay the same value. One goroutine at a time uses it.
+// Decoder makes configs of resources. It holds those of the last one, so that a
+// change costs what it touches, and what did not change stays the same value.
+// One goroutine at a time uses it.
 type Decoder struct {
-	made map[string]made          // by kind/name
-	sets map[string]endpointsMade // by upstream
+	set       map[string]*Resource // of the config
+	values    map[string]made
+	gateways  map[string]*served // by namespace/name
+	endpoints map[string]*Resource
+	config    *config.Config
 
-	set   map[string]*Resource
-	next  map[string]made
-	depth int
+	// Of the update at hand.
+	changed map[string]*Resource
+	removed map[string]bool
+	next    map[string]made
+	depth   int
 }
 
-// made is a value with the version of the resource that it is of, and what that
-// one refers to.
+// made is a value with the version of the resource that it is of.
 type made struct {
 	version string
 	value   reflect.Value
-	refs    []string
 }
 
-// endpointsMade is an endpoint set with the version of its resource.
-type endpointsMade struct {
-	version string
-	value   *config.EndpointSet
+// served is a Gateway with its routes.
+type served struct {
+	gateway *config.Gateway
+	routes  map[string]*attachment // by resource
 }
 
-// Decode returns the config that resources hold. The error names the resource
-// that is wrong; nothing is remembered of a set that has one.
-func (d *Decoder) Decode(set *Set) (*config.Config, error) {
-	d.set, d.next, d.depth = set.Config, make(map[string]made, len(set.Config)), 0
-	c := &config.Config{
-		Upstreams: map[string]*config.Upstream{}, Endpoints: make(map[string]*config.EndpointSet, len(set.Endpoints)), Totals: map[string]*config.Totals{},
+// NewDecoder returns a Decoder that holds nothing.
+func NewDecoder() *Decoder {
+	return &Decoder{
+		set: map[string]*Resource{}, values: map[string]made{}, gateways: map[string]*served{}, endpoints: map[string]*Resource{},
+		config: &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}},
 	}
-	gateways := map[string]*config.Gateway{}
-	var attachments []*attachment
-	for name, r := range set.Config {
-		kind, rest, _ := strings.Cut(name, "/")
-		var err error
-		switch kind {
-		case kindGateway:
-			var g config.Gateway
-			err = d.fresh(r, &g)
-			gateways[rest] = &g
-		case kindUpstream:
-			c.Upstreams[rest], err = get[config.Upstream](d, r)
-		case kindTotals:
-			c.Totals[rest], err = get[config.Totals](d, r)
-		case kindRoute, kindRaw:
-			var a *attachment
-			if a, err = get[attachment](d, r); err == nil {
-				attachments = append(attachments, a)
-			}
+}
+
+// Set returns what the Decoder holds. It must not be changed, and holds until the
+// next update.
+func (d *Decoder) Set() (cfg, endpoints map[string]*Resource) { return d.set, d.endpoints }
+
+// Endpoints takes an update of endpoints over, and returns the endpoint sets that
+// changed; nil: the upstream has none any more. The error names what cannot be
+// read; it is left out.
+func (d *Decoder) Endpoints(u *Delta) (map[string]*config.EndpointSet, error) {
+	changed := map[string]*config.EndpointSet{}
+	var fault error
+	all := maps.Clone(d.config.Endpoints)
+	for _, name := range u.Removed {
+		delete(d.endpoints, name)
+		delete(all, name)
+		changed[name] = nil
+	}
+	for _, r := range u.Changed {
+		set := new(config.EndpointSet)
+		if err := d.plant(r, reflect.ValueOf(set).Elem()); err != nil {
+			fault = fmt.Errorf("endpoints of %s: %w", r.Name, err)
+			continue // the others are no worse for it
 		}
-		if err != nil {
+		d.endpoints[r.Name], all[r.Name], changed[r.Name] = r, set, set
+	}
+	c := *d.config
+	c.Endpoints = all
+	d.config = &c
+	return changed, fault
+}
+
+// Config takes an update of the config over, and returns the whole. After an error,
+// which names the resource that is wrong, the Decoder holds what it did before.
+func (d *Decoder) Config(u *Delta) (*config.Config, error) {
+	d.changed, d.removed, d.next, d.depth = make(map[string]*Resource, len(u.Changed)), map[string]bool{}, map[string]made{}, 0
+	for _, name := range u.Removed {
+		d.removed[name] = true
+	}
+	for _, r := range u.Changed {
+		d.changed[r.Name] = r
+		delete(d.removed, r.Name)
+	}
+	c := *d.config
+	c.Upstreams, c.Totals = maps.Clone(c.Upstreams), maps.Clone(c.Totals)
+	touched := map[string]*touch{}
+	for name := range d.removed {
+		d.remove(&c, name, touched)
+	}
+	for name, r := range d.changed {
+		if err := d.change(&c, name, r, touched); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	for name, r := range set.Endpoints {
-		s, err := d.endpoints(r)
+	gateways := maps.Clone(d.gateways)
+	for name, t := range touched {
+		s, err := t.assemble(name, d.gateways[name])
 		if err != nil {
-			return nil, fmt.Errorf("endpoints of %s: %w", name, err)
+			return nil, err
 		}
-		c.Endpoints[name] = s
+		if s == nil {
+			delete(gateways, name)
+		} else {
+			gateways[name] = s
+		}
 	}
-	if err := assemble(gateways, attachments); err != nil {
-		return nil, err
-	}
+	c.Gateways = nil
 	for _, name := range slices.Sorted(maps.Keys(gateways)) {
-		c.Gateways = append(c.Gateways, gateways[name])
+		c.Gateways = append(c.Gateways, gateways[name].gateway)
 	}
-	d.made = d.next
-	for name := range d.sets {
-		if set.Endpoints[name] == nil {
-			delete(d.sets, name)
+	maps.Copy(d.set, d.changed)
+	maps.Copy(d.values, d.next)
+	for name := range d.removed {
+		delete(d.set, name)
+		delete(d.values, name)
+	}
+	d.gateways, d.config = gateways, &c
+	return &c, nil
+}
+
+// touch is what an update changes of a Gateway.
+type touch struct {
+	gateway *config.Gateway // nil: as before
+	gone    bool
+	routes  map[string]*attachment // by resource; nil: it is gone
+}
+
+func at(touched map[string]*touch, gateway string) *touch {
+	t := touched[gateway]
+	if t == nil {
+		t = &touch{routes: map[string]*attachment{}}
+		touched[gateway] = t
+	}
+	return t
+}
+
+func (d *Decoder) remove(c *config.Config, name string, touched map[string]*touch) {
+	kind, rest, _ := strings.Cut(name, "/")
+	switch kind {
+	case kindGateway:
+		at(touched, rest).gone = true
+	case kindUpstream:
+		delete(c.Upstreams, rest)
+	case kindTotals:
+		delete(c.Totals, rest)
+	case kindRoute, kindRaw:
+		gateway, _, _ := strings.Cut(rest, " ")
+		at(touched, gateway).routes[name] = nil
+	}
+}
+
+func (d *Decoder) change(c *config.Config, name string, r *Resource, touched map[string]*touch) (err error) {
+	kind, rest, _ := strings.Cut(name, "/")
+	switch kind {
+	case kindGateway:
+		g := new(config.Gateway)
+		if err := d.plant(r, reflect.ValueOf(g).Elem()); err != nil {
+			return err
 		}
+		if g.Object.Namespace+"/"+g.Object.Name != rest {
+			return errForm
+		}
+		t := at(touched, rest)
+		t.gateway, t.gone = g, false
+	case kindUpstream:
+		c.Upstreams[rest], err = get[config.Upstream](d, r)
+	case kindTotals:
+		c.Totals[rest], err = get[config.Totals](d, r)
+	case kindRoute, kindRaw:
+		var a *attachment
+		if a, err = get[attachment](d, r); err != nil {
+			return err
+		}
+		if gateway, _, _ := strings.Cut(rest, " "); gateway != a.Gateway || (kind == kindRaw) != (a.Raw != nil) || (a.Route == nil) == (a.Raw == nil) {
+			return errForm
+		}
+		at(touched, a.Gateway).routes[name] = a
 	}
-	return c, nil
+	return err
 }
 
-// endpoints reads one endpoint set, of the config or beside it.
-func (d *Decoder) endpoints(r *Resource) (*config.EndpointSet, error) {
-	if m, ok := d.sets[r.Name]; ok && m.version == r.Version {
-		return m.value, nil
-	}
-	set := new(config.EndpointSet)
-	if _, err := d.plant(r, reflect.ValueOf(set).Elem()); err != nil {
-		return nil, err
-	}
-	if d.sets == nil {
-		d.sets = map[string]endpointsMade{}
-	}
-	d.sets[r.Name] = endpointsMade{r.Version, set}
-	return set, nil
-}
-
-// get returns the value of a resource, the one made before if it is the same.
+// get returns the value of a resource of the update.
 func get[T any](d *Decoder, r *Resource) (*T, error) {
 	v, err := d.value(r, reflect.TypeFor[T]())
 	if err != nil {
@@ -117,104 +198,197 @@ func get[T any](d *Decoder, r *Resource) (*T, error) {
 	return v.Interface().(*T), nil
 }
 
+// value returns the value of a resource, the one made before if it is the same.
 func (d *Decoder) value(r *Resource, t reflect.Type) (reflect.Value, error) {
-	if m, ok := d.next[r.Name]; ok {
-		return m.value, nil
-	}
-	if m, ok := d.made[r.Name]; ok && m.version == r.Version && m.value.Type().Elem() == t && d.keep(r.Name) {
-		return m.value, nil
+	for _, from := range []map[string]made{d.next, d.values} {
+		if m, ok := from[r.Name]; ok && m.version == r.Version && m.value.Type().Elem() == t {
+			return m.value, nil
+		}
 	}
 	v := reflect.New(t)
-	refs, err := d.plant(r, v.Elem())
-	if err != nil {
+	if err := d.plant(r, v.Elem()); err != nil {
 		return v, err
 	}
-	d.next[r.Name] = made{r.Version, v, refs}
+	d.next[r.Name] = made{r.Version, v}
 	return v, nil
 }
 
-// keep carries a value and what it refers to over, if all is still there.
-func (d *Decoder) keep(name string) bool {
-	if _, ok := d.next[name]; ok {
-		return true
-	}
-	m, ok := d.made[name]
-	if !ok {
-		return false
-	}
-	for _, ref := range m.refs {
-		if d.set[ref] == nil || !d.keep(ref) {
-			return false
-		}
-	}
-	d.next[name] = m
-	return true
-}
-
-// fresh reads a value that is made anew each time.
-func (d *Decoder) fresh(r *Resource, into any) error {
-	_, err := d.plant(r, reflect.ValueOf(into).Elem())
-	return err
-}
-
-// plant reads a resource, and returns the names that it refers to.
-func (d *Decoder) plant(r *Resource, into reflect.Value) (refs []string, err error) {
+// plant reads a resource.
+func (d *Decoder) plant(r *Resource, into reflect.Value) error {
 	if d.depth++; d.depth > maxParts {
-		return nil, errForm
+		return errForm
 	}
 	defer func() { d.depth-- }()
 	var x any
 	if err := decMode.Unmarshal(r.Bytes, &x); err != nil {
-		return nil, err
+		return err
 	}
-	err = plant(into, x, func(t reflect.Type, name string) (reflect.Value, error) {
+	return plant(into, x, func(t reflect.Type, name string) (reflect.Value, error) {
 		if kind, _, _ := strings.Cut(name, "/"); kind != shared[t] {
 			return reflect.Value{}, errForm
 		}
-		one := d.set[name]
+		one := d.changed[name]
+		if one == nil && !d.removed[name] {
+			one = d.set[name]
+		}
 		if one == nil {
 			return reflect.Value{}, fmt.Errorf("%s is missing", name)
 		}
-		refs = append(refs, name)
 		return d.value(one, t.Elem())
 	})
-	return refs, err
 }
 
-// assemble puts routes into the tables of the listeners that serve them, oldest
-// first, then by namespace and name.
-func assemble(gateways map[string]*config.Gateway, attachments []*attachment) error {
-	for name, g := range gateways {
-		for i, l := range g.Listeners {
-			switch {
-			case l == nil:
-				return fmt.Errorf("gateway/%s: listener %d: %w", name, i, errForm)
-			case l.Raw():
-				l.RawRoutes = &config.RawTable{}
-			default:
-				l.Routes = &config.RouteTable{}
-			}
+// assemble returns the Gateway with the routes that it has now; nil: there is none.
+func (t *touch) assemble(name string, old *served) (*served, error) {
+	s := &served{routes: map[string]*attachment{}}
+	if old != nil {
+		s.gateway = old.gateway
+		s.routes = maps.Clone(old.routes)
+	}
+	for resource, a := range t.routes {
+		if a == nil {
+			delete(s.routes, resource)
+		} else {
+			s.routes[resource] = a
 		}
 	}
-	slices.SortFunc(attachments, func(a, b *attachment) int {
-		x, y := a.about(), b.about()
-		return cmp.Or(x.created.Compare(y.created), cmp.Compare(x.namespace, y.namespace), cmp.Compare(x.name, y.name), cmp.Compare(x.kind, y.kind), cmp.Compare(place(a), place(b)))
-	})
-	for _, a := range attachments {
-		g := gateways[a.Gateway]
-		if g == nil || (a.Route == nil) == (a.Raw == nil) {
-			return fmt.Errorf("a route of gateway %s: %w", a.Gateway, errForm)
+	if t.gateway != nil {
+		s.gateway = t.gateway
+	}
+	if t.gone || s.gateway == nil {
+		if len(s.routes) > 0 {
+			return nil, fmt.Errorf("routes of gateway %s: %w", name, errForm)
 		}
-		for _, at := range a.Listeners {
-			if at.Listener < 0 || at.Listener >= len(g.Listeners) || g.Listeners[at.Listener].Raw() != (a.Raw != nil) {
-				return fmt.Errorf("a route of gateway %s: listener %d: %w", a.Gateway, at.Listener, errForm)
-			}
-			if l := g.Listeners[at.Listener]; a.Raw != nil {
-				l.RawRoutes.Entries = append(l.RawRoutes.Entries, config.RawEntry{Hostnames: at.Hostnames, Route: a.Raw})
+		return nil, nil
+	}
+	g := *s.gateway
+	g.Listeners = slices.Clone(g.Listeners)
+	s.gateway = &g
+	if t.gateway != nil || old == nil || old.gateway == nil {
+		return s, fill(&g, s.routes)
+	}
+	return s, patch(&g, t.routes, old.routes)
+}
+
+// fill puts all routes into the tables of the listeners that serve them.
+func fill(g *config.Gateway, routes map[string]*attachment) error {
+	for i, l := range g.Listeners {
+		if l == nil {
+			return fmt.Errorf("gateway %s: listener %d: %w", g.Object, i, errForm)
+		}
+		copied := *l
+		copied.Routes, copied.RawRoutes = nil, nil
+		if l.Raw() {
+			copied.RawRoutes = &config.RawTable{}
+		} else {
+			copied.Routes = &config.RouteTable{}
+		}
+		g.Listeners[i] = &copied
+	}
+	all := slices.SortedFunc(maps.Values(routes), func(a, b *attachment) int { return a.about().compare(b.about()) })
+	for _, a := range all {
+		if err := a.fits(g); err != nil {
+			return err
+		}
+		for _, to := range a.Listeners {
+			if l := g.Listeners[to.Listener]; a.Raw != nil {
+				l.RawRoutes.Entries = append(l.RawRoutes.Entries, config.RawEntry{Hostnames: to.Hostnames, Route: a.Raw})
 			} else {
-				l.Routes.Entries = append(l.Routes.Entries, config.RouteEntry{Hostnames: at.Hostnames, Route: a.Route})
+				l.Routes.Entries = append(l.Routes.Entries, config.RouteEntry{Hostnames: to.Hostnames, Route: a.Route})
 			}
 		}
 	}
 	return nil
+}
+
+// fits reports whether the listeners that a route names take it.
+func (a *attachment) fits(g *config.Gateway) error {
+	for _, to := range a.Listeners {
+		if to.Listener < 0 || to.Listener >= len(g.Listeners) || g.Listeners[to.Listener].Raw() != (a.Raw != nil) {
+			return fmt.Errorf("a route of gateway %s: listener %d: %w", a.Gateway, to.Listener, errForm)
+		}
+	}
+	return nil
+}
+
+// patch changes single routes of tables that are otherwise as before.
+func patch(g *config.Gateway, changed, old map[string]*attachment) error {
+	type change struct {
+		drop map[any]bool
+		add  []attachedRoute
+	}
+	listeners := map[int]*change{}
+	of := func(i int) *change {
+		if listeners[i] == nil {
+			listeners[i] = &change{drop: map[any]bool{}}
+		}
+		return listeners[i]
+	}
+	for resource, a := range changed {
+		if was := old[resource]; was != nil {
+			for _, to := range was.Listeners {
+				of(to.Listener).drop[was.route()] = true
+			}
+		}
+		if a == nil {
+			continue
+		}
+		if err := a.fits(g); err != nil {
+			return err
+		}
+		for _, to := range a.Listeners {
+			c := of(to.Listener)
+			c.add = append(c.add, attachedRoute{a, to.Hostnames})
+		}
+	}
+	for i, c := range listeners {
+		slices.SortFunc(c.add, func(a, b attachedRoute) int { return a.about().compare(b.about()) })
+		l := *g.Listeners[i]
+		if l.Raw() {
+			l.RawRoutes = &config.RawTable{Entries: merge(l.RawRoutes.Entries, c.drop, c.add,
+				func(e config.RawEntry) any { return e.Route },
+				func(e config.RawEntry) about { return (&attachment{Raw: e.Route}).about() },
+				func(a attachedRoute) config.RawEntry { return config.RawEntry{Hostnames: a.hostnames, Route: a.Raw} })}
+		} else {
+			l.Routes = &config.RouteTable{Entries: merge(l.Routes.Entries, c.drop, c.add,
+				func(e config.RouteEntry) any { return e.Route },
+				func(e config.RouteEntry) about { return (&attachment{Route: e.Route}).about() },
+				func(a attachedRoute) config.RouteEntry {
+					return config.RouteEntry{Hostnames: a.hostnames, Route: a.Route}
+				})}
+		}
+		g.Listeners[i] = &l
+	}
+	return nil
+}
+
+// attachedRoute is a route at one listener.
+type attachedRoute struct {
+	*attachment
+	hostnames []string
+}
+
+func (a *attachment) route() any {
+	if a.Raw != nil {
+		return a.Raw
+	}
+	return a.Route
+}
+
+// merge returns a table without some routes and with others, in order.
+func merge[E any](table []E, drop map[any]bool, add []attachedRoute, route func(E) any, place func(E) about, made func(attachedRoute) E) []E {
+	out := make([]E, 0, len(table)+len(add))
+	for _, e := range table {
+		if drop[route(e)] {
+			continue
+		}
+		for len(add) > 0 && add[0].about().compare(place(e)) < 0 {
+			out, add = append(out, made(add[0])), add[1:]
+		}
+		out = append(out, e)
+	}
+	for _, a := range add {
+		out = append(out, made(a))
+	}
+	return out
 }

@@ -1,10 +1,12 @@
 package remote
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"penstock.dev/penstock/core/config"
@@ -18,11 +20,19 @@ type Resource struct {
 	Bytes   []byte // CBOR
 }
 
-// Set is a whole config as resources, by name. It is not changed once made.
-type Set struct {
-	Config    map[string]*Resource
-	Endpoints map[string]*Resource
-	Images    map[string]*Resource // of a state on disk: by filter hash
+// Delta is how a set of resources differs from the one before.
+type Delta struct {
+	Changed []*Resource
+	Removed []string // names
+}
+
+// Empty reports whether nothing differs.
+func (d *Delta) Empty() bool { return len(d.Changed) == 0 && len(d.Removed) == 0 }
+
+// Update is a config as it differs from the one before.
+type Update struct {
+	Config    Delta
+	Endpoints Delta // by upstream
 }
 
 // Kinds of resources that are named by what they are of.
@@ -48,115 +58,272 @@ type attachedTo struct {
 	Hostnames []string
 }
 
-// Encoder makes resources of configs. It remembers the last one's, so that what
-// did not change costs little. One goroutine at a time uses it.
+// Encoder makes resources of configs. It remembers the last one's, so that a
+// change costs what it touches. One goroutine at a time uses it.
 type Encoder struct {
-	old, now map[any]*Resource // by pointer
-	set      *Set
-	err      error
+	last      *config.Config
+	top       map[string]*piece // resources that are named by what they are of
+	shared    map[any]*piece    // by pointer
+	named     map[string]*piece // the same, by name
+	gateways  map[string]*attachments
+	endpoints map[string]*Resource
+
+	update *Update
+	fresh  map[string]*piece // shared ones that this update has made
+	freed  []*piece          // that it has let go of
+	refs   []*piece          // that the value at hand refers to
+	err    error
 }
 
-// Encode returns a config as resources.
-func (e *Encoder) Encode(c *config.Config) (*Set, error) {
-	e.old, e.now, e.err = e.now, map[any]*Resource{}, nil
-	e.set = &Set{Config: make(map[string]*Resource, len(e.old)), Endpoints: make(map[string]*Resource, len(c.Endpoints))}
-	for _, g := range c.Gateways {
-		e.gateway(g)
+// piece is a resource with what it refers to.
+type piece struct {
+	resource *Resource
+	pointer  any      // of a shared one
+	refs     []*piece // shared ones
+	users    int      // of a shared one: references to it
+}
+
+// attachments are the routes of one Gateway.
+type attachments struct {
+	listeners []*config.Listener
+	routes    map[any]*attachment // by *config.Route or *config.RawRoute
+	dirty     map[any]bool
+}
+
+// Encode returns how a config differs from the one before, as resources. After an
+// error the next one differs from nothing.
+func (e *Encoder) Encode(c *config.Config) (*Update, error) {
+	if e.top == nil {
+		*e = Encoder{
+			last: &config.Config{}, top: map[string]*piece{}, shared: map[any]*piece{}, named: map[string]*piece{},
+			gateways: map[string]*attachments{}, endpoints: map[string]*Resource{},
+		}
 	}
-	for name, u := range c.Upstreams {
-		e.put(e.set.Config, u, kindUpstream+"/"+name, u)
-	}
-	for namespace, t := range c.Totals {
-		e.put(e.set.Config, t, kindTotals+"/"+namespace, t)
-	}
-	for name, s := range c.Endpoints {
-		e.put(e.set.Endpoints, s, name, s)
-	}
+	e.update, e.fresh, e.freed, e.err = &Update{}, map[string]*piece{}, nil, nil
+	e.allGateways(c)
+	differ(e.last.Upstreams, c.Upstreams, func(name string, u *config.Upstream) { e.put(kindUpstream+"/"+name, u) }, func(name string) { e.drop(kindUpstream + "/" + name) })
+	differ(e.last.Totals, c.Totals, func(name string, t *config.Totals) { e.put(kindTotals+"/"+name, t) }, func(name string) { e.drop(kindTotals + "/" + name) })
+	differ(e.last.Endpoints, c.Endpoints, e.putEndpoints, func(name string) {
+		delete(e.endpoints, name)
+		e.update.Endpoints.Removed = append(e.update.Endpoints.Removed, name)
+	})
+	e.sweep()
 	if e.err != nil {
-		return nil, e.err
+		err := e.err
+		*e = Encoder{}
+		return nil, err
 	}
-	return e.set, nil
+	e.last = c
+	return e.update, nil
 }
 
-func (e *Encoder) gateway(g *config.Gateway) {
-	name := g.Object.Namespace + "/" + g.Object.Name
-	e.put(e.set.Config, g, kindGateway+"/"+name, g)
-	routes, raw := map[*config.Route]*attachment{}, map[*config.RawRoute]*attachment{}
-	for i, l := range g.Listeners {
-		if l.Routes != nil {
-			for _, r := range l.Routes.Entries {
-				a := routes[r.Route]
-				if a == nil {
-					a = &attachment{Gateway: name, Route: r.Route}
-					routes[r.Route] = a
-				}
-				a.Listeners = append(a.Listeners, attachedTo{i, r.Hostnames})
+// differ calls put for what is new or another value, and drop for what is gone.
+func differ[T any](old, now map[string]*T, put func(string, *T), drop func(string)) {
+	for name, v := range now {
+		if old[name] != v {
+			put(name, v)
+		}
+	}
+	if len(old) == 0 {
+		return
+	}
+	for name := range old {
+		if now[name] == nil {
+			drop(name)
+		}
+	}
+}
+
+func (e *Encoder) allGateways(c *config.Config) {
+	present := map[string]bool{}
+	for _, g := range c.Gateways {
+		name := g.Object.Namespace + "/" + g.Object.Name
+		present[name] = true
+		if !slices.Contains(e.last.Gateways, g) {
+			e.gateway(name, g)
+		}
+	}
+	for name, a := range e.gateways {
+		if !present[name] {
+			e.drop(kindGateway + "/" + name)
+			for r := range a.routes {
+				e.drop(routeName(name, r))
 			}
+			delete(e.gateways, name)
 		}
-		if l.RawRoutes != nil {
-			for _, r := range l.RawRoutes.Entries {
-				a := raw[r.Route]
-				if a == nil {
-					a = &attachment{Gateway: name, Raw: r.Route}
-					raw[r.Route] = a
-				}
-				a.Listeners = append(a.Listeners, attachedTo{i, r.Hostnames})
+	}
+}
+
+func (e *Encoder) gateway(name string, g *config.Gateway) {
+	e.put(kindGateway+"/"+name, g)
+	old := e.gateways[name]
+	if old == nil {
+		old = &attachments{routes: map[any]*attachment{}}
+		e.gateways[name] = old
+	}
+	old.dirty = map[any]bool{}
+	for i := range max(len(old.listeners), len(g.Listeners)) {
+		var was, is *config.Listener
+		if i < len(old.listeners) {
+			was = old.listeners[i]
+		}
+		if i < len(g.Listeners) {
+			is = g.Listeners[i]
+		}
+		old.change(i, name, entries(was), entries(is))
+	}
+	old.listeners = g.Listeners
+	var gone []string
+	for r := range old.dirty {
+		a := old.routes[r]
+		if len(a.Listeners) == 0 {
+			delete(old.routes, r)
+			gone = append(gone, routeName(name, r))
+		}
+	}
+	for r := range old.dirty {
+		if a := old.routes[r]; a != nil {
+			slices.SortFunc(a.Listeners, func(a, b attachedTo) int { return cmp.Compare(a.Listener, b.Listener) })
+			e.put(routeName(name, r), a)
+		}
+	}
+	for _, n := range gone { // unless another value of the same route took its place
+		if !old.has(name, n) {
+			e.drop(n)
+		}
+	}
+}
+
+// has reports whether a route of that name is attached.
+func (a *attachments) has(gateway, name string) bool {
+	for r := range a.dirty {
+		if a.routes[r] != nil && routeName(gateway, r) == name {
+			return true
+		}
+	}
+	return false
+}
+
+func routeName(gateway string, route any) string {
+	if r, ok := route.(*config.RawRoute); ok {
+		return kindRaw + "/" + gateway + " " + r.Object.String() + " " + r.Name
+	}
+	return kindRoute + "/" + gateway + " " + route.(*config.Route).Object.String()
+}
+
+// entry is a route at a listener.
+type entry struct {
+	route     any
+	hostnames []string
+}
+
+func entries(l *config.Listener) func(i int) (entry, bool) {
+	switch {
+	case l == nil:
+		return func(int) (entry, bool) { return entry{}, false }
+	case l.Routes != nil:
+		return func(i int) (entry, bool) {
+			if i >= len(l.Routes.Entries) {
+				return entry{}, false
 			}
+			return entry{l.Routes.Entries[i].Route, l.Routes.Entries[i].Hostnames}, true
+		}
+	case l.RawRoutes != nil:
+		return func(i int) (entry, bool) {
+			if i >= len(l.RawRoutes.Entries) {
+				return entry{}, false
+			}
+			return entry{l.RawRoutes.Entries[i].Route, l.RawRoutes.Entries[i].Hostnames}, true
 		}
 	}
-	for r, a := range routes {
-		e.put(e.set.Config, attached{r, place(a)}, kindRoute+"/"+name+" "+r.Object.String(), a)
-	}
-	for r, a := range raw {
-		e.put(e.set.Config, attached{r, place(a)}, kindRaw+"/"+name+" "+r.Object.String()+place(a), a)
-	}
+	return func(int) (entry, bool) { return entry{}, false }
 }
 
-// attached is what an attachment is remembered by.
-type attached struct {
-	route any
-	place string
-}
-
-func place(a *attachment) string { return fmt.Sprintf("%v", a.Listeners) }
-
-// put makes the resource of a value, or takes that of the same pointer over.
-func (e *Encoder) put(into map[string]*Resource, id any, name string, v any) *Resource {
-	r := e.now[id]
-	if r == nil {
-		r = e.old[id]
-		if r == nil {
-			r = &Resource{Name: name}
-			r.Bytes = e.encode(reflect.ValueOf(v).Elem())
-			r.Version = hash(r.Bytes)
-		} else if e.refer(reflect.ValueOf(v).Elem()); r.Name != name {
-			r = &Resource{Name: name, Version: r.Version, Bytes: r.Bytes}
+// change takes over what differs between a listener's entries.
+func (a *attachments) change(listener int, gateway string, was, is func(int) (entry, bool)) {
+	length := func(at func(int) (entry, bool)) (n int) {
+		for {
+			if _, ok := at(n); !ok {
+				return n
+			}
+			n++
 		}
-		e.now[id] = r
 	}
-	into[r.Name] = r
-	return r
-}
-
-// ref makes the resource of a shared value and returns its name.
-func (e *Encoder) ref(v reflect.Value) string {
-	id := v.Interface()
-	r := e.now[id]
-	if r == nil {
-		if r = e.old[id]; r == nil {
-			bytes := e.encode(v.Elem())
-			version := hash(bytes)
-			r = &Resource{Name: shared[v.Type()] + "/" + version, Version: version, Bytes: bytes}
-		} else {
-			e.refer(v.Elem())
+	equal := func(x, y entry) bool { return x.route == y.route && slices.Equal(x.hostnames, y.hostnames) }
+	before, now := length(was), length(is)
+	first := 0
+	for ; first < min(before, now); first++ {
+		x, _ := was(first)
+		y, _ := is(first)
+		if !equal(x, y) {
+			break
 		}
-		e.now[id] = r
 	}
-	e.set.Config[r.Name] = r
-	return r.Name
+	for before > first && now > first {
+		x, _ := was(before - 1)
+		y, _ := is(now - 1)
+		if !equal(x, y) {
+			break
+		}
+		before--
+		now--
+	}
+	for i := first; i < before; i++ {
+		x, _ := was(i)
+		if at := a.routes[x.route]; at != nil {
+			at.Listeners = slices.DeleteFunc(slices.Clone(at.Listeners), func(t attachedTo) bool { return t.Listener == listener })
+			a.dirty[x.route] = true
+		}
+	}
+	for i := first; i < now; i++ {
+		y, _ := is(i)
+		at := a.routes[y.route]
+		if at == nil {
+			at = &attachment{Gateway: gateway}
+			at.Route, _ = y.route.(*config.Route)
+			at.Raw, _ = y.route.(*config.RawRoute)
+			a.routes[y.route] = at
+		}
+		at.Listeners = append(slices.Clone(at.Listeners), attachedTo{listener, y.hostnames})
+		a.dirty[y.route] = true
+	}
 }
 
-func (e *Encoder) encode(v reflect.Value) []byte {
+// put makes the resource of a value.
+func (e *Encoder) put(name string, v any) {
+	p := &piece{}
+	p.resource, p.refs = e.encode(name, reflect.ValueOf(v).Elem())
+	old := e.top[name]
+	if old != nil {
+		e.freed = append(e.freed, old.refs...)
+	}
+	e.top[name] = p
+	if old == nil || old.resource.Version != p.resource.Version {
+		e.update.Config.Changed = append(e.update.Config.Changed, p.resource)
+	}
+}
+
+func (e *Encoder) drop(name string) {
+	if old := e.top[name]; old != nil {
+		e.freed = append(e.freed, old.refs...)
+		delete(e.top, name)
+		e.update.Config.Removed = append(e.update.Config.Removed, name)
+	}
+}
+
+func (e *Encoder) putEndpoints(name string, s *config.EndpointSet) {
+	r, _ := e.encode(name, reflect.ValueOf(s).Elem())
+	if old := e.endpoints[name]; old == nil || old.Version != r.Version {
+		e.update.Endpoints.Changed = append(e.update.Endpoints.Changed, r)
+	}
+	e.endpoints[name] = r
+}
+
+// encode returns a value as a resource, and counts what it refers to. The name of
+// a shared one is made of its content: it gives the kind alone.
+func (e *Encoder) encode(name string, v reflect.Value) (*Resource, []*piece) {
+	outer := e.refs
+	e.refs = nil
 	x, err := tree(v, e.ref)
 	var bytes []byte
 	if err == nil {
@@ -165,62 +332,49 @@ func (e *Encoder) encode(v reflect.Value) []byte {
 	if err != nil && e.err == nil {
 		e.err = fmt.Errorf("encode %s: %w", v.Type(), err)
 	}
-	return bytes
+	refs := e.refs
+	e.refs = outer
+	return &Resource{Name: name, Version: hash(bytes), Bytes: bytes}, refs
 }
 
-// refer keeps what a value that did not change refers to.
-func (e *Encoder) refer(v reflect.Value) {
-	switch t := v.Type(); {
-	case withheld[t] || !refers(t):
-	case shared[t] != "":
-		if !v.IsNil() {
-			e.ref(v)
-		}
-	case t.Kind() == reflect.Pointer:
-		if !v.IsNil() {
-			e.refer(v.Elem())
-		}
-	case t.Kind() == reflect.Struct:
-		for i := range v.NumField() {
-			e.refer(v.Field(i))
-		}
-	case t.Kind() == reflect.Slice || t.Kind() == reflect.Array:
-		for i := range v.Len() {
-			e.refer(v.Index(i))
+// ref makes the resource of a shared value and returns its name.
+func (e *Encoder) ref(v reflect.Value) string {
+	p := e.shared[v.Interface()]
+	if p == nil {
+		p = &piece{pointer: v.Interface()}
+		p.resource, p.refs = e.encode("", v.Elem())
+		p.resource.Name = shared[v.Type()] + "/" + p.resource.Version
+		if same := e.named[p.resource.Name]; same != nil { // of another pointer
+			e.freed = append(e.freed, p.refs...)
+			p = same
+		} else {
+			e.shared[p.pointer], e.named[p.resource.Name], e.fresh[p.resource.Name] = p, p, p
 		}
 	}
+	p.users++
+	e.refs = append(e.refs, p)
+	return p.resource.Name
 }
 
-// referring says of each type whether it can hold a shared value.
-var referring = map[reflect.Type]bool{}
-
-func init() {
-	for _, t := range []reflect.Type{reflect.TypeFor[config.Config](), reflect.TypeFor[attachment]()} {
-		explore(t)
-	}
-}
-
-// refers reports whether values of a type can hold a shared one.
-func refers(t reflect.Type) bool { return referring[t] }
-
-func explore(t reflect.Type) bool {
-	if known, ok := referring[t]; ok {
-		return known
-	}
-	referring[t] = shared[t] != "" // as long as it is explored
-	found := referring[t]
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		found = explore(t.Elem()) || found
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if t.Field(i).IsExported() {
-				found = explore(t.Field(i).Type) || found
-			}
+// sweep forgets the shared resources that nobody refers to any more.
+func (e *Encoder) sweep() {
+	for i := 0; i < len(e.freed); i++ {
+		p := e.freed[i]
+		if p.users--; p.users > 0 {
+			continue
+		}
+		delete(e.shared, p.pointer)
+		delete(e.named, p.resource.Name)
+		e.freed = append(e.freed, p.refs...)
+		if e.fresh[p.resource.Name] != nil {
+			delete(e.fresh, p.resource.Name)
+		} else {
+			e.update.Config.Removed = append(e.update.Config.Removed, p.resource.Name)
 		}
 	}
-	referring[t] = found
-	return found
+	for _, p := range e.fresh {
+		e.update.Config.Changed = append(e.update.Config.Changed, p.resource)
+	}
 }
 
 func hash(b []byte) string {
@@ -242,4 +396,9 @@ func (a *attachment) about() about {
 		return about{a.Route.Created, a.Route.Object.Namespace, a.Route.Object.Name, a.Route.Object.Kind}
 	}
 	return about{}
+}
+
+// compare orders routes: the oldest first, then by namespace and name.
+func (a about) compare(b about) int {
+	return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name), cmp.Compare(a.kind, b.kind))
 }

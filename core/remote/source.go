@@ -3,9 +3,9 @@ package remote
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,25 +68,24 @@ type Source struct {
 	connected telemetry.Gauge
 	versions  telemetry.Counters
 
-	set     *Set // what control has sent, and was applied
-	decoder Decoder
-	applied bool // since the start, from control or from disk
-	images  *Images
+	images *Images
+
+	mu      sync.Mutex // of the decoder, between who changes it and who writes it to disk
+	decoder *Decoder
+	applied bool // a config, since the start, from control or from disk
 }
 
 // New returns a Source that has connected to nobody. Its Images are where the
 // plugins of its config come from.
 func New(o Options) *Source {
 	s := &Source{
-		o: o, set: newSet(),
+		o: o, decoder: NewDecoder(),
 		connected: o.Metrics.Gauges("penstock_control_connected", "1 while control is connected.").With(),
 		versions:  o.Metrics.Counters("penstock_control_updates_total", "Updates from control, by type and what became of them.", "type", "result"),
 	}
 	s.images = newImages(o.Modules, o.Quota)
 	return s
 }
-
-func newSet() *Set { return &Set{Config: map[string]*Resource{}, Endpoints: map[string]*Resource{}} }
 
 // Images returns where the plugins come from.
 func (s *Source) Images() *Images { return s.images }
@@ -131,16 +130,20 @@ func (s *Source) restore(apply Apply) {
 	for _, r := range set.Images { // before filters look for them
 		_ = s.images.learn([]*Resource{r}, nil) // what cannot be read is asked for again
 	}
-	c, err := s.decoder.Decode(set)
+	d := NewDecoder()
+	_, err = d.Endpoints(&Delta{Changed: slices.Collect(maps.Values(set.Endpoints))})
+	var c *config.Config
+	if err == nil {
+		c, err = d.Config(&Delta{Changed: slices.Collect(maps.Values(set.Config))})
+	}
 	if err == nil {
 		err = apply.Config(c)
 	}
 	if err != nil {
-		s.decoder = Decoder{}
 		s.o.Log.Warn("the state on disk is not used", zap.Error(err))
 		return
 	}
-	s.set, s.applied = set, true
+	s.decoder, s.applied = d, true
 	s.o.Log.Info("the last good state on disk serves until control is there", zap.Int("gateways", len(c.Gateways)))
 }
 
@@ -165,12 +168,14 @@ func (s *Source) session(ctx context.Context, apply Apply) error {
 	if err != nil {
 		return err
 	}
-	t := &talk{source: s, stream: stream, apply: apply, pending: maps.Clone(s.set.Config)}
+	t := &talk{source: s, stream: stream, apply: apply}
+	t.forget()
+	have, endpoints := s.decoder.Set()
 	node := &core.Node{Id: s.o.Name, UserAgentName: "penstock"}
 	for _, about := range []struct {
 		kind string
 		have map[string]*Resource
-	}{{TypeEndpoints, s.set.Endpoints}, {TypeConfig, s.set.Config}} {
+	}{{TypeEndpoints, endpoints}, {TypeConfig, have}} {
 		versions := make(map[string]string, len(about.have))
 		for name, r := range about.have {
 			versions[name] = r.Version
@@ -198,8 +203,9 @@ type talk struct {
 	source *Source
 	stream grpc.BidiStreamingClient[discovery.DeltaDiscoveryRequest, discovery.DeltaDiscoveryResponse]
 	apply  Apply
-	// pending is the config that responses are gathered in.
-	pending map[string]*Resource
+	// What responses have changed and was not applied yet, by resource.
+	changed map[string]*Resource
+	removed map[string]bool
 
 	mu sync.Mutex // of Send
 }
@@ -245,61 +251,52 @@ func (t *talk) answer(m *discovery.DeltaDiscoveryResponse, fault error) error {
 	return t.send(ack)
 }
 
+// forget drops what was gathered.
+func (t *talk) forget() { t.changed, t.removed = map[string]*Resource{}, map[string]bool{} }
+
+func resources(m *discovery.DeltaDiscoveryResponse) []*Resource {
+	list := make([]*Resource, len(m.Resources))
+	for i, r := range m.Resources {
+		list[i] = &Resource{Name: r.Name, Version: r.Version, Bytes: r.Resource.GetValue()}
+	}
+	return list
+}
+
 func (t *talk) config(m *discovery.DeltaDiscoveryResponse) error {
 	for _, name := range m.RemovedResources {
-		delete(t.pending, name)
+		delete(t.changed, name)
+		t.removed[name] = true
 	}
-	for _, r := range m.Resources {
-		t.pending[r.Name] = &Resource{Name: r.Name, Version: r.Version, Bytes: r.Resource.GetValue()}
+	for _, r := range resources(m) {
+		delete(t.removed, r.Name)
+		t.changed[r.Name] = r
 	}
 	if m.SystemVersionInfo == "" {
 		return nil // there is more to come
 	}
 	s := t.source
-	set := &Set{Config: maps.Clone(t.pending), Endpoints: s.set.Endpoints}
-	c, err := s.decoder.Decode(set)
-	if err == nil {
-		err = t.apply.Config(c)
-	}
+	u := &Delta{Changed: slices.Collect(maps.Values(t.changed)), Removed: slices.Collect(maps.Keys(t.removed))}
+	s.mu.Lock()
+	c, err := s.decoder.Config(u)
+	s.mu.Unlock()
 	if err != nil {
+		return t.answer(m, err) // the next one changes what is wrong, and comes on top
+	}
+	t.forget()
+	if err := t.apply.Config(c); err != nil {
 		return t.answer(m, err)
 	}
-	s.set, s.applied = set, true
+	s.applied = true
 	s.images.keepOnly(c.Filters())
 	s.keep()
 	return t.answer(m, nil)
 }
 
-// image takes over what became of images.
-func (t *talk) image(m *discovery.DeltaDiscoveryResponse) error {
-	var list []*Resource
-	for _, r := range m.Resources {
-		list = append(list, &Resource{Name: r.Name, Version: r.Version, Bytes: r.Resource.GetValue()})
-	}
-	err := t.source.images.learn(list, m.RemovedResources)
-	t.source.keep()
-	return t.answer(m, err)
-}
-
 func (t *talk) endpoints(m *discovery.DeltaDiscoveryResponse) error {
 	s := t.source
-	changed := map[string]*config.EndpointSet{}
-	next := maps.Clone(s.set.Endpoints)
-	for _, name := range m.RemovedResources {
-		delete(next, name)
-		changed[name] = nil
-	}
-	var fault error
-	for _, r := range m.Resources {
-		one := &Resource{Name: r.Name, Version: r.Version, Bytes: r.Resource.GetValue()}
-		set, err := s.decoder.endpoints(one)
-		if err != nil {
-			fault = errors.Join(fault, fmt.Errorf("endpoints of %s: %w", r.Name, err))
-			continue // the others are no worse for it
-		}
-		next[r.Name], changed[r.Name] = one, set
-	}
-	s.set = &Set{Config: s.set.Config, Endpoints: next}
+	s.mu.Lock()
+	changed, fault := s.decoder.Endpoints(&Delta{Changed: resources(m), Removed: m.RemovedResources})
+	s.mu.Unlock()
 	if s.applied {
 		t.apply.Endpoints(changed)
 	}
@@ -307,10 +304,22 @@ func (t *talk) endpoints(m *discovery.DeltaDiscoveryResponse) error {
 	return t.answer(m, fault)
 }
 
+// image takes over what became of images.
+func (t *talk) image(m *discovery.DeltaDiscoveryResponse) error {
+	err := t.source.images.learn(resources(m), m.RemovedResources)
+	t.source.keep()
+	return t.answer(m, err)
+}
+
 // keep writes the state to disk, soon.
 func (s *Source) keep() {
 	if s.o.State != nil {
-		s.o.State.save(&Set{Config: s.set.Config, Endpoints: s.set.Endpoints, Images: s.images.resources()})
+		s.o.State.save(func() *Set {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			cfg, endpoints := s.decoder.Set()
+			return &Set{Config: maps.Clone(cfg), Endpoints: maps.Clone(endpoints), Images: s.images.resources()}
+		})
 	}
 }
 

@@ -26,6 +26,13 @@ const (
 	maxState  = 1 << 30     // bytes
 )
 
+// Set is all resources that a proxy holds, by name.
+type Set struct {
+	Config    map[string]*Resource
+	Endpoints map[string]*Resource
+	Images    map[string]*Resource // by filter hash
+}
+
 // State keeps the last good config on disk, so that a proxy can start while
 // control is away. It is encrypted (AES-256-GCM), since it holds Secrets, and so
 // only kept where there is a key.
@@ -36,7 +43,7 @@ type State struct {
 
 	wake chan struct{}
 	mu   sync.Mutex
-	next *Set
+	take func() *Set // nil: there is nothing new
 }
 
 // NewState returns a state in a folder, made with mode 0700 if it is missing. key
@@ -113,10 +120,10 @@ func (s *State) load() (*Set, error) {
 	return &kept.Set, nil
 }
 
-// save has the set written soon; a newer one replaces one that waits.
-func (s *State) save(set *Set) {
+// save has what take returns then written soon.
+func (s *State) save(take func() *Set) {
 	s.mu.Lock()
-	s.next = set
+	s.take = take
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
@@ -134,18 +141,14 @@ func (s *State) renew() {
 
 // Run writes what is to be kept until ctx is done, the last of it then.
 func (s *State) Run(ctx context.Context) {
-	var last *Set
 	write := func() {
 		s.mu.Lock()
-		if s.next != nil {
-			last = s.next
-		}
-		s.next = nil
+		take := s.take
 		s.mu.Unlock()
-		if last == nil {
+		if take == nil {
 			return
 		}
-		if err := s.write(last); err != nil {
+		if err := s.write(take()); err != nil {
 			s.log.Warn("the state is not kept on disk", zap.Error(err))
 		}
 	}

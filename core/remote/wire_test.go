@@ -2,9 +2,12 @@ package remote
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,39 +118,37 @@ var same = cmp.Options{
 	cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}),
 }
 
+// over sends an update and returns the config that arrives.
+func over(t testing.TB, e *Encoder, d *Decoder, c *config.Config) (*Update, *config.Config) {
+	t.Helper()
+	u, err := e.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Endpoints(&u.Endpoints); err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.Config(&u.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u, got
+}
+
 // TestEveryFieldArrives: a field that config gets and the wire does not would be
 // left out in silence.
 func TestEveryFieldArrives(t *testing.T) {
 	c := filled()
-	var e Encoder
-	set, err := e.Encode(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var d Decoder
-	got, err := d.Decode(set)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(c, got, same); diff != "" {
-		t.Errorf("(-sent +arrived)\n%s", diff)
+	if _, got := over(t, new(Encoder), NewDecoder(), c); !cmp.Equal(c, got, same) {
+		t.Errorf("(-sent +arrived)\n%s", cmp.Diff(c, got, same))
 	}
 }
 
-// TestWhatDidNotChangeStays: the same value again is the same pointer, and a
-// change sends what it touches.
-func TestWhatDidNotChangeStays(t *testing.T) {
+// TestAChangeSendsWhatItTouches: and what did not change stays the same value.
+func TestAChangeSendsWhatItTouches(t *testing.T) {
 	c := filled()
-	var e Encoder
-	first, err := e.Encode(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var d Decoder
-	before, err := d.Decode(first)
-	if err != nil {
-		t.Fatal(err)
-	}
+	e, d := new(Encoder), NewDecoder()
+	_, before := over(t, e, d, c)
 	changed := *c
 	g := *c.Gateways[0]
 	l := *g.Listeners[0]
@@ -158,25 +159,12 @@ func TestWhatDidNotChangeStays(t *testing.T) {
 	l.Routes = &table
 	g.Listeners = append([]*config.Listener{&l}, g.Listeners[1:]...)
 	changed.Gateways = append([]*config.Gateway{&g}, c.Gateways[1:]...)
-	second, err := e.Encode(&changed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var differ []string
-	for name, r := range second.Config {
-		if old := first.Config[name]; old == nil || old.Version != r.Version {
-			differ = append(differ, name)
-		}
-	}
-	if len(differ) != 1 || !strings.HasPrefix(differ[0], "route/") || len(first.Config) != len(second.Config) {
-		t.Errorf("sent %q; %d resources, then %d", differ, len(first.Config), len(second.Config))
-	}
-	after, err := d.Decode(second)
-	if err != nil {
-		t.Fatal(err)
+	u, after := over(t, e, d, &changed)
+	if len(u.Config.Changed) != 1 || !strings.HasPrefix(u.Config.Changed[0].Name, "route/") || len(u.Config.Removed) > 0 || !u.Endpoints.Empty() {
+		t.Errorf("sent %+v", u)
 	}
 	was, is := before.Gateways[0].Listeners[0].Routes.Entries, after.Gateways[0].Listeners[0].Routes.Entries
-	if was[0].Route == is[0].Route || was[1].Route != is[1].Route {
+	if was[0].Route == is[0].Route || was[1].Route != is[1].Route || before.Gateways[1] != after.Gateways[1] {
 		t.Error("the route that changed is the same, or another one is not")
 	}
 	for name, u := range after.Upstreams {
@@ -184,8 +172,82 @@ func TestWhatDidNotChangeStays(t *testing.T) {
 			t.Errorf("%s is another value", name)
 		}
 	}
-	if diff := cmp.Diff(&changed, after, same, cmpopts.SortSlices(func(a, b config.RouteEntry) bool { return a.Route.Object.Name < b.Route.Object.Name })); diff != "" {
-		t.Errorf("(-sent +arrived)\n%s", diff)
+	if !cmp.Equal(&changed, after, same) {
+		t.Errorf("(-sent +arrived)\n%s", cmp.Diff(&changed, after, same))
+	}
+	if u, _ := over(t, e, d, &changed); !u.Config.Empty() || !u.Endpoints.Empty() {
+		t.Errorf("nothing changed, and sent was %+v", u)
+	}
+	if u, got := over(t, e, d, &config.Config{}); len(got.Gateways)+len(got.Upstreams)+len(got.Totals)+len(d.set)+len(d.values) > 0 || len(e.shared)+len(e.named)+len(e.top) > 0 {
+		t.Errorf("something is left when all is gone: %v; removed %d", got, len(u.Config.Removed))
+	}
+}
+
+// TestManyChanges: after any row of changes there is what a fresh pair would have.
+func TestManyChanges(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	parameters := []*config.ProxyParameters{{Via: "a"}, {Via: "b"}, {Via: "a"}}
+	parts := []*config.Part{{Hash: "1"}, {Hash: "2", Fallback: &config.Part{Hash: "3"}}, {Hash: "1"}}
+	route := func() *config.Route {
+		n := random.IntN(12)
+		return &config.Route{
+			Object: config.Object{Kind: "HTTPRoute", Namespace: "ns", Name: fmt.Sprint("r", n)}, Created: time.Unix(int64(n%3), 0).UTC(),
+			Rules: []*config.Rule{{Name: fmt.Sprint(random.IntN(3)), Chain: &config.Chain{Parts: []*config.Part{parts[random.IntN(len(parts))]}}}},
+		}
+	}
+	routes := map[string]*config.Route{}
+	order := func(a, b config.RouteEntry) int {
+		return (&attachment{Route: a.Route}).about().compare((&attachment{Route: b.Route}).about())
+	}
+	e, d := new(Encoder), NewDecoder()
+	for step := range 400 {
+		for range random.IntN(4) {
+			r := route()
+			routes[r.Object.Name] = r
+		}
+		if random.IntN(3) == 0 {
+			delete(routes, fmt.Sprint("r", random.IntN(12)))
+		}
+		c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}}
+		for g := range random.IntN(3) {
+			one := &config.Gateway{Object: config.Object{Namespace: "ns", Name: fmt.Sprint("g", g)}, Parameters: parameters[random.IntN(len(parameters))]}
+			for range 1 + random.IntN(2) {
+				table := &config.RouteTable{}
+				for _, r := range routes {
+					if random.IntN(4) > 0 {
+						table.Entries = append(table.Entries, config.RouteEntry{Hostnames: []string{fmt.Sprint("h", random.IntN(2))}, Route: r})
+					}
+				}
+				slices.SortFunc(table.Entries, order)
+				one.Listeners = append(one.Listeners, &config.Listener{Name: "l", Protocol: "HTTP", Routes: table})
+			}
+			c.Gateways = append(c.Gateways, one)
+		}
+		for u := range random.IntN(3) {
+			name := fmt.Sprint("u", u)
+			c.Upstreams[name] = &config.Upstream{Name: name, Parameters: parameters[random.IntN(len(parameters))]}
+			c.Endpoints[name] = &config.EndpointSet{Endpoints: []config.Endpoint{{Zone: fmt.Sprint(random.IntN(2))}}}
+		}
+		_, got := over(t, e, d, c)
+		if !cmp.Equal(c, got, same, cmpopts.EquateEmpty()) {
+			t.Fatalf("step %d (-sent +arrived)\n%s", step, cmp.Diff(c, got, same, cmpopts.EquateEmpty()))
+		}
+		var fresh Encoder
+		whole, err := fresh.Encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{}
+		for _, r := range whole.Config.Changed {
+			want[r.Name] = r.Version
+		}
+		have := map[string]string{}
+		for name, r := range d.set {
+			have[name] = r.Version
+		}
+		if !maps.Equal(want, have) {
+			t.Fatalf("step %d: resources (-fresh +kept)\n%s", step, cmp.Diff(want, have))
+		}
 	}
 }
 
@@ -205,29 +267,31 @@ func TestFaultsAreRefused(t *testing.T) {
 		"a missing value":    {"upstream/a", text(map[string]any{"Parameters": "parameters/abc"}), "missing"},
 		"one of other kind":  {"upstream/a", text(map[string]any{"Parameters": "upstream/a"}), "unexpected form"},
 		"itself":             {"part/a", text(map[string]any{"Fallback": "part/a"}), ""},
-		"no gateway":         {"route/a", text(map[string]any{"Gateway": "x/y", "Route": map[string]any{}}), "gateway x/y"},
+		"no gateway":         {"route/x/y r", text(map[string]any{"Gateway": "x/y", "Route": map[string]any{}}), "gateway x/y"},
 		"two times a key":    {"totals/a", []byte{0xa2, 0x61, 'a', 1, 0x61, 'a', 1}, "totals/a"},
 		"a tag":              {"totals/a", []byte{0xc1, 0}, "totals/a"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			var d Decoder
-			_, err := d.Decode(&Set{Config: map[string]*Resource{tt.name: {Name: tt.name, Version: "1", Bytes: tt.bytes}}})
+			d := NewDecoder()
+			_, err := d.Config(&Delta{Changed: []*Resource{{Name: tt.name, Version: "1", Bytes: tt.bytes}}})
 			if tt.want == "" {
 				return // nothing refers to it
 			}
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v; want %q", err, tt.want)
 			}
+			if len(d.set)+len(d.values) > 0 {
+				t.Error("something of it is kept")
+			}
 		})
 	}
 	loop := map[string]*Resource{
-		"part/a":    {Name: "part/a", Bytes: text(map[string]any{"Fallback": "part/b"})},
-		"part/b":    {Name: "part/b", Bytes: text(map[string]any{"Fallback": "part/a"})},
-		"gateway/g": {Name: "gateway/g", Bytes: text(map[string]any{"Listeners": []any{map[string]any{"Chain": map[string]any{"Parts": []any{"part/a"}}}}})},
+		"part/a":      {Name: "part/a", Bytes: text(map[string]any{"Fallback": "part/b"})},
+		"part/b":      {Name: "part/b", Bytes: text(map[string]any{"Fallback": "part/a"})},
+		"gateway/n/g": {Name: "gateway/n/g", Bytes: text(map[string]any{"Object": map[string]any{"Namespace": "n", "Name": "g"}, "Listeners": []any{map[string]any{"Chain": map[string]any{"Parts": []any{"part/a"}}}}})},
 	}
-	var d Decoder
-	if _, err := d.Decode(&Set{Config: loop}); err == nil {
+	if _, err := NewDecoder().Config(&Delta{Changed: slices.Collect(maps.Values(loop))}); err == nil {
 		t.Error("parts that refer to each other are taken")
 	}
 }
@@ -236,28 +300,19 @@ func TestFaultsAreRefused(t *testing.T) {
 // came to be goes over the wire unchanged.
 func FuzzDecode(f *testing.F) {
 	var e Encoder
-	set, err := e.Encode(filled())
+	u, err := e.Encode(filled())
 	if err != nil {
 		f.Fatal(err)
 	}
-	for name, r := range set.Config {
-		f.Add(name, r.Bytes)
+	for _, r := range u.Config.Changed {
+		f.Add(r.Name, r.Bytes)
 	}
 	f.Fuzz(func(t *testing.T, name string, bytes []byte) {
-		var d Decoder
-		c, err := d.Decode(&Set{Config: map[string]*Resource{name: {Name: name, Version: "1", Bytes: bytes}}})
+		c, err := NewDecoder().Config(&Delta{Changed: []*Resource{{Name: name, Version: "1", Bytes: bytes}}})
 		if err != nil {
 			return
 		}
-		var e Encoder
-		again, err := e.Encode(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := new(Decoder).Decode(again)
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, got := over(t, new(Encoder), NewDecoder(), c)
 		if diff := cmp.Diff(c, got, same, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("(-first +second)\n%s", diff)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"go.uber.org/zap"
@@ -107,7 +108,8 @@ type talk struct {
 type topic struct {
 	all     bool              // it is subscribed to everything
 	names   map[string]bool   // else to these
-	sent    map[string]string // version by name
+	sent    map[string]string // version by name; nil: it has all that Server's version next has
+	gone    []string          // that it has all the same
 	waiting string            // nonce that is not answered yet; empty: none
 	// next is the version that was sent with it, of Server's; 0: none.
 	next uint64
@@ -188,78 +190,125 @@ func (t *talk) answered(m *discovery.DeltaDiscoveryRequest, about *topic) {
 // config that needs them, and those that are gone after it. What is not answered
 // yet holds back the next of its type, so that a slow proxy skips versions.
 func (t *talk) update(v *version) error {
+	s := t.server
 	endpoints, cfg := t.topics[remote.TypeEndpoints], t.topics[remote.TypeConfig]
 	if endpoints != nil && endpoints.waiting == "" && endpoints.next < v.endpoints {
-		gone := cfg == nil || cfg.next >= v.config
-		if err := t.send(remote.TypeEndpoints, endpoints, v.set.Endpoints, gone, v.endpoints); err != nil {
+		s.mu.Lock()
+		d, err := endpoints.lacks(s.endpoints)
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		endpoints.gone = append(endpoints.gone, d.Removed...)
+		if len(endpoints.gone) > 0 { // those that are back are not gone
+			endpoints.gone = slices.DeleteFunc(endpoints.gone, func(name string) bool {
+				return slices.ContainsFunc(d.Changed, func(r *remote.Resource) bool { return r.Name == name })
+			})
+		}
+		d.Removed = nil
+		if err := t.send(remote.TypeEndpoints, endpoints, d, v.endpoints); err != nil {
 			return err
 		}
 	}
 	if cfg != nil && cfg.waiting == "" && cfg.next < v.config {
-		if err := t.send(remote.TypeConfig, cfg, v.set.Config, true, v.config); err != nil {
+		s.mu.Lock()
+		d, err := cfg.lacks(s.resources)
+		s.mu.Unlock()
+		if err != nil {
 			return err
 		}
-		if endpoints != nil && endpoints.next == v.endpoints && len(endpoints.sent) > len(v.set.Endpoints) {
-			endpoints.next = v.endpoints - 1 // those that are gone follow
+		if err := t.send(remote.TypeConfig, cfg, d, v.config); err != nil {
+			return err
+		}
+	}
+	if endpoints != nil && endpoints.waiting == "" && len(endpoints.gone) > 0 && (cfg == nil || cfg.next >= v.config) {
+		d := &remote.Delta{Removed: endpoints.gone}
+		endpoints.gone = nil
+		if err := t.send(remote.TypeEndpoints, endpoints, d, endpoints.next); err != nil {
+			return err
 		}
 	}
 	if images := t.topics[remote.TypeImage]; images != nil && images.waiting == "" {
-		wanted := map[string]*remote.Resource{}
-		for name := range images.names {
-			if v.filters[name] == nil {
-				continue // it is none of this proxy's
-			}
-			if r := t.server.o.Images.resource(name); r != nil {
-				wanted[name] = r
-			}
-		}
-		return t.send(remote.TypeImage, images, wanted, false, 0)
+		return t.images(images)
 	}
 	return nil
 }
 
-// send sends the difference between what a proxy has and what is wanted, in as
-// many responses as it takes.
-func (t *talk) send(kind string, about *topic, wanted map[string]*remote.Resource, gone bool, version uint64) error {
-	m := &discovery.DeltaDiscoveryResponse{TypeUrl: kind}
+// images sends what is known of the images that a proxy asks for.
+func (t *talk) images(about *topic) error {
+	t.server.mu.Lock()
+	filters := t.server.filters
+	t.server.mu.Unlock()
+	d := &remote.Delta{}
+	for name := range about.names {
+		if filters[name] == nil {
+			continue // it is none of this proxy's
+		}
+		if r := t.server.o.Images.resource(name); r != nil && about.sent[name] != r.Version {
+			about.sent[name] = r.Version
+			d.Changed = append(d.Changed, &remote.Resource{Name: name, Version: r.Version, Bytes: r.Bytes})
+		}
+	}
+	if d.Empty() {
+		return nil
+	}
+	return t.send(remote.TypeImage, about, d, 0)
+}
+
+// lacks returns what a proxy has to be sent to have all of h. Server.mu is held.
+func (a *topic) lacks(h *history) (*remote.Delta, error) {
+	d := &remote.Delta{}
+	if a.sent == nil {
+		names, ok := h.since(a.next)
+		if !ok {
+			return nil, status.Error(codes.Aborted, "too far behind: say what you have")
+		}
+		for _, name := range names {
+			if r := h.all[name]; r != nil {
+				d.Changed = append(d.Changed, r)
+			} else {
+				d.Removed = append(d.Removed, name)
+			}
+		}
+		return d, nil
+	}
+	for name, r := range h.all {
+		if a.sent[name] != r.Version {
+			d.Changed = append(d.Changed, r)
+		}
+	}
+	for name := range a.sent {
+		if h.all[name] == nil {
+			d.Removed = append(d.Removed, name)
+		}
+	}
+	a.sent = nil
+	return d, nil
+}
+
+// send sends a difference, in as many responses as it takes.
+func (t *talk) send(kind string, about *topic, d *remote.Delta, version uint64) error {
+	m := &discovery.DeltaDiscoveryResponse{TypeUrl: kind, RemovedResources: d.Removed}
 	size := 0
 	flush := func(last bool) error {
 		t.nonce++
 		m.Nonce = fmt.Sprint(t.nonce)
 		if last {
 			m.SystemVersionInfo = fmt.Sprint(version)
-			about.waiting = m.Nonce
+			about.waiting, about.next = m.Nonce, version
 		}
 		err := t.stream.Send(m)
 		m, size = &discovery.DeltaDiscoveryResponse{TypeUrl: kind}, 0
 		return err
 	}
-	empty := true
-	for name, r := range wanted {
-		if about.sent[name] == r.Version {
-			continue
-		}
+	for _, r := range d.Changed {
 		if size > 0 && size+len(r.Bytes) > remote.MaxResponse && kind != remote.TypeImage {
 			if err := flush(false); err != nil {
 				return err
 			}
 		}
-		about.sent[name], empty = r.Version, false
-		m.Resources = append(m.Resources, &discovery.Resource{Name: name, Version: r.Version, Resource: &anypb.Any{TypeUrl: kind, Value: r.Bytes}})
-		size += len(r.Bytes) + len(name) + 100
+		m.Resources = append(m.Resources, &discovery.Resource{Name: r.Name, Version: r.Version, Resource: &anypb.Any{TypeUrl: kind, Value: r.Bytes}})
+		size += len(r.Bytes) + len(r.Name) + 100
 	}
-	if gone {
-		for name := range about.sent {
-			if wanted[name] == nil {
-				delete(about.sent, name)
-				m.RemovedResources = append(m.RemovedResources, name)
-				empty = false
-			}
-		}
-	}
-	if kind == remote.TypeImage && empty {
-		return nil
-	}
-	about.next = version
 	return flush(true)
 }

@@ -48,22 +48,23 @@ type Server struct {
 
 	encoder remote.Encoder // of Update alone
 
-	mu      sync.Mutex
-	latest  *version
-	changed chan struct{} // closed when latest is another one
-	proxies map[*proxy]bool
-	reports map[string]*remote.Report // by peer: they may come before the proxy is known
-	pending []*update
-	runs    chan struct{}   // holds one: what proxies run has changed
-	parts   map[string]bool // by hash: those that are configured
-	ran     map[string]bool // those of them that ran somewhere
+	mu     sync.Mutex
+	latest *version
+	// What the latest one holds.
+	resources, endpoints *history
+	filters              map[string]*config.Filter
+	changed              chan struct{} // closed when latest is another one
+	proxies              map[*proxy]bool
+	reports              map[string]*remote.Report // by peer: they may come before the proxy is known
+	pending              []*update
+	runs                 chan struct{}   // holds one: what proxies run has changed
+	parts                map[string]bool // by hash: those that are configured
+	ran                  map[string]bool // those of them that ran somewhere
 }
 
 // version is a config as it is sent.
 type version struct {
 	seq, config, endpoints uint64 // of this, and of the last that changed the one or the other
-	set                    *remote.Set
-	filters                map[string]*config.Filter
 }
 
 // update is a version whose caller waits for what becomes of it.
@@ -78,6 +79,7 @@ type update struct {
 func New(o Options) *Server {
 	s := &Server{
 		o: o, changed: make(chan struct{}), proxies: map[*proxy]bool{}, reports: map[string]*remote.Report{}, runs: make(chan struct{}, 1), ran: map[string]bool{},
+		resources: newHistory(), endpoints: newHistory(),
 		connected: o.Metrics.Gauges("penstock_control_proxies", "Proxies that are connected.").With(),
 		refusals:  o.Metrics.Counters("penstock_control_refusals_total", "Updates that proxies refused, by type.", "type"),
 	}
@@ -89,43 +91,34 @@ func New(o Options) *Server {
 // every ready proxy serves it; with an error that says who does not if that
 // takes long, and again when it changes. One goroutine at a time calls Update.
 func (s *Server) Update(c *config.Config, applied func(error)) error {
-	set, err := s.encoder.Encode(c)
+	u, err := s.encoder.Encode(c)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	v := &version{seq: 1, config: 1, endpoints: 1, set: set, filters: c.Filters()}
+	v := &version{seq: 1, config: 1, endpoints: 1}
+	filters := s.filters
 	if old := s.latest; old != nil {
 		v.seq, v.config, v.endpoints = old.seq+1, old.config, old.endpoints
-		if !equal(old.set.Config, set.Config) {
-			v.config = v.seq
-		}
-		if !equal(old.set.Endpoints, set.Endpoints) {
-			v.endpoints = v.seq
-		}
+	}
+	if s.latest == nil || !u.Config.Empty() {
+		v.config = v.seq
+		s.resources.record(&u.Config, v.seq)
+		filters, s.parts = c.Filters(), c.PartHashes()
+		s.filters = filters
+		maps.DeleteFunc(s.ran, func(hash string, _ bool) bool { return !s.parts[hash] })
+	}
+	if s.latest == nil || !u.Endpoints.Empty() {
+		v.endpoints = v.seq
+		s.endpoints.record(&u.Endpoints, v.seq)
 	}
 	s.latest = v
-	s.parts = c.PartHashes()
-	maps.DeleteFunc(s.ran, func(hash string, _ bool) bool { return !s.parts[hash] })
 	s.pending = append(s.pending, &update{version: v, applied: applied, since: time.Now()})
 	s.mu.Unlock()
-	s.o.Images.configure(v.filters)
+	s.o.Images.configure(filters)
 	s.wake()
 	s.settle()
 	return nil
-}
-
-// equal reports whether two sets hold the same resources.
-func equal(a, b map[string]*remote.Resource) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for name, r := range a {
-		if o := b[name]; o == nil || o != r && o.Version != r.Version {
-			return false
-		}
-	}
-	return true
 }
 
 // wake has every proxy's goroutine look for what is new.
