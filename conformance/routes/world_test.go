@@ -59,6 +59,12 @@ func manifests(t *testing.T, s *runtime.Scheme, name string) (all []client.Objec
 		t.Fatal(err)
 	}
 	text = bytes.ReplaceAll(text, []byte("{GATEWAY_CLASS_NAME}"), []byte(className))
+	return decode(t, s, name, text)
+}
+
+// decode reads a stream of documents.
+func decode(t *testing.T, s *runtime.Scheme, name string, text []byte) (all []client.Object) {
+	t.Helper()
 	read := serializer.NewCodecFactory(s).UniversalDeserializer()
 	for _, document := range bytes.Split(text, []byte("\n---")) {
 		if asJSON, err := yaml.YAMLToJSON(document); err != nil || string(asJSON) == "null" {
