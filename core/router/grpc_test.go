@@ -16,7 +16,7 @@ func TestMethodsOfGRPC(t *testing.T) {
 		return config.Match{PathType: config.PathMethod, Regex: regexp.MustCompile("^/" + text + "$"), Rank: rank, GRPC: true}
 	}
 	version := []config.ValueMatch{{Name: "version", Value: "2"}}
-	table := router.New(nil, []router.Route[string]{{Name: "ns/r", Rules: []router.Rule[string]{
+	table := router.New(nil, []*router.Route[string]{{Name: "ns/r", Rules: []router.Rule[string]{
 		{Value: "any", Matches: []config.Match{{PathType: config.PathPrefix, Path: "/", GRPC: true}}},
 		{Value: "method", Matches: []config.Match{expression(3, "[^/]+/Add")}},
 		{Value: "expression", Matches: []config.Match{expression(7<<16, "shop\\..*/[^/]+")}},

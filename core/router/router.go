@@ -3,6 +3,7 @@ package router
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,16 +12,14 @@ import (
 	"penstock.dev/penstock/core/exchange"
 )
 
-// Route is a group of rules with its hostnames: one HTTPRoute or GRPCRoute.
+// Route is a group of rules with its hostnames: one HTTPRoute or GRPCRoute. It is
+// not changed once a table has it: another route is another pointer.
 type Route[T any] struct {
 	Hostnames []string // lower case, "*.example" allowed; empty: any
 	// Created and Name ("namespace/name") break ties: older first, then by name.
 	Created time.Time
 	Name    string
-	// Key identifies the route's content: a table built from an earlier one
-	// keeps every hostname whose routes have the same keys. Comparable.
-	Key   any
-	Rules []Rule[T]
+	Rules   []Rule[T]
 }
 
 // Rule leads to a value if any of its matches holds.
@@ -40,14 +39,15 @@ type Request struct {
 
 // Table is an immutable matcher. Any number of goroutines may use it.
 type Table[T any] struct {
+	routes   []*Route[T]
 	any      *hostTable[T]
 	exact    map[string]*hostTable[T]
 	wildcard map[string]*hostTable[T] // by ".example"
 }
 
-// hostTable is the rules of one hostname.
+// hostTable is the rules of one hostname; immutable.
 type hostTable[T any] struct {
-	keys   []any
+	routes int // that have the hostname
 	exact  map[string][]candidate[T]
 	prefix map[string][]candidate[T] // without trailing slash; "" is "/"
 	regex  []candidate[T]
@@ -58,45 +58,79 @@ type candidate[T any] struct {
 	match *config.Match
 	value T
 	// what precedence looks at, see before
-	created    time.Time
-	name       string
+	route      *Route[T]
 	rule, item int
 }
 
-// New builds a table. prev may be nil; hostnames whose routes are unchanged
-// are taken from it.
-func New[T any](prev *Table[T], routes []Route[T]) *Table[T] {
-	byHost := map[string][]*Route[T]{}
-	for i := range routes {
-		r := &routes[i]
-		if len(r.Hostnames) == 0 {
-			byHost[""] = append(byHost[""], r)
-		}
-		for _, h := range r.Hostnames {
-			byHost[h] = append(byHost[h], r)
+// New builds a table. prev may be nil; what differs from it is built, the rest
+// taken over: the price of a change is that of the routes that changed, and of
+// copying tables of the hostnames that they have.
+func New[T any](prev *Table[T], routes []*Route[T]) *Table[T] {
+	if prev == nil {
+		prev = &Table[T]{}
+	}
+	t := &Table[T]{routes: routes, any: prev.any, exact: maps.Clone(prev.exact), wildcard: maps.Clone(prev.wildcard)}
+	if t.exact == nil {
+		t.exact, t.wildcard = map[string]*hostTable[T]{}, map[string]*hostTable[T]{}
+	}
+	type change struct{ gone, added []*Route[T] }
+	changes := map[string]*change{}
+	each := func(list []*Route[T], f func(*change, *Route[T])) {
+		for _, r := range list {
+			hostnames := r.Hostnames
+			if len(hostnames) == 0 {
+				hostnames = anyHostname
+			}
+			for _, h := range hostnames {
+				c := changes[h]
+				if c == nil {
+					c = &change{}
+					changes[h] = c
+				}
+				f(c, r)
+			}
 		}
 	}
-	t := &Table[T]{exact: map[string]*hostTable[T]{}, wildcard: map[string]*hostTable[T]{}}
-	for hostname, list := range byHost {
-		h := prev.host(hostname)
-		if h == nil || !h.madeFrom(list) {
-			h = newHost(list)
-		}
-		if hostname == "" {
-			t.any = h
-		} else if suffix, ok := strings.CutPrefix(hostname, "*"); ok {
-			t.wildcard[suffix] = h
-		} else {
-			t.exact[hostname] = h
-		}
+	gone, added := differ(prev.routes, routes)
+	each(gone, func(c *change, r *Route[T]) { c.gone = append(c.gone, r) })
+	each(added, func(c *change, r *Route[T]) { c.added = append(c.added, r) })
+	for hostname, c := range changes {
+		t.set(hostname, t.host(hostname).with(c.gone, c.added))
 	}
 	return t
 }
 
-func (t *Table[T]) host(hostname string) *hostTable[T] {
-	if t == nil {
-		return nil
+var anyHostname = []string{""}
+
+// differ returns the routes that are in one list alone. Lists that differ little
+// have most of their beginning and end in common.
+func differ[T any](old, now []*Route[T]) (gone, added []*Route[T]) {
+	for len(old) > 0 && len(now) > 0 && old[0] == now[0] {
+		old, now = old[1:], now[1:]
 	}
+	for len(old) > 0 && len(now) > 0 && old[len(old)-1] == now[len(now)-1] {
+		old, now = old[:len(old)-1], now[:len(now)-1]
+	}
+	both := make(map[*Route[T]]bool, len(old))
+	for _, r := range old {
+		both[r] = false
+	}
+	for _, r := range now {
+		if _, ok := both[r]; ok {
+			both[r] = true
+		} else {
+			added = append(added, r)
+		}
+	}
+	for _, r := range old {
+		if !both[r] {
+			gone = append(gone, r)
+		}
+	}
+	return gone, added
+}
+
+func (t *Table[T]) host(hostname string) *hostTable[T] {
 	if hostname == "" {
 		return t.any
 	}
@@ -106,45 +140,109 @@ func (t *Table[T]) host(hostname string) *hostTable[T] {
 	return t.exact[hostname]
 }
 
-func (h *hostTable[T]) madeFrom(list []*Route[T]) bool {
-	return slices.EqualFunc(h.keys, list, func(k any, r *Route[T]) bool { return k == r.Key })
+func (t *Table[T]) set(hostname string, h *hostTable[T]) {
+	suffix, ok := strings.CutPrefix(hostname, "*")
+	table := t.exact
+	if ok {
+		table, hostname = t.wildcard, suffix
+	}
+	switch {
+	case hostname == "":
+		t.any = h
+	case h == nil:
+		delete(table, hostname)
+	default:
+		table[hostname] = h
+	}
 }
 
-func newHost[T any](list []*Route[T]) *hostTable[T] {
-	h := &hostTable[T]{exact: map[string][]candidate[T]{}, prefix: map[string][]candidate[T]{}}
-	for _, r := range list {
-		h.keys = append(h.keys, r.Key)
+// with returns the table without some routes and with others; nil: it has none.
+func (h *hostTable[T]) with(gone, added []*Route[T]) *hostTable[T] {
+	n := &hostTable[T]{exact: map[string][]candidate[T]{}, prefix: map[string][]candidate[T]{}}
+	if h != nil {
+		*n = hostTable[T]{routes: h.routes, exact: maps.Clone(h.exact), prefix: maps.Clone(h.prefix), regex: h.regex, method: h.method}
+	}
+	if n.routes += len(added) - len(gone); n.routes == 0 {
+		return nil
+	}
+	drop := make(map[*Route[T]]bool, len(gone))
+	for _, r := range gone {
+		drop[r] = true
+	}
+	without := func(list []candidate[T]) []candidate[T] {
+		return slices.DeleteFunc(slices.Clone(list), func(c candidate[T]) bool { return drop[c.route] })
+	}
+	changed := map[*[]candidate[T]]bool{}
+	n.eachMatch(gone, func(list *[]candidate[T], table map[string][]candidate[T], key string, _ candidate[T]) {
+		if table == nil {
+			if !changed[list] {
+				*list, changed[list] = without(*list), true
+			}
+		} else if rest := without(table[key]); len(rest) > 0 {
+			table[key] = rest
+		} else {
+			delete(table, key)
+		}
+	})
+	touched := map[string]map[string]bool{"exact": {}, "prefix": {}}
+	n.eachMatch(added, func(list *[]candidate[T], table map[string][]candidate[T], key string, c candidate[T]) {
+		if table == nil {
+			if !changed[list] {
+				*list, changed[list] = slices.Clone(*list), true
+			}
+			*list = append(*list, c)
+			return
+		}
+		kind := touched["exact"]
+		if c.match.PathType == config.PathPrefix {
+			kind = touched["prefix"]
+		}
+		if !kind[key] {
+			kind[key] = true
+			table[key] = slices.Clone(table[key])
+		}
+		table[key] = append(table[key], c)
+	})
+	for key := range touched["exact"] {
+		slices.SortStableFunc(n.exact[key], before)
+	}
+	for key := range touched["prefix"] {
+		slices.SortStableFunc(n.prefix[key], before)
+	}
+	if changed[&n.regex] {
+		slices.SortStableFunc(n.regex, func(a, b candidate[T]) int {
+			return cmp.Or(cmp.Compare(len(b.match.Regex.String()), len(a.match.Regex.String())), before(a, b))
+		})
+	}
+	if changed[&n.method] {
+		slices.SortStableFunc(n.method, func(a, b candidate[T]) int {
+			return cmp.Or(cmp.Compare(b.match.Rank, a.match.Rank), before(a, b))
+		})
+	}
+	return n
+}
+
+// eachMatch calls f for every match of routes with where it belongs: a list, or
+// the list of a table under a key.
+func (h *hostTable[T]) eachMatch(routes []*Route[T], f func(list *[]candidate[T], table map[string][]candidate[T], key string, c candidate[T])) {
+	for _, r := range routes {
 		for i := range r.Rules {
 			for j := range r.Rules[i].Matches {
 				m := &r.Rules[i].Matches[j]
-				c := candidate[T]{match: m, value: r.Rules[i].Value, created: r.Created, name: r.Name, rule: i, item: j}
+				c := candidate[T]{match: m, value: r.Rules[i].Value, route: r, rule: i, item: j}
 				switch m.PathType {
 				case config.PathExact:
-					h.exact[m.Path] = append(h.exact[m.Path], c)
+					f(nil, h.exact, m.Path, c)
 				case config.PathPrefix:
-					p := strings.TrimSuffix(m.Path, "/")
-					h.prefix[p] = append(h.prefix[p], c)
+					f(nil, h.prefix, strings.TrimSuffix(m.Path, "/"), c)
 				case config.PathRegex:
-					h.regex = append(h.regex, c)
+					f(&h.regex, nil, "", c)
 				case config.PathMethod:
-					h.method = append(h.method, c)
+					f(&h.method, nil, "", c)
 				}
 			}
 		}
 	}
-	for _, list := range h.exact {
-		slices.SortStableFunc(list, before)
-	}
-	for _, list := range h.prefix {
-		slices.SortStableFunc(list, before)
-	}
-	slices.SortStableFunc(h.regex, func(a, b candidate[T]) int {
-		return cmp.Or(cmp.Compare(len(b.match.Regex.String()), len(a.match.Regex.String())), before(a, b))
-	})
-	slices.SortStableFunc(h.method, func(a, b candidate[T]) int {
-		return cmp.Or(cmp.Compare(b.match.Rank, a.match.Rank), before(a, b))
-	})
-	return h
 }
 
 // before orders candidates with equal paths as HTTPRouteRule says: method,
@@ -160,8 +258,8 @@ func before[T any](a, b candidate[T]) int {
 		cmp.Compare(hasMethod(b.match), hasMethod(a.match)),
 		cmp.Compare(len(b.match.Headers), len(a.match.Headers)),
 		cmp.Compare(len(b.match.Query), len(a.match.Query)),
-		a.created.Compare(b.created),
-		strings.Compare(a.name, b.name),
+		a.route.Created.Compare(b.route.Created),
+		strings.Compare(a.route.Name, b.route.Name),
 		cmp.Compare(a.rule, b.rule),
 		cmp.Compare(a.item, b.item),
 	)

@@ -2,9 +2,11 @@ package router
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,8 +26,8 @@ func with(m config.Match, change func(*config.Match)) config.Match {
 	return m
 }
 
-func route(name, hostnames string, rules ...Rule[string]) Route[string] {
-	return Route[string]{Name: name, Hostnames: strings.Fields(hostnames), Key: name, Rules: rules}
+func route(name, hostnames string, rules ...Rule[string]) *Route[string] {
+	return &Route[string]{Name: name, Hostnames: strings.Fields(hostnames), Rules: rules}
 }
 
 func rule(value string, matches ...config.Match) Rule[string] {
@@ -37,7 +39,7 @@ func TestFindPrecedence(t *testing.T) {
 	young.Created = time.Unix(2000, 0)
 	old := route("b/old", "", rule("old", prefix("/age")))
 	old.Created = time.Unix(1000, 0)
-	table := New(nil, []Route[string]{
+	table := New(nil, []*Route[string]{
 		young, old,
 		route("ns/a", "a.example",
 			rule("root", prefix("/")),
@@ -117,14 +119,54 @@ func TestFindPrecedence(t *testing.T) {
 
 func TestNewKeepsUnchangedHostnames(t *testing.T) {
 	a, b := route("ns/a", "a.example", rule("a", prefix("/"))), route("ns/b", "b.example", rule("b", prefix("/")))
-	first := New(nil, []Route[string]{a, b})
-	b.Key = "changed"
-	second := New(first, []Route[string]{a, b})
+	first := New(nil, []*Route[string]{a, b})
+	second := New(first, []*Route[string]{a, route("ns/b", "b.example", rule("b2", prefix("/")))})
 	if first.exact["a.example"] != second.exact["a.example"] {
 		t.Error("an unchanged hostname was built again")
 	}
 	if first.exact["b.example"] == second.exact["b.example"] {
 		t.Error("a changed hostname was kept")
+	}
+}
+
+// TestChangedTables: a table made by changes finds what one made at once does.
+func TestChangedTables(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	hostnames := []string{"", "a.example", "b.example", "*.example", "a.example b.example", "*.example a.example"}
+	paths := []config.Match{prefix("/"), prefix("/x"), prefix("/x/"), exact("/x"), exact("/y"), regex("/x.*"), regex("/[xy]"), with(prefix("/x"), func(m *config.Match) { m.Method = "GET" })}
+	var routes []*Route[string]
+	var table *Table[string]
+	for step := range 500 {
+		for range random.IntN(3) {
+			r := route(fmt.Sprintf("ns/r%d", random.IntN(8)), hostnames[random.IntN(len(hostnames))])
+			r.Created = time.Unix(int64(random.IntN(3)), 0)
+			for i := range random.IntN(4) {
+				r.Rules = append(r.Rules, rule(fmt.Sprint(step, "/", i), paths[random.IntN(len(paths))], paths[random.IntN(len(paths))]))
+			}
+			routes = slices.DeleteFunc(slices.Clone(routes), func(o *Route[string]) bool { return o.Name == r.Name })
+			routes = slices.Insert(routes, random.IntN(len(routes)+1), r)
+		}
+		if len(routes) > 0 && random.IntN(3) == 0 {
+			i := random.IntN(len(routes))
+			routes = slices.Delete(slices.Clone(routes), i, i+1)
+		}
+		table = New(table, routes)
+		fresh := New(nil, routes)
+		if len(table.exact) != len(fresh.exact) || len(table.wildcard) != len(fresh.wildcard) || (table.any == nil) != (fresh.any == nil) {
+			t.Fatalf("step %d: %d, %d hostnames; want %d, %d", step, len(table.exact), len(table.wildcard), len(fresh.exact), len(fresh.wildcard))
+		}
+		for _, hostname := range []string{"a.example", "b.example", "c.example", "other"} {
+			for _, path := range []string{"/", "/x", "/x/y", "/y", "/xy"} {
+				for _, method := range []string{"GET", "POST"} {
+					q := &Request{Hostname: []byte(hostname), Path: []byte(path), Method: []byte(method), Header: &exchange.Header{}}
+					got, _, gotOK := table.Find(q)
+					want, _, wantOK := fresh.Find(q)
+					if got != want || gotOK != wantOK {
+						t.Fatalf("step %d: %s %s%s: got %q, %v; want %q, %v", step, method, hostname, path, got, gotOK, want, wantOK)
+					}
+				}
+			}
+		}
 	}
 }
 
@@ -143,7 +185,7 @@ func TestFindAllocatesNothing(t *testing.T) {
 }
 
 func manyRoutes(n int) *Table[string] {
-	var routes []Route[string]
+	var routes []*Route[string]
 	for i := range n {
 		routes = append(routes, route(fmt.Sprintf("ns/r%d", i), fmt.Sprintf("host%d.example", i), rule("x", prefix(fmt.Sprintf("/svc%d", i)))))
 	}

@@ -17,14 +17,16 @@ type compiler struct {
 	metrics *Metrics
 	new     *Snapshot
 	socket  func(port uint16) config.Socket
+	// steady: no upstream that there was is another group now.
+	steady bool
 }
 
 func (c *compiler) compile(cfg *config.Config) []config.Socket {
 	c.new = &Snapshot{
 		config: cfg,
 		ports:  map[string]*Port{},
-		tables: map[*config.RouteTable]*router.Table[*Rule]{},
-		rules:  map[*config.Rule]*Rule{},
+		tables: map[*config.RouteTable]*table{},
+		routes: map[*config.Route]*route{},
 		raw:    map[*config.RawRoute]*RawRoute{},
 		chains: map[string]*Chain{},
 	}
@@ -60,7 +62,7 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 			if l.Raw() {
 				compiled.Raw = c.raw(l.RawRoutes)
 			} else {
-				compiled.Table = c.table(l.Routes, c.oldTable(g.Object, i))
+				compiled.Table = c.table(l.Routes, c.oldTable(g.Object, i)).router
 			}
 			port.add(l.Hostname, compiled)
 		}
@@ -68,8 +70,8 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 	return sockets
 }
 
-// oldTable returns the table that the same listener had before.
-func (c *compiler) oldTable(object config.Object, listener int) *router.Table[*Rule] {
+// oldTable returns the table that the same listener had before, nil if it had none.
+func (c *compiler) oldTable(object config.Object, listener int) *table {
 	if c.old == nil {
 		return nil
 	}
@@ -81,44 +83,118 @@ func (c *compiler) oldTable(object config.Object, listener int) *router.Table[*R
 	return nil
 }
 
-// routeKey is what a route's compiled form depends on.
-type routeKey struct {
-	route *config.Route
-	first *Rule // rules are compiled anew together
+// table is a compiled config.RouteTable; immutable.
+type table struct {
+	config *config.RouteTable
+	router *router.Table[*Rule]
+	// By the table's entries.
+	routes   []*route
+	routable []*router.Route[*Rule]
 }
 
-func (c *compiler) table(t *config.RouteTable, old *router.Table[*Rule]) *router.Table[*Rule] {
+// route is a compiled config.Route; immutable.
+type route struct {
+	rules []*Rule
+	// plain: no chain and no copies, so that it depends on its upstreams alone.
+	plain bool
+}
+
+func (c *compiler) table(t *config.RouteTable, old *table) *table {
 	if done := c.new.tables[t]; done != nil {
 		return done
 	}
-	var routes []router.Route[*Rule]
-	for _, e := range t.Entries {
-		r := router.Route[*Rule]{
-			Hostnames: e.Hostnames,
-			Created:   e.Route.Created,
-			Name:      e.Route.Object.Namespace + "/" + e.Route.Object.Name,
-		}
-		key := routeKey{route: e.Route}
-		for _, rule := range e.Route.Rules {
-			compiled := c.rule(rule, r.Name)
-			if key.first == nil {
-				key.first = compiled
-			}
-			r.Rules = append(r.Rules, router.Rule[*Rule]{Matches: rule.Matches, Value: compiled})
-		}
-		r.Key = key
-		routes = append(routes, r)
+	if old == nil {
+		old = &table{config: &config.RouteTable{}}
 	}
-	done := router.New(old, routes)
-	c.new.tables[t] = done
-	return done
+	n := len(t.Entries)
+	made := &table{config: t, routes: make([]*route, n), routable: make([]*router.Route[*Rule], n)}
+	first, last := common(old.config.Entries, t.Entries)
+	for i := range t.Entries {
+		e := &t.Entries[i]
+		was := -1
+		switch {
+		case i < first:
+			was = i
+		case i >= n-last:
+			was = i - n + len(old.routes)
+		}
+		if was >= 0 && c.steady && old.routes[was].plain {
+			made.routes[i], made.routable[i] = old.routes[was], old.routable[was]
+			c.new.routes[e.Route] = made.routes[i]
+			continue
+		}
+		made.routes[i] = c.route(e.Route)
+		if was >= 0 && old.routes[was] == made.routes[i] {
+			made.routable[i] = old.routable[was]
+			continue
+		}
+		made.routable[i] = made.routes[i].at(e)
+	}
+	var before *router.Table[*Rule]
+	if old.router != nil {
+		before = old.router
+	}
+	made.router = router.New(before, made.routable)
+	c.new.tables[t] = made
+	return made
 }
 
-// rule takes the compiled rule over from the old snapshot if nothing that it
-// refers to has changed.
-func (c *compiler) rule(cfg *config.Rule, route string) *Rule {
-	if done := c.new.rules[cfg]; done != nil {
+// common returns how many entries two tables share at their beginning and end.
+func common(a, b []config.RouteEntry) (first, last int) {
+	same := func(x, y *config.RouteEntry) bool {
+		return x.Route == y.Route && slices.Equal(x.Hostnames, y.Hostnames)
+	}
+	for first < min(len(a), len(b)) && same(&a[first], &b[first]) {
+		first++
+	}
+	for last < min(len(a), len(b))-first && same(&a[len(a)-1-last], &b[len(b)-1-last]) {
+		last++
+	}
+	return first, last
+}
+
+// at is the route under the hostnames of one listener.
+func (r *route) at(e *config.RouteEntry) *router.Route[*Rule] {
+	out := &router.Route[*Rule]{Hostnames: e.Hostnames, Created: e.Route.Created, Name: e.Route.Object.Namespace + "/" + e.Route.Object.Name}
+	for i, rule := range r.rules {
+		out.Rules = append(out.Rules, router.Rule[*Rule]{Matches: e.Route.Rules[i].Matches, Value: rule})
+	}
+	return out
+}
+
+// route compiles a route, or takes its compiled form over if nothing that it refers
+// to has changed.
+func (c *compiler) route(cfg *config.Route) *route {
+	if done := c.new.routes[cfg]; done != nil {
 		return done
+	}
+	var old *route
+	if c.old != nil {
+		old = c.old.routes[cfg]
+	}
+	r := &route{plain: true}
+	name := cfg.Object.Namespace + "/" + cfg.Object.Name
+	for i, rule := range cfg.Rules {
+		var before *Rule
+		if old != nil {
+			before = old.rules[i]
+		}
+		made := c.rule(rule, name, before)
+		r.rules = append(r.rules, made)
+		r.plain = r.plain && made.plain()
+	}
+	if old != nil && slices.Equal(old.rules, r.rules) {
+		r = old
+	}
+	c.new.routes[cfg] = r
+	return r
+}
+
+// rule compiles a rule; old is its compiled form before, nil: there is none, which
+// stays if nothing that it refers to has changed.
+func (c *compiler) rule(cfg *config.Rule, route string, old *Rule) *Rule {
+	if old != nil && c.holds(cfg, old) {
+		return old
 	}
 	r := &Rule{Config: cfg, Route: route, Name: cfg.Name, Chain: c.chain(cfg.Chain), Counters: c.metrics.of(cfg.Name, ""), Mirrors: c.mirrors(cfg.Name, cfg.Steps)}
 	for i := range cfg.Backends {
@@ -126,19 +202,32 @@ func (c *compiler) rule(cfg *config.Rule, route string) *Rule {
 		r.Weights += uint64(b.Weight)
 		r.Backends = append(r.Backends, Backend{Config: b, Upstream: c.group(b.Upstream), Chain: c.chain(b.Chain), Counters: c.metrics.of(cfg.Name, b.Service), Mirrors: c.mirrors(cfg.Name, b.Steps)})
 	}
-	if c.old != nil {
-		if old := c.old.rules[cfg]; old != nil && old.same(r) {
-			r = old
-		}
-	}
-	c.new.rules[cfg] = r
 	return r
 }
 
-func (r *Rule) same(o *Rule) bool {
-	return r.Chain == o.Chain && r.Route == o.Route && sameMirrors(r.Mirrors, o.Mirrors) && slices.EqualFunc(r.Backends, o.Backends, func(a, b Backend) bool {
-		return a.Config == b.Config && a.Upstream == b.Upstream && a.Chain == b.Chain && sameMirrors(a.Mirrors, b.Mirrors)
-	})
+// holds reports whether all that a compiled rule refers to is as it was. It keeps
+// its chains.
+func (c *compiler) holds(cfg *config.Rule, r *Rule) bool {
+	same := c.chain(cfg.Chain) == r.Chain && c.mirrored(r.Mirrors)
+	for i := range r.Backends {
+		b := &r.Backends[i]
+		same = c.chain(b.Config.Chain) == b.Chain && c.group(b.Config.Upstream) == b.Upstream && c.mirrored(b.Mirrors) && same
+	}
+	return same
+}
+
+func (c *compiler) mirrored(list []Mirror) bool {
+	for i := range list {
+		if c.group(list[i].Config.Upstream) != list[i].Upstream {
+			return false
+		}
+	}
+	return true
+}
+
+// plain reports whether a rule refers to upstreams alone.
+func (r *Rule) plain() bool {
+	return r.Chain == nil && len(r.Mirrors) == 0 && !slices.ContainsFunc(r.Backends, func(b Backend) bool { return b.Chain != nil || len(b.Mirrors) > 0 })
 }
 
 func (c *compiler) group(name string) *upstream.Group {

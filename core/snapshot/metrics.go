@@ -14,6 +14,9 @@ type Metrics struct {
 	duration telemetry.Histograms
 	mirrored telemetry.Counters
 	raw      rawMetrics
+	// How many rules count in a series, by its route and Service; for the goroutine
+	// that compiles.
+	users, mirrors map[[2]string]int
 	// None counts exchanges for which no route was found.
 	None *Counters
 	// RawNone counts raw connections and datagrams for which there was none.
@@ -33,6 +36,7 @@ var classes = [...]string{"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"}
 // NewMetrics makes the families.
 func NewMetrics(m *telemetry.Metrics) *Metrics {
 	t := &Metrics{
+		users: map[[2]string]int{}, mirrors: map[[2]string]int{},
 		requests: m.Counters("penstock_proxy_requests_total", "Finished exchanges by route, Service and class of status; 0xx: no response was sent.", "route", "service", "class"),
 		duration: m.Histograms("penstock_proxy_request_duration_seconds", "Time from a request's first byte to its response's last.", telemetry.Seconds(), "route", "service"),
 		mirrored: m.Counters("penstock_proxy_mirrored_requests_total", "Copies of requests by route, Service and what became of them: sent, failed, cut, dropped.", "route", "service", "result"),
@@ -43,6 +47,7 @@ func NewMetrics(m *telemetry.Metrics) *Metrics {
 }
 
 func (t *Metrics) of(route, service string) *Counters {
+	t.users[[2]string{route, service}]++
 	return &Counters{parent: t, key: [2]string{route, service}, duration: t.duration.With(route, service)}
 }
 
@@ -59,31 +64,47 @@ func (c *Counters) Finished(status int, took time.Duration) {
 	c.duration.Observe(took.Seconds())
 }
 
-// forget removes the series of rules that are in old and not in current.
+// forget removes the series that no rule counts in any more: those of rules that
+// are in old and not in current.
 func (t *Metrics) forget(old, current *Snapshot) {
 	if old == nil {
 		return
 	}
 	t.forgetRaw(old, current)
-	t.forgetMirrors(old, current)
-	gone := map[[2]string]bool{}
-	for cfg, r := range old.rules {
-		if current.rules[cfg] != r {
-			r.each(func(c *Counters) { gone[c.key] = true })
+	for cfg, was := range old.routes {
+		is := current.routes[cfg]
+		if is == was {
+			continue
+		}
+		for i, r := range was.rules {
+			if is == nil || is.rules[i] != r {
+				t.lose(r)
+			}
 		}
 	}
-	if len(gone) == 0 {
-		return
-	}
-	for _, r := range current.rules {
-		r.each(func(c *Counters) { delete(gone, c.key) })
-	}
-	for key := range gone {
+}
+
+// lose takes a rule's counters back.
+func (t *Metrics) lose(r *Rule) {
+	r.each(func(c *Counters) {
+		if t.users[c.key]--; t.users[c.key] > 0 {
+			return
+		}
+		delete(t.users, c.key)
 		for _, class := range classes {
-			t.requests.Delete(key[0], key[1], class)
+			t.requests.Delete(c.key[0], c.key[1], class)
 		}
-		t.duration.Delete(key[0], key[1])
-	}
+		t.duration.Delete(c.key[0], c.key[1])
+	})
+	r.eachMirror(func(m *MirrorCounters) {
+		if t.mirrors[m.key]--; t.mirrors[m.key] > 0 {
+			return
+		}
+		delete(t.mirrors, m.key)
+		for _, result := range mirrorResults {
+			t.mirrored.Delete(m.key[0], m.key[1], result)
+		}
+	})
 }
 
 func (r *Rule) each(f func(*Counters)) {

@@ -76,10 +76,10 @@ func (s *Store) Apply(cfg *config.Config) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.groups.Apply(cfg.Upstreams, cfg.Endpoints)
+	steady := s.groups.Apply(cfg.Upstreams, cfg.Endpoints)
 	s.linker.plugins.SetTotals(cfg.Totals)
 	old := s.current.Load()
-	c := &compiler{old: old, groups: s.groups, metrics: s.metrics, socket: func(port uint16) config.Socket {
+	c := &compiler{old: old, groups: s.groups, metrics: s.metrics, steady: steady, socket: func(port uint16) config.Socket {
 		return config.Socket{Address: netip.AddrPortFrom(s.bind, port)}
 	}}
 	sockets := c.compile(cfg)

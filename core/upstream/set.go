@@ -62,13 +62,16 @@ func (s *Set) Locate(p Place) { s.place = p }
 // Apply makes the Set hold these upstreams with these endpoints, both by
 // Upstream.Name. A group whose *Upstream is the same keeps its connections;
 // one whose *EndpointSet is the same is left alone altogether. Idle connections
-// to endpoints and of groups that are gone are closed; busy ones finish.
-func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]*config.EndpointSet) {
+// to endpoints and of groups that are gone are closed; busy ones finish. steady
+// says that every name that there was, and still is, has the same group.
+func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]*config.EndpointSet) (steady bool) {
+	steady = true
 	s.sweeper.start()
 	next := make(map[string]*Group, len(upstreams))
 	for name, u := range upstreams {
 		g := s.groups[name]
 		if g == nil || g.config != u {
+			steady = steady && g == nil
 			g = s.newGroup(u)
 		}
 		g.apply(endpoints[name])
@@ -88,6 +91,7 @@ func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]
 			g.forget()
 		}
 	}
+	return steady
 }
 
 // ApplyEndpoints replaces the endpoints of these groups; nil: it has none any
