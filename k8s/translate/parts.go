@@ -185,23 +185,6 @@ func (r *run) defaults(namespace string) []*config.Part {
 // scopeDefaults is the Scope of the part that a policy gives Services.
 const scopeDefaults = "defaults"
 
-// extensions are the PluginChains that filters name, a part for each; ok is false if
-// there is not one of them: the request is then answered with an error, whatever else
-// ran (Gateway API).
-func (r *run) extensions(f *httpRoute, list *filterList, part, field, scope string) (parts []*config.Part, ok bool) {
-	ok = true
-	for _, e := range list.extensions {
-		if r.chains[f.object.Namespace+"/"+e.name] == nil {
-			r.problem(f.object, fmt.Sprintf("%s.filters[%d].extensionRef", field, e.filter), string(gatewayv1.RouteReasonBackendNotFound), "there is no PluginChain %s in namespace %s: requests are answered 500", e.name, f.object.Namespace)
-			ok = false
-			continue
-		}
-		at := place{part: part, object: f.object, scope: fmt.Sprintf("%s.%d", scope, e.filter), namespace: f.object.Namespace, keep: true}
-		parts = append(parts, r.part(&at, []api.Entry{{Chain: e.name, Name: e.name}}, nil))
-	}
-	return parts, ok
-}
-
 func (r *run) partOf(at *place, entries []api.Entry) *config.Part {
 	if len(entries) == 0 {
 		return nil

@@ -102,6 +102,23 @@ func repeated(before []gatewayv1.HTTPRouteFilter, t gatewayv1.HTTPRouteFilterTyp
 	return slices.IndexFunc(before, func(f gatewayv1.HTTPRouteFilter) bool { return f.Type == t })
 }
 
+// extensions are the PluginChains that filters name, a part for each; ok is false if
+// there is not one of them: the request is then answered with an error, whatever else
+// ran (Gateway API).
+func (r *run) extensions(f *httpRoute, list *filterList, part, field, scope string) (parts []*config.Part, ok bool) {
+	ok = true
+	for _, e := range list.extensions {
+		if r.chains[f.object.Namespace+"/"+e.name] == nil {
+			r.problem(f.object, fmt.Sprintf("%s.filters[%d].extensionRef", field, e.filter), string(gatewayv1.RouteReasonBackendNotFound), "there is no PluginChain %s in namespace %s: requests are answered 500", e.name, f.object.Namespace)
+			ok = false
+			continue
+		}
+		at := place{part: part, object: f.object, scope: fmt.Sprintf("%s.%d", scope, e.filter), namespace: f.object.Namespace, keep: true}
+		parts = append(parts, r.part(&at, []api.Entry{{Chain: e.name, Name: e.name}}, nil))
+	}
+	return parts, ok
+}
+
 // prefixes tells of a prefix that is to be replaced where a match has none.
 func (r *run) prefixes(o config.Object, field string, h *httpRule) {
 	all := []*filterList{&h.filters}
