@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -43,6 +44,27 @@ spec:
     - matches: [{path: {value: /header}}]
       sessionPersistence: {sessionName: X-Stay, type: Header}
       backendRefs: ${ALL}
+    - matches: [{path: {value: /order}}]
+      filters:
+        - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: first}]}}
+        - {type: ExtensionRef, extensionRef: {group: penstock.dev, kind: PluginChain, name: renames}}
+        - {type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /rewritten}}}
+        - {type: ExtensionRef, extensionRef: {group: penstock.dev, kind: PluginChain, name: responds}}
+        - {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: X-Order, value: modifier}]}}
+      backendRefs:
+        - name: infra-backend-v1
+          port: 8080
+          filters:
+            - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: second}]}}
+    - matches: [{path: {value: /last}}]
+      filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: X-Order, value: modifier}]}}]
+      backendRefs:
+        - name: infra-backend-v1
+          port: 8080
+          filters:
+            - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: last}]}}
+            - {type: ExtensionRef, extensionRef: {group: penstock.dev, kind: PluginChain, name: renames}}
+            - {type: ExtensionRef, extensionRef: {group: penstock.dev, kind: PluginChain, name: responds}}
     - matches: [{path: {value: /each}}]
       backendRefs:
         - name: infra-backend-v1
@@ -55,12 +77,24 @@ spec:
           filters: [{type: RequestRedirect, requestRedirect: {hostname: two.example, statusCode: 307}}]
 `
 
+const chainsText = `
+apiVersion: penstock.dev/v1alpha1
+kind: PluginChain
+metadata: {name: renames, namespace: gateway-conformance-infra}
+spec: {plugins: [{name: t, use: transform, config: {request: {headers: {rename: {X-A: X-B}}}}}]}
+---
+apiVersion: penstock.dev/v1alpha1
+kind: PluginChain
+metadata: {name: responds, namespace: gateway-conformance-infra}
+spec: {plugins: [{name: t, use: transform, config: {response: {headers: {set: {X-Order: plugin}}}}}]}
+`
+
 func own(t *testing.T) *world {
 	s := scheme(t)
 	base := manifests(t, s, "base/manifests.yaml")
 	backends := startBackends(t, base)
 	objects := decode(t, s, "own", []byte(strings.ReplaceAll(ownText, "${ALL}", "[{name: infra-backend-v1, port: 8080}, {name: infra-backend-v2, port: 8080}, {name: infra-backend-v3, port: 8080}]")))
-	return newWorld(t, s, append(reached(base, objects), objects...), backends)
+	return newWorld(t, s, append(reached(base, objects), objects...), backends, chainsText)
 }
 
 func TestOwn(t *testing.T) {
@@ -68,6 +102,7 @@ func TestOwn(t *testing.T) {
 	t.Run("calls", w.calls)
 	t.Run("sessions", w.sessions)
 	t.Run("filters of backendRefs", w.each)
+	t.Run("plugins among filters", w.order)
 }
 
 // calls are what gRPC's clients see.
@@ -180,5 +215,28 @@ func (w *world) each(t *testing.T) {
 	}
 	if one == 0 || two == 0 {
 		t.Errorf("%d were sent on and %d redirected; want both", one, two)
+	}
+}
+
+// order: the plugins of a rule and of a backendRef run at their places.
+func (w *world) order(t *testing.T) {
+	for path, want := range map[string]struct{ a, b, order, path string }{
+		"/order": {"second", "first", "plugin", "/rewritten"},
+		"/last":  {"", "last", "modifier", "/last"},
+	} {
+		_, r, body := ask(t, path, http.Header{})
+		var got struct {
+			Path    string
+			Headers map[string][]string
+		}
+		if err := json.Unmarshal([]byte(body), &got); err != nil {
+			t.Fatalf("%d %s: %v", r.StatusCode, body, err)
+		}
+		if a, b := strings.Join(got.Headers["X-A"], ","), strings.Join(got.Headers["X-B"], ","); a != want.a || b != want.b || got.Path != want.path {
+			t.Errorf("%s: the Service got X-A %q, X-B %q, path %s; want %+v", path, a, b, got.Path, want)
+		}
+		if order := r.Header.Get("X-Order"); order != want.order {
+			t.Errorf("%s: X-Order: got %q; want %q", path, order, want.order)
+		}
 	}
 }

@@ -44,7 +44,7 @@ func TestSuite(t *testing.T) {
 			for _, name := range test.Manifests {
 				objects = append(objects, manifests(t, s, name)...)
 			}
-			w := newWorld(t, s, append(reached(base, objects), objects...), backends)
+			w := newWorld(t, s, append(reached(base, objects), objects...), backends, "")
 			test.Test(t, &suite.ConformanceTestSuite{
 				Client: w.client, Clientset: w.logs, TimeoutConfig: timeouts, GatewayClassName: className, ControllerName: controller,
 				RoundTripper:    &roundtripper.DefaultRoundTripper{TimeoutConfig: timeouts},

@@ -111,8 +111,9 @@ func text(t *testing.T, s *runtime.Scheme, o client.Object) string {
 }
 
 // newWorld starts a proxy on the objects. The suite sees them as a cluster would show
-// them: with the statuses that `penstock check --status` writes.
-func newWorld(t *testing.T, s *runtime.Scheme, objects []client.Object, backends []*backend) *world {
+// them: with the statuses that `penstock check --status` writes. chains are
+// PluginChains of bundled plugins; empty: none.
+func newWorld(t *testing.T, s *runtime.Scheme, objects []client.Object, backends []*backend, chains string) *world {
 	t.Helper()
 	w := &world{t: t, scheme: s}
 	objects = append(objects, &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: className}, Spec: gatewayv1.GatewayClassSpec{ControllerName: controller}})
@@ -128,7 +129,11 @@ func newWorld(t *testing.T, s *runtime.Scheme, objects []client.Object, backends
 			}
 		}
 	}
-	w.proxy = harness.Start(t, harness.Options{Files: files})
+	options := harness.Options{Files: files}
+	if chains != "" {
+		options.Files["chains.yaml"], options.Images = chains, []string{harness.BundledPlugins(t)}
+	}
+	w.proxy = harness.Start(t, options)
 	w.judge(objects)
 	for _, b := range backends {
 		objects = append(objects, b.object())
