@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
@@ -27,6 +28,8 @@ const (
 	// firstRead is how long a translation waits for Secrets and ConfigMaps that are
 	// named for the first time; then they count as missing until they come.
 	firstRead = 2 * time.Second
+	// maxServices is how many Services' endpoints go without a whole translation.
+	maxServices = 1000
 )
 
 // Applied is told what became of a config that was handed on: nil once all that
@@ -68,6 +71,13 @@ type Source struct {
 
 	mu       sync.Mutex
 	problems []translate.Problem
+	dirty    dirty
+}
+
+// dirty is what has changed since the last translation.
+type dirty struct {
+	all      bool            // more than endpoints
+	services map[string]bool // namespace/name of those whose EndpointSlices have
 }
 
 // New returns a source that has read nothing. The error is for a configuration
@@ -85,12 +95,31 @@ func New(o Options) (*Source, error) {
 	}
 	s := &Source{o: o, config: cfg, clients: c, changes: make(chan struct{}, 1)}
 	w := &watcher{clients: c, log: o.Log}
-	s.stores = newStores(w, s.changed)
+	s.stores = newStores(w, s.changed, s.slicesChanged)
 	s.writer = newWriter(o, c, s.stores)
 	return s, nil
 }
 
+// changed notes that something but endpoints changed.
 func (s *Source) changed() {
+	s.mu.Lock()
+	s.dirty.all = true
+	s.mu.Unlock()
+	s.wake()
+}
+
+// slicesChanged notes that EndpointSlices of a Service changed.
+func (s *Source) slicesChanged(service string) {
+	s.mu.Lock()
+	if s.dirty.services == nil {
+		s.dirty.services = map[string]bool{}
+	}
+	s.dirty.services[service] = true
+	s.mu.Unlock()
+	s.wake()
+}
+
+func (s *Source) wake() {
 	select {
 	case s.changes <- struct{}{}:
 	default:
@@ -138,8 +167,13 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 	timer := time.NewTicker(renew)
 	defer timer.Stop()
 	var last *delivery
-	for {
-		result := s.translate(ctx)
+	var before *translate.Result
+	for whole := true; ; {
+		result := s.endpoints(before, whole)
+		if result == nil {
+			result = s.translate(ctx)
+		}
+		before, whole = result, false
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -157,8 +191,31 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 		case <-s.changes:
 			s.settle(ctx)
 		case <-timer.C:
+			whole = true
 		}
 	}
+}
+
+// endpoints takes what changed since the last translation, and does without a
+// whole one if that is endpoints alone; else it returns nil.
+func (s *Source) endpoints(before *translate.Result, whole bool) *translate.Result {
+	s.mu.Lock()
+	d := s.dirty
+	s.dirty = dirty{}
+	s.mu.Unlock()
+	if whole || d.all || len(d.services) > maxServices {
+		return nil
+	}
+	changed := make(map[string][]*discoveryv1.EndpointSlice, len(d.services))
+	for name := range d.services {
+		changed[name] = nil
+	}
+	for _, slice := range s.stores.slices.list() {
+		if key := serviceOf(slice); d.services[key] {
+			changed[key] = append(changed[key], slice)
+		}
+	}
+	return s.o.Translator.Endpoints(before, changed)
 }
 
 // delivery is a config that was handed on, with what is to be said of its objects.

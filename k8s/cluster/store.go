@@ -14,9 +14,12 @@ type store[T object] struct {
 	trim    func(T) // drops what nobody reads
 	changed func()
 	// told is called for a change of status alone; nil: nobody asks.
-	told   func(T)
-	synced chan struct{} // closed once the first list is there
-	once   sync.Once
+	told func(T)
+	// altered is called for an object that came, changed or went, in place of
+	// changed; nil: changed is.
+	altered func(T)
+	synced  chan struct{} // closed once the first list is there
+	once    sync.Once
 
 	mu    sync.RWMutex
 	items map[string]T // by namespace/name
@@ -52,6 +55,11 @@ func (s *store[T]) put(o any) error {
 		if s.told != nil {
 			s.told(item)
 		}
+	case s.altered != nil:
+		if known && !maps.Equal(old.GetLabels(), item.GetLabels()) {
+			s.altered(old)
+		}
+		s.altered(item)
 	default:
 		s.changed()
 	}
@@ -75,7 +83,11 @@ func (s *store[T]) Delete(o any) error {
 	s.mu.Lock()
 	delete(s.items, key(item))
 	s.mu.Unlock()
-	s.changed()
+	if s.altered != nil {
+		s.altered(item)
+	} else {
+		s.changed()
+	}
 	return nil
 }
 

@@ -51,7 +51,7 @@ type startable struct {
 	synced <-chan struct{}
 }
 
-func newStores(w *watcher, changed func()) *stores {
+func newStores(w *watcher, changed func(), slicesChanged func(service string)) *stores {
 	s := &stores{watcher: w, byKind: map[string]finder{}}
 	gateway, own := gatewayv1.SchemeGroupVersion, api.GroupVersion
 	core := corev1.SchemeGroupVersion
@@ -67,6 +67,7 @@ func newStores(w *watcher, changed func()) *stores {
 	s.grants = all(s, w, "ReferenceGrant", watched{gv: gatewayv1beta1.SchemeGroupVersion, resource: "referencegrants", empty: list[gatewayv1beta1.ReferenceGrantList]}, &gatewayv1beta1.ReferenceGrant{}, changed)
 	s.services = all(s, w, "Service", watched{gv: core, resource: "services", empty: list[corev1.ServiceList]}, &corev1.Service{}, changed)
 	s.slices = all(s, w, "EndpointSlice", watched{gv: discoveryv1.SchemeGroupVersion, resource: "endpointslices", empty: list[discoveryv1.EndpointSliceList]}, &discoveryv1.EndpointSlice{}, changed)
+	s.slices.altered = func(o *discoveryv1.EndpointSlice) { slicesChanged(serviceOf(o)) }
 	s.namespaces = all(s, w, "Namespace", watched{gv: core, resource: "namespaces", empty: list[corev1.NamespaceList]}, &corev1.Namespace{}, changed)
 	s.accounts = all(s, w, "ServiceAccount", watched{gv: core, resource: "serviceaccounts", empty: list[corev1.ServiceAccountList], options: func(o *metav1.ListOptions) { o.LabelSelector = gatewayv1.GatewayNameLabelKey }}, &corev1.ServiceAccount{}, changed)
 	s.policies = all(s, w, "PluginPolicy", watched{gv: own, resource: "pluginpolicies", empty: list[api.PluginPolicyList]}, &api.PluginPolicy{}, changed)
@@ -77,6 +78,11 @@ func newStores(w *watcher, changed func()) *stores {
 	s.secrets = &named[*corev1.Secret]{w: w, kind: watched{gv: core, resource: "secrets", empty: list[corev1.SecretList]}, example: &corev1.Secret{}, trim: trimmed[*corev1.Secret], changed: changed, objects: map[[2]string]*single[*corev1.Secret]{}}
 	s.configMaps = &named[*corev1.ConfigMap]{w: w, kind: watched{gv: core, resource: "configmaps", empty: list[corev1.ConfigMapList]}, example: &corev1.ConfigMap{}, trim: trimmed[*corev1.ConfigMap], changed: changed, objects: map[[2]string]*single[*corev1.ConfigMap]{}}
 	return s
+}
+
+// serviceOf returns the Service that an EndpointSlice is of, "namespace/name".
+func serviceOf(o *discoveryv1.EndpointSlice) string {
+	return o.Namespace + "/" + o.Labels[discoveryv1.LabelServiceName]
 }
 
 func list[L any, P interface {

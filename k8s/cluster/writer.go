@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,8 +101,12 @@ func newWriter(o Options, c *clients, s *stores) *writer {
 // empty: it is. Any goroutine may call it.
 func (w *writer) publish(r *translate.Result, unserved string) {
 	w.mu.Lock()
+	same := w.wanted != nil && w.unserved == unserved && reflect.ValueOf(w.wanted.Status).Pointer() == reflect.ValueOf(r.Status).Pointer()
 	w.wanted, w.unserved = r, unserved
 	w.mu.Unlock()
+	if same { // endpoints alone
+		return
+	}
 	w.compare()
 	w.events.tell(r.Problems)
 }

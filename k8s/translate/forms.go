@@ -53,9 +53,11 @@ type restored struct {
 	problems  []Problem
 
 	// What it depends on, but for what its name says.
-	service *corev1.Service
-	slices  []*discoveryv1.EndpointSlice
-	epoch   uint64
+	service  *corev1.Service
+	slices   []*discoveryv1.EndpointSlice
+	port     string // its name
+	podsOnly bool
+	epoch    uint64
 }
 
 // restore puts an upstream of a plain route into the config again.

@@ -48,7 +48,7 @@ func (w *world) endpoints(service string) *discoveryv1.EndpointSlice {
 	e := &discoveryv1.EndpointSlice{ObjectMeta: w.meta("apps", service+"-1", true), AddressType: discoveryv1.AddressTypeIPv4}
 	e.Labels = map[string]string{discoveryv1.LabelServiceName: service}
 	e.Ports = []discoveryv1.EndpointPort{{Name: pointer("http"), Port: pointer(int32(8080))}}
-	e.Endpoints = []discoveryv1.Endpoint{{Addresses: []string{w.one("10.0.0.1", "10.0.0.2", "no address")}}}
+	e.Endpoints = []discoveryv1.Endpoint{{Addresses: []string{w.one("10.0.0.1", "10.0.0.2", "10.0.0.3", "no address")}}}
 	return e
 }
 
@@ -156,5 +156,57 @@ func TestWhatIsRememberedChangesNothing(t *testing.T) {
 				t.Fatalf("seed %d, step %d: nothing changed, and the config is another", seed, step)
 			}
 		}
+	}
+}
+
+// TestEndpointsAlone: the way of endpoints comes to what the whole way does, and
+// the whole way goes on from there.
+func TestEndpointsAlone(t *testing.T) {
+	alone := 0
+	for seed := range uint64(8) {
+		w := &world{Rand: rand.New(rand.NewPCG(seed, 1))}
+		w.GatewayClasses = []*gatewayv1.GatewayClass{class()}
+		old := translate.New(options())
+		last := old.Translate(&w.Objects)
+		for step := range 300 {
+			if w.IntN(3) == 0 {
+				w.change()
+				o := w.Objects
+				last = old.Translate(&o)
+				continue
+			}
+			name := w.one("s0", "s1", "s2")
+			w.EndpointSlices = slices.DeleteFunc(slices.Clone(w.EndpointSlices), func(s *discoveryv1.EndpointSlice) bool { return s.Name == name+"-1" })
+			if w.IntN(4) > 0 {
+				w.EndpointSlices = append(w.EndpointSlices, w.endpoints(name))
+			}
+			var list []*discoveryv1.EndpointSlice
+			for _, s := range w.EndpointSlices {
+				if s.Labels[discoveryv1.LabelServiceName] == name {
+					list = append(list, s)
+				}
+			}
+			o := w.Objects
+			got := old.Endpoints(last, map[string][]*discoveryv1.EndpointSlice{"apps/" + name: list})
+			if got == nil {
+				last = old.Translate(&o)
+				continue
+			}
+			want := translate.New(options()).Translate(&o)
+			if d := cmp.Diff(dump(want.Config, want.Problems)+statusText(t, want.Status), dump(got.Config, got.Problems)+statusText(t, got.Status)); d != "" {
+				t.Fatalf("seed %d, step %d: %s", seed, step, d)
+			}
+			if got != last {
+				alone++
+			}
+			if last = got; w.IntN(2) == 0 {
+				if last = old.Translate(&o); last.Config != got.Config {
+					t.Fatalf("seed %d, step %d: nothing changed, and the config is another", seed, step)
+				}
+			}
+		}
+	}
+	if alone < 20 {
+		t.Errorf("%d changes of endpoints went alone", alone)
 	}
 }

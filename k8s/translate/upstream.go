@@ -49,11 +49,7 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 	}
 	list := r.slices[s.Namespace+"/"+s.Name]
 	podsOnly := r.t.o.CheckEndpoints && !r.of(s.Namespace).allowsExternal()
-	key := fmt.Sprint(p.Name, " ", podsOnly, s.Spec.IPFamilies)
-	for _, slice := range list {
-		key += " " + version(slice)
-	}
-	r.config.Endpoints[name] = r.t.memo.endpoints.get(name, key, func() *config.EndpointSet { return endpoints(s, list, p.Name, podsOnly) })
+	r.config.Endpoints[name] = r.t.memo.endpoints.get(name, endpointsKey(s, list, p.Name, podsOnly), func() *config.EndpointSet { return endpoints(s, list, p.Name, podsOnly) })
 	for _, slice := range list {
 		r.checkSlice(slice)
 		if podsOnly {
@@ -62,9 +58,18 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 	}
 	r.t.restored[name] = &restored{
 		upstream: r.config.Upstreams[name], endpoints: r.config.Endpoints[name], slices: list,
-		service: s, epoch: r.t.inputs.epoch, problems: slices.Clone(r.problems[mark:]),
+		service: s, port: p.Name, podsOnly: podsOnly, epoch: r.t.inputs.epoch, problems: slices.Clone(r.problems[mark:]),
 	}
 	return name
+}
+
+// endpointsKey is what the endpoints of a Service's port depend on.
+func endpointsKey(s *corev1.Service, list []*discoveryv1.EndpointSlice, port string, podsOnly bool) string {
+	key := fmt.Sprint(port, " ", podsOnly, s.Spec.IPFamilies)
+	for _, slice := range list {
+		key += " " + version(slice)
+	}
+	return key
 }
 
 // protocol returns how a Service's port is spoken to, by its appProtocol
