@@ -88,6 +88,10 @@ testbed: plugins testbed-build ## Run a Kubernetes cluster on this machine until
 gatewayapi: plugins testbed-build ## Gateway API's suite: a few tests, TEST=NAME one, PENSTOCK_LONG=1 all
 	cd conformance/kubernetes && PENSTOCK_LONG=$(PENSTOCK_LONG) PENSTOCK_GATEWAYAPI=$(or $(TEST),1) go test -count=1 -timeout 60m -v ./gatewayapi
 
+.PHONY: scale
+scale: plugins testbed-build ## How soon changes are live, and memory, with 10,000 routes; writes conformance/reports/scale.md
+	cd conformance/kubernetes && PENSTOCK_SCALE=$${PENSTOCK_SCALE:-10000} go test -count=1 -timeout 40m -v ./scale
+
 .PHONY: nft
 nft: # kube-proxy needs it
 	@command -v nft >/dev/null || { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends nftables; } || \
