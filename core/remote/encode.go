@@ -69,6 +69,7 @@ type Encoder struct {
 	endpoints map[string]*Resource
 
 	update *Update
+	puts   map[string]bool   // resources that this update has put
 	fresh  map[string]*piece // shared ones that this update has made
 	freed  []*piece          // that it has let go of
 	refs   []*piece          // that the value at hand refers to
@@ -86,7 +87,7 @@ type piece struct {
 // attachments are the routes of one Gateway.
 type attachments struct {
 	listeners []*config.Listener
-	routes    map[any]*attachment // by *config.Route or *config.RawRoute
+	routes    map[any]*attachment // by *config.Route or rawAt
 	dirty     map[any]bool
 }
 
@@ -99,7 +100,7 @@ func (e *Encoder) Encode(c *config.Config) (*Update, error) {
 			gateways: map[string]*attachments{}, endpoints: map[string]*Resource{},
 		}
 	}
-	e.update, e.fresh, e.freed, e.err = &Update{}, map[string]*piece{}, nil, nil
+	e.update, e.puts, e.fresh, e.freed, e.err = &Update{}, map[string]bool{}, map[string]*piece{}, nil, nil
 	e.allGateways(c)
 	differ(e.last.Upstreams, c.Upstreams, func(name string, u *config.Upstream) { e.put(kindUpstream+"/"+name, u) }, func(name string) { e.drop(kindUpstream + "/" + name) })
 	differ(e.last.Totals, c.Totals, func(name string, t *config.Totals) { e.put(kindTotals+"/"+name, t) }, func(name string) { e.drop(kindTotals + "/" + name) })
@@ -170,7 +171,7 @@ func (e *Encoder) gateway(name string, g *config.Gateway) {
 		if i < len(g.Listeners) {
 			is = g.Listeners[i]
 		}
-		old.change(i, name, entries(was), entries(is))
+		old.change(i, name, entries(i, was), entries(i, is))
 	}
 	old.listeners = g.Listeners
 	var gone []string
@@ -204,9 +205,15 @@ func (a *attachments) has(gateway, name string) bool {
 	return false
 }
 
+// rawAt is a raw route at one listener: each listener has a value of its own.
+type rawAt struct {
+	route    *config.RawRoute
+	listener int
+}
+
 func routeName(gateway string, route any) string {
-	if r, ok := route.(*config.RawRoute); ok {
-		return kindRaw + "/" + gateway + " " + r.Object.String() + " " + r.Name
+	if r, ok := route.(rawAt); ok {
+		return fmt.Sprintf("%s/%s %s %d", kindRaw, gateway, r.route.Object, r.listener)
 	}
 	return kindRoute + "/" + gateway + " " + route.(*config.Route).Object.String()
 }
@@ -217,7 +224,7 @@ type entry struct {
 	hostnames []string
 }
 
-func entries(l *config.Listener) func(i int) (entry, bool) {
+func entries(listener int, l *config.Listener) func(i int) (entry, bool) {
 	switch {
 	case l == nil:
 		return func(int) (entry, bool) { return entry{}, false }
@@ -233,7 +240,7 @@ func entries(l *config.Listener) func(i int) (entry, bool) {
 			if i >= len(l.RawRoutes.Entries) {
 				return entry{}, false
 			}
-			return entry{l.RawRoutes.Entries[i].Route, l.RawRoutes.Entries[i].Hostnames}, true
+			return entry{rawAt{l.RawRoutes.Entries[i].Route, listener}, l.RawRoutes.Entries[i].Hostnames}, true
 		}
 	}
 	return func(int) (entry, bool) { return entry{}, false }
@@ -281,7 +288,9 @@ func (a *attachments) change(listener int, gateway string, was, is func(int) (en
 		if at == nil {
 			at = &attachment{Gateway: gateway}
 			at.Route, _ = y.route.(*config.Route)
-			at.Raw, _ = y.route.(*config.RawRoute)
+			if raw, ok := y.route.(rawAt); ok {
+				at.Raw = raw.route
+			}
 			a.routes[y.route] = at
 		}
 		at.Listeners = append(slices.Clone(at.Listeners), attachedTo{listener, y.hostnames})
@@ -291,6 +300,10 @@ func (a *attachments) change(listener int, gateway string, was, is func(int) (en
 
 // put makes the resource of a value.
 func (e *Encoder) put(name string, v any) {
+	if e.puts[name] && e.err == nil {
+		e.err = fmt.Errorf("BUG: two values are called %s", name)
+	}
+	e.puts[name] = true
 	p := &piece{}
 	p.resource, p.refs = e.encode(name, reflect.ValueOf(v).Elem())
 	old := e.top[name]

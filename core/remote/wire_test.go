@@ -219,6 +219,11 @@ func TestManyChanges(t *testing.T) {
 					}
 				}
 				slices.SortFunc(table.Entries, order)
+				raw := &config.RawTable{}
+				for n := range random.IntN(3) { // the same route is another value at each listener
+					raw.Entries = append(raw.Entries, config.RawEntry{Route: &config.RawRoute{Object: config.Object{Kind: "TCPRoute", Namespace: "ns", Name: fmt.Sprint("t", n)}, Name: fmt.Sprint(random.IntN(2))}})
+				}
+				one.Listeners = append(one.Listeners, &config.Listener{Name: "t", Protocol: "TCP", RawRoutes: raw})
 				one.Listeners = append(one.Listeners, &config.Listener{Name: "l", Protocol: "HTTP", Routes: table})
 			}
 			c.Gateways = append(c.Gateways, one)

@@ -352,7 +352,9 @@ func (b *bench) measure(n int, one func() time.Duration) []time.Duration {
 	return all
 }
 
-func at(all []time.Duration, percent int) time.Duration { return all[min(len(all)-1, len(all)*percent/100)] }
+func at(all []time.Duration, percent int) time.Duration {
+	return all[min(len(all)-1, len(all)*percent/100)]
+}
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
 
