@@ -1,7 +1,6 @@
 package gatewayapi
 
 import (
-	"maps"
 	"slices"
 
 	"sigs.k8s.io/gateway-api/conformance/utils/suite"
@@ -20,16 +19,17 @@ var profiles = []suite.ConformanceProfile{
 // exempt are features of these profiles that Penstock does not claim.
 var exempt = []features.FeatureName{}
 
-// claimed returns the features of the profiles, less those that are exempt.
-func claimed() []features.FeatureName {
-	all := map[features.FeatureName]bool{}
-	for _, p := range profiles {
-		for _, name := range append(p.CoreFeatures.UnsortedList(), p.ExtendedFeatures.UnsortedList()...) {
-			all[name] = !slices.Contains(exempt, name)
+// claimed returns all features of the API but those of meshes, and less those that
+// are exempt. The profiles do not name every feature that has a test.
+func claimed() (names []features.FeatureName) {
+	mesh := features.SetsToNamesSet(features.MeshCoreFeatures, features.MeshExtendedFeatures)
+	for f := range features.AllFeatures {
+		if !mesh.Has(f.Name) && !slices.Contains(exempt, f.Name) {
+			names = append(names, f.Name)
 		}
 	}
-	maps.DeleteFunc(all, func(_ features.FeatureName, is bool) bool { return !is })
-	return slices.Sorted(maps.Keys(all))
+	slices.Sort(names)
+	return names
 }
 
 // short are the tests that run without PENSTOCK_LONG: a few of each kind, those
