@@ -230,6 +230,7 @@ func addresses(q dns.Question, all []endpoint) (records []dns.RR) {
 
 func srv(q dns.Question, service, name, protocol string, all []endpoint) (answer, extra []dns.RR, code int) {
 	code = dns.RcodeNameError
+	said := map[string]bool{} // a target with addresses of both families is one
 	for _, e := range all {
 		for _, p := range e.ports {
 			if p.name != name || p.protocol != protocol {
@@ -243,7 +244,10 @@ func srv(q dns.Question, service, name, protocol string, all []endpoint) (answer
 			if e.hostname != "" {
 				target = e.hostname + "." + service
 			}
-			answer = append(answer, &dns.SRV{Hdr: header(q.Name, dns.TypeSRV), Weight: 1, Port: p.number, Target: target})
+			if at := fmt.Sprint(target, p.number); !said[at] {
+				said[at] = true
+				answer = append(answer, &dns.SRV{Hdr: header(q.Name, dns.TypeSRV), Weight: 1, Port: p.number, Target: target})
+			}
 			extra = append(extra, address(target, e.addr))
 		}
 	}

@@ -50,7 +50,7 @@ func (n *network) take() (addr netip.Addr, link string, err error) {
 	for range 256 {
 		n.next = n.next.Next()
 		if !n.pool.Contains(n.next) || n.next.As4()[3] == 255 {
-			n.next = n.pool.Addr().Next()
+			n.next = n.pool.Addr().Next().Next()
 		}
 		if !n.used[n.next] {
 			n.used[n.next] = true

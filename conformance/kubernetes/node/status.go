@@ -31,8 +31,9 @@ func (p *pod) flushStatus(ctx context.Context) {
 	if equality.Semantic.DeepEqual(trim(old), trim(status)) {
 		return
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.uid}, "status": status})
+	patch, err := p.statusPatch(status)
 	if err != nil {
+		p.agent.log.Printf("%s/%s: status: %v", p.namespace, p.name, err)
 		return
 	}
 	got, err := p.agent.client.CoreV1().Pods(p.namespace).Patch(ctx, p.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
@@ -46,6 +47,32 @@ func (p *pod) flushStatus(ctx context.Context) {
 		p.agent.log.Printf("%s/%s: status: %v", p.namespace, p.name, err)
 		time.AfterFunc(300*time.Millisecond, p.report)
 	}
+}
+
+// statusPatch makes a strategic merge patch. It merges conditions field by field,
+// so what one has not any more must be null, and addresses one by one.
+func (p *pod) statusPatch(status corev1.PodStatus) ([]byte, error) {
+	text, err := json.Marshal(status)
+	if err != nil {
+		return nil, err
+	}
+	fields := map[string]any{}
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"podIPs", "hostIPs"} {
+		if list, ok := fields[name].([]any); ok {
+			fields[name] = append([]any{map[string]any{"$patch": "replace"}}, list...)
+		}
+	}
+	for _, c := range fields["conditions"].([]any) {
+		for _, name := range []string{"reason", "message"} {
+			if c := c.(map[string]any); c[name] == nil {
+				c[name] = nil
+			}
+		}
+	}
+	return json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.uid}, "status": fields})
 }
 
 // trim leaves what this agent decides about.

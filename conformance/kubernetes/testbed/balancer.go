@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,7 @@ type balancer struct {
 	nodes    corelisters.NodeLister
 	slices   discoverylisters.EndpointSliceLister
 	changed  chan struct{}
+	links    atomic.Bool // a node has a new link: all routes are to be made again
 
 	pool  netip.Prefix
 	owner map[netip.Addr]string // the Service that has the address
@@ -44,16 +46,24 @@ func newBalancer(client kubernetes.Interface) *balancer {
 		services: f.Core().V1().Services().Lister(), nodes: f.Core().V1().Nodes().Lister(), slices: f.Discovery().V1().EndpointSlices().Lister(),
 		owner: map[netip.Addr]string{}, via: map[string][]netip.Addr{},
 	}
-	wake := func(any) {
-		select {
-		case b.changed <- struct{}{}:
-		default:
-		}
-	}
+	wake := func(any) { b.wake() }
 	for _, i := range []cache.SharedIndexInformer{f.Core().V1().Services().Informer(), f.Core().V1().Nodes().Informer(), f.Discovery().V1().EndpointSlices().Informer()} {
 		_, _ = i.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: wake, UpdateFunc: func(_, o any) { wake(o) }, DeleteFunc: wake})
 	}
 	return b
+}
+
+func (b *balancer) wake() {
+	select {
+	case b.changed <- struct{}{}:
+	default:
+	}
+}
+
+// relink has all routes made again: the kernel drops those of a link that is gone.
+func (b *balancer) relink() {
+	b.links.Store(true)
+	b.wake()
 }
 
 // run works until ctx is done; an error of the API server or the kernel is tried
@@ -77,6 +87,9 @@ func (b *balancer) run(ctx context.Context) error {
 }
 
 func (b *balancer) sync(ctx context.Context) error {
+	if b.links.Swap(false) {
+		clear(b.via)
+	}
 	services, err := b.services.List(labels.Everything())
 	if err != nil {
 		return err

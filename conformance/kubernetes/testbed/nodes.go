@@ -56,7 +56,10 @@ func (t *Testbed) startNode(i int) error {
 	}
 	p := &Process{
 		Name: name, args: []string{filepath.Join(t.options.Bin, "node"), "run", file}, flags: nodeFlags,
-		after: func(pid int) error { return connect(i, pid) },
+		after: func(pid int) error {
+			defer t.balancer.relink()
+			return connect(i, pid)
+		},
 	}
 	t.Nodes = append(t.Nodes, p)
 	return p.start()

@@ -163,6 +163,10 @@ spec:
       startupProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 10}
       readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
       livenessProbe: {httpGet: {path: /healthy, port: 8080}, periodSeconds: 1, failureThreshold: 1}
+    - name: by-grpc
+      image: testbed
+      args: [serve, --addr, ":8082", --grpc, ":9000"]
+      readinessProbe: {grpc: {port: 9000}, periodSeconds: 1}
     - name: by-exec
       image: testbed
       args: [serve, --addr, ":8081"]
@@ -187,8 +191,8 @@ spec:
 		}
 		return nil
 	})
-	if p := s.pod("pod"); p.Status.ContainerStatuses[1].RestartCount != 0 {
-		t.Error("the other container was restarted too")
+	if p := s.pod("pod"); p.Status.ContainerStatuses[1].RestartCount != 0 || p.Status.ContainerStatuses[2].RestartCount != 0 {
+		t.Error("another container was restarted too")
 	}
 }
 
@@ -279,11 +283,15 @@ func TestTermination(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer follow.Close()
+			in := bufio.NewReader(follow)
+			if _, err := in.ReadString('\n'); err != nil { // it serves, and so heeds signals
+				t.Fatal(err)
+			}
 			began := time.Now()
 			if err := bed.Client.CoreV1().Pods(s.name).Delete(t.Context(), "pod", metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			text, err := io.ReadAll(follow)
+			text, err := io.ReadAll(in)
 			if err != nil {
 				t.Error(err)
 			}

@@ -66,10 +66,11 @@ type Testbed struct {
 	// Nodes holds the nodes, the first is node-1.
 	Nodes []*Process
 
-	options Options
-	pki     *authority
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	options  Options
+	pki      *authority
+	balancer *balancer
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
 }
 
 // Start starts a cluster with Gateway API's CRDs, and returns when its nodes are
@@ -134,9 +135,9 @@ func (t *Testbed) start(ctx, running context.Context) error {
 	if err != nil {
 		return err
 	}
-	balancer := newBalancer(t.Client)
+	t.balancer = newBalancer(t.Client)
 	t.run(running, "dns", records.Run)
-	t.run(running, "load balancer", balancer.run)
+	t.run(running, "load balancer", t.balancer.run)
 	installed := make(chan error, 1)
 	go func() { installed <- t.installGatewayAPI(ctx) }()
 	for i := range t.options.Nodes {

@@ -56,6 +56,11 @@ type space struct {
 
 func newSpace(t *testing.T) *space {
 	t.Parallel()
+	return newSpaceAlone(t)
+}
+
+// newSpaceAlone is newSpace of a test that runs while no other does.
+func newSpaceAlone(t *testing.T) *space {
 	n, err := bed.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"google.golang.org/grpc"
+	grpchealth "google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
 func main() {
@@ -72,9 +76,19 @@ func serve(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	addr := flags.String("addr", ":8080", "")
 	drain := flags.Duration("drain", 0, "how long to go on after SIGTERM")
+	health := flags.String("grpc", "", "where to serve gRPC's health protocol")
 	unready := flags.Duration("unready", 0, "how long /ready says no")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *health != "" {
+		l, err := net.Listen("tcp", *health)
+		if err != nil {
+			return err
+		}
+		g := grpc.NewServer()
+		grpc_health_v1.RegisterHealthServer(g, grpchealth.NewServer())
+		go func() { _ = g.Serve(l) }()
 	}
 	began := time.Now()
 	var healthy atomic.Bool
