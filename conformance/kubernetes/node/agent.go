@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
@@ -115,7 +116,12 @@ func (a *Agent) Run(ctx context.Context) error {
 // findAPIServer waits for the Service that the API server makes soon after its start.
 func (a *Agent) findAPIServer(ctx context.Context) error {
 	for {
-		s, err := a.client.CoreV1().Services(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
+		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		s, err := a.client.CoreV1().Services(metav1.NamespaceDefault).Get(attempt, "kubernetes", metav1.GetOptions{})
+		cancel()
+		if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+			a.log.Printf("API server: %v", err)
+		}
 		if err == nil {
 			a.apiServer = s.Spec.ClusterIP
 			return nil

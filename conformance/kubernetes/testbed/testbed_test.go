@@ -77,6 +77,11 @@ func newSpaceAlone(t *testing.T) *space {
 
 // explain logs what the cluster says of the namespace.
 func (s *space) explain() {
+	for _, n := range bed.Nodes {
+		text, err := os.ReadFile(n.log())
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		s.Logf("%s: %v, %v, log\n%s", n.Name, n.ended(), err, strings.Join(lines[max(0, len(lines)-5):], "\n"))
+	}
 	events, err := bed.Client.CoreV1().Events(s.name).List(context.Background(), metav1.ListOptions{})
 	if err != nil {
 		s.Log(err)
