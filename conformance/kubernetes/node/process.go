@@ -21,8 +21,8 @@ type process struct {
 	sig  int32
 }
 
-// startProcess starts a container in a sandbox; its output goes to out, until
-// whoever holds its end has closed it.
+// startProcess starts a container in a sandbox and returns when its program has
+// begun; its output goes to out and errw.
 func (s *sandbox) startProcess(l *launch, out, errw io.Writer) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -34,9 +34,15 @@ func (s *sandbox) startProcess(l *launch, out, errw io.Writer) (*process, error)
 	}
 	defer r.Close()
 	defer w.Close()
+	begun, tell, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer begun.Close()
+	defer tell.Close()
 	cmd := exec.Command(self, "container")
 	cmd.Stdout, cmd.Stderr = out, errw
-	cmd.ExtraFiles = []*os.File{r}
+	cmd.ExtraFiles = []*os.File{r, tell}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Setsid: true}
 	if err := s.within(cmd.Start); err != nil {
 		return nil, err
@@ -60,6 +66,16 @@ func (s *sandbox) startProcess(l *launch, out, errw io.Writer) (*process, error)
 	if err := json.NewEncoder(w).Encode(l); err != nil {
 		_ = cmd.Process.Kill()
 		return nil, fmt.Errorf("launch: %w", err)
+	}
+	_ = tell.Close()
+	fault, err := io.ReadAll(begun)
+	if err == nil && len(fault) > 0 {
+		err = errors.New(string(fault))
+	}
+	if err != nil {
+		_ = cmd.Process.Kill()
+		<-p.done
+		return nil, err
 	}
 	return p, nil
 }

@@ -41,8 +41,16 @@ type bind struct {
 
 // Container is the first process of a container, in mount and PID namespaces of its
 // own: it builds the root file system, gives up what it does not need and becomes
-// the program. It returns only with an error.
+// the program. It returns only with an error, which it also tells the agent: on
+// file descriptor 4, which closes when the program has begun.
 func Container() error {
+	syscall.CloseOnExec(4)
+	err := become()
+	_, _ = os.NewFile(4, "begun").WriteString(err.Error())
+	return err
+}
+
+func become() error {
 	runtime.LockOSThread() // credentials belong to a thread; exec keeps this one's
 	pipe := os.NewFile(3, "launch")
 	var l launch
