@@ -126,6 +126,7 @@ func (l *Listeners) bindFlows(w config.Socket) error {
 	if !ok || l.datagrams == nil {
 		return errors.New("no datagrams here")
 	}
+	l.released(w.Address)
 	pc, err := b.BindPacket(w)
 	if err != nil {
 		return err

@@ -164,6 +164,13 @@ func (l *Listeners) retract(s *socket) {
 	}
 }
 
+// released waits for the UDP port of an address that HTTP/3 has left. l.mu is held.
+func (l *Listeners) released(address netip.AddrPort) {
+	if q := l.quics[unmap(address)]; q != nil && q.conns == 0 && q.ln == nil {
+		<-q.closed // which does not wait for l.mu before
+	}
+}
+
 // release closes the UDP port. l.mu is held.
 func (l *Listeners) release(q *quicSocket) {
 	l.running.Go(func() {

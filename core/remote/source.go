@@ -26,6 +26,7 @@ import (
 const (
 	firstRetry = 200 * time.Millisecond
 	lastRetry  = 10 * time.Second
+	retryApply = time.Second
 	keepAlive  = 10 * time.Second
 	// reportEvery is how often what runs is told at most.
 	reportEvery = 500 * time.Millisecond
@@ -195,7 +196,7 @@ func (s *Source) session(ctx context.Context, apply Apply) error {
 	defer group.Wait()
 	defer cancel()
 	s.connected.Set(1)
-	return t.receive()
+	return t.receive(ctx)
 }
 
 // talk is the exchange of messages on one connection.
@@ -206,6 +207,10 @@ type talk struct {
 	// What responses have changed and was not applied yet, by resource.
 	changed map[string]*Resource
 	removed map[string]bool
+	// A config that was not applied as a whole, what brought it, and when to try again.
+	refused *config.Config
+	refusal *discovery.DeltaDiscoveryResponse
+	again   <-chan time.Time
 
 	mu sync.Mutex // of Send
 }
@@ -216,26 +221,57 @@ func (t *talk) send(m *discovery.DeltaDiscoveryRequest) error {
 	return t.stream.Send(m)
 }
 
-func (t *talk) receive() error {
-	for {
-		m, err := t.stream.Recv()
-		if err != nil {
-			return err
+func (t *talk) receive(ctx context.Context) error {
+	messages, failed := make(chan *discovery.DeltaDiscoveryResponse), make(chan error, 1)
+	go func() {
+		for {
+			m, err := t.stream.Recv()
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case messages <- m:
+			case <-ctx.Done():
+				return
+			}
 		}
-		switch m.TypeUrl {
-		case TypeConfig:
-			err = t.config(m)
-		case TypeEndpoints:
-			err = t.endpoints(m)
-		case TypeImage:
-			err = t.image(m)
-		default:
-			err = t.answer(m, fmt.Errorf("type %.100q is not known here", m.TypeUrl))
+	}()
+	for {
+		var err error
+		select {
+		case err = <-failed:
+		case m := <-messages:
+			err = t.message(m)
+		case <-t.again:
+			err = t.retry()
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+func (t *talk) message(m *discovery.DeltaDiscoveryResponse) error {
+	switch m.TypeUrl {
+	case TypeConfig:
+		return t.config(m)
+	case TypeEndpoints:
+		return t.endpoints(m)
+	case TypeImage:
+		return t.image(m)
+	}
+	return t.answer(m, fmt.Errorf("type %.100q is not known here", m.TypeUrl))
+}
+
+// retry applies a config again that could not be applied as a whole: a port may be
+// free now. What was refused is acknowledged then.
+func (t *talk) retry() error {
+	if err := t.apply.Config(t.refused); err != nil {
+		t.again = time.After(retryApply)
+		return nil
+	}
+	return t.applied(t.refusal, t.refused)
 }
 
 // answer says that a response was applied, or why it was not.
@@ -284,8 +320,16 @@ func (t *talk) config(m *discovery.DeltaDiscoveryResponse) error {
 	}
 	t.forget()
 	if err := t.apply.Config(c); err != nil {
+		t.refused, t.refusal, t.again = c, m, time.After(retryApply)
 		return t.answer(m, err)
 	}
+	return t.applied(m, c)
+}
+
+// applied notes that the proxy serves a config, and says so.
+func (t *talk) applied(m *discovery.DeltaDiscoveryResponse, c *config.Config) error {
+	s := t.source
+	t.refused, t.refusal, t.again = nil, nil, nil
 	s.applied = true
 	s.images.keepOnly(c.Filters())
 	s.keep()

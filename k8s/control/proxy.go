@@ -111,6 +111,7 @@ type topic struct {
 	sent    map[string]string // version by name; nil: it has all that Server's version next has
 	gone    []string          // that it has all the same
 	waiting string            // nonce that is not answered yet; empty: none
+	last    string            // nonce of the last one
 	// next is the version that was sent with it, of Server's; 0: none.
 	next uint64
 }
@@ -159,11 +160,16 @@ func (t *talk) request(m *discovery.DeltaDiscoveryRequest) {
 		delete(about.names, name)
 		delete(about.sent, name)
 	}
-	if m.ResponseNonce == "" || m.ResponseNonce != about.waiting {
-		return
+	switch m.ResponseNonce {
+	case "":
+	case about.waiting:
+		about.waiting = ""
+		t.answered(m, about)
+	case about.last: // it was refused, and is applied now
+		if m.ErrorDetail == nil && about.waiting == "" {
+			t.answered(m, about)
+		}
 	}
-	about.waiting = ""
-	t.answered(m, about)
 }
 
 // answered takes over an ACK or a NACK.
@@ -295,7 +301,7 @@ func (t *talk) send(kind string, about *topic, d *remote.Delta, version uint64) 
 		m.Nonce = fmt.Sprint(t.nonce)
 		if last {
 			m.SystemVersionInfo = fmt.Sprint(version)
-			about.waiting, about.next = m.Nonce, version
+			about.waiting, about.last, about.next = m.Nonce, m.Nonce, version
 		}
 		err := t.stream.Send(m)
 		m, size = &discovery.DeltaDiscoveryResponse{TypeUrl: kind}, 0

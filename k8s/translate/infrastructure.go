@@ -78,7 +78,9 @@ func (r *run) service(g *gateway) *corev1.Service {
 }
 
 // bind gives the listeners of all Gateways container ports: those that they have
-// in their Services, or had before, else the lowest that are free.
+// in their Services, or had before, else the next free one. A port that was given
+// back is not given away until all others were: proxies may still have connections
+// on it.
 func (r *run) bind() {
 	if r.t.o.Infrastructure == nil {
 		return
@@ -113,14 +115,22 @@ func (r *run) bind() {
 			keep(k, r.t.ports[k])
 		}
 	}
-	next := uint16(firstPort)
+	next := max(r.t.nextPort, firstPort)
+	for port := range taken {
+		if r.t.nextPort == 0 && port >= next {
+			next = port + 1
+		}
+	}
 	for _, g := range byAge {
 		for _, l := range g.listeners() {
 			if l.rejected != nil {
 				continue
 			}
 			k := socketKey{g.UID, l.Port}
-			for have[k] == 0 && next <= lastPort {
+			for tries := 0; have[k] == 0 && tries <= lastPort-firstPort; tries++ {
+				if next > lastPort {
+					next = firstPort
+				}
 				keep(k, next)
 				next++
 			}
@@ -129,7 +139,7 @@ func (r *run) bind() {
 			}
 		}
 	}
-	r.t.ports = have
+	r.t.ports, r.t.nextPort = have, next
 }
 
 // provide returns the Services and ServiceAccounts that the Gateways should have.

@@ -193,11 +193,11 @@ func TestContainerPortsStay(t *testing.T) {
 	if s := gatewayStatus(t, got, "older"); len(s.Addresses) > 0 {
 		t.Errorf("got addresses %v", s.Addresses)
 	}
-	// A port that is given back is free for the next one.
+	// A port that is given back rests: proxies may still have connections on it.
 	tr = proxies()
 	tr.Translate(objects(nil, older))
 	r = tr.Translate(objects(nil, younger))
-	if got := portsOf(r.Services[0]); got != "tcp-80:80/TCP>20000" {
+	if got := portsOf(r.Services[0]); got != "tcp-80:80/TCP>20001" {
 		t.Errorf("got %s", got)
 	}
 }

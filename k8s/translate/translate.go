@@ -103,6 +103,7 @@ type Translator struct {
 	texts      map[string]parsed              // annotation text -> entries
 	shares     map[string]*share              // by namespace
 	ports      map[socketKey]uint16           // container ports
+	nextPort   uint16                         // that is given next; 0: none was
 	statuses   map[config.Object]any
 	run        uint64 // counts translations
 	inputs     inputs
