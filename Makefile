@@ -79,6 +79,7 @@ testbed-build: nft ## Build the Kubernetes testbed into bin/testbed: 5 minutes t
 	CGO_ENABLED=0 go build -ldflags "-s -w $$x.gitVersion=$$v $$x.gitMajor=1 $$x.gitMinor=$${minor%%.*}" -o ../../bin/testbed/ \
 		./cmd/... sigs.k8s.io/gateway-api/conformance/echo-basic && \
 	install -m 644 $$(go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)/config/crd/experimental/*.yaml ../../bin/testbed/crds/
+	cd conformance && CGO_ENABLED=0 go build -o ../bin/testbed/registry github.com/distribution/distribution/v3/cmd/registry
 
 .PHONY: testbed
 testbed: plugins testbed-build ## Run a Kubernetes cluster on this machine until Ctrl-C

@@ -25,6 +25,7 @@ import (
 	"penstock.dev/penstock/core/listener"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/proxy"
+	"penstock.dev/penstock/core/remote"
 	"penstock.dev/penstock/core/sandbox"
 	"penstock.dev/penstock/core/snapshot"
 	"penstock.dev/penstock/core/telemetry"
@@ -97,8 +98,10 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 		return nil, err
 	}
 	p := &proxyProcess{log: log, metrics: metrics, memory: memory}
-	remote := images != nil
-	if !remote {
+	var told <-chan struct{}
+	if from, ok := images.(*remote.Images); ok {
+		told = from.Told()
+	} else {
 		if images, err = openImages(o, log, func() []string { return p.plugins.Digests() }); err != nil {
 			return nil, err
 		}
@@ -115,7 +118,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 	p.caller = upstream.NewCaller(p.groups, upstream.ResolveDNS, config.DefaultProxyParameters())
 	p.redis = redis.New(redis.Options{Log: log.Named("redis"), Metrics: p.metrics, Dial: redisDialer{dialer}.dial})
 	p.plugins = plugin.New(plugin.Options{
-		Images: images, RightsByFilter: remote, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
+		Images: images, Told: told, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
 		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{

@@ -73,13 +73,14 @@ type Images interface {
 // Options of a Manager.
 type Options struct {
 	Images Images
-	// RightsByFilter: Images knows each filter's right by its hash, and costs nothing
-	// to ask; else rights are asked for once for all filters that share one.
-	RightsByFilter bool
-	Engine         *sandbox.Engine
-	ABIs           []ABI
-	Log            *zap.Logger
-	Metrics        *telemetry.Metrics
+	// Told receives a value when a right has changed: Images knows each filter's by
+	// its hash, and costs nothing to ask. nil: rights are asked for now and then, once
+	// for all filters that share one.
+	Told    <-chan struct{}
+	Engine  *sandbox.Engine
+	ABIs    []ABI
+	Log     *zap.Logger
+	Metrics *telemetry.Metrics
 	// Bodies is what filters may hold back of bodies; nil: no bound.
 	Bodies *filter.Budget
 	// TagInterval is how often registries are asked where tags point; 0: never.

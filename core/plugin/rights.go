@@ -15,7 +15,7 @@ import (
 // pulled: a right that is gone closes the chain within 30 seconds.
 const recheckEvery = 20 * time.Second
 
-// RunRechecks asks registries until ctx is done.
+// RunRechecks asks who may still pull what runs until ctx is done.
 func (m *Manager) RunRechecks(ctx context.Context) {
 	t := time.NewTicker(recheckEvery)
 	defer t.Stop()
@@ -24,8 +24,9 @@ func (m *Manager) RunRechecks(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			m.recheck(ctx)
+		case <-m.o.Told:
 		}
+		m.recheck(ctx)
 	}
 }
 
@@ -43,7 +44,7 @@ func (m *Manager) recheck(ctx context.Context) {
 			continue
 		}
 		k := key{requestOf(f).Right(), s.Digest}
-		if m.o.RightsByFilter {
+		if m.o.Told != nil {
 			k.right = f.Hash
 		}
 		users[k] = append(users[k], r)

@@ -38,7 +38,11 @@ type Images struct {
 	send    func(*discovery.DeltaDiscoveryRequest) error
 	bytes   bytestream.ByteStreamClient
 	fetches map[string]*fetch // by module digest
+	told    chan struct{}     // holds one
 }
+
+// Told receives a value when control has said something new of images.
+func (i *Images) Told() <-chan struct{} { return i.told }
 
 // fetch is a module on its way.
 type fetch struct {
@@ -47,7 +51,7 @@ type fetch struct {
 }
 
 func newImages(dir string, quota int64) *Images {
-	return &Images{dir: dir, quota: quota, known: map[string]*Resource{}, parsed: map[string]*Image{}, waiting: map[string]chan struct{}{}, fetches: map[string]*fetch{}}
+	return &Images{dir: dir, quota: quota, known: map[string]*Resource{}, parsed: map[string]*Image{}, waiting: map[string]chan struct{}{}, fetches: map[string]*fetch{}, told: make(chan struct{}, 1)}
 }
 
 // connect says where control is now, and asks anew for what is wanted.
@@ -95,6 +99,10 @@ func (i *Images) learn(list []*Resource, gone []string) error {
 	for _, name := range gone {
 		delete(i.known, name)
 		delete(i.parsed, name)
+	}
+	select {
+	case i.told <- struct{}{}:
+	default:
 	}
 	return fault
 }

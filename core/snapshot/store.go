@@ -268,7 +268,10 @@ func report(part *config.Part, c *choice) Report {
 	fault := c.fault
 	switch {
 	case c.part != part:
-		r.State, runtimes, fault = "LastGood", c.warming, part.Fault
+		r.State, fault = "LastGood", part.Fault
+		if part.Fault == nil { // what is to come says more than what serves
+			runtimes = c.warming
+		}
 	case fault != nil:
 		r.State = "Broken"
 	case c.pending:

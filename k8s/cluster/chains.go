@@ -11,6 +11,7 @@ import (
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/k8s/api"
+	"penstock.dev/penstock/k8s/translate"
 )
 
 // A ChainStatus is written once in chainEvery, with a few more at first: what is
@@ -76,6 +77,7 @@ func (w *writer) chain(ctx context.Context, o config.Object) error {
 	}
 	now := want.DeepCopy()
 	run(&now.Status.Controllers[0], hashes, w.running(), 0)
+	w.tellFailed(now)
 	if !ok {
 		made := want.DeepCopy()
 		made.Status = api.ChainStatusState{}
@@ -102,6 +104,16 @@ func (w *writer) chain(ctx context.Context, o config.Object) error {
 		w.note(o, want, current.GetResourceVersion(), made.GetResourceVersion())
 	}
 	return err
+}
+
+// tellFailed tells of filters that do not run as they should.
+func (w *writer) tellFailed(c *api.ChainStatus) {
+	for _, f := range c.Status.Controllers[0].Filters {
+		if slices.Contains(failed, f.State) {
+			target := config.Object{Kind: c.Target.Kind, Namespace: c.Namespace, Name: c.Target.Name}
+			w.events.also(translate.Problem{Object: target, Reason: or(f.Reason, f.State), Message: f.Name + ": " + f.Message})
+		}
+	}
 }
 
 // note remembers that an object was compared.

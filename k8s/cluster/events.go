@@ -25,6 +25,7 @@ const (
 	maxNote     = 1024 // bytes (events.k8s.io/v1)
 	maxReason   = 128
 	eventAction = "Translate"
+	maxRunning  = 1000 // that wait
 )
 
 // events tells of problems with objects that have no condition for them.
@@ -36,6 +37,7 @@ type events struct {
 	mu      sync.Mutex
 	told    map[eventID]time.Time
 	pending []translate.Problem
+	running []translate.Problem // that only running has shown
 }
 
 type eventID struct {
@@ -59,6 +61,21 @@ func (e *events) tell(problems []translate.Problem) {
 	}
 }
 
+// also queues an Event for a problem that only running has shown, unless it had one
+// lately.
+func (e *events) also(p translate.Problem) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, told := e.told[eventID{p.Object, p.Reason}]; told || len(e.running) >= maxRunning {
+		return
+	}
+	e.running = append(e.running, p)
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
 // run writes Events until ctx is done.
 func (e *events) run(ctx context.Context) {
 	for {
@@ -68,8 +85,8 @@ func (e *events) run(ctx context.Context) {
 		case <-e.wake:
 		}
 		e.mu.Lock()
-		list := e.pending
-		e.pending = nil
+		list, running := e.pending, e.running
+		e.pending, e.running = nil, nil
 		now := e.w.now()
 		for id, at := range e.told {
 			if now.Sub(at) > eventAgain {
@@ -77,6 +94,11 @@ func (e *events) run(ctx context.Context) {
 			}
 		}
 		e.mu.Unlock()
+		for i := range running {
+			if err := e.one(ctx, &running[i]); err != nil {
+				return
+			}
+		}
 		for i := range list {
 			if err := e.one(ctx, &list[i]); err != nil {
 				return

@@ -35,6 +35,9 @@ type Filter struct {
 // worst is how much a filter's state asks to be shown, where proxies differ.
 var worst = []string{"Ready", "Compiling", "Pulling", "RolledBack", "Quarantined", "Failed"}
 
+// failed are the states of filters that an operator is told of.
+var failed = []string{"Failed", "Quarantined", "RolledBack"}
+
 // run fills in what a chain's filters are on the proxies, and whether all ready
 // ones run it.
 func run(mine *api.ChainController, hashes []string, proxies []Proxy, generation int64) {
@@ -52,6 +55,7 @@ func run(mine *api.ChainController, hashes []string, proxies []Proxy, generation
 			all = all && ok && part.State == "Running"
 			lastGood = lastGood || part.State == "LastGood"
 			for _, f := range part.Filters {
+				all = all && f.State != "RolledBack" // its form before runs
 				fill(mine, &f)
 			}
 		}
@@ -63,7 +67,7 @@ func run(mine *api.ChainController, hashes []string, proxies []Proxy, generation
 	programmed := metav1.Condition{Type: api.ConditionProgrammed, Status: metav1.ConditionTrue, Reason: "Programmed", ObservedGeneration: generation}
 	degraded := metav1.Condition{Type: api.ConditionDegraded, Status: metav1.ConditionFalse, Reason: "AsConfigured", ObservedGeneration: generation}
 	bad := slices.IndexFunc(mine.Filters, func(f api.ChainFilter) bool {
-		return slices.Contains([]string{"Failed", "Quarantined", "RolledBack"}, f.State)
+		return slices.Contains(failed, f.State)
 	})
 	switch {
 	case ready > 0 && serving == ready:

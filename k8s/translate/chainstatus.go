@@ -71,7 +71,11 @@ func (s *statuses) chains() {
 		}
 		mine := api.ChainController{ControllerName: s.t.o.ControllerName, ObservedHash: observedHash(c), Conditions: s.chainConditions(o, c)}
 		for _, p := range c.parts {
-			for _, f := range p.Filters {
+			filters := p.Filters
+			if p.Fault != nil && p.Fallback != nil {
+				filters = p.Fallback.Filters // they serve
+			}
+			for _, f := range filters {
 				mine.Filters = append(mine.Filters, api.ChainFilter{
 					Name: f.ID(), Image: f.Image,
 					Origin: api.ChainOrigin{Kind: f.Owner.Kind, Namespace: f.Owner.Namespace, Name: f.Owner.Name, Plugin: f.Plugin, Version: f.PluginVersion},

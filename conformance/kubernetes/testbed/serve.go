@@ -10,14 +10,15 @@ import (
 	"penstock.dev/penstock/conformance/kubernetes/node"
 )
 
-// Images are the images that a built repository has, by name: penstock, and what
-// the Gateway API suite and the testbed's own tests use.
+// Images are the images that a built repository has, by name: penstock, a
+// registry, and what the Gateway API suite and the testbed's own tests use.
 func Images(root string) (map[string]node.Image, error) {
 	bin := filepath.Join(root, "bin")
 	images := map[string]node.Image{
 		"registry.k8s.io/gateway-api/echo-basic": {Program: filepath.Join(bin, "testbed", "echo-basic")},
 		"registry.k8s.io/coredns/coredns":        {Program: filepath.Join(bin, "testbed", "whoami")},
 		"testbed":                                {Program: filepath.Join(bin, "testbed", "tool")},
+		"registry":                               {Program: filepath.Join(bin, "testbed", "registry")},
 	}
 	for name, i := range images {
 		if _, err := os.Stat(i.Program); err != nil {
