@@ -46,7 +46,7 @@ func (f *filler) fill(v reflect.Value, depth int) {
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
-		if depth < 12 && !(v.Type() == reflect.TypeFor[*config.Part]() && depth > 8) {
+		if depth < 12 && (v.Type() != reflect.TypeFor[*config.Part]() || depth <= 8) {
 			v.Set(reflect.New(v.Type().Elem()))
 			f.fill(v.Elem(), depth+1)
 		}

@@ -21,6 +21,12 @@ import (
 	"penstock.dev/penstock/k8s/api"
 )
 
+// The versions of Gateway API that are read.
+var (
+	gatewayGV = schema.GroupVersion(gatewayv1.GroupVersion)
+	grantGV   = schema.GroupVersion(gatewayv1beta1.GroupVersion)
+)
+
 // object is what an API server keeps.
 type object interface {
 	metav1.Object
@@ -49,7 +55,7 @@ func newClients(cfg *rest.Config) (*clients, error) {
 	metav1.AddToGroupVersion(c.scheme, schema.GroupVersion{Version: "v1"})
 	codecs := serializer.NewCodecFactory(c.scheme).WithoutConversion()
 	for _, gv := range []schema.GroupVersion{
-		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, gatewayv1.SchemeGroupVersion, gatewayv1beta1.SchemeGroupVersion, api.GroupVersion, eventsv1.SchemeGroupVersion,
+		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, gatewayGV, grantGV, api.GroupVersion, eventsv1.SchemeGroupVersion,
 	} {
 		one := rest.CopyConfig(cfg)
 		one.GroupVersion, one.NegotiatedSerializer, one.QPS = &gv, codecs, -1

@@ -19,11 +19,11 @@ func (s *Source) Keep(ctx context.Context, name string, change func(data map[str
 		err := client.Get().Namespace(s.o.Namespace).Resource("secrets").Name(name).Do(ctx).Into(&secret)
 		missing := apierrors.IsNotFound(err)
 		if err != nil && !missing {
-			return nil, fmt.Errorf("Secret %s/%s: %w", s.o.Namespace, name, err)
+			return nil, fmt.Errorf("secret %s/%s: %w", s.o.Namespace, name, err)
 		}
 		want, changed, err := change(secret.Data)
 		if err != nil {
-			return nil, fmt.Errorf("Secret %s/%s: %w", s.o.Namespace, name, err)
+			return nil, fmt.Errorf("secret %s/%s: %w", s.o.Namespace, name, err)
 		}
 		if !changed {
 			return secret.Data, nil
@@ -37,8 +37,8 @@ func (s *Source) Keep(ctx context.Context, name string, change func(data map[str
 		}
 		s.writer.count("Secret", err)
 		if err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
-			return nil, fmt.Errorf("Secret %s/%s: %w", s.o.Namespace, name, err)
+			return nil, fmt.Errorf("secret %s/%s: %w", s.o.Namespace, name, err)
 		}
 	}
-	return nil, fmt.Errorf("Secret %s/%s: others write it all the time", s.o.Namespace, name)
+	return nil, fmt.Errorf("secret %s/%s: others write it all the time", s.o.Namespace, name)
 }

@@ -53,7 +53,7 @@ type startable struct {
 
 func newStores(w *watcher, changed func(), slicesChanged func(service string)) *stores {
 	s := &stores{watcher: w, byKind: map[string]finder{}}
-	gateway, own := gatewayv1.SchemeGroupVersion, api.GroupVersion
+	gateway, own := gatewayGV, api.GroupVersion
 	core := corev1.SchemeGroupVersion
 	s.classes = all(s, w, "GatewayClass", watched{gv: gateway, resource: "gatewayclasses", empty: list[gatewayv1.GatewayClassList]}, &gatewayv1.GatewayClass{}, changed)
 	s.gateways = all(s, w, "Gateway", watched{gv: gateway, resource: "gateways", empty: list[gatewayv1.GatewayList]}, &gatewayv1.Gateway{}, changed)
@@ -64,7 +64,7 @@ func newStores(w *watcher, changed func(), slicesChanged func(service string)) *
 	s.tls = all(s, w, "TLSRoute", watched{gv: gateway, resource: "tlsroutes", empty: list[gatewayv1.TLSRouteList]}, &gatewayv1.TLSRoute{}, changed)
 	s.udp = all(s, w, "UDPRoute", watched{gv: gateway, resource: "udproutes", empty: list[gatewayv1.UDPRouteList]}, &gatewayv1.UDPRoute{}, changed)
 	s.backendTLS = all(s, w, "BackendTLSPolicy", watched{gv: gateway, resource: "backendtlspolicies", empty: list[gatewayv1.BackendTLSPolicyList]}, &gatewayv1.BackendTLSPolicy{}, changed)
-	s.grants = all(s, w, "ReferenceGrant", watched{gv: gatewayv1beta1.SchemeGroupVersion, resource: "referencegrants", empty: list[gatewayv1beta1.ReferenceGrantList]}, &gatewayv1beta1.ReferenceGrant{}, changed)
+	s.grants = all(s, w, "ReferenceGrant", watched{gv: grantGV, resource: "referencegrants", empty: list[gatewayv1beta1.ReferenceGrantList]}, &gatewayv1beta1.ReferenceGrant{}, changed)
 	s.services = all(s, w, "Service", watched{gv: core, resource: "services", empty: list[corev1.ServiceList]}, &corev1.Service{}, changed)
 	s.slices = all(s, w, "EndpointSlice", watched{gv: discoveryv1.SchemeGroupVersion, resource: "endpointslices", empty: list[discoveryv1.EndpointSliceList]}, &discoveryv1.EndpointSlice{}, changed)
 	s.slices.altered = func(o *discoveryv1.EndpointSlice) { slicesChanged(serviceOf(o)) }

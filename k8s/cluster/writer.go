@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/telemetry"
@@ -31,15 +30,15 @@ const (
 
 // resources are the plural names of what has a status that we write.
 var resources = map[string]schema.GroupVersionResource{
-	"GatewayClass":     gatewayv1.SchemeGroupVersion.WithResource("gatewayclasses"),
-	"Gateway":          gatewayv1.SchemeGroupVersion.WithResource("gateways"),
-	"ListenerSet":      gatewayv1.SchemeGroupVersion.WithResource("listenersets"),
-	"HTTPRoute":        gatewayv1.SchemeGroupVersion.WithResource("httproutes"),
-	"GRPCRoute":        gatewayv1.SchemeGroupVersion.WithResource("grpcroutes"),
-	"TCPRoute":         gatewayv1.SchemeGroupVersion.WithResource("tcproutes"),
-	"TLSRoute":         gatewayv1.SchemeGroupVersion.WithResource("tlsroutes"),
-	"UDPRoute":         gatewayv1.SchemeGroupVersion.WithResource("udproutes"),
-	"BackendTLSPolicy": gatewayv1.SchemeGroupVersion.WithResource("backendtlspolicies"),
+	"GatewayClass":     gatewayGV.WithResource("gatewayclasses"),
+	"Gateway":          gatewayGV.WithResource("gateways"),
+	"ListenerSet":      gatewayGV.WithResource("listenersets"),
+	"HTTPRoute":        gatewayGV.WithResource("httproutes"),
+	"GRPCRoute":        gatewayGV.WithResource("grpcroutes"),
+	"TCPRoute":         gatewayGV.WithResource("tcproutes"),
+	"TLSRoute":         gatewayGV.WithResource("tlsroutes"),
+	"UDPRoute":         gatewayGV.WithResource("udproutes"),
+	"BackendTLSPolicy": gatewayGV.WithResource("backendtlspolicies"),
 	"PluginPolicy":     api.GroupVersion.WithResource("pluginpolicies"),
 	"Plugin":           api.GroupVersion.WithResource("plugins"),
 	"PluginChain":      api.GroupVersion.WithResource("pluginchains"),

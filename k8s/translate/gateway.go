@@ -17,7 +17,6 @@ type gateway struct {
 	parameters *config.ProxyParameters // nil: missing or wrong, and it is not served
 	own        []*listener
 	sets       []*listenerSet // that name it, the oldest first
-	identity   *identity      // what it shows to backends; nil: nothing
 	refs       *verdict       // what of its own references leads nowhere
 }
 

@@ -138,9 +138,6 @@ func (s *statuses) routeStatus(c *candidate) *gatewayv1.RouteStatus {
 	return made
 }
 
-// accepted reports whether the parent takes its route.
-func (p *parentRef) accepted() bool { return p.reach == attached && p.route.fault == nil }
-
 // conditions are those of a route at one parent.
 func (p *parentRef) conditions() []metav1.Condition {
 	c := p.route
