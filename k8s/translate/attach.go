@@ -204,7 +204,8 @@ func (r *run) exists(parent config.Object) bool {
 type attachedRoute struct {
 	route     *candidate
 	refs      []*parentRef
-	hostnames []string // that it shares with the listener; nil: any
+	hostnames []string      // that it shares with the listener; nil: any
+	config    *config.Route // of a HTTPRoute or GRPCRoute, once it is served
 }
 
 // come notes how near a reference comes to one listener.
@@ -228,7 +229,7 @@ func (r *run) attach(l *listener) {
 		case last >= 0 && l.routes[last].route == p.route:
 			l.routes[last].refs = append(l.routes[last].refs, p)
 		default:
-			l.routes = append(l.routes, attachedRoute{p.route, []*parentRef{p}, hostnames})
+			l.routes = append(l.routes, attachedRoute{route: p.route, refs: []*parentRef{p}, hostnames: hostnames})
 		}
 	}
 	r.oneKind(l)
@@ -264,19 +265,24 @@ func (r *run) reaches(l *listener, c *candidate) (near reach, hostnames []string
 // unattached tells of parents that do not take their route.
 func (r *run) unattached() {
 	for _, c := range r.routesOfAll {
-		for i, h := range c.hostnames {
-			if !wildcard(string(h)) {
-				r.problem(c.object, fmt.Sprintf("spec.hostnames[%d]", i), unsupported, "%q is no hostname: it is left out", h)
-			}
+		r.orphan(c)
+	}
+}
+
+// orphan tells of the parents that do not take a route, and of what keeps them.
+func (r *run) orphan(c *candidate) {
+	for i, h := range c.hostnames {
+		if !wildcard(string(h)) {
+			r.problem(c.object, fmt.Sprintf("spec.hostnames[%d]", i), unsupported, "%q is no hostname: it is left out", h)
 		}
-		r.inspect(c)
-		for _, p := range c.refs {
-			switch {
-			case p.ours && p.reach < hostnameTaken:
-				r.problem(c.object, p.field(), p.reach.reason(), "%s", p.reason())
-			case !p.ours && !r.exists(p.parent):
-				r.problem(c.object, p.field(), "NoMatchingParent", "there is no %s %s in namespace %s", p.parent.Kind, p.parent.Name, p.parent.Namespace)
-			}
+	}
+	r.inspect(c)
+	for _, p := range c.refs {
+		switch {
+		case p.ours && p.reach < hostnameTaken:
+			r.problem(c.object, p.field(), p.reach.reason(), "%s", p.reason())
+		case !p.ours && !r.exists(p.parent):
+			r.problem(c.object, p.field(), "NoMatchingParent", "there is no %s %s in namespace %s", p.parent.Kind, p.parent.Name, p.parent.Namespace)
 		}
 	}
 }

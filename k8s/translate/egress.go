@@ -94,7 +94,7 @@ func (r *run) callable() {
 		}
 		for i := range s.Spec.Ports {
 			if p := &s.Spec.Ports[i]; p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
-				r.upstream(s, p, false)
+				r.pinned[r.upstream(s, p, false)] = true
 			}
 		}
 	}

@@ -31,7 +31,9 @@ type served struct {
 
 	// A plain one depends on nothing but its Services, what inputs compares, and the
 	// parameters; it has no filters.
-	plain      bool
+	plain bool
+	// simple: it has no filters, and none of its Services a BackendTLSPolicy.
+	simple     bool
 	epoch      uint64
 	parameters *config.ProxyParameters
 	upstreams  []usedUpstream
@@ -71,6 +73,7 @@ func (r *run) restore(u *usedUpstream) {
 		r.upstream(u.service, u.port, u.gRPC)
 		return
 	}
+	r.writable()
 	r.config.Upstreams[u.name], r.config.Endpoints[u.name] = k.upstream, k.endpoints
 	r.t.memo.upstreams.keep(u.name)
 	r.t.memo.endpoints.keep(u.name)
@@ -94,6 +97,40 @@ type said struct {
 	partial       string
 }
 
+// renew returns what is known of an object that may be another one than last time, read
+// again if its version is; added says that there was nothing.
+func (s *forms) renew(kind string, x metav1.Object, read func() *httpRoute) (f *httpRoute, added bool) {
+	key := object(kind, x)
+	f = s.all[key]
+	if f == nil {
+		f, added = &httpRoute{}, true
+		s.all[key] = f
+	}
+	switch old := f.Object.(type) {
+	case *gatewayv1.HTTPRoute:
+		delete(s.http, old)
+	case *gatewayv1.GRPCRoute:
+		delete(s.grpc, old)
+	}
+	if v := version(x); f.version != v {
+		fresh := read()
+		fresh.version, fresh.served, fresh.seen = v, f.served, f.seen
+		for _, one := range fresh.served {
+			one.plain = false
+		}
+		*f = *fresh
+		f.candidate = newCandidate(kind, x, f.parents, f.hostnames)
+		f.candidate.http = f
+	}
+	f.Object, f.candidate.Object = x, x
+	return f, added
+}
+
+// inOrder compares routes by namespace, name and kind.
+func inOrder(a, b config.Object) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(b.Kind, a.Kind))
+}
+
 // read returns all HTTPRoutes and GRPCRoutes in order; what did not change keeps
 // what is known of it.
 func (s *forms) read(run uint64, o *Objects) []*httpRoute {
@@ -109,29 +146,8 @@ func (s *forms) read(run uint64, o *Objects) []*httpRoute {
 		}
 	}
 	renew := func(kind string, x metav1.Object, read func() *httpRoute) *httpRoute {
-		key := object(kind, x)
-		f := s.all[key]
-		if f == nil {
-			f = &httpRoute{}
-			s.all[key], added = f, true
-		}
-		switch old := f.Object.(type) {
-		case *gatewayv1.HTTPRoute:
-			delete(s.http, old)
-		case *gatewayv1.GRPCRoute:
-			delete(s.grpc, old)
-		}
-		if v := version(x); f.version != v {
-			fresh := read()
-			fresh.version, fresh.served, fresh.seen = v, f.served, f.seen
-			for _, one := range fresh.served {
-				one.plain = false
-			}
-			*f = *fresh
-			f.candidate = newCandidate(kind, x, f.parents, f.hostnames)
-			f.candidate.http = f
-		}
-		f.Object, f.candidate.Object = x, x
+		f, fresh := s.renew(kind, x, read)
+		added = added || fresh
 		return f
 	}
 	for _, x := range o.HTTPRoutes {
@@ -173,9 +189,7 @@ func (s *forms) read(run uint64, o *Objects) []*httpRoute {
 		for _, f := range s.all {
 			s.order = append(s.order, f)
 		}
-		slices.SortFunc(s.order, func(a, b *httpRoute) int {
-			return cmp.Or(cmp.Compare(a.object.Namespace, b.object.Namespace), cmp.Compare(a.object.Name, b.object.Name), cmp.Compare(b.kind, a.kind))
-		})
+		slices.SortFunc(s.order, func(a, b *httpRoute) int { return inOrder(a.object, b.object) })
 	}
 	return s.order
 }
@@ -254,7 +268,7 @@ type listed[T interface {
 
 // same reports whether the list has the same versions of the same objects as last time.
 func (l *listed[T]) same(list []T) bool {
-	same := len(list) == len(l.seen)
+	same := len(list) == len(l.seen) && l.seen != nil
 	if same {
 		for _, o := range list {
 			if !l.seen[o] {

@@ -18,6 +18,7 @@ type gateway struct {
 	own        []*listener
 	sets       []*listenerSet // that name it, the oldest first
 	refs       *verdict       // what of its own references leads nowhere
+	index      int            // in run.byName
 }
 
 // listeners returns its own, then those of the ListenerSets that attach to it.
@@ -83,6 +84,9 @@ func (r *run) gather() {
 	slices.SortStableFunc(r.byName, func(a, b *gateway) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
+	for i, g := range r.byName {
+		g.index = i
+	}
 }
 
 // newListenerSet reads the listeners of a ListenerSet that its Gateway lets attach.
@@ -115,23 +119,26 @@ func (r *run) newListenerSet(s *gatewayv1.ListenerSet, g *gateway, taken *claims
 // serve returns the config of a Gateway.
 func (r *run) serve(g *gateway) *config.Gateway {
 	var listeners []*config.Listener
-	key := fmt.Sprintf("%s %p", version(g), r.current)
+	key := g.key()
 	for _, l := range g.listeners() {
 		if l.rejected != nil {
 			continue
 		}
-		c, dependsOn := r.listener(l)
+		c := r.listener(l)
 		listeners = append(listeners, c)
-		key += dependsOn
+		key += listenerKey(c)
 	}
 	return r.t.memo.gateways.get(g.object.String(), key, func() *config.Gateway {
 		return &config.Gateway{Object: g.object, Listeners: listeners, Parameters: r.current}
 	})
 }
 
-// listener returns the config of one listener, and what tells it from another.
-func (r *run) listener(l *listener) (c *config.Listener, key string) {
-	c = &config.Listener{Name: l.section, Port: uint16(l.Port), BindPort: l.bind, Protocol: string(l.Protocol), Hostname: strings.ToLower(value(l.Hostname))}
+// key is what a Gateway's config depends on, but for its listeners.
+func (g *gateway) key() string { return fmt.Sprintf("%s %p", version(g), g.parameters) }
+
+// listener returns the config of one listener.
+func (r *run) listener(l *listener) *config.Listener {
+	c := &config.Listener{Name: l.section, Port: uint16(l.Port), BindPort: l.bind, Protocol: string(l.Protocol), Hostname: strings.ToLower(value(l.Hostname))}
 	if rawProtocol(l.Protocol) {
 		c.RawRoutes = r.rawTable(l)
 	} else {
@@ -143,7 +150,12 @@ func (r *run) listener(l *listener) (c *config.Listener, key string) {
 		c.TLS = r.tls(l)
 		l.served = l.served && len(c.TLS.Certificates) > 0
 	}
-	return c, fmt.Sprintf(" %s %d %s %s %p %p %p %p", c.Name, c.BindPort, c.Protocol, c.Hostname, c.RawRoutes, c.Routes, c.Chain, c.TLS)
+	return c
+}
+
+// listenerKey tells the config of a listener from another.
+func listenerKey(c *config.Listener) string {
+	return fmt.Sprintf(" %s %d %s %s %p %p %p %p", c.Name, c.BindPort, c.Protocol, c.Hostname, c.RawRoutes, c.Routes, c.Chain, c.TLS)
 }
 
 func value[T ~string](p *T) string {
@@ -156,8 +168,10 @@ func value[T ~string](p *T) string {
 // table returns the routes that attach to a listener of HTTP.
 func (r *run) table(l *listener) *config.RouteTable {
 	entries := make([]config.RouteEntry, len(l.routes))
-	for i, a := range l.routes {
-		entries[i] = config.RouteEntry{Hostnames: a.hostnames, Route: r.route(a.route.http, l.gateway.Gateway)}
+	for i := range l.routes {
+		a := &l.routes[i]
+		a.config = r.route(a.route.http, l.gateway.Gateway)
+		entries[i] = config.RouteEntry{Hostnames: a.hostnames, Route: a.config}
 	}
 	old := r.t.memo.tables.old[l.id()].value
 	same := old != nil && slices.EqualFunc(old.Entries, entries, func(a, b config.RouteEntry) bool {

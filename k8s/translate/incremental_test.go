@@ -21,7 +21,8 @@ import (
 type world struct {
 	*rand.Rand
 	translate.Objects
-	n int64 // versions
+	n     int64 // versions
+	plain bool  // few have filters
 }
 
 func (w *world) meta(namespace, name string, generation bool) metav1.ObjectMeta {
@@ -38,7 +39,7 @@ func (w *world) one(of ...string) string { return of[w.IntN(len(of))] }
 func (w *world) service(name string) *corev1.Service {
 	s := &corev1.Service{ObjectMeta: w.meta("apps", name, false)}
 	s.Spec.Ports = []corev1.ServicePort{{Name: "http", Port: int32(80 + w.IntN(2)), Protocol: corev1.ProtocolTCP, AppProtocol: pointer(w.one("http", "kubernetes.io/h2c", "other"))}}
-	if text := w.one("", "", "[transform]", "[nobody]"); text != "" {
+	if text := w.one("", "", "[transform]", "[nobody]"); text != "" && (!w.plain || w.IntN(10) == 0) {
 		s.Annotations = map[string]string{api.AnnotationPlugins: text}
 	}
 	return s
@@ -66,7 +67,7 @@ func (w *world) route(name string) *gatewayv1.HTTPRoute {
 	if w.IntN(4) == 0 {
 		h.Spec.Rules = append(h.Spec.Rules, gatewayv1.HTTPRouteRule{Filters: []gatewayv1.HTTPRouteFilter{{Type: "Unknown"}}})
 	}
-	if w.IntN(6) == 0 {
+	if w.IntN(6) == 0 && !w.plain {
 		h.Annotations = map[string]string{w.one(api.AnnotationPlugins, "penstock.dev/unknown"): "[transform]"}
 	}
 	if w.IntN(8) == 0 {
@@ -75,10 +76,21 @@ func (w *world) route(name string) *gatewayv1.HTTPRoute {
 	return h
 }
 
+func (w *world) grpcRoute(name string) *gatewayv1.GRPCRoute {
+	g := &gatewayv1.GRPCRoute{ObjectMeta: w.meta("apps", name, true)}
+	g.Spec.ParentRefs = []gatewayv1.ParentReference{{Name: gatewayv1.ObjectName(w.one("a", "b")), SectionName: pointer(gatewayv1.SectionName(w.one("l0", "l1")))}}
+	g.Spec.Hostnames = []gatewayv1.Hostname{gatewayv1.Hostname(w.one("a.example", "c.example", "d.test"))}
+	rule := gatewayv1.GRPCRouteRule{BackendRefs: []gatewayv1.GRPCBackendRef{{}}}
+	ref := &rule.BackendRefs[0]
+	ref.Name, ref.Port = gatewayv1.ObjectName(w.one("s0", "s1", "gone")), pointer(gatewayv1.PortNumber(80))
+	g.Spec.Rules = append(g.Spec.Rules, rule)
+	return g
+}
+
 // change makes one object another, takes one away or adds one.
 func (w *world) change() {
 	name := w.one("s0", "s1", "s2")
-	switch w.IntN(12) {
+	switch w.IntN(14) {
 	case 0:
 		w.Services = append(slices.DeleteFunc(w.Services, func(s *corev1.Service) bool { return s.Name == name }), w.service(name))
 	case 1:
@@ -95,7 +107,7 @@ func (w *world) change() {
 		}
 	case 4:
 		w.Policies = nil
-		if w.IntN(2) == 0 {
+		if w.IntN(2) == 0 && !w.plain {
 			p := &api.PluginPolicy{ObjectMeta: w.meta("", "p", true)}
 			p.Spec.NamespaceSelector.MatchLabels = map[string]string{"kubernetes.io/metadata.name": w.one("apps", "other")}
 			p.Spec.Overrides.Before = []api.Entry{{Use: w.one("transform", "nobody")}}
@@ -103,7 +115,7 @@ func (w *world) change() {
 		}
 	case 5:
 		w.BackendTLS = nil
-		if w.IntN(2) == 0 {
+		if w.IntN(2) == 0 && (!w.plain || w.IntN(4) == 0) {
 			p := policyFor(gatewayv1.ObjectName(name))
 			p.ObjectMeta = w.meta("apps", "tls", true)
 			w.BackendTLS = append(w.BackendTLS, p)
@@ -113,6 +125,9 @@ func (w *world) change() {
 		g.ObjectMeta = w.meta("apps", g.Name, true)
 		g.Spec.Listeners[0].Hostname = pointer(gatewayv1.Hostname(w.one("", "*.example", "a.example")))
 		from := gatewayv1.FromNamespaces(w.one("All", "Same"))
+		if w.IntN(3) == 0 && len(w.Parameters) > 0 {
+			g.Spec.Infrastructure = &gatewayv1.GatewayInfrastructure{ParametersRef: &gatewayv1.LocalParametersReference{Group: api.Group, Kind: "ProxyParameters", Name: "p"}}
+		}
 		g.Spec.Listeners[0].AllowedRoutes = &gatewayv1.AllowedRoutes{Namespaces: &gatewayv1.RouteNamespaces{From: &from}}
 		w.Gateways = append(slices.DeleteFunc(w.Gateways, func(o *gatewayv1.Gateway) bool { return o.Name == g.Name }), g)
 	case 7:
@@ -126,6 +141,16 @@ func (w *world) change() {
 				w.HTTPRoutes[i].Status.Parents = nil
 			}
 		}
+	case 9:
+		g := w.grpcRoute(fmt.Sprint("r", w.IntN(3)))
+		w.GRPCRoutes = slices.DeleteFunc(slices.Clone(w.GRPCRoutes), func(o *gatewayv1.GRPCRoute) bool { return o.Name == g.Name })
+		if w.IntN(3) > 0 {
+			w.GRPCRoutes = append(w.GRPCRoutes, g)
+		}
+	case 10: // never missing or wrong: what was good before would serve
+		p := &api.ProxyParameters{ObjectMeta: w.meta("apps", "p", true)}
+		p.Spec.ProxyProtocol = &api.ParameterProxyProtocol{Sources: []string{w.one("10.0.0.0/8", "10.0.0.0/9")}}
+		w.Parameters = []*api.ProxyParameters{p}
 	default:
 		h := w.route(fmt.Sprint("r", w.IntN(6)))
 		w.HTTPRoutes = slices.DeleteFunc(w.HTTPRoutes, func(o *gatewayv1.HTTPRoute) bool { return o.Name == h.Name })
@@ -156,57 +181,5 @@ func TestWhatIsRememberedChangesNothing(t *testing.T) {
 				t.Fatalf("seed %d, step %d: nothing changed, and the config is another", seed, step)
 			}
 		}
-	}
-}
-
-// TestEndpointsAlone: the way of endpoints comes to what the whole way does, and
-// the whole way goes on from there.
-func TestEndpointsAlone(t *testing.T) {
-	alone := 0
-	for seed := range uint64(8) {
-		w := &world{Rand: rand.New(rand.NewPCG(seed, 1))}
-		w.GatewayClasses = []*gatewayv1.GatewayClass{class()}
-		old := translate.New(options())
-		last := old.Translate(&w.Objects)
-		for step := range 300 {
-			if w.IntN(3) == 0 {
-				w.change()
-				o := w.Objects
-				last = old.Translate(&o)
-				continue
-			}
-			name := w.one("s0", "s1", "s2")
-			w.EndpointSlices = slices.DeleteFunc(slices.Clone(w.EndpointSlices), func(s *discoveryv1.EndpointSlice) bool { return s.Name == name+"-1" })
-			if w.IntN(4) > 0 {
-				w.EndpointSlices = append(w.EndpointSlices, w.endpoints(name))
-			}
-			var list []*discoveryv1.EndpointSlice
-			for _, s := range w.EndpointSlices {
-				if s.Labels[discoveryv1.LabelServiceName] == name {
-					list = append(list, s)
-				}
-			}
-			o := w.Objects
-			got := old.Endpoints(last, map[string][]*discoveryv1.EndpointSlice{"apps/" + name: list})
-			if got == nil {
-				last = old.Translate(&o)
-				continue
-			}
-			want := translate.New(options()).Translate(&o)
-			if d := cmp.Diff(dump(want.Config, want.Problems)+statusText(t, want.Status), dump(got.Config, got.Problems)+statusText(t, got.Status)); d != "" {
-				t.Fatalf("seed %d, step %d: %s", seed, step, d)
-			}
-			if got != last {
-				alone++
-			}
-			if last = got; w.IntN(2) == 0 {
-				if last = old.Translate(&o); last.Config != got.Config {
-					t.Fatalf("seed %d, step %d: nothing changed, and the config is another", seed, step)
-				}
-			}
-		}
-	}
-	if alone < 20 {
-		t.Errorf("%d changes of endpoints went alone", alone)
 	}
 }

@@ -37,6 +37,7 @@ func (r *run) oneKind(l *listener) {
 			p.come(hostnameTaken, text)
 		}
 	}
+	l.crowded = len(out) > 0
 	l.routes = slices.DeleteFunc(all, func(a attachedRoute) bool { return out[a.route] })
 }
 

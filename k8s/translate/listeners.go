@@ -33,6 +33,8 @@ type listener struct {
 	refs     *verdict // the first reference that leads nowhere
 	served   bool     // what it leads to can be reached
 	routes   []attachedRoute
+	grpc     int  // of routes are GRPCRoutes; counted by standing
+	crowded  bool // routes are left out for others of another kind
 }
 
 // id names the listener among all.

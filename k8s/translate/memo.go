@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 
 	"penstock.dev/penstock/core/config"
 )
@@ -54,6 +55,17 @@ func (m *memo[T]) keep(id string) {
 	}
 }
 
+// settle adds what was made since the last turn to what there was; not good: it is
+// forgotten.
+func (m *memo[T]) settle(good bool) {
+	if good && m.old == nil {
+		m.old = m.now
+	} else if good {
+		maps.Copy(m.old, m.now)
+	}
+	m.now = nil
+}
+
 func (m *memo[T]) turn() { m.old, m.now = m.now, nil }
 
 type memos struct {
@@ -90,6 +102,23 @@ func (m *memos) turn() {
 	m.certificates.turn()
 	m.clients.turn()
 	m.backendTLS.turn()
+}
+
+func (m *memos) settle(good bool) {
+	m.gateways.settle(good)
+	m.tables.settle(good)
+	m.rawTables.settle(good)
+	m.rawRoutes.settle(good)
+	m.chains.settle(good)
+	m.parts.settle(good)
+	m.upstreams.settle(good)
+	m.endpoints.settle(good)
+	m.totals.settle(good)
+	m.parameters.settle(good)
+	m.tls.settle(good)
+	m.certificates.settle(good)
+	m.clients.settle(good)
+	m.backendTLS.settle(good)
 }
 
 // digest returns a hash of v's JSON, which is the same for equal values.

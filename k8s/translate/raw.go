@@ -106,6 +106,7 @@ func (r *run) rawBackend(route *rawRoute, g *gatewayv1.Gateway, i int) config.Ba
 		return b
 	}
 	b.Upstream, b.Status = r.upstream(service, port, false), 0
+	r.pinned[b.Upstream] = true
 	parts := r.routeParts(route.kind, route.Object, nil, nil, g, service, port.Name)
 	r.inapplicable(route, parts)
 	b.Chain = r.join(parts)

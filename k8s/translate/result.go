@@ -21,6 +21,9 @@ type Result struct {
 	// is empty has nothing of ours to say any more. The pointer is that of the
 	// translation before if nothing in it changed.
 	Status map[config.Object]any
+	// Changed are the objects of which Status may say something else, or nothing any
+	// more, than that of the result before; nil: any.
+	Changed []config.Object
 	// Services and ServiceAccounts are those that the Gateways should have
 	// (decision D15), in a stable order; none without Options.Infrastructure.
 	Services        []*corev1.Service

@@ -26,19 +26,19 @@ func (r *run) route(f *httpRoute, g *gatewayv1.Gateway) *config.Route {
 		return s.config
 	}
 	mark := len(r.problems)
-	r.plain, r.used = r.identity == nil, nil
+	r.plain, r.simple, r.used = r.identity == nil, r.identity == nil, nil
 	key := f.version
 	rules := make([]*ruleParts, len(f.rules))
 	for i := range f.rules {
 		rules[i] = r.ruleParts(f, g, i)
-		r.plain = r.plain && rules[i].plain()
+		r.plain, r.simple = r.plain && rules[i].plain(), r.simple && rules[i].plain()
 		key += rules[i].key
 	}
 	if s.config == nil || s.key != key {
 		f.compile(s, key, rules)
 	}
 	r.problems = append(r.problems, f.problems...)
-	s.plain, s.epoch, s.parameters, s.upstreams, s.problems = r.plain, r.t.inputs.epoch, r.current, r.used, nil
+	s.plain, s.simple, s.epoch, s.parameters, s.upstreams, s.problems = r.plain, r.simple, r.t.inputs.epoch, r.current, r.used, nil
 	if s.plain {
 		for _, p := range r.problems[mark:] {
 			if p.Object == f.object {

@@ -109,6 +109,8 @@ type Translator struct {
 	inputs     inputs
 	forms      forms
 	restored   map[string]*restored // by upstream
+	// standing is the last translation as Change goes on with it; nil: it cannot.
+	standing *standing
 }
 
 // New returns a Translator that remembers nothing.
@@ -167,15 +169,21 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 		c = t.last
 	}
 	t.last = c
-	slices.SortStableFunc(r.problems, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Object.String(), b.Object.String()), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
-	})
-	r.problems = slices.CompactFunc(r.problems, func(a, b Problem) bool { return a == b })
+	r.problems = tidied(r.problems)
 	made := &Result{Config: c, Problems: r.problems, References: r.references, ChainParts: r.chainParts}
 	made.Services, made.ServiceAccounts = r.provide()
 	made.Status = r.status()
 	t.memo.turn()
+	t.standing = stand(r)
 	return made, t.turnShares()
+}
+
+// tidied orders problems, and leaves each one once.
+func tidied(list []Problem) []Problem {
+	slices.SortStableFunc(list, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Object.String(), b.Object.String()), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
+	})
+	return slices.CompactFunc(list, func(a, b Problem) bool { return a == b })
 }
 
 func same(a, b *config.Config) bool {
@@ -231,9 +239,13 @@ type run struct {
 	children    map[config.Object]*children // by parent
 	parents     map[config.Object]bool      // Gateways and ListenerSets, whosever
 	chained     map[config.Object]*chained  // that have a chain
-	// plain and used are of the route at hand, as in served.
-	plain      bool
-	used       []usedUpstream
+	// plain, simple and used are of the route at hand, as in served.
+	plain, simple bool
+	used          []usedUpstream
+	// pinned are upstreams that more than HTTPRoutes and GRPCRoutes lead to.
+	pinned map[string]bool
+	// shared: the maps of config are those of one that was handed on.
+	shared     bool
 	parts      map[string]bool                // ids seen in this run
 	known      map[string][]string            // guards; nil: not gathered yet
 	callers    map[string]bool                // namespaces with plugins that may call out
@@ -273,6 +285,7 @@ func newRun(t *Translator, o *Objects) *run {
 		secured:         map[string]*config.UpstreamTLS{},
 		references:      map[config.Object]bool{},
 		chainParts:      map[config.Object][]string{},
+		pinned:          map[string]bool{},
 	}
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName {

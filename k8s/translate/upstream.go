@@ -30,11 +30,13 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 	} else if tls = r.upstreamTLS(s, p); tls != nil && r.identity != nil { // no other Gateway's requests go under its name
 		name += "@" + r.identity.gateway
 	}
-	r.plain = r.plain && tls == nil && r.targets[s.Namespace+"/"+s.Name] == nil
+	secured := tls != nil || r.targets[s.Namespace+"/"+s.Name] != nil
+	r.plain, r.simple = r.plain && !secured, r.simple && !secured
 	r.used = append(r.used, usedUpstream{name, s.Namespace + "/" + s.Name, s, p, asked})
 	if r.config.Upstreams[name] != nil {
 		return name
 	}
+	r.writable()
 	mark := len(r.problems)
 	o := object("Service", s)
 	protocol := r.protocol(o, s, p, tls != nil)

@@ -1,0 +1,443 @@
+package translate
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/k8s/api"
+)
+
+// Changes are objects that came, changed or went since the last result, by
+// namespace/name; nil: there is none any more.
+type Changes struct {
+	HTTPRoutes map[string]*gatewayv1.HTTPRoute
+	GRPCRoutes map[string]*gatewayv1.GRPCRoute
+	Services   map[string]*corev1.Service
+	// EndpointSlices has all that there are of a Service, by its namespace/name.
+	EndpointSlices map[string][]*discoveryv1.EndpointSlice
+}
+
+// Change returns what Translate would if nothing but these objects has changed since
+// the last result, which is that of Translate or of Change: the frequent changes,
+// which cost what they touch. It returns nil where more depends on them, filters for
+// one: then Translate says what.
+func (t *Translator) Change(last *Result, c *Changes) *Result {
+	s := t.standing
+	if s == nil || last == nil || last.Config != t.last {
+		return nil
+	}
+	t.standing = nil
+	made := s.change(last, c)
+	t.memo.settle(made != nil)
+	if made != nil {
+		t.standing = s
+	}
+	return made
+}
+
+// change is one change of what stands.
+type change struct {
+	*standing
+	last    *Result
+	changes *Changes
+	routes  map[config.Object]*moved
+	order   []*moved
+	// upstreams are those that routes lead to no more, or do now.
+	upstreams map[string]bool
+}
+
+// moved is a route that is looked at again.
+type moved struct {
+	object config.Object
+	route  *httpRoute // nil: it is gone
+	seats  []seat
+}
+
+// seat is a route at a listener.
+type seat struct {
+	listener *listener
+	// before and after are how it is there; without route: it is not.
+	before, after attachedRoute
+	counted       bool // among the attached routes before
+}
+
+func (s *standing) change(last *Result, changes *Changes) *Result {
+	s.gather()
+	s.t.run++
+	next := *last.Config
+	s.run.config, s.shared, s.problems = &next, true, nil
+	c := &change{standing: s, last: last, changes: changes, routes: map[config.Object]*moved{}, upstreams: map[string]bool{}}
+	if !c.services() || !c.slices() || !c.read() || !c.serve() || !c.settle() || !c.endpoints() {
+		return nil
+	}
+	c.tables()
+	made := *last
+	made.Problems = c.told()
+	c.say(&made)
+	if made.Config = last.Config; !same(last.Config, &next) {
+		made.Config, s.t.last = &next, &next
+	}
+	return &made
+}
+
+// services takes over the changed Services: the routes that lead to them are looked
+// at again.
+func (c *change) services() bool {
+	known := &c.t.inputs.services
+	for name, s := range c.changes.Services {
+		old := c.run.services[name]
+		if old == s {
+			continue
+		}
+		namespace, _, _ := strings.Cut(name, "/")
+		if !c.quiet(namespace) || c.involved(name) || special(old) || special(s) {
+			return false
+		}
+		if delete(known.seen, old); s == nil {
+			delete(known.byName, name)
+		} else {
+			known.seen[s], known.byName[name] = true, s
+		}
+		for f := range c.leading(name) {
+			for _, at := range f.served {
+				for _, u := range at.upstreams {
+					if u.serviceName != name || c.run.config.Upstreams[u.name] == nil {
+						continue
+					}
+					if c.pinned[u.name] || c.t.restored[u.name] == nil || len(c.t.restored[u.name].problems) > 0 {
+						return false
+					}
+					c.writable()
+					delete(c.run.config.Upstreams, u.name)
+				}
+			}
+			if !c.leave(f) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// special reports whether a Service is more than what routes lead to: it declares
+// filters, or is a Gateway's.
+func special(s *corev1.Service) bool {
+	return s != nil && (s.Labels[labelGatewayUID] != "" || ours(s.Annotations))
+}
+
+// ours reports whether any annotation is for us.
+func ours(annotations map[string]string) bool {
+	for key := range annotations {
+		if strings.HasPrefix(key, api.Group+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// slices takes over the changed EndpointSlices.
+func (c *change) slices() bool {
+	for name, list := range c.changes.EndpointSlices {
+		odd := func(s *discoveryv1.EndpointSlice) bool { return ours(s.Annotations) }
+		if slices.ContainsFunc(list, odd) || slices.ContainsFunc(c.run.slices[name], odd) {
+			return false
+		}
+		if len(list) == 0 {
+			delete(c.run.slices, name)
+		} else {
+			c.run.slices[name] = sorted(list)
+		}
+	}
+	return true
+}
+
+// endpoints renews the endpoints of upstreams that were not made anew.
+func (c *change) endpoints() bool {
+	if len(c.changes.EndpointSlices) == 0 {
+		return true
+	}
+	mark := len(c.problems)
+	for name, k := range c.t.restored {
+		service := k.service.Namespace + "/" + k.service.Name
+		if _, ok := c.changes.EndpointSlices[service]; !ok {
+			continue
+		}
+		list := c.run.slices[service]
+		for _, slice := range list {
+			if c.checkSlice(slice); k.podsOnly {
+				c.checkTargets(slice)
+			}
+		}
+		if len(c.problems) > mark || slices.ContainsFunc(k.problems, func(p Problem) bool { return p.Object.Kind == "EndpointSlice" }) {
+			return false
+		}
+		if slices.Equal(k.slices, list) || c.run.config.Upstreams[name] == nil {
+			continue
+		}
+		set := c.t.memo.endpoints.get(name, endpointsKey(k.service, list, k.port, k.podsOnly), func() *config.EndpointSet { return endpoints(k.service, list, k.port, k.podsOnly) })
+		k.slices, k.endpoints = list, set
+		c.writable()
+		c.run.config.Endpoints[name] = set
+	}
+	return true
+}
+
+// read reads the changed routes.
+func (c *change) read() bool {
+	forms := &c.t.forms
+	for name, x := range c.changes.HTTPRoutes {
+		o := objectNamed("HTTPRoute", name)
+		if f := forms.all[o]; f != nil && !c.leave(f) {
+			return false
+		}
+		if x == nil {
+			c.gone(o)
+		} else if f := c.came("HTTPRoute", o, x, x.Status.Parents, func() *httpRoute { return readHTTPRoute(x) }); f != nil {
+			forms.http[x] = f
+		} else {
+			return false
+		}
+	}
+	for name, x := range c.changes.GRPCRoutes {
+		o := objectNamed("GRPCRoute", name)
+		if f := forms.all[o]; f != nil && !c.leave(f) {
+			return false
+		}
+		if x == nil {
+			c.gone(o)
+		} else if f := c.came("GRPCRoute", o, x, x.Status.Parents, func() *httpRoute { return readGRPCRoute(x) }); f != nil {
+			forms.grpc[x] = f
+		} else {
+			return false
+		}
+	}
+	c.order = slices.SortedFunc(maps.Values(c.routes), func(a, b *moved) int { return inOrder(a.object, b.object) })
+	return !slices.ContainsFunc(c.order, func(m *moved) bool {
+		return m.route == nil && !c.quiet(m.object.Namespace) || m.route != nil && !c.plainly(m.route)
+	})
+}
+
+func objectNamed(kind, name string) config.Object {
+	namespace, name, _ := strings.Cut(name, "/")
+	return config.Object{Kind: kind, Namespace: namespace, Name: name}
+}
+
+// leave takes a route from its listeners, as it was; false: it has filters.
+func (c *change) leave(f *httpRoute) bool {
+	if c.routes[f.object] != nil {
+		return true
+	}
+	m := &moved{object: f.object, route: f}
+	c.routes[f.object] = m
+	for _, s := range f.served {
+		if s.run < c.base {
+			continue
+		}
+		if !s.simple {
+			return false
+		}
+		c.count(s, -1)
+		for _, u := range s.upstreams {
+			c.upstreams[u.name] = true
+		}
+		s.run = 0
+	}
+	for _, l := range c.listenersOf(f.candidate) {
+		i, ok := l.seat(f.object)
+		if !ok {
+			continue
+		}
+		m.seats = append(m.seats, seat{listener: l, before: l.routes[i], counted: l.routes[i].route.fault == nil})
+	}
+	return true
+}
+
+// gone forgets a route.
+func (c *change) gone(o config.Object) {
+	f := c.t.forms.all[o]
+	if f == nil {
+		return
+	}
+	c.lead(f, false)
+	c.t.forms.drop(f)
+	c.routes[o].route = nil
+}
+
+// came reads a route; nil: it is for the whole way.
+func (c *change) came(kind string, o config.Object, x metav1.Object, status []gatewayv1.RouteParentStatus, read func() *httpRoute) *httpRoute {
+	if !c.know(o.Namespace) {
+		return nil
+	}
+	if f := c.t.forms.all[o]; f != nil {
+		c.lead(f, false)
+	}
+	f, added := c.t.forms.renew(kind, x, read)
+	if added {
+		c.t.forms.insert(f)
+		c.routes[o] = &moved{object: o, route: f}
+	}
+	f.candidate.status = status
+	c.lead(f, true)
+	return f
+}
+
+// serve attaches the routes anew, and has their Gateways serve them.
+func (c *change) serve() bool {
+	var gateways []*gateway
+	for _, m := range c.order {
+		if !c.sit(m) {
+			return false
+		}
+		for i := range m.seats {
+			if g := m.seats[i].listener.gateway; !slices.Contains(gateways, g) {
+				gateways = append(gateways, g)
+			}
+		}
+	}
+	slices.SortFunc(gateways, func(a, b *gateway) int { return cmp.Compare(a.index, b.index) })
+	for _, g := range gateways {
+		if g.parameters == nil {
+			continue
+		}
+		c.current, c.at = g.parameters, g
+		for _, m := range c.order {
+			for i := range m.seats {
+				s := &m.seats[i]
+				if s.listener.gateway != g || s.listener.rejected != nil || s.after.route == nil {
+					continue
+				}
+				made := c.route(m.route, g.Gateway)
+				at := m.route.at(g.object)
+				if !at.simple {
+					return false
+				}
+				if s.after.config = made; !c.counted[at] {
+					c.counted[at] = true
+					c.count(at, 1)
+					for _, u := range at.upstreams {
+						c.upstreams[u.name] = true
+					}
+				}
+				j, _ := s.listener.seat(m.object)
+				s.listener.routes[j].config = made
+			}
+		}
+	}
+	clear(c.counted)
+	for _, m := range c.order {
+		if m.route != nil {
+			c.orphan(m.route.candidate)
+		}
+	}
+	return !slices.ContainsFunc(c.problems, func(p Problem) bool { return c.routes[p.Object] == nil })
+}
+
+// sit attaches a route to listeners as attach does; false: it is not alone in that.
+func (c *change) sit(m *moved) bool {
+	if m.route != nil {
+		x := m.route.candidate
+		x.reset()
+		for _, p := range x.refs {
+			if g := c.gateways[p.parent]; g != nil {
+				p.ours = true
+			} else if s := c.sets[p.parent]; s != nil {
+				if p.ours = true; s.rejected != nil {
+					p.why = s.rejected.message
+				}
+			}
+		}
+		for _, l := range c.listenersOf(x) {
+			if !slices.ContainsFunc(m.seats, func(s seat) bool { return s.listener == l }) {
+				m.seats = append(m.seats, seat{listener: l})
+			}
+		}
+	}
+	for i := range m.seats {
+		s := &m.seats[i]
+		l := s.listener
+		if l.crowded || l.gateway.identified() || !c.quiet(l.gateway.Namespace) {
+			return false
+		}
+		if m.route != nil {
+			s.after = c.attachOne(l, m.route.candidate)
+		}
+		j, ok := l.seat(m.object)
+		switch {
+		case ok && s.after.route != nil:
+			l.routes[j] = s.after
+		case ok:
+			l.routes = slices.Delete(l.routes, j, j+1)
+		case s.after.route != nil:
+			l.routes = slices.Insert(l.routes, j, s.after)
+		}
+		if m.object.Kind == "GRPCRoute" {
+			if s.before.route != nil {
+				l.grpc--
+			}
+			if s.after.route != nil {
+				l.grpc++
+			}
+		}
+		if s.after.route != nil && l.grpc > 0 && l.grpc < len(l.routes) && l.contends(s.after) {
+			return false
+		}
+		for _, p := range s.after.refs {
+			p.come(attached, "")
+		}
+	}
+	return true
+}
+
+// attachOne is attach for one route.
+func (r *run) attachOne(l *listener, c *candidate) (made attachedRoute) {
+	for _, p := range c.refs {
+		if p.parent != l.object || p.SectionName != nil && *p.SectionName != l.Name || p.Port != nil && *p.Port != l.Port {
+			continue
+		}
+		near, hostnames, why := r.reaches(l, c)
+		if near < attached {
+			p.come(near, why)
+			continue
+		}
+		made.route, made.hostnames = c, hostnames
+		made.refs = append(made.refs, p)
+	}
+	return made
+}
+
+// contends reports whether a route has a hostname of one of the other kind.
+func (l *listener) contends(a attachedRoute) bool {
+	return slices.ContainsFunc(l.routes, func(b attachedRoute) bool { return b.route.kind != a.route.kind && overlap(a.hostnames, b.hostnames) })
+}
+
+// settle takes upstreams away that nothing leads to any more; false: one has other
+// parameters now, or there is something to be told of one.
+func (c *change) settle() bool {
+	for name := range c.upstreams {
+		first := c.first(name)
+		switch u := c.run.config.Upstreams[name]; {
+		case c.pinned[name] && !c.uniform:
+			return false
+		case c.pinned[name]:
+		case first == nil:
+			if k := c.t.restored[name]; k != nil && len(k.problems) > 0 {
+				return false
+			}
+			c.writable()
+			delete(c.run.config.Upstreams, name)
+			delete(c.run.config.Endpoints, name)
+			delete(c.t.restored, name)
+		case u == nil || u.Parameters != first.parameters:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,157 @@
+package translate
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sort"
+
+	"penstock.dev/penstock/core/config"
+)
+
+// tables puts the routes into copies of the tables of their listeners.
+func (c *change) tables() {
+	touched := map[*listener]bool{}
+	for _, m := range c.order {
+		for i := range m.seats {
+			if s := &m.seats[i]; !s.same() && s.listener.rejected == nil && s.listener.gateway.parameters != nil {
+				touched[s.listener] = true
+			}
+		}
+	}
+	gateways := map[*gateway]bool{}
+	for l := range touched {
+		gateways[l.gateway] = true
+	}
+	list := c.run.config.Gateways
+	if len(gateways) > 0 {
+		list = slices.Clone(list)
+		c.run.config.Gateways = list
+	}
+	for i, old := range list {
+		g := c.gateways[old.Object]
+		if !gateways[g] {
+			continue
+		}
+		made := *old
+		made.Listeners = slices.Clone(old.Listeners)
+		served := 0
+		key := g.key()
+		for _, l := range g.listeners() {
+			if l.rejected != nil {
+				continue
+			}
+			if touched[l] {
+				one := *made.Listeners[served]
+				one.Routes = c.t.memo.tables.put(l.id(), l.table())
+				made.Listeners[served] = &one
+			}
+			key += listenerKey(made.Listeners[served])
+			served++
+		}
+		list[i] = c.t.memo.gateways.get(old.Object.String(), key, func() *config.Gateway { return &made })
+	}
+}
+
+// same reports whether the listener serves the route as before.
+func (s *seat) same() bool {
+	return (s.before.route == nil) == (s.after.route == nil) && s.before.config == s.after.config && slices.Equal(s.before.hostnames, s.after.hostnames)
+}
+
+// table is a listener's routes as they were served last.
+func (l *listener) table() *config.RouteTable {
+	entries := make([]config.RouteEntry, len(l.routes))
+	for i := range l.routes {
+		entries[i] = config.RouteEntry{Hostnames: l.routes[i].hostnames, Route: l.routes[i].config}
+	}
+	return &config.RouteTable{Entries: entries}
+}
+
+// told returns what is wrong with objects now: all as before, but for the routes.
+func (c *change) told() []Problem {
+	fresh := tidied(c.problems)
+	c.problems = fresh
+	old := c.last.Problems
+	gone := 0
+	for _, m := range c.order {
+		first, last := about(old, m.object)
+		gone += last - first
+	}
+	if gone == 0 && len(fresh) == 0 {
+		return old
+	}
+	all := make([]Problem, 0, len(old)-gone+len(fresh))
+	from := 0
+	// By name, as the problems are.
+	for _, m := range slices.SortedFunc(slices.Values(c.order), func(a, b *moved) int { return cmp.Compare(a.object.String(), b.object.String()) }) {
+		first, last := about(old, m.object)
+		all = append(all, old[from:first]...)
+		from = last
+		i, j := about(fresh, m.object)
+		all = append(all, fresh[i:j]...)
+	}
+	return append(all, old[from:]...)
+}
+
+// about returns where the problems with an object are among all.
+func about(list []Problem, o config.Object) (first, last int) {
+	name := o.String()
+	first = sort.Search(len(list), func(i int) bool { return list[i].Object.String() >= name })
+	for last = first; last < len(list) && list[last].Object == o; last++ {
+	}
+	return first, last
+}
+
+// say renews the statuses of the routes, and of the Gateways to which another number
+// of routes attaches.
+func (c *change) say(made *Result) {
+	s := &statuses{run: c.run, before: c.t.statuses, now: map[config.Object]any{}, problems: map[config.Object][]*Problem{}}
+	for i := range made.Problems {
+		if p := &made.Problems[i]; !p.Warning && (c.routes[p.Object] != nil || p.Object.Kind == "Gateway") {
+			s.problems[p.Object] = append(s.problems[p.Object], p)
+		}
+	}
+	made.Changed = []config.Object{}
+	for _, m := range c.order {
+		made.Changed = append(made.Changed, m.object)
+		if m.route != nil {
+			s.route(m.route.candidate)
+		}
+	}
+	gateways := map[*gateway]bool{}
+	for _, m := range c.order {
+		for i := range m.seats {
+			if x := &m.seats[i]; x.counted != (x.after.route != nil && x.after.route.fault == nil) {
+				gateways[x.listener.gateway] = true
+			}
+		}
+	}
+	for g := range gateways {
+		s.gateway(g)
+	}
+	now := c.t.statuses
+	owned := false
+	write := func(o config.Object, v any) {
+		if now[o] == v {
+			return
+		}
+		if !owned {
+			now, owned = maps.Clone(now), true
+		}
+		if v == nil {
+			delete(now, o)
+		} else {
+			now[o] = v
+		}
+	}
+	for _, m := range c.order {
+		write(m.object, s.now[m.object])
+	}
+	for o, v := range s.now {
+		if now[o] != v {
+			write(o, v)
+			made.Changed = append(made.Changed, o)
+		}
+	}
+	c.t.statuses, made.Status = now, now
+}
