@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -32,14 +33,18 @@ func crowd(routes, services int) *translate.Objects {
 	}
 	for i := range services {
 		name := fmt.Sprintf("s%d", i)
-		meta := metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name), ResourceVersion: "1"}
-		o.Services = append(o.Services, &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80, Protocol: "TCP"}}}})
+		o.Services = append(o.Services, service(name, "1"))
 		o.EndpointSlices = append(o.EndpointSlices, slice(name, "1", fmt.Sprintf("10.1.%d.%d", i/250, i%250)))
 	}
 	for i := range routes {
 		o.HTTPRoutes = append(o.HTTPRoutes, httpRoute(i, 1, services))
 	}
 	return o
+}
+
+func service(name, version string) *corev1.Service {
+	meta := metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name), ResourceVersion: version}
+	return &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80, Protocol: "TCP"}}}}
 }
 
 func slice(service, version, address string) *discoveryv1.EndpointSlice {
@@ -86,11 +91,21 @@ func BenchmarkChange(b *testing.B) {
 		generation := int64(1)
 		var c *config.Config
 		var u *remote.Update
+		var last *translate.Result
+		var changed *translate.Changes
 		steps := []struct {
 			name string
 			do   func() error
 		}{
-			{"translate", func() error { c = tr.Translate(o).Config; return nil }},
+			{"translate", func() error {
+				if changed == nil {
+					last = tr.Translate(o)
+				} else if last = tr.Change(last, changed); last == nil {
+					return errors.New("not without a whole translation")
+				}
+				c = last.Config
+				return nil
+			}},
 			{"encode", func() (err error) { u, err = encoder.Encode(c); return err }},
 			{"decode", func() (err error) {
 				if _, err := decoder.Endpoints(&u.Endpoints); err != nil {
@@ -112,33 +127,52 @@ func BenchmarkChange(b *testing.B) {
 		if err := all(); err != nil {
 			b.Fatal(err)
 		}
-		for i, s := range steps {
-			b.Run(fmt.Sprintf("route/%d/%s", n, s.name), func(b *testing.B) {
-				for range b.N {
-					b.StopTimer()
-					generation++
-					o.HTTPRoutes[n/2] = httpRoute(n/2, generation, services)
-					for j, s := range steps {
-						if j == i {
-							b.StartTimer()
-						}
-						if err := s.do(); err != nil {
-							b.Fatal(err)
-						}
+		x := fmt.Sprint("shop/r", n/2)
+		for _, change := range []struct {
+			name string
+			next func() *translate.Changes
+		}{
+			{"route", func() *translate.Changes {
+				return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: httpRoute(n/2, generation, services)}}
+			}},
+			{"routes", func() *translate.Changes { // one goes, one comes
+				if generation%2 == 0 {
+					return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: nil}}
+				}
+				return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: httpRoute(n/2, generation, services)}}
+			}},
+			{"service", func() *translate.Changes {
+				return &translate.Changes{Services: map[string]*corev1.Service{"shop/s0": service("s0", fmt.Sprint(generation))}}
+			}},
+		} {
+			for i, s := range steps {
+				b.Run(fmt.Sprintf("%s/%d/%s", change.name, n, s.name), func(b *testing.B) {
+					for range b.N {
 						b.StopTimer()
+						generation++
+						changed = change.next()
+						for j, s := range steps {
+							if j == i {
+								b.StartTimer()
+							}
+							if err := s.do(); err != nil {
+								b.Fatal(err)
+							}
+							b.StopTimer()
+						}
+					}
+				})
+			}
+			b.Run(fmt.Sprintf("%s/%d/all", change.name, n), func(b *testing.B) {
+				for range b.N {
+					generation++
+					changed = change.next()
+					if err := all(); err != nil {
+						b.Fatal(err)
 					}
 				}
 			})
 		}
-		b.Run(fmt.Sprintf("route/%d/all", n), func(b *testing.B) {
-			for range b.N {
-				generation++
-				o.HTTPRoutes[n/2] = httpRoute(n/2, generation, services)
-				if err := all(); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 		store.Close()
 		plugins.Close()
 		groups.Close()
