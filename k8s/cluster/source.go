@@ -8,7 +8,6 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
@@ -28,8 +27,8 @@ const (
 	// firstRead is how long a translation waits for Secrets and ConfigMaps that are
 	// named for the first time; then they count as missing until they come.
 	firstRead = 2 * time.Second
-	// maxServices is how many Services' endpoints go without a whole translation.
-	maxServices = 1000
+	// maxChanges is how many changed objects go without a whole translation.
+	maxChanges = 1000
 )
 
 // Applied is told what became of a config that was handed on: nil once all that
@@ -76,8 +75,10 @@ type Source struct {
 
 // dirty is what has changed since the last translation.
 type dirty struct {
-	all      bool            // more than endpoints
-	services map[string]bool // namespace/name of those whose EndpointSlices have
+	all bool // more than objects
+	// objects are those that came, changed or went, of kinds that translate.Changes
+	// has; of an EndpointSlice its Service's name is noted.
+	objects map[config.Object]bool
 }
 
 // New returns a source that has read nothing. The error is for a configuration
@@ -95,12 +96,12 @@ func New(o Options) (*Source, error) {
 	}
 	s := &Source{o: o, config: cfg, clients: c, changes: make(chan struct{}, 1)}
 	w := &watcher{clients: c, log: o.Log}
-	s.stores = newStores(w, s.changed, s.slicesChanged)
+	s.stores = newStores(w, s.changed, s.altered)
 	s.writer = newWriter(o, c, s.stores)
 	return s, nil
 }
 
-// changed notes that something but endpoints changed.
+// changed notes that something changed, and all may be other than it was.
 func (s *Source) changed() {
 	s.mu.Lock()
 	s.dirty.all = true
@@ -108,13 +109,13 @@ func (s *Source) changed() {
 	s.wake()
 }
 
-// slicesChanged notes that EndpointSlices of a Service changed.
-func (s *Source) slicesChanged(service string) {
+// altered notes that one object changed.
+func (s *Source) altered(o config.Object) {
 	s.mu.Lock()
-	if s.dirty.services == nil {
-		s.dirty.services = map[string]bool{}
+	if s.dirty.objects == nil {
+		s.dirty.objects = map[config.Object]bool{}
 	}
-	s.dirty.services[service] = true
+	s.dirty.objects[o] = true
 	s.mu.Unlock()
 	s.wake()
 }
@@ -132,6 +133,12 @@ func (s *Source) Problems() []translate.Problem {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.problems
+}
+
+func (s *Source) tell(problems []translate.Problem) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.problems = problems
 }
 
 // Run reads the cluster, hands the config to apply, and does so again whenever
@@ -169,11 +176,12 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 	var last *delivery
 	var before *translate.Result
 	for whole := true; ; {
-		result := s.endpoints(before, whole)
+		result := s.change(before, whole)
 		if result == nil {
 			result = s.translate(ctx)
 		}
 		before, whole = result, false
+		s.writer.announce(result)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -196,26 +204,21 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 	}
 }
 
-// endpoints takes what changed since the last translation, and does without a
-// whole one if that is endpoints alone; else it returns nil.
-func (s *Source) endpoints(before *translate.Result, whole bool) *translate.Result {
+// change takes what changed since the last translation, and does without a whole one
+// if nothing else depends on it; else it returns nil.
+func (s *Source) change(before *translate.Result, whole bool) *translate.Result {
 	s.mu.Lock()
 	d := s.dirty
 	s.dirty = dirty{}
 	s.mu.Unlock()
-	if whole || d.all || len(d.services) > maxServices {
+	if whole || d.all || len(d.objects) > maxChanges {
 		return nil
 	}
-	changed := make(map[string][]*discoveryv1.EndpointSlice, len(d.services))
-	for name := range d.services {
-		changed[name] = nil
+	result := s.o.Translator.Change(before, s.stores.changes(d.objects))
+	if result != nil {
+		s.tell(result.Problems)
 	}
-	for _, slice := range s.stores.slices.list() {
-		if key := serviceOf(slice); d.services[key] {
-			changed[key] = append(changed[key], slice)
-		}
-	}
-	return s.o.Translator.Endpoints(before, changed)
+	return result
 }
 
 // delivery is a config that was handed on, with what is to be said of its objects.
@@ -292,9 +295,7 @@ func (s *Source) translate(ctx context.Context) *translate.Result {
 		if len(fresh) > 0 {
 			continue
 		}
-		s.mu.Lock()
-		s.problems = result.Problems
-		s.mu.Unlock()
+		s.tell(result.Problems)
 		return result
 	}
 }

@@ -51,7 +51,7 @@ type startable struct {
 	synced <-chan struct{}
 }
 
-func newStores(w *watcher, changed func(), slicesChanged func(service string)) *stores {
+func newStores(w *watcher, changed func(), altered func(config.Object)) *stores {
 	s := &stores{watcher: w, byKind: map[string]finder{}}
 	gateway, own := gatewayGV, api.GroupVersion
 	core := corev1.SchemeGroupVersion
@@ -67,7 +67,12 @@ func newStores(w *watcher, changed func(), slicesChanged func(service string)) *
 	s.grants = all(s, w, "ReferenceGrant", watched{gv: grantGV, resource: "referencegrants", empty: list[gatewayv1beta1.ReferenceGrantList]}, &gatewayv1beta1.ReferenceGrant{}, changed)
 	s.services = all(s, w, "Service", watched{gv: core, resource: "services", empty: list[corev1.ServiceList]}, &corev1.Service{}, changed)
 	s.slices = all(s, w, "EndpointSlice", watched{gv: discoveryv1.SchemeGroupVersion, resource: "endpointslices", empty: list[discoveryv1.EndpointSliceList]}, &discoveryv1.EndpointSlice{}, changed)
-	s.slices.altered = func(o *discoveryv1.EndpointSlice) { slicesChanged(serviceOf(o)) }
+	s.slices.altered = func(o *discoveryv1.EndpointSlice) {
+		altered(config.Object{Kind: "EndpointSlice", Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]})
+	}
+	s.http.altered = func(o *gatewayv1.HTTPRoute) { altered(naming("HTTPRoute", o)) }
+	s.grpc.altered = func(o *gatewayv1.GRPCRoute) { altered(naming("GRPCRoute", o)) }
+	s.services.altered = func(o *corev1.Service) { altered(naming("Service", o)) }
 	s.namespaces = all(s, w, "Namespace", watched{gv: core, resource: "namespaces", empty: list[corev1.NamespaceList]}, &corev1.Namespace{}, changed)
 	s.accounts = all(s, w, "ServiceAccount", watched{gv: core, resource: "serviceaccounts", empty: list[corev1.ServiceAccountList], options: func(o *metav1.ListOptions) { o.LabelSelector = gatewayv1.GatewayNameLabelKey }}, &corev1.ServiceAccount{}, changed)
 	s.policies = all(s, w, "PluginPolicy", watched{gv: own, resource: "pluginpolicies", empty: list[api.PluginPolicyList]}, &api.PluginPolicy{}, changed)
@@ -80,9 +85,39 @@ func newStores(w *watcher, changed func(), slicesChanged func(service string)) *
 	return s
 }
 
-// serviceOf returns the Service that an EndpointSlice is of, "namespace/name".
-func serviceOf(o *discoveryv1.EndpointSlice) string {
-	return o.Namespace + "/" + o.Labels[discoveryv1.LabelServiceName]
+func naming(kind string, o object) config.Object {
+	return config.Object{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// changes are these objects as they are now.
+func (s *stores) changes(list map[config.Object]bool) *translate.Changes {
+	c := &translate.Changes{
+		HTTPRoutes: map[string]*gatewayv1.HTTPRoute{}, GRPCRoutes: map[string]*gatewayv1.GRPCRoute{},
+		Services: map[string]*corev1.Service{}, EndpointSlices: map[string][]*discoveryv1.EndpointSlice{},
+	}
+	for o := range list {
+		name := o.Namespace + "/" + o.Name
+		switch o.Kind {
+		case "HTTPRoute":
+			c.HTTPRoutes[name], _ = s.http.get(o.Namespace, o.Name)
+		case "GRPCRoute":
+			c.GRPCRoutes[name], _ = s.grpc.get(o.Namespace, o.Name)
+		case "Service":
+			c.Services[name], _ = s.services.get(o.Namespace, o.Name)
+		case "EndpointSlice":
+			c.EndpointSlices[name] = nil
+		}
+	}
+	if len(c.EndpointSlices) == 0 {
+		return c
+	}
+	for _, slice := range s.slices.list() {
+		name := slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]
+		if list, ok := c.EndpointSlices[name]; ok {
+			c.EndpointSlices[name] = append(list, slice)
+		}
+	}
+	return c
 }
 
 func list[L any, P interface {

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +70,11 @@ type writer struct {
 	unserved string
 	seen     map[config.Object]written // what was compared last
 	said     map[config.Object]string  // errors that were logged
+	// due are the objects of which a result says something anew, and its number; of
+	// that with the number whole all may be new, and that with compared was compared
+	// as a whole.
+	due             map[config.Object]uint64
+	whole, compared uint64
 }
 
 // written is what an object was compared with.
@@ -88,7 +92,7 @@ func (w written) is(want any, unserved, version string) bool {
 func newWriter(o Options, c *clients, s *stores) *writer {
 	w := &writer{
 		clients: c, stores: s, log: o.Log, controllerName: o.ControllerName, namespace: o.Namespace, identity: o.Identity, now: time.Now,
-		running: o.Running, paces: map[config.Object]*rate.Limiter{}, seen: map[config.Object]written{}, said: map[config.Object]string{},
+		running: o.Running, paces: map[config.Object]*rate.Limiter{}, seen: map[config.Object]written{}, said: map[config.Object]string{}, due: map[config.Object]uint64{},
 		writes: o.Metrics.Counters("penstock_kubernetes_writes_total", "Writes to the API server, by kind and result.", "kind", "result"),
 		queue:  workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[config.Object](firstWriteWait, lastWriteWait)),
 	}
@@ -96,18 +100,78 @@ func newWriter(o Options, c *clients, s *stores) *writer {
 	return w
 }
 
+// announce takes down what a result says anew. To be called for each in turn, whether it
+// is published or not.
+func (w *writer) announce(r *translate.Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r.Changed == nil {
+		w.whole = r.Number
+		clear(w.due)
+	}
+	for _, o := range r.Changed {
+		w.due[o] = r.Number
+	}
+}
+
 // publish makes a result what is wanted; unserved says why it is not served yet,
 // empty: it is. Any goroutine may call it.
 func (w *writer) publish(r *translate.Result, unserved string) {
 	w.mu.Lock()
-	same := w.wanted != nil && w.unserved == unserved && reflect.ValueOf(w.wanted.Status).Pointer() == reflect.ValueOf(r.Status).Pointer()
+	some := w.wanted != nil && w.unserved == unserved && w.compared >= w.whole
 	w.wanted, w.unserved = r, unserved
 	w.mu.Unlock()
-	if same { // endpoints alone
+	if some {
+		w.compareDue()
+	} else {
+		w.compare()
+	}
+	if len(r.Changed) > 0 || !some {
+		w.events.tell(r.Problems)
+	}
+}
+
+// compareDue queues of the objects of which a published result said something anew
+// those that are not known to be as wanted.
+func (w *writer) compareDue() {
+	if !w.leads.Load() {
 		return
 	}
-	w.compare()
-	w.events.tell(r.Problems)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for o, number := range w.due {
+		if number > w.wanted.Number {
+			continue
+		}
+		delete(w.due, o)
+		if want, ok := w.wanted.Status[o]; ok {
+			w.compareOne(o, want)
+		} else {
+			w.drop(o)
+		}
+	}
+}
+
+// compareOne queues an object that is not known to be as wanted. w.mu is held.
+func (w *writer) compareOne(o config.Object, want any) {
+	current, ok := w.stores.find(o)
+	if !ok && o.Kind != "ChainStatus" {
+		return
+	}
+	version := ""
+	if ok {
+		version = current.GetResourceVersion()
+	}
+	if !w.seen[o].is(want, w.unservedOf(o), version) {
+		w.queue.Add(o)
+	}
+}
+
+// drop forgets an object. w.mu is held.
+func (w *writer) drop(o config.Object) {
+	delete(w.seen, o)
+	delete(w.said, o)
+	delete(w.paces, o)
 }
 
 // compare queues every object that is not known to be as wanted.
@@ -120,24 +184,13 @@ func (w *writer) compare() {
 	if w.wanted == nil {
 		return
 	}
+	w.compared = w.wanted.Number
 	for o, want := range w.wanted.Status {
-		current, ok := w.stores.find(o)
-		if !ok && o.Kind != "ChainStatus" {
-			continue
-		}
-		version := ""
-		if ok {
-			version = current.GetResourceVersion()
-		}
-		if !w.seen[o].is(want, w.unservedOf(o), version) {
-			w.queue.Add(o)
-		}
+		w.compareOne(o, want)
 	}
 	for o := range w.seen {
 		if _, ok := w.wanted.Status[o]; !ok && !infrastructure(o) {
-			delete(w.seen, o)
-			delete(w.said, o)
-			delete(w.paces, o)
+			w.drop(o)
 		}
 	}
 	w.queueInfrastructure()

@@ -80,6 +80,7 @@ func (s *standing) change(last *Result, changes *Changes) *Result {
 	}
 	c.tables()
 	made := *last
+	made.Number = s.t.run
 	made.Problems = c.told()
 	c.say(&made)
 	if made.Config = last.Config; !same(last.Config, &next) {

@@ -24,6 +24,8 @@ type Result struct {
 	// Changed are the objects of which Status may say something else, or nothing any
 	// more, than that of the result before; nil: any.
 	Changed []config.Object
+	// Number tells the results of a Translator apart; it rises.
+	Number uint64
 	// Services and ServiceAccounts are those that the Gateways should have
 	// (decision D15), in a stable order; none without Options.Infrastructure.
 	Services        []*corev1.Service

@@ -170,7 +170,7 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 	}
 	t.last = c
 	r.problems = tidied(r.problems)
-	made := &Result{Config: c, Problems: r.problems, References: r.references, ChainParts: r.chainParts}
+	made := &Result{Config: c, Problems: r.problems, References: r.references, ChainParts: r.chainParts, Number: t.run}
 	made.Services, made.ServiceAccounts = r.provide()
 	made.Status = r.status()
 	t.memo.turn()
