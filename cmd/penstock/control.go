@@ -21,6 +21,7 @@ import (
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/remote"
 	"penstock.dev/penstock/core/telemetry"
+	"penstock.dev/penstock/k8s/annotation"
 	"penstock.dev/penstock/k8s/cluster"
 	"penstock.dev/penstock/k8s/control"
 )
@@ -84,7 +85,11 @@ func runControl(ctx context.Context, o controlOptions) error {
 	if err != nil {
 		return err
 	}
-	p.images = control.NewImages(control.ImagesOptions{Store: store, Dir: filepath.Join(o.state, "modules"), Log: log.Named("images"), TagInterval: o.tagInterval})
+	quota, ok := annotation.Bytes(o.imageQuota)
+	if !ok || quota <= 0 {
+		return fmt.Errorf("--image-quota %q: want a size such as 4Gi", o.imageQuota)
+	}
+	p.images = control.NewImages(control.ImagesOptions{Store: store, Dir: filepath.Join(o.state, "modules"), Quota: quota, Log: log.Named("images"), TagInterval: o.tagInterval})
 	tls := p.authority.TLS
 	if o.tls != "" {
 		tls = remote.FromFolder(o.tls)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +36,7 @@ type Images struct {
 	known   map[string]*Resource // by filter hash
 	parsed  map[string]*Image
 	waiting map[string]chan struct{} // by filter hash; closed when it is known
-	send    func(*discovery.DeltaDiscoveryRequest) error
+	send    func(*discovery.DeltaDiscoveryRequest)
 	bytes   bytestream.ByteStreamClient
 	fetches map[string]*fetch // by module digest
 	told    chan struct{}     // holds one
@@ -55,7 +56,7 @@ func newImages(dir string, quota int64) *Images {
 }
 
 // connect says where control is now, and asks anew for what is wanted.
-func (i *Images) connect(conn *grpc.ClientConn, send func(*discovery.DeltaDiscoveryRequest) error) error {
+func (i *Images) connect(conn *grpc.ClientConn, send func(*discovery.DeltaDiscoveryRequest)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.send, i.bytes = send, bytestream.NewByteStreamClient(conn)
@@ -67,10 +68,9 @@ func (i *Images) connect(conn *grpc.ClientConn, send func(*discovery.DeltaDiscov
 	for name := range i.waiting {
 		m.ResourceNamesSubscribe = append(m.ResourceNamesSubscribe, name)
 	}
-	if len(m.ResourceNamesSubscribe) == 0 {
-		return nil
+	if len(m.ResourceNamesSubscribe) > 0 {
+		send(m)
 	}
-	return send(m)
 }
 
 func (i *Images) disconnect() {
@@ -120,7 +120,7 @@ func (i *Images) keepOnly(filters map[string]*config.Filter) {
 		}
 	}
 	if len(gone) > 0 && i.send != nil {
-		_ = i.send(&discovery.DeltaDiscoveryRequest{TypeUrl: TypeImage, ResourceNamesUnsubscribe: gone}) // else the connection ends
+		i.send(&discovery.DeltaDiscoveryRequest{TypeUrl: TypeImage, ResourceNamesUnsubscribe: gone})
 	}
 }
 
@@ -149,7 +149,7 @@ func (i *Images) image(ctx context.Context, filter string) (*Image, error) {
 		c = make(chan struct{})
 		i.waiting[filter] = c
 		if i.send != nil {
-			_ = i.send(&discovery.DeltaDiscoveryRequest{TypeUrl: TypeImage, ResourceNamesSubscribe: []string{filter}}) // else the connection ends, and the next one asks
+			i.send(&discovery.DeltaDiscoveryRequest{TypeUrl: TypeImage, ResourceNamesSubscribe: []string{filter}})
 		}
 	}
 	i.mu.Unlock()
@@ -350,42 +350,47 @@ func (i *Images) download(ctx context.Context, client bytestream.ByteStreamClien
 
 // prune removes the modules that were used longest ago, beyond the quota.
 func (i *Images) prune() {
-	entries, err := os.ReadDir(i.dir)
-	if err != nil {
-		return
-	}
-	var total int64
-	type file struct {
-		path string
-		size int64
-		used time.Time
-	}
-	var files []file
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
-			files = append(files, file{filepath.Join(i.dir, e.Name()), info.Size(), info.ModTime()})
-			total += info.Size()
-		}
-	}
 	i.mu.Lock()
 	used := map[string]bool{}
 	for _, m := range i.parsed {
-		used[strings.TrimPrefix(m.Module, "sha256:")] = true
+		used[m.Module] = true
 	}
 	i.mu.Unlock()
-	for total > i.quota {
-		oldest := -1
-		for n, f := range files {
-			if !used[strings.TrimSuffix(filepath.Base(f.path), ".part")] && (oldest < 0 || f.used.Before(files[oldest].used)) {
-				oldest = n
-			}
+	PruneModules(i.dir, i.quota, used)
+}
+
+// PruneModules removes modules from a folder, those that were used longest ago
+// first, until it holds quota bytes at most, or nothing but what is in use, by
+// digest.
+func PruneModules(dir string, quota int64, used map[string]bool) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	type file struct {
+		name string
+		size int64
+		used time.Time
+	}
+	var total int64
+	var files []file
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			continue
 		}
-		if oldest < 0 {
-			return // all are in use
+		total += info.Size()
+		if !used["sha256:"+strings.TrimSuffix(e.Name(), ".part")] {
+			files = append(files, file{e.Name(), info.Size(), info.ModTime()})
 		}
-		if os.Remove(files[oldest].path) == nil {
-			total -= files[oldest].size
+	}
+	slices.SortFunc(files, func(a, b file) int { return a.used.Compare(b.used) })
+	for _, f := range files {
+		if total <= quota {
+			return
 		}
-		files = append(files[:oldest], files[oldest+1:]...)
+		if os.Remove(filepath.Join(dir, f.name)) == nil {
+			total -= f.size
+		}
 	}
 }

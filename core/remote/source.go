@@ -169,7 +169,7 @@ func (s *Source) session(ctx context.Context, apply Apply) error {
 	if err != nil {
 		return err
 	}
-	t := &talk{source: s, stream: stream, apply: apply}
+	t := &talk{source: s, stream: stream, apply: apply, wake: make(chan struct{}, 1)}
 	t.forget()
 	have, endpoints := s.decoder.Set()
 	node := &core.Node{Id: s.o.Name, UserAgentName: "penstock"}
@@ -181,16 +181,13 @@ func (s *Source) session(ctx context.Context, apply Apply) error {
 		for name, r := range about.have {
 			versions[name] = r.Version
 		}
-		if err := t.send(&discovery.DeltaDiscoveryRequest{Node: node, TypeUrl: about.kind, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: versions}); err != nil {
-			return err
-		}
+		t.send(&discovery.DeltaDiscoveryRequest{Node: node, TypeUrl: about.kind, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: versions})
 		node = nil
 	}
-	if err := s.images.connect(conn, t.send); err != nil {
-		return err
-	}
+	s.images.connect(conn, t.send)
 	defer s.images.disconnect()
 	var group sync.WaitGroup
+	group.Go(func() { t.transmit(ctx) })
 	group.Go(func() { s.report(ctx, conn) })
 	group.Go(func() { s.renew(ctx) })
 	defer group.Wait()
@@ -212,13 +209,42 @@ type talk struct {
 	refusal *discovery.DeltaDiscoveryResponse
 	again   <-chan time.Time
 
-	mu sync.Mutex // of Send
+	// What is to be sent: receiving must never wait for it, since control may be
+	// waiting to be received.
+	mu   sync.Mutex
+	out  []*discovery.DeltaDiscoveryRequest
+	wake chan struct{} // holds one
 }
 
-func (t *talk) send(m *discovery.DeltaDiscoveryRequest) error {
+// send has a message sent. If that fails the stream ends, and with it the session.
+func (t *talk) send(m *discovery.DeltaDiscoveryRequest) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.stream.Send(m)
+	t.out = append(t.out, m)
+	t.mu.Unlock()
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// transmit sends until ctx is done.
+func (t *talk) transmit(ctx context.Context) {
+	for {
+		t.mu.Lock()
+		list := t.out
+		t.out = nil
+		t.mu.Unlock()
+		for _, m := range list {
+			if t.stream.Send(m) != nil {
+				return // receiving says why
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.wake:
+		}
+	}
 }
 
 func (t *talk) receive(ctx context.Context) error {
@@ -238,44 +264,42 @@ func (t *talk) receive(ctx context.Context) error {
 		}
 	}()
 	for {
-		var err error
 		select {
-		case err = <-failed:
-		case m := <-messages:
-			err = t.message(m)
-		case <-t.again:
-			err = t.retry()
-		}
-		if err != nil {
+		case err := <-failed:
 			return err
+		case m := <-messages:
+			t.message(m)
+		case <-t.again:
+			t.retry()
 		}
 	}
 }
 
-func (t *talk) message(m *discovery.DeltaDiscoveryResponse) error {
+func (t *talk) message(m *discovery.DeltaDiscoveryResponse) {
 	switch m.TypeUrl {
 	case TypeConfig:
-		return t.config(m)
+		t.config(m)
 	case TypeEndpoints:
-		return t.endpoints(m)
+		t.endpoints(m)
 	case TypeImage:
-		return t.image(m)
+		t.image(m)
+	default:
+		t.answer(m, fmt.Errorf("type %.100q is not known here", m.TypeUrl))
 	}
-	return t.answer(m, fmt.Errorf("type %.100q is not known here", m.TypeUrl))
 }
 
 // retry applies a config again that could not be applied as a whole: a port may be
 // free now. What was refused is acknowledged then.
-func (t *talk) retry() error {
+func (t *talk) retry() {
 	if err := t.apply.Config(t.refused); err != nil {
 		t.again = time.After(retryApply)
-		return nil
+		return
 	}
-	return t.applied(t.refusal, t.refused)
+	t.applied(t.refusal, t.refused)
 }
 
 // answer says that a response was applied, or why it was not.
-func (t *talk) answer(m *discovery.DeltaDiscoveryResponse, fault error) error {
+func (t *talk) answer(m *discovery.DeltaDiscoveryResponse, fault error) {
 	ack := &discovery.DeltaDiscoveryRequest{TypeUrl: m.TypeUrl, ResponseNonce: m.Nonce}
 	result := "ack"
 	if fault != nil {
@@ -284,7 +308,7 @@ func (t *talk) answer(m *discovery.DeltaDiscoveryResponse, fault error) error {
 		t.source.o.Log.Error("what control sent is not applied: the last good config serves", zap.String("type", m.TypeUrl), zap.Error(fault))
 	}
 	t.source.versions.With(m.TypeUrl, result).Inc()
-	return t.send(ack)
+	t.send(ack)
 }
 
 // forget drops what was gathered.
@@ -298,7 +322,7 @@ func resources(m *discovery.DeltaDiscoveryResponse) []*Resource {
 	return list
 }
 
-func (t *talk) config(m *discovery.DeltaDiscoveryResponse) error {
+func (t *talk) config(m *discovery.DeltaDiscoveryResponse) {
 	for _, name := range m.RemovedResources {
 		delete(t.changed, name)
 		t.removed[name] = true
@@ -308,7 +332,7 @@ func (t *talk) config(m *discovery.DeltaDiscoveryResponse) error {
 		t.changed[r.Name] = r
 	}
 	if m.SystemVersionInfo == "" {
-		return nil // there is more to come
+		return // there is more to come
 	}
 	s := t.source
 	u := &Delta{Changed: slices.Collect(maps.Values(t.changed)), Removed: slices.Collect(maps.Keys(t.removed))}
@@ -316,27 +340,29 @@ func (t *talk) config(m *discovery.DeltaDiscoveryResponse) error {
 	c, err := s.decoder.Config(u)
 	s.mu.Unlock()
 	if err != nil {
-		return t.answer(m, err) // the next one changes what is wrong, and comes on top
+		t.answer(m, err)
+		return // the next one changes what is wrong, and comes on top
 	}
 	t.forget()
 	if err := t.apply.Config(c); err != nil {
 		t.refused, t.refusal, t.again = c, m, time.After(retryApply)
-		return t.answer(m, err)
+		t.answer(m, err)
+		return
 	}
-	return t.applied(m, c)
+	t.applied(m, c)
 }
 
 // applied notes that the proxy serves a config, and says so.
-func (t *talk) applied(m *discovery.DeltaDiscoveryResponse, c *config.Config) error {
+func (t *talk) applied(m *discovery.DeltaDiscoveryResponse, c *config.Config) {
 	s := t.source
 	t.refused, t.refusal, t.again = nil, nil, nil
 	s.applied = true
 	s.images.keepOnly(c.Filters())
 	s.keep()
-	return t.answer(m, nil)
+	t.answer(m, nil)
 }
 
-func (t *talk) endpoints(m *discovery.DeltaDiscoveryResponse) error {
+func (t *talk) endpoints(m *discovery.DeltaDiscoveryResponse) {
 	s := t.source
 	s.mu.Lock()
 	changed, fault := s.decoder.Endpoints(&Delta{Changed: resources(m), Removed: m.RemovedResources})
@@ -345,14 +371,14 @@ func (t *talk) endpoints(m *discovery.DeltaDiscoveryResponse) error {
 		t.apply.Endpoints(changed)
 	}
 	s.keep()
-	return t.answer(m, fault)
+	t.answer(m, fault)
 }
 
 // image takes over what became of images.
-func (t *talk) image(m *discovery.DeltaDiscoveryResponse) error {
+func (t *talk) image(m *discovery.DeltaDiscoveryResponse) {
 	err := t.source.images.learn(resources(m), m.RemovedResources)
 	t.source.keep()
-	return t.answer(m, err)
+	t.answer(m, err)
 }
 
 // keep writes the state to disk, soon.

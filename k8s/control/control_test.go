@@ -117,7 +117,7 @@ func renew(t *testing.T, a *control.Authority, have map[string][]byte) map[strin
 // start begins another control process, which knows nothing of the one before.
 func (f *fleet) start(l net.Listener) {
 	ctx, cancel := context.WithCancel(context.Background())
-	f.images = control.NewImages(control.ImagesOptions{Store: f.registry, Dir: f.t.TempDir(), Log: zap.NewNop(), TagInterval: time.Hour})
+	f.images = control.NewImages(control.ImagesOptions{Store: f.registry, Dir: f.t.TempDir(), Quota: 1 << 30, Log: zap.NewNop(), TagInterval: time.Hour})
 	f.server = control.New(control.Options{Log: zap.NewNop(), Metrics: telemetry.New(), TLS: f.authority.TLS, Images: f.images})
 	var group sync.WaitGroup
 	group.Go(func() { f.images.Run(ctx) })

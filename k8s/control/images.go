@@ -43,8 +43,10 @@ type Store interface {
 // ImagesOptions of Images.
 type ImagesOptions struct {
 	Store Store
-	// Dir is the folder of modules, made if it is missing.
-	Dir string
+	// Dir is the folder of modules, made if it is missing; Quota bounds it in bytes,
+	// but for what is configured.
+	Dir   string
+	Quota int64
 	Log *zap.Logger
 	// TagInterval is how often registries are asked where tags point; 0: never.
 	TagInterval time.Duration
@@ -297,7 +299,17 @@ func (i *Images) keep(module []byte) (string, error) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", err
 	}
-	return "sha256:" + name, os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return "", err
+	}
+	used := map[string]bool{"sha256:" + name: true}
+	i.mu.Lock()
+	for _, f := range i.filters {
+		used[f.image.Module] = true
+	}
+	i.mu.Unlock()
+	remote.PruneModules(i.o.Dir, i.o.Quota, used)
+	return "sha256:" + name, nil
 }
 
 // Read sends a module's bytes, from an offset on (google.bytestream.ByteStream).
