@@ -47,7 +47,7 @@ type ImagesOptions struct {
 	// but for what is configured.
 	Dir   string
 	Quota int64
-	Log *zap.Logger
+	Log   *zap.Logger
 	// TagInterval is how often registries are asked where tags point; 0: never.
 	TagInterval time.Duration
 }
