@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -215,8 +217,16 @@ type Endpoint struct {
 
 // Validate reports every value that translate should never have made; the
 // errors are joined. It is the last guard before a config is compiled.
-func (c *Config) Validate() error {
+func (c *Config) Validate() error { return c.ValidateAfter(&Config{}) }
+
+// ValidateAfter is Validate for a config that comes after one that is valid: routes and
+// upstreams that both have are not looked at again.
+func (c *Config) ValidateAfter(valid *Config) error {
 	var errs joined
+	seen := valid.tables()
+	if !c.hasUpstreamsOf(valid) {
+		seen = nil
+	}
 	kinds := map[string]string{}
 	for _, g := range c.Gateways {
 		if g.Parameters == nil {
@@ -239,17 +249,84 @@ func (c *Config) Validate() error {
 				errs.add("%s: listener %s: no route table", g.Object, l.Name)
 				continue
 			}
-			for _, e := range l.Routes.Entries {
+			before := seen[listenerKey{g.Object, l.Name}]
+			if before == nil {
+				before = &RouteTable{}
+			}
+			first, last := before.Common(l.Routes)
+			for _, e := range l.Routes.Entries[first : len(l.Routes.Entries)-last] {
 				c.validateRoute(e.Route, &errs)
 			}
 		}
 	}
+	if SameMap(c.Upstreams, valid.Upstreams) {
+		return errs.err()
+	}
 	for name, u := range c.Upstreams {
-		if u.Name != name || u.Parameters == nil {
+		if u != valid.Upstreams[name] && (u.Name != name || u.Parameters == nil) {
 			errs.add("upstream %s: wrong name or no parameters", name)
 		}
 	}
 	return errs.err()
+}
+
+// listenerKey names a listener among those of all Gateways.
+type listenerKey struct {
+	gateway Object
+	name    string
+}
+
+// tables returns the route tables by listener.
+func (c *Config) tables() map[listenerKey]*RouteTable {
+	all := map[listenerKey]*RouteTable{}
+	for _, g := range c.Gateways {
+		for _, l := range g.Listeners {
+			all[listenerKey{g.Object, l.Name}] = l.Routes
+		}
+	}
+	return all
+}
+
+// hasUpstreamsOf reports whether no name of other's upstreams is missing.
+func (c *Config) hasUpstreamsOf(other *Config) bool {
+	if SameMap(c.Upstreams, other.Upstreams) {
+		return true
+	}
+	for name := range other.Upstreams {
+		if c.Upstreams[name] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// SameMap reports whether two maps are one, and so equal, without looking into them.
+func SameMap[K comparable, V any](a, b map[K]V) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// Common returns how many entries two tables share at their beginning and, of the rest,
+// at their end.
+func (t *RouteTable) Common(other *RouteTable) (first, last int) {
+	a, b := t.Entries, other.Entries
+	n := min(len(a), len(b))
+	if n > 0 && len(a) == len(b) && &a[0] == &b[0] {
+		return n, 0
+	}
+	for first < n && a[first].same(&b[first]) {
+		first++
+	}
+	for last < n-first && a[len(a)-1-last].same(&b[len(b)-1-last]) {
+		last++
+	}
+	return first, last
+}
+
+func (e *RouteEntry) same(other *RouteEntry) bool {
+	if e.Route != other.Route || len(e.Hostnames) != len(other.Hostnames) {
+		return false
+	}
+	return len(e.Hostnames) == 0 || &e.Hostnames[0] == &other.Hostnames[0] || slices.Equal(e.Hostnames, other.Hostnames)
 }
 
 func (c *Config) validateRoute(r *Route, errs *joined) {

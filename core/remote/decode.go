@@ -60,6 +60,9 @@ func (d *Decoder) Set() (cfg, endpoints map[string]*Resource) { return d.set, d.
 func (d *Decoder) Endpoints(u *Delta) (map[string]*config.EndpointSet, error) {
 	changed := map[string]*config.EndpointSet{}
 	var fault error
+	if len(u.Removed)+len(u.Changed) == 0 {
+		return changed, nil
+	}
 	all := maps.Clone(d.config.Endpoints)
 	for _, name := range u.Removed {
 		delete(d.endpoints, name)
@@ -92,7 +95,10 @@ func (d *Decoder) Config(u *Delta) (*config.Config, error) {
 		delete(d.removed, r.Name)
 	}
 	c := *d.config
-	c.Upstreams, c.Totals = maps.Clone(c.Upstreams), maps.Clone(c.Totals)
+	if d.concerns(kindUpstream) { // else it is the same map, which says so
+		c.Upstreams = maps.Clone(c.Upstreams)
+	}
+	c.Totals = maps.Clone(c.Totals)
 	touched := map[string]*touch{}
 	for name := range d.removed {
 		d.remove(&c, name, touched)
@@ -126,6 +132,21 @@ func (d *Decoder) Config(u *Delta) (*config.Config, error) {
 	}
 	d.gateways, d.config = gateways, &c
 	return &c, nil
+}
+
+// concerns reports whether the update has anything of a kind.
+func (d *Decoder) concerns(kind string) bool {
+	for name := range d.changed {
+		if strings.HasPrefix(name, kind+"/") {
+			return true
+		}
+	}
+	for name := range d.removed {
+		if strings.HasPrefix(name, kind+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // touch is what an update changes of a Gateway.

@@ -19,6 +19,9 @@ type compiler struct {
 	socket  func(port uint16) config.Socket
 	// steady: no upstream that there was is another group now.
 	steady bool
+	// routes are those of the snapshot before and, more and more, of the new one.
+	routes map[*config.Route]*route
+	gone   []*Rule // that have been replaced
 }
 
 func (c *compiler) compile(cfg *config.Config) []config.Socket {
@@ -26,7 +29,6 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 		config: cfg,
 		ports:  map[string]*Port{},
 		tables: map[*config.RouteTable]*table{},
-		routes: map[*config.Route]*route{},
 		raw:    map[*config.RawRoute]*RawRoute{},
 		chains: map[string]*Chain{},
 	}
@@ -83,76 +85,6 @@ func (c *compiler) oldTable(object config.Object, listener int) *table {
 	return nil
 }
 
-// table is a compiled config.RouteTable; immutable.
-type table struct {
-	config *config.RouteTable
-	router *router.Table[*Rule]
-	// By the table's entries.
-	routes   []*route
-	routable []*router.Route[*Rule]
-}
-
-// route is a compiled config.Route; immutable.
-type route struct {
-	rules []*Rule
-	// plain: no chain and no copies, so that it depends on its upstreams alone.
-	plain bool
-}
-
-func (c *compiler) table(t *config.RouteTable, old *table) *table {
-	if done := c.new.tables[t]; done != nil {
-		return done
-	}
-	if old == nil {
-		old = &table{config: &config.RouteTable{}}
-	}
-	n := len(t.Entries)
-	made := &table{config: t, routes: make([]*route, n), routable: make([]*router.Route[*Rule], n)}
-	first, last := common(old.config.Entries, t.Entries)
-	for i := range t.Entries {
-		e := &t.Entries[i]
-		was := -1
-		switch {
-		case i < first:
-			was = i
-		case i >= n-last:
-			was = i - n + len(old.routes)
-		}
-		if was >= 0 && c.steady && old.routes[was].plain {
-			made.routes[i], made.routable[i] = old.routes[was], old.routable[was]
-			c.new.routes[e.Route] = made.routes[i]
-			continue
-		}
-		made.routes[i] = c.route(e.Route)
-		if was >= 0 && old.routes[was] == made.routes[i] {
-			made.routable[i] = old.routable[was]
-			continue
-		}
-		made.routable[i] = made.routes[i].at(e)
-	}
-	var before *router.Table[*Rule]
-	if old.router != nil {
-		before = old.router
-	}
-	made.router = router.New(before, made.routable)
-	c.new.tables[t] = made
-	return made
-}
-
-// common returns how many entries two tables share at their beginning and end.
-func common(a, b []config.RouteEntry) (first, last int) {
-	same := func(x, y *config.RouteEntry) bool {
-		return x.Route == y.Route && slices.Equal(x.Hostnames, y.Hostnames)
-	}
-	for first < min(len(a), len(b)) && same(&a[first], &b[first]) {
-		first++
-	}
-	for last < min(len(a), len(b))-first && same(&a[len(a)-1-last], &b[len(b)-1-last]) {
-		last++
-	}
-	return first, last
-}
-
 // at is the route under the hostnames of one listener.
 func (r *route) at(e *config.RouteEntry) *router.Route[*Rule] {
 	out := &router.Route[*Rule]{Hostnames: e.Hostnames, Created: e.Route.Created, Name: e.Route.Object.Namespace + "/" + e.Route.Object.Name}
@@ -160,34 +92,6 @@ func (r *route) at(e *config.RouteEntry) *router.Route[*Rule] {
 		out.Rules = append(out.Rules, router.Rule[*Rule]{Matches: e.Route.Rules[i].Matches, Value: rule})
 	}
 	return out
-}
-
-// route compiles a route, or takes its compiled form over if nothing that it refers
-// to has changed.
-func (c *compiler) route(cfg *config.Route) *route {
-	if done := c.new.routes[cfg]; done != nil {
-		return done
-	}
-	var old *route
-	if c.old != nil {
-		old = c.old.routes[cfg]
-	}
-	r := &route{plain: true}
-	name := cfg.Object.Namespace + "/" + cfg.Object.Name
-	for i, rule := range cfg.Rules {
-		var before *Rule
-		if old != nil {
-			before = old.rules[i]
-		}
-		made := c.rule(rule, name, before)
-		r.rules = append(r.rules, made)
-		r.plain = r.plain && made.plain()
-	}
-	if old != nil && slices.Equal(old.rules, r.rules) {
-		r = old
-	}
-	c.new.routes[cfg] = r
-	return r
 }
 
 // rule compiles a rule; old is its compiled form before, nil: there is none, which

@@ -64,23 +64,14 @@ func (c *Counters) Finished(status int, took time.Duration) {
 	c.duration.Observe(took.Seconds())
 }
 
-// forget removes the series that no rule counts in any more: those of rules that
-// are in old and not in current.
-func (t *Metrics) forget(old, current *Snapshot) {
-	if old == nil {
-		return
+// forget removes the series that no rule counts in any more: those of raw routes
+// that are in old and not in current, and those of rules that are gone.
+func (t *Metrics) forget(old, current *Snapshot, gone []*Rule) {
+	for _, r := range gone {
+		t.lose(r)
 	}
-	t.forgetRaw(old, current)
-	for cfg, was := range old.routes {
-		is := current.routes[cfg]
-		if is == was {
-			continue
-		}
-		for i, r := range was.rules {
-			if is == nil || is.rules[i] != r {
-				t.lose(r)
-			}
-		}
+	if old != nil {
+		t.forgetRaw(old, current)
 	}
 }
 

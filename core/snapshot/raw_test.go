@@ -74,7 +74,7 @@ func TestSeriesOfRawRoutesEndWithThem(t *testing.T) {
 	if !series("r") || !series("other") {
 		t.Fatal("no series")
 	}
-	metrics.forget(both, one)
+	metrics.forget(both, one, nil)
 	if series("r") || !series("other") {
 		t.Errorf("r is there: %v, other: %v", series("r"), series("other"))
 	}

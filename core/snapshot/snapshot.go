@@ -12,7 +12,6 @@ type Snapshot struct {
 	config *config.Config
 	ports  map[string]*Port // by config.Socket.Key
 	tables map[*config.RouteTable]*table
-	routes map[*config.Route]*route
 	raw    map[*config.RawRoute]*RawRoute
 	chains map[string]*Chain // by chainKey
 }

@@ -33,7 +33,8 @@ type Store struct {
 	// Written under mu; read by every exchange.
 	current atomic.Pointer[Snapshot]
 
-	mu sync.Mutex // one Apply or relink at a time
+	mu     sync.Mutex               // one Apply or relink at a time
+	routes map[*config.Route]*route // of the snapshot that serves
 
 	relinked chan struct{} // capacity 1
 
@@ -47,6 +48,7 @@ func New(bind netip.Addr, sockets Sockets, groups *upstream.Set, plugins *plugin
 		bind: bind, sockets: sockets, groups: groups,
 		linker:  &linker{plugins: plugins, now: time.Now},
 		metrics: NewMetrics(m),
+		routes:  map[*config.Route]*route{},
 		ran:     map[string]bool{},
 
 		relinked: make(chan struct{}, 1),
@@ -71,21 +73,24 @@ func (s *Store) Ran(hash string) bool {
 // snapshot serves; an error of the sockets leaves the new one serving on those
 // that are open.
 func (s *Store) Apply(cfg *config.Config) error {
-	if err := cfg.Validate(); err != nil {
-		return fmt.Errorf("config refused: %w", err)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	old, valid := s.current.Load(), &config.Config{}
+	if old != nil {
+		valid = old.config
+	}
+	if err := cfg.ValidateAfter(valid); err != nil {
+		return fmt.Errorf("config refused: %w", err)
+	}
 	steady := s.groups.Apply(cfg.Upstreams, cfg.Endpoints)
 	s.linker.plugins.SetTotals(cfg.Totals)
-	old := s.current.Load()
-	c := &compiler{old: old, groups: s.groups, metrics: s.metrics, steady: steady, socket: func(port uint16) config.Socket {
+	c := &compiler{routes: s.routes, old: old, groups: s.groups, metrics: s.metrics, steady: steady, socket: func(port uint16) config.Socket {
 		return config.Socket{Address: netip.AddrPortFrom(s.bind, port)}
 	}}
 	sockets := c.compile(cfg)
 	s.relink(c.new)
 	s.current.Store(c.new)
-	s.metrics.forget(old, c.new)
+	s.metrics.forget(old, c.new, c.turn())
 	if old != nil {
 		for key, chain := range old.chains {
 			if c.new.chains[key] == nil {

@@ -34,6 +34,11 @@ type Set struct {
 	groups map[string]*Group
 	lent   map[string]*Group // of a Caller's; not found by Group
 	closed bool
+
+	// What was applied last, for the goroutine that calls Apply; endpoints is nil after
+	// ApplyEndpoints.
+	upstreams map[string]*config.Upstream
+	endpoints map[string]*config.EndpointSet
 }
 
 // New returns an empty Set. Metrics: penstock_upstream_requests_total by
@@ -65,8 +70,18 @@ func (s *Set) Locate(p Place) { s.place = p }
 // to endpoints and of groups that are gone are closed; busy ones finish. steady
 // says that every name that there was, and still is, has the same group.
 func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]*config.EndpointSet) (steady bool) {
-	steady = true
 	s.sweeper.start()
+	if s.upstreams != nil && config.SameMap(upstreams, s.upstreams) {
+		if !config.SameMap(endpoints, s.endpoints) {
+			for name, g := range s.groups { // which only this goroutine replaces
+				g.apply(endpoints[name])
+			}
+			s.endpoints = endpoints
+		}
+		return true
+	}
+	s.upstreams, s.endpoints = upstreams, endpoints
+	steady = true
 	next := make(map[string]*Group, len(upstreams))
 	for name, u := range upstreams {
 		g := s.groups[name]
@@ -97,6 +112,7 @@ func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]
 // ApplyEndpoints replaces the endpoints of these groups; nil: it has none any
 // more. Names of no group are left out. For the goroutine that calls Apply.
 func (s *Set) ApplyEndpoints(changed map[string]*config.EndpointSet) {
+	s.endpoints = nil
 	for name, set := range changed {
 		if g := s.groups[name]; g != nil {
 			g.apply(set)
