@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"penstock.dev/penstock/core/config"
@@ -28,6 +29,13 @@ type Delta struct {
 
 // Empty reports whether nothing differs.
 func (d *Delta) Empty() bool { return len(d.Changed) == 0 && len(d.Removed) == 0 }
+
+// Parts reports whether parts of chains are among what differs: else filters are
+// what they were.
+func (d *Delta) Parts() bool {
+	isPart := func(name string) bool { return strings.HasPrefix(name, "part/") }
+	return slices.ContainsFunc(d.Changed, func(r *Resource) bool { return isPart(r.Name) }) || slices.ContainsFunc(d.Removed, isPart)
+}
 
 // Update is a config as it differs from the one before.
 type Update struct {

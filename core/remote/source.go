@@ -204,6 +204,7 @@ type talk struct {
 	// What responses have changed and was not applied yet, by resource.
 	changed map[string]*Resource
 	removed map[string]bool
+	parts   bool // parts of chains were among what was applied last
 	// A config that was not applied as a whole, what brought it, and when to try again.
 	refused *config.Config
 	refusal *discovery.DeltaDiscoveryResponse
@@ -344,6 +345,7 @@ func (t *talk) config(m *discovery.DeltaDiscoveryResponse) {
 		return // the next one changes what is wrong, and comes on top
 	}
 	t.forget()
+	t.parts = t.parts || u.Parts()
 	if err := t.apply.Config(c); err != nil {
 		t.refused, t.refusal, t.again = c, m, time.After(retryApply)
 		t.answer(m, err)
@@ -357,7 +359,10 @@ func (t *talk) applied(m *discovery.DeltaDiscoveryResponse, c *config.Config) {
 	s := t.source
 	t.refused, t.refusal, t.again = nil, nil, nil
 	s.applied = true
-	s.images.keepOnly(c.Filters())
+	if t.parts {
+		s.images.keepOnly(c.Filters())
+		t.parts = false
+	}
 	s.keep()
 	t.answer(m, nil)
 }

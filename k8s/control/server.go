@@ -53,7 +53,8 @@ type Server struct {
 	// What the latest one holds.
 	resources, endpoints *history
 	filters              map[string]*config.Filter
-	changed              chan struct{} // closed when latest is another one
+	gateways             []*config.Gateway // that filters and parts are of
+	changed              chan struct{}     // closed when latest is another one
 	proxies              map[*proxy]bool
 	reports              map[string]*remote.Report // by peer: they may come before the proxy is known
 	pending              []*update
@@ -97,6 +98,10 @@ func (s *Server) Update(c *config.Config, applied func(error)) error {
 	}
 	s.mu.Lock()
 	v := &version{seq: 1, config: 1, endpoints: 1}
+	if !slices.Equal(s.gateways, c.Gateways) { // also for credentials, which no proxy gets
+		s.gateways, s.filters, s.parts = c.Gateways, c.Filters(), c.PartHashes()
+		maps.DeleteFunc(s.ran, func(hash string, _ bool) bool { return !s.parts[hash] })
+	}
 	filters := s.filters
 	if old := s.latest; old != nil {
 		v.seq, v.config, v.endpoints = old.seq+1, old.config, old.endpoints
@@ -104,9 +109,6 @@ func (s *Server) Update(c *config.Config, applied func(error)) error {
 	if s.latest == nil || !u.Config.Empty() {
 		v.config = v.seq
 		s.resources.record(&u.Config, v.seq)
-		filters, s.parts = c.Filters(), c.PartHashes()
-		s.filters = filters
-		maps.DeleteFunc(s.ran, func(hash string, _ bool) bool { return !s.parts[hash] })
 	}
 	if s.latest == nil || !u.Endpoints.Empty() {
 		v.endpoints = v.seq

@@ -342,8 +342,24 @@ func (b *bench) changeEndpoint(i int) time.Duration {
 	return time.Since(began)
 }
 
+// settle waits until control has written what it has to say of the crowd.
+func (b *bench) settle() {
+	b.Helper()
+	var pods corev1.PodList
+	b.check(b.client.List(b.Context(), &pods, client.InNamespace("penstock-system"), client.MatchingLabels{"app.kubernetes.io/component": "control"}))
+	for last, quiet := -1.0, 0; quiet < 4; time.Sleep(500 * time.Millisecond) {
+		now := 0.0
+		for i := range pods.Items {
+			now += metric(b.T, "http://"+pods.Items[i].Status.PodIP+":9902/metrics", "penstock_kubernetes_writes_total")
+		}
+		if quiet++; now != last {
+			last, quiet = now, 0
+		}
+	}
+}
+
 func (b *bench) measure(n int, one func() time.Duration) []time.Duration {
-	time.Sleep(3 * time.Second) // what the crowd has left to be written
+	b.settle()
 	var all []time.Duration
 	for range n {
 		all = append(all, one())
