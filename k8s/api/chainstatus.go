@@ -19,7 +19,8 @@ type ChainStatus struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	// Target is the object whose chain it is about.
-	Target ChainTarget      `json:"target"`
+	Target ChainTarget `json:"target"`
+	// Status is what runs.
 	Status ChainStatusState `json:"status,omitempty"`
 }
 
@@ -34,9 +35,12 @@ type ChainStatusList struct {
 
 // ChainTarget names an object of the same namespace.
 type ChainTarget struct {
-	Group string `json:"group,omitempty"` // empty: core
-	Kind  string `json:"kind"`
-	Name  string `json:"name"`
+	// Group of its kind; empty: core.
+	Group string `json:"group,omitempty"`
+	// Kind of the object.
+	Kind string `json:"kind"`
+	// Name of the object.
+	Name string `json:"name"`
 }
 
 // ChainStatusState is what the controllers that serve the object say of it.
@@ -50,6 +54,7 @@ type ChainStatusState struct {
 
 // ChainController is what one controller says of a chain.
 type ChainController struct {
+	// ControllerName is who says it.
 	ControllerName string `json:"controllerName"`
 	// ObservedHash is of the text of the annotation penstock.dev/plugins that this
 	// is about: the first 16 hexadecimal digits of its SHA-256. Services have no
@@ -59,33 +64,44 @@ type ChainController struct {
 	// and Degraded.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// Proxies is "ready/all": how many run it.
-	Proxies string        `json:"proxies,omitempty"`
+	Proxies string `json:"proxies,omitempty"`
+	// Filters of the chain, outermost first.
 	Filters []ChainFilter `json:"filters,omitempty"`
 }
 
 // ChainFilter is one filter of a chain, outermost first.
 type ChainFilter struct {
 	// Name is part/name: "policy/waf", "service/waf".
-	Name   string      `json:"name"`
+	Name string `json:"name"`
+	// Origin is who declares it.
 	Origin ChainOrigin `json:"origin"`
-	Image  string      `json:"image,omitempty"`
-	Digest string      `json:"digest,omitempty"` // "sha256:..."
+	// Image is what is named.
+	Image string `json:"image,omitempty"`
+	// Digest is what runs, "sha256:...".
+	Digest string `json:"digest,omitempty"`
 	// State is Ready, Pulling, Compiling, Failed, Quarantined or RolledBack; empty: not
 	// known yet.
-	State   string       `json:"state,omitempty"`
-	Reason  string       `json:"reason,omitempty"`
-	Message string       `json:"message,omitempty"`
-	Since   *metav1.Time `json:"since,omitempty"`
+	State string `json:"state,omitempty"`
+	// Reason of the state, one word.
+	Reason string `json:"reason,omitempty"`
+	// Message says it to people.
+	Message string `json:"message,omitempty"`
+	// Since when it is in this state.
+	Since *metav1.Time `json:"since,omitempty"`
 }
 
 // ChainOrigin is who declares a filter.
 type ChainOrigin struct {
-	Kind      string `json:"kind"`
+	// Kind of the object.
+	Kind string `json:"kind"`
+	// Namespace of the object; empty: its kind has none.
 	Namespace string `json:"namespace,omitempty"`
-	Name      string `json:"name"`
+	// Name of the object.
+	Name string `json:"name"`
 	// Plugin is the catalogue entry, "Plugin/name" or "bundled/name", and Version its
 	// version; empty: the object names an image.
-	Plugin  string `json:"plugin,omitempty"`
+	Plugin string `json:"plugin,omitempty"`
+	// Version of the catalogue entry.
 	Version string `json:"version,omitempty"`
 }
 

@@ -21,6 +21,7 @@ func AddToScheme(s *runtime.Scheme) error {
 
 // ObjectStatus is the status of a kind that has conditions alone.
 type ObjectStatus struct {
+	// Conditions say what became of the object.
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
