@@ -19,11 +19,13 @@ import (
 	"penstock.dev/penstock/core/snapshot"
 	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/core/upstream"
+	"penstock.dev/penstock/k8s/api"
 	"penstock.dev/penstock/k8s/translate"
 )
 
-// crowd is a cluster with so many HTTPRoutes, and Services behind them.
-func crowd(routes, services int) *translate.Objects {
+// crowd is a cluster with so many HTTPRoutes, and Services behind them that declare
+// these filters.
+func crowd(routes, services int, plugins string) *translate.Objects {
 	o := &translate.Objects{
 		GatewayClasses: []*gatewayv1.GatewayClass{{ObjectMeta: metav1.ObjectMeta{Name: "penstock", UID: "class", Generation: 1}, Spec: gatewayv1.GatewayClassSpec{ControllerName: controllerName}}},
 		Gateways: []*gatewayv1.Gateway{{
@@ -33,7 +35,7 @@ func crowd(routes, services int) *translate.Objects {
 	}
 	for i := range services {
 		name := fmt.Sprintf("s%d", i)
-		o.Services = append(o.Services, service(name, "1"))
+		o.Services = append(o.Services, service(name, "1", plugins))
 		o.EndpointSlices = append(o.EndpointSlices, slice(name, "1", fmt.Sprintf("10.1.%d.%d", i/250, i%250)))
 	}
 	for i := range routes {
@@ -42,8 +44,11 @@ func crowd(routes, services int) *translate.Objects {
 	return o
 }
 
-func service(name, version string) *corev1.Service {
+func service(name, version, plugins string) *corev1.Service {
 	meta := metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name), ResourceVersion: version}
+	if plugins != "" {
+		meta.Annotations = map[string]string{api.AnnotationPlugins: plugins}
+	}
 	return &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80, Protocol: "TCP"}}}}
 }
 
@@ -79,102 +84,111 @@ func (noSockets) Reconcile([]config.Socket) error { return nil }
 // BenchmarkChange is what one change costs at each step from objects to what serves.
 func BenchmarkChange(b *testing.B) {
 	for _, n := range []int{10, 1000, 10_000} {
-		services := max(1, n/2)
-		o := crowd(n, services)
-		tr := translate.New(translatorOptions(nil))
-		var encoder remote.Encoder
-		decoder := remote.NewDecoder()
-		m := telemetry.New()
-		plugins := plugin.New(plugin.Options{Log: zap.NewNop(), Metrics: m})
-		groups := upstream.New(zap.NewNop(), m, upstream.NetDialer{})
-		store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, m)
-		generation := int64(1)
-		var c *config.Config
-		var u *remote.Update
-		var last *translate.Result
-		var changed *translate.Changes
-		steps := []struct {
-			name string
-			do   func() error
-		}{
-			{"translate", func() error {
-				if changed == nil {
-					last = tr.Translate(o)
-				} else if last = tr.Change(last, changed); last == nil {
-					return errors.New("not without a whole translation")
-				}
-				c = last.Config
-				return nil
-			}},
-			{"encode", func() (err error) { u, err = encoder.Encode(c); return err }},
-			{"decode", func() (err error) {
-				if _, err := decoder.Endpoints(&u.Endpoints); err != nil {
-					return err
-				}
-				c, err = decoder.Config(&u.Config)
-				return err
-			}},
-			{"apply", func() error { return store.Apply(c) }},
-		}
-		all := func() error {
-			for _, s := range steps {
-				if err := s.do(); err != nil {
-					return err
-				}
+		benchmarkChange(b, "", n, "")
+		// Images are none of this: the filters are not started.
+		benchmarkChange(b, "filtered-", n, "[transform]")
+	}
+}
+
+func benchmarkChange(b *testing.B, prefix string, n int, filters string) {
+	services := max(1, n/2)
+	o := crowd(n, services, filters)
+	tr := translate.New(translatorOptions(nil))
+	var encoder remote.Encoder
+	decoder := remote.NewDecoder()
+	m := telemetry.New()
+	plugins := plugin.New(plugin.Options{Log: zap.NewNop(), Metrics: m})
+	groups := upstream.New(zap.NewNop(), m, upstream.NetDialer{})
+	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, m)
+	generation := int64(1)
+	var c *config.Config
+	var u *remote.Update
+	var last *translate.Result
+	var changed *translate.Changes
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		{"translate", func() error {
+			if changed == nil {
+				last = tr.Translate(o)
+			} else if last = tr.Change(last, changed); last == nil {
+				return errors.New("not without a whole translation")
 			}
+			c = last.Config
 			return nil
-		}
-		if err := all(); err != nil {
-			b.Fatal(err)
-		}
-		x := fmt.Sprint("shop/r", n/2)
-		for _, change := range []struct {
-			name string
-			next func() *translate.Changes
-		}{
-			{"route", func() *translate.Changes {
-				return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: httpRoute(n/2, generation, services)}}
-			}},
-			{"routes", func() *translate.Changes { // one goes, one comes
-				if generation%2 == 0 {
-					return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: nil}}
-				}
-				return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: httpRoute(n/2, generation, services)}}
-			}},
-			{"service", func() *translate.Changes {
-				return &translate.Changes{Services: map[string]*corev1.Service{"shop/s0": service("s0", fmt.Sprint(generation))}}
-			}},
-		} {
-			for i, s := range steps {
-				b.Run(fmt.Sprintf("%s/%d/%s", change.name, n, s.name), func(b *testing.B) {
-					for range b.N {
-						b.StopTimer()
-						generation++
-						changed = change.next()
-						for j, s := range steps {
-							if j == i {
-								b.StartTimer()
-							}
-							if err := s.do(); err != nil {
-								b.Fatal(err)
-							}
-							b.StopTimer()
-						}
-					}
-				})
+		}},
+		{"encode", func() (err error) { u, err = encoder.Encode(c); return err }},
+		{"decode", func() (err error) {
+			if _, err := decoder.Endpoints(&u.Endpoints); err != nil {
+				return err
 			}
-			b.Run(fmt.Sprintf("%s/%d/all", change.name, n), func(b *testing.B) {
+			c, err = decoder.Config(&u.Config)
+			return err
+		}},
+		{"apply", func() error { return store.Apply(c) }},
+	}
+	if filters != "" {
+		steps = steps[:3]
+	}
+	all := func() error {
+		for _, s := range steps {
+			if err := s.do(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := all(); err != nil {
+		b.Fatal(err)
+	}
+	x := fmt.Sprint("shop/r", n/2)
+	for _, change := range []struct {
+		name string
+		next func() *translate.Changes
+	}{
+		{"route", func() *translate.Changes {
+			return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: httpRoute(n/2, generation, services)}}
+		}},
+		{"routes", func() *translate.Changes { // one goes, one comes
+			if generation%2 == 0 {
+				return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: nil}}
+			}
+			return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: httpRoute(n/2, generation, services)}}
+		}},
+		{"service", func() *translate.Changes {
+			return &translate.Changes{Services: map[string]*corev1.Service{"shop/s0": service("s0", fmt.Sprint(generation), filters)}}
+		}},
+	} {
+		for i, s := range steps {
+			b.Run(fmt.Sprintf("%s%s/%d/%s", prefix, change.name, n, s.name), func(b *testing.B) {
 				for range b.N {
+					b.StopTimer()
 					generation++
 					changed = change.next()
-					if err := all(); err != nil {
-						b.Fatal(err)
+					for j, s := range steps {
+						if j == i {
+							b.StartTimer()
+						}
+						if err := s.do(); err != nil {
+							b.Fatal(err)
+						}
+						b.StopTimer()
 					}
 				}
 			})
 		}
-		store.Close()
-		plugins.Close()
-		groups.Close()
+		b.Run(fmt.Sprintf("%s%s/%d/all", prefix, change.name, n), func(b *testing.B) {
+			for range b.N {
+				generation++
+				changed = change.next()
+				if err := all(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
+	store.Close()
+	plugins.Close()
+	groups.Close()
 }

@@ -23,6 +23,10 @@ type chained struct {
 func (r *run) noteChain(kind string, meta metav1.Object, parts []*config.Part) {
 	o := object(kind, meta)
 	c := r.chained[o]
+	if r.changing {
+		r.beyond = r.beyond || c == nil || slices.ContainsFunc(parts, func(p *config.Part) bool { return p != nil && !slices.Contains(c.parts, p) })
+		return
+	}
 	if c == nil {
 		c = &chained{Object: meta}
 		r.chained[o] = c

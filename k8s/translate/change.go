@@ -58,9 +58,9 @@ func (s *standing) change(last *Result, changes *Changes) *Result {
 	s.gather()
 	s.t.run++
 	next := *last.Config
-	s.run.config, s.shared, s.problems = &next, true, nil
+	s.run.config, s.shared, s.problems, s.beyond = &next, true, nil, false
 	c := &change{standing: s, last: last, changes: changes, routes: map[config.Object]*moved{}, upstreams: map[string]bool{}}
-	if !c.services() || !c.slices() || !c.read() || !c.serve() || !c.settle() || !c.endpoints() {
+	if !c.services() || !c.slices() || !c.read() || !c.serve() || c.beyond || !c.settle() || !c.endpoints() {
 		return nil
 	}
 	c.tables()
@@ -84,7 +84,7 @@ func (c *change) services() bool {
 			continue
 		}
 		namespace, _, _ := strings.Cut(name, "/")
-		if !c.quiet(namespace) || c.involved(name) || special(old) || special(s) {
+		if !c.quiet(namespace) || c.involved(name) || !c.alike(old, s) {
 			return false
 		}
 		if delete(known.seen, old); s == nil {
@@ -113,10 +113,22 @@ func (c *change) services() bool {
 	return true
 }
 
-// special reports whether a Service is more than what routes lead to: it declares
-// filters, or is a Gateway's.
-func special(s *corev1.Service) bool {
-	return s != nil && (s.Labels[labelGatewayUID] != "" || ours(s.Annotations))
+// alike reports whether nothing but routes depends on how two versions of a Service
+// differ: it is no Gateway's, and declares the same filters.
+func (c *change) alike(old, s *corev1.Service) bool {
+	one := func(s *corev1.Service) bool {
+		return s == nil || s.Labels[labelGatewayUID] == "" && !ours(s.Annotations)
+	}
+	switch {
+	case one(old) && one(s):
+		return s != nil || c.run.config.Totals[old.Namespace] == nil
+	case old == nil || s == nil || old.Labels[labelGatewayUID]+s.Labels[labelGatewayUID] != "" || old.UID != s.UID || ownAnnotations(old) != ownAnnotations(s):
+		return false
+	}
+	if chain := c.chained[object("Service", s)]; chain != nil {
+		chain.Object = s
+	}
+	return true
 }
 
 // ours reports whether any annotation is for us.
@@ -207,7 +219,7 @@ func (c *change) read() bool {
 	}
 	c.order = slices.SortedFunc(maps.Values(c.routes), func(a, b *moved) int { return inOrder(a.object, b.object) })
 	return !slices.ContainsFunc(c.order, func(m *moved) bool {
-		return m.route == nil && !c.quiet(m.object.Namespace) || m.route != nil && !c.plainly(m.route)
+		return m.route == nil && c.run.config.Totals[m.object.Namespace] != nil || m.route != nil && !c.plainly(m.route)
 	})
 }
 
@@ -331,12 +343,16 @@ func (c *change) serve() bool {
 func (c *change) settle() bool {
 	for name := range c.upstreams {
 		first := c.first(name)
+		k := c.t.restored[name]
+		if first == nil && k != nil && ours(k.service.Annotations) {
+			return false // its chain may be no more
+		}
 		switch u := c.run.config.Upstreams[name]; {
 		case c.pinned[name] && !c.uniform:
 			return false
 		case c.pinned[name]:
 		case first == nil:
-			if k := c.t.restored[name]; k != nil && len(k.problems) > 0 {
+			if k != nil && len(k.problems) > 0 {
 				return false
 			}
 			c.writable()

@@ -32,7 +32,8 @@ type served struct {
 	// A plain one depends on nothing but its Services, what inputs compares, and the
 	// parameters; it has no filters.
 	plain bool
-	// simple: it has no filters, and none of its Services a BackendTLSPolicy.
+	// simple: it has no filters but its Services' own, and none of these has a
+	// BackendTLSPolicy.
 	simple     bool
 	epoch      uint64
 	parameters *config.ProxyParameters

@@ -197,6 +197,9 @@ func (r *run) partOf(at *place, entries []api.Entry) *config.Part {
 // that a text that cannot be read finds what the one before it was.
 func (r *run) declared(name string, o config.Object, meta metav1.Object, take func(*api.Entry) bool, scope string) *config.Part {
 	at := place{part: name, object: o, scope: scope, namespace: o.Namespace, keep: true}
+	if p := r.made[at.id()]; r.changing && p != nil {
+		return p
+	}
 	switch on, ok := meta.GetAnnotations()[api.AnnotationOnInvalid]; {
 	case ok && on == "reject":
 		at.keep = false
@@ -267,6 +270,19 @@ func (r *run) parse(text, kind string) parsed {
 // part resolves entries, or takes the fault that kept them from being read,
 // and looks for a last good form.
 func (r *run) part(at *place, entries []api.Entry, fault *config.Fault) *config.Part {
+	if r.changing { // no part is another one
+		p, ok := r.made[at.id()]
+		if !ok { // what is made without it is good for nothing
+			r.beyond, r.plain = true, false
+		}
+		return p
+	}
+	p := r.makePart(at, entries, fault)
+	r.made[at.id()] = p
+	return p
+}
+
+func (r *run) makePart(at *place, entries []api.Entry, fault *config.Fault) *config.Part {
 	var filters []*config.Filter
 	if fault == nil {
 		filters, fault = r.resolve(at, entries)

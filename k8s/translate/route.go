@@ -31,7 +31,7 @@ func (r *run) route(f *httpRoute, g *gatewayv1.Gateway) *config.Route {
 	rules := make([]*ruleParts, len(f.rules))
 	for i := range f.rules {
 		rules[i] = r.ruleParts(f, g, i)
-		r.plain, r.simple = r.plain && rules[i].plain(), r.simple && rules[i].plain()
+		r.plain, r.simple = r.plain && rules[i].plain(), r.simple && rules[i].simple()
 		key += rules[i].key
 	}
 	if s.config == nil || s.key != key {
@@ -72,6 +72,13 @@ func (f *httpRoute) compile(s *served, key string, rules []*ruleParts) {
 // plain reports whether a rule has no filters, wherever they are declared.
 func (p *ruleParts) plain() bool {
 	return p.chain == nil && !slices.ContainsFunc(p.backends, func(b config.Backend) bool { return b.Chain != nil })
+}
+
+// simple reports whether a rule has no filters but those that its Services declare.
+func (p *ruleParts) simple() bool {
+	return p.chain == nil && !slices.ContainsFunc(p.backends, func(b config.Backend) bool {
+		return b.Chain != nil && slices.ContainsFunc(b.Chain.Parts, func(p *config.Part) bool { return p.Name != "service" })
+	})
 }
 
 // ruleParts is what a rule depends on outside of its own object.

@@ -38,6 +38,7 @@ func stand(r *run) *standing {
 	o := *r.o
 	o.HTTPRoutes, o.GRPCRoutes, o.Services, o.EndpointSlices, o.Secrets, o.ConfigMaps = nil, nil, nil, nil, nil, nil
 	r.o, r.children = &o, nil
+	r.changing = true
 	return &standing{run: r, base: r.t.run, counted: map[*served]bool{}}
 }
 
@@ -174,13 +175,9 @@ func (s *standing) involved(name string) bool {
 	return s.raw[name] || s.callers[service.Namespace] || s.called[name] || s.targets[name] != nil
 }
 
-// quiet reports whether the policies of a namespace add nothing to its chains, and
-// there is nothing of it that goes with its last object.
+// quiet reports whether the policies of a namespace add nothing to its chains.
 func (s *standing) quiet(namespace string) bool {
-	if s.run.config.Totals[namespace] != nil || !s.know(namespace) {
-		return false
-	}
-	return !slices.ContainsFunc(s.of(namespace).policies, func(p *policy) bool {
+	return s.know(namespace) && !slices.ContainsFunc(s.of(namespace).policies, func(p *policy) bool {
 		return p.fault != nil || len(p.before)+len(p.after)+len(p.defaults)+len(p.Spec.Require) > 0
 	})
 }
@@ -193,7 +190,7 @@ func (s *standing) know(namespace string) bool {
 	return true
 }
 
-// plainly reports whether a route has no filters, whoever declares them.
+// plainly reports whether a route has no filters but those that its Services declare.
 func (s *standing) plainly(f *httpRoute) bool {
 	ok := !ours(f.GetAnnotations()) && s.quiet(f.object.Namespace)
 	for i := range f.rules {
@@ -204,8 +201,7 @@ func (s *standing) plainly(f *httpRoute) bool {
 		}
 	}
 	f.names(func(name string) {
-		service := s.services[name]
-		ok = ok && s.quiet(objectNamed("Service", name).Namespace) && !special(service)
+		ok = ok && s.quiet(objectNamed("Service", name).Namespace)
 		if ok {
 			s.backendPolicies()
 			ok = s.targets[name] == nil

@@ -244,6 +244,9 @@ type run struct {
 	used          []usedUpstream
 	// pinned are upstreams that more than HTTPRoutes and GRPCRoutes lead to.
 	pinned map[string]bool
+	made   map[string]*config.Part // by place
+	// changing: the run goes on from where it stands; beyond: it cannot.
+	changing, beyond bool
 	// shared: the maps of config are those of one that was handed on.
 	shared     bool
 	parts      map[string]bool                // ids seen in this run
@@ -286,6 +289,7 @@ func newRun(t *Translator, o *Objects) *run {
 		references:      map[config.Object]bool{},
 		chainParts:      map[config.Object][]string{},
 		pinned:          map[string]bool{},
+		made:            map[string]*config.Part{},
 	}
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName {
