@@ -137,7 +137,7 @@ func (e *events) one(ctx context.Context, p *translate.Problem) error {
 	e.mu.Unlock()
 	err := e.write(ctx, about, p)
 	e.w.count("Event", err)
-	if err != nil {
+	if err != nil && !ending(err) {
 		e.w.log.Warn("Event not written", zap.Stringer("object", p.Object), zap.Error(err))
 	}
 	return nil

@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
@@ -37,7 +39,7 @@ func elect(ctx context.Context, config *rest.Config, o Options, lead func(bool))
 		LockConfig: resourcelock.ResourceLockConfig{Identity: o.Identity},
 	}
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: lock, LeaseDuration: leaseDuration, RenewDeadline: leaseRenew, RetryPeriod: leaseRetry, ReleaseOnCancel: true, Name: leaseName,
+		Lock: &toldLock{Interface: lock, health: health{log: o.Log, what: "the Lease " + o.Namespace + "/" + leaseName}}, LeaseDuration: leaseDuration, RenewDeadline: leaseRenew, RetryPeriod: leaseRetry, ReleaseOnCancel: true, Name: leaseName,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(context.Context) {
 				o.Log.Info("leading: this process writes statuses", zap.String("identity", o.Identity))
@@ -58,4 +60,40 @@ func elect(ctx context.Context, config *rest.Config, o Options, lead func(bool))
 		elector.Run(ctx) // returns when the Lease is lost
 	}
 	return nil
+}
+
+// toldLock is a lock whose errors are logged, once each.
+type toldLock struct {
+	resourcelock.Interface
+	health health
+}
+
+// Get implements resourcelock.Interface.
+func (l *toldLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	record, raw, err := l.Interface.Get(ctx)
+	if !apierrors.IsNotFound(err) { // it is about to be made
+		l.tell(err)
+	}
+	return record, raw, err
+}
+
+// Create implements resourcelock.Interface.
+func (l *toldLock) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	err := l.Interface.Create(ctx, r)
+	l.tell(err)
+	return err
+}
+
+// Update implements resourcelock.Interface.
+func (l *toldLock) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	err := l.Interface.Update(ctx, r)
+	l.tell(err)
+	return err
+}
+
+func (l *toldLock) tell(err error) {
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || errors.Is(err, context.Canceled) {
+		return // another process was faster, or this one ends
+	}
+	l.health.tell(err, "who leads cannot be agreed on")
 }

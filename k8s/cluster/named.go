@@ -30,7 +30,8 @@ type single[T object] struct {
 }
 
 // want makes these the objects that are watched, and returns the channels of
-// those that have not been read yet.
+// those that have not been read yet. One that could not be read in firstRead counts
+// as missing until it can: it must not hold up what others want.
 func (n *named[T]) want(ctx context.Context, list map[[2]string]bool) []<-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -50,7 +51,9 @@ func (n *named[T]) want(ctx context.Context, list map[[2]string]bool) []<-chan s
 		select {
 		case <-one.store.synced:
 		default:
-			fresh = append(fresh, one.store.synced)
+			if time.Since(one.since) < firstRead {
+				fresh = append(fresh, one.store.synced)
+			}
 		}
 	}
 	return fresh

@@ -90,6 +90,7 @@ func New(o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.UserAgent = rest.DefaultKubernetesUserAgent() // what an audit log knows us by
 	c, err := newClients(cfg)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -55,7 +56,9 @@ func follow[T object](ctx context.Context, w *watcher, what watched, example T, 
 			state.report(err)
 			return what.empty(), nil
 		}
-		state.report(err)
+		if err != nil { // all is well once it is watched
+			state.report(err)
+		}
 		return l, err
 	}
 	lw.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
@@ -87,8 +90,13 @@ type health struct {
 }
 
 func (h *health) report(err error) {
+	h.tell(err, "cannot be watched: what is known of it serves on")
+}
+
+// tell logs an error with what it means, unless it was the last one; and its end.
+func (h *health) tell(err error, meaning string) {
 	text := ""
-	if err != nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && context.Cause(context.Background()) == nil {
+	if err != nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && !errors.Is(err, context.Canceled) {
 		text = err.Error()
 	}
 	h.mu.Lock()
@@ -96,11 +104,11 @@ func (h *health) report(err error) {
 	switch {
 	case text == h.last:
 	case text == "":
-		h.log.Info("watched again", zap.String("kind", h.what))
+		h.log.Info("as it should be again", zap.String("kind", h.what))
 	case absent(err):
 		h.log.Info("the API server does not have the kind: none of it is served", zap.String("kind", h.what))
 	default:
-		h.log.Warn("cannot be watched: what is known of it serves on", zap.String("kind", h.what), zap.Error(err))
+		h.log.Warn(meaning, zap.String("kind", h.what), zap.Error(err))
 	}
 	h.last = text
 }

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
@@ -257,7 +258,7 @@ func (w *writer) one(ctx context.Context, o config.Object) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case err == nil:
+	case err == nil, ending(err):
 		w.queue.Forget(o)
 		delete(w.said, o)
 		return
@@ -312,6 +313,9 @@ func (w *writer) put(ctx context.Context, o config.Object, next object) (object,
 		Name(o.Name).SubResource("status").Param("fieldManager", fieldManager).Body(next).Do(ctx).Into(made)
 	return made, err
 }
+
+// ending reports whether a write was refused since its namespace goes.
+func ending(err error) bool { return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) }
 
 func (w *writer) count(kind string, err error) {
 	result := "ok"

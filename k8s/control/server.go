@@ -27,6 +27,9 @@ const (
 	// pendingAfter is how long a config may take until it is told that proxies have
 	// not taken it.
 	pendingAfter = 2 * time.Second
+	// reconnectFor is how long proxies have to find a process that begins to serve
+	// until it is told that there are none: longer than they wait between attempts.
+	reconnectFor = 12 * time.Second
 	keepAlive    = 10 * time.Second
 	maxProxies   = 10_000
 )
@@ -58,6 +61,7 @@ type Server struct {
 	proxies              map[*proxy]bool
 	reports              map[string]*remote.Report // by peer: they may come before the proxy is known
 	pending              []*update
+	since                time.Time       // it serves; zero: it does not yet
 	runs                 chan struct{}   // holds one: what proxies run has changed
 	parts                map[string]bool // by hash: those that are configured
 	ran                  map[string]bool // those of them that ran somewhere
@@ -151,6 +155,9 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	discovery.RegisterAggregatedDiscoveryServiceServer(server, discoveryService{server: s})
 	bytestream.RegisterByteStreamServer(server, s.o.Images)
 	remote.RegisterReports(server, s)
+	s.mu.Lock()
+	s.since = time.Now()
+	s.mu.Unlock()
 	var group sync.WaitGroup
 	group.Go(func() {
 		t := time.NewTicker(pendingAfter / 2)
@@ -165,7 +172,12 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 			}
 		}
 	})
-	defer group.Wait()
+	defer func() {
+		group.Wait()
+		s.mu.Lock()
+		s.since = time.Time{}
+		s.mu.Unlock()
+	}()
 	if err := server.Serve(l); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("control: %w", err)
 	}
@@ -186,7 +198,8 @@ func (s *Server) settle() {
 			}
 		case i < len(s.pending)-1 && u.told: // a newer one waits
 		default:
-			if !u.told && time.Since(u.since) > pendingAfter {
+			found := have || !s.since.IsZero() && time.Since(s.since) > reconnectFor
+			if !u.told && found && time.Since(u.since) > pendingAfter {
 				u.told = true
 				why := "no proxy is connected"
 				if have {

@@ -11,6 +11,16 @@ func etcdFlags() []string {
 	}
 }
 
+// auditPolicy has the API server log what Penstock's accounts ask of it.
+const auditPolicy = `
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: Metadata, userGroups: ["system:serviceaccounts:penstock-system"]}
+- {level: None}
+`
+
 func apiserverFlags() []string {
 	pki := func(name string) string { return dir("pki", name) }
 	return []string{
@@ -23,7 +33,7 @@ func apiserverFlags() []string {
 		"--service-account-key-file=" + pki("tokens.key"), "--service-account-signing-key-file=" + pki("tokens.key"),
 		"--kubelet-preferred-address-types=InternalIP", "--kubelet-certificate-authority=" + pki("ca.crt"),
 		"--kubelet-client-certificate=" + pki("apiserver-kubelet.crt"), "--kubelet-client-key=" + pki("apiserver-kubelet.key"),
-		"--profiling=false",
+		"--profiling=false", "--audit-policy-file=" + dir("audit.yaml"), "--audit-log-path=" + dir("log", "audit.log"), "--audit-log-mode=blocking",
 	}
 }
 

@@ -184,6 +184,9 @@ func (t *Testbed) startControlPlane(ctx context.Context) error {
 	if t.Client, err = kubernetes.NewForConfig(t.Config); err != nil {
 		return err
 	}
+	if err := os.WriteFile(dir("audit.yaml"), []byte(auditPolicy), 0o644); err != nil {
+		return err
+	}
 	for _, args := range [][]string{etcdFlags(), apiserverFlags()} {
 		if err := t.startControl(args); err != nil {
 			return err
