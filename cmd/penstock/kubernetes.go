@@ -23,6 +23,8 @@ type kubernetesOptions struct {
 	namespace  string
 	selector   string
 	hostPorts  bool
+	// Of Gateways' Services.
+	serviceType, trafficPolicy string
 }
 
 // kubernetesFlags are those that say which cluster, and how its Gateways are reached.
@@ -31,6 +33,8 @@ func kubernetesFlags(c *cobra.Command, o *kubernetesOptions) {
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file of the cluster; default the Pod's own")
 	f.StringVar(&o.namespace, "namespace", "", "install namespace: of Gateways' Services, the Lease, and what cluster-scoped objects refer to; default the Pod's own, or "+installNamespace)
 	f.StringVar(&o.selector, "proxy-selector", "app.kubernetes.io/name=penstock,app.kubernetes.io/component=proxy", "labels of the proxies' Pods, which Gateways' Services lead to")
+	f.StringVar(&o.serviceType, "service-type", "LoadBalancer", "type of Gateways' Services: LoadBalancer, NodePort or ClusterIP")
+	f.StringVar(&o.trafficPolicy, "traffic-policy", "Local", "externalTrafficPolicy of Gateways' Services: Local keeps clients' addresses, and needs a proxy on each node that traffic comes to; Cluster hides them behind those of nodes")
 	f.BoolVar(&o.hostPorts, "host-ports", false, "listeners bind their own ports; Gateways get no Services")
 }
 
@@ -88,6 +92,9 @@ func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics
 			return nil, fmt.Errorf("--proxy-selector: %w", err)
 		}
 		t.Infrastructure = &translate.Infrastructure{Namespace: namespace, Selector: selector}
+		if err := t.Infrastructure.SetServices(o.serviceType, o.trafficPolicy); err != nil {
+			return nil, err
+		}
 	}
 	return cluster.New(cluster.Options{
 		Kubeconfig: o.kubeconfig, Log: log.Named("cluster"), Metrics: metrics, Translator: translate.New(t),

@@ -39,6 +39,24 @@ const (
 	labelGatewayUID       = api.Group + "/gateway-uid"
 )
 
+// SetServices takes the type and the externalTrafficPolicy of Services as people
+// write them.
+func (i *Infrastructure) SetServices(kind, trafficPolicy string) error {
+	switch t := corev1.ServiceType(kind); t {
+	case corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort, corev1.ServiceTypeClusterIP:
+		i.Type = t
+	default:
+		return fmt.Errorf("%q is no type for a Gateway's Service: want LoadBalancer, NodePort or ClusterIP", kind)
+	}
+	switch p := corev1.ServiceExternalTrafficPolicy(trafficPolicy); p {
+	case corev1.ServiceExternalTrafficPolicyLocal, corev1.ServiceExternalTrafficPolicyCluster:
+		i.TrafficPolicy = p
+	default:
+		return fmt.Errorf("%q is no externalTrafficPolicy: want Local or Cluster", trafficPolicy)
+	}
+	return nil
+}
+
 // The container ports that listeners get: below those that the kernel hands out.
 const (
 	firstPort = 20000
