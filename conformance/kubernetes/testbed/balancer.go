@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -36,7 +37,10 @@ type balancer struct {
 
 	pool  netip.Prefix
 	owner map[netip.Addr]string // the Service that has the address
-	via   map[string][]netip.Addr
+	// Nodes that have answered a Service's health check, by Service and node.
+	healthy map[[2]string]bool
+	waiting bool // for one that has not
+	via     map[string][]netip.Addr
 }
 
 func newBalancer(client kubernetes.Interface) *balancer {
@@ -44,7 +48,7 @@ func newBalancer(client kubernetes.Interface) *balancer {
 	b := &balancer{
 		client: client, factory: f, changed: make(chan struct{}, 1), pool: netip.MustParsePrefix(LoadBalancerPool),
 		services: f.Core().V1().Services().Lister(), nodes: f.Core().V1().Nodes().Lister(), slices: f.Discovery().V1().EndpointSlices().Lister(),
-		owner: map[netip.Addr]string{}, via: map[string][]netip.Addr{},
+		owner: map[netip.Addr]string{}, via: map[string][]netip.Addr{}, healthy: map[[2]string]bool{},
 	}
 	wake := func(any) { b.wake() }
 	for _, i := range []cache.SharedIndexInformer{f.Core().V1().Services().Informer(), f.Core().V1().Nodes().Informer(), f.Discovery().V1().EndpointSlices().Informer()} {
@@ -74,8 +78,11 @@ func (b *balancer) run(ctx context.Context) error {
 	b.factory.WaitForCacheSync(ctx.Done())
 	for {
 		again := (<-chan time.Time)(nil)
+		b.waiting = false
 		if err := b.sync(ctx); err != nil && ctx.Err() == nil {
 			again = time.After(time.Second)
+		} else if b.waiting {
+			again = time.After(recheck)
 		}
 		select {
 		case <-ctx.Done():
@@ -146,8 +153,11 @@ func (b *balancer) one(ctx context.Context, s *corev1.Service, nodes map[string]
 		to := values(nodes)
 		if s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
 			var err error
-			if to, err = b.local(s, nodes); err != nil {
+			if to, err = b.local(ctx, s, nodes); err != nil {
 				return err
+			}
+			if _, has := current(s); !has && len(to) == 0 && b.waiting {
+				return nil // its address would lead nowhere
 			}
 		}
 		if err := b.route(netip.PrefixFrom(addr, addr.BitLen()), to); err != nil {
@@ -185,8 +195,15 @@ func (b *balancer) choose(s *corev1.Service) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// local returns the nodes that have a serving endpoint of s.
-func (b *balancer) local(s *corev1.Service, nodes map[string]netip.Addr) ([]netip.Addr, error) {
+// How often a node that is not healthy is asked, and how long for.
+const (
+	recheck     = 20 * time.Millisecond
+	healthyWait = 200 * time.Millisecond
+)
+
+// local returns the nodes that have a serving endpoint of s, and whose kube-proxy
+// says so: before that it drops what comes.
+func (b *balancer) local(ctx context.Context, s *corev1.Service, nodes map[string]netip.Addr) ([]netip.Addr, error) {
 	found, err := b.slices.EndpointSlices(s.Namespace).List(labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: s.Name}))
 	if err != nil {
 		return nil, err
@@ -195,13 +212,39 @@ func (b *balancer) local(s *corev1.Service, nodes map[string]netip.Addr) ([]neti
 	for _, slice := range found {
 		for _, e := range slice.Endpoints {
 			if e.NodeName != nil && (e.Conditions.Serving == nil || *e.Conditions.Serving) {
-				if addr, ok := nodes[*e.NodeName]; ok {
+				if addr, ok := nodes[*e.NodeName]; ok && b.checked(ctx, s, *e.NodeName, addr) {
 					at[*e.NodeName] = addr
 				}
 			}
 		}
 	}
+	for id := range b.healthy {
+		if _, ok := at[id[1]]; !ok && id[0] == key(s) {
+			delete(b.healthy, id)
+		}
+	}
 	return values(at), nil
+}
+
+// checked asks a node's kube-proxy whether it has endpoints of s, until it has said
+// so once.
+func (b *balancer) checked(ctx context.Context, s *corev1.Service, node string, addr netip.Addr) bool {
+	id := [2]string{key(s), node}
+	if b.healthy[id] {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthyWait)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/healthz", addr, s.Spec.HealthCheckNodePort), nil)
+	if err == nil {
+		var r *http.Response
+		if r, err = http.DefaultClient.Do(req); err == nil {
+			r.Body.Close()
+			b.healthy[id] = r.StatusCode == http.StatusOK
+		}
+	}
+	b.waiting = b.waiting || !b.healthy[id]
+	return b.healthy[id]
 }
 
 func (b *balancer) readyNodes() (map[string]netip.Addr, error) {
