@@ -23,12 +23,13 @@ type Metrics struct {
 	RawNone *RawCounters
 }
 
-// Counters is the handles of one rule and backend.
+// Counters is the handles of one rule and backend, made once they are needed: with
+// many routes most see few classes of status, and some see no exchange at all.
 type Counters struct {
 	parent   *Metrics
 	key      [2]string // route, Service
 	classes  [6]atomic.Pointer[telemetry.Counter]
-	duration telemetry.Histogram
+	duration atomic.Pointer[telemetry.Histogram]
 }
 
 var classes = [...]string{"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"}
@@ -48,20 +49,26 @@ func NewMetrics(m *telemetry.Metrics) *Metrics {
 
 func (t *Metrics) of(route, service string) *Counters {
 	t.users[[2]string{route, service}]++
-	return &Counters{parent: t, key: [2]string{route, service}, duration: t.duration.With(route, service)}
+	return &Counters{parent: t, key: [2]string{route, service}}
 }
 
 // Finished counts an exchange; status 0 means that no response was sent.
 func (c *Counters) Finished(status int, took time.Duration) {
 	n := min(max(status/100, 0), 5)
 	class := c.classes[n].Load()
-	if class == nil { // most routes never see most classes
+	if class == nil {
 		made := c.parent.requests.With(c.key[0], c.key[1], classes[n])
 		class = &made
 		c.classes[n].Store(class)
 	}
 	class.Inc()
-	c.duration.Observe(took.Seconds())
+	duration := c.duration.Load()
+	if duration == nil {
+		made := c.parent.duration.With(c.key[0], c.key[1])
+		duration = &made
+		c.duration.Store(duration)
+	}
+	duration.Observe(took.Seconds())
 }
 
 // forget removes the series that no rule counts in any more: those of raw routes
