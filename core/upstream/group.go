@@ -15,8 +15,8 @@ import (
 type Group struct {
 	set      *Set
 	config   *config.Upstream
-	classes  [6]telemetry.Counter // by first digit of the status; 0: an error
-	failures telemetry.Counter
+	classes  [6]counter // by first digit of the status; 0: an error
+	failures counter
 	tls      *certs.Client // nil: plain text
 
 	pending atomic.Int64 // exchanges that wait for a connection
@@ -38,15 +38,38 @@ type endpoints struct {
 var classNames = [...]string{"error", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
 func (s *Set) newGroup(u *config.Upstream) *Group {
-	g := &Group{set: s, config: u, failures: s.failures.With(u.Name)}
-	for i, name := range classNames {
-		g.classes[i] = s.requests.With(u.Name, name)
-	}
+	g := &Group{set: s, config: u}
 	if u.TLS != nil {
 		g.tls = certs.NewClient(u.TLS, alpn(u.Protocol))
 	}
 	g.current.Store(&endpoints{})
 	return g
+}
+
+// counter is a series that is there once it has counted: most groups never see most
+// classes, and many no exchange.
+type counter struct {
+	made atomic.Pointer[telemetry.Counter]
+}
+
+func (c *counter) inc(first func() telemetry.Counter) {
+	made := c.made.Load()
+	if made == nil {
+		one := first()
+		made = &one
+		c.made.Store(made)
+	}
+	made.Inc()
+}
+
+// answered counts an exchange by the first digit of its status; 0: an error.
+func (g *Group) answered(class int) {
+	g.classes[class].inc(func() telemetry.Counter { return g.set.requests.With(g.config.Name, classNames[class]) })
+}
+
+// failed counts a connection that could not be opened.
+func (g *Group) failed() {
+	g.failures.inc(func() telemetry.Counter { return g.set.failures.With(g.config.Name) })
 }
 
 // Protocol returns what is spoken to the group, as config.Upstream has it.

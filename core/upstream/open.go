@@ -24,7 +24,7 @@ func alpn(protocol string) []string {
 func (g *Group) open(e *endpoint, limit time.Duration) (nc net.Conn, agreed string, _ *exchange.Error) {
 	nc, err := g.set.dialer.Dial(g.set.ctx, e.config, limit)
 	if err != nil {
-		g.failures.Inc()
+		g.failed()
 		return nil, "", dialFault(err)
 	}
 	if g.tls == nil {
@@ -34,7 +34,7 @@ func (g *Group) open(e *endpoint, limit time.Duration) (nc net.Conn, agreed stri
 	defer cancel()
 	nc, agreed, err = g.tls.Handshake(ctx, nc, g.config.Parameters.IdleTimeout)
 	if err != nil {
-		g.failures.Inc()
+		g.failed()
 		return nil, "", handshakeFault(err)
 	}
 	return nc, agreed, nil

@@ -28,10 +28,10 @@ func (g *Group) SendWith(x *exchange.Exchange, o *Options) *exchange.Error {
 	x.Upstream = g.config.Name
 	err := g.send(x, o)
 	if err != nil {
-		g.classes[0].Inc()
+		g.answered(0)
 		return err
 	}
-	g.classes[x.Response.Status/100].Inc()
+	g.answered(x.Response.Status / 100)
 	return nil
 }
 

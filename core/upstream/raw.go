@@ -110,7 +110,7 @@ func (g *Group) raw(open func(*endpoint) (*Link, error)) (*Link, *exchange.Error
 		if errors.Is(err, errOverflow) {
 			cause = fault(exchange.SideProxy, 503, "overflow", err)
 		} else {
-			g.failures.Inc()
+			g.failed()
 			cause = dialFault(err)
 		}
 		if len(tried) >= maxTries || len(tried) >= len(g.current.Load().used) || errors.Is(err, context.Canceled) {
