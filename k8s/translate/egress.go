@@ -78,6 +78,7 @@ func (r *run) calls(f *config.Filter) {
 	if f.Grant == config.GrantManifest || !slices.Contains(f.Capabilities, capabilityHTTPCall) {
 		return
 	}
+	r.lookups++
 	r.callers[f.Namespace] = true
 	for _, e := range f.Egress {
 		if parts := strings.Split(e.Hostname, "."); len(parts) == 2 || len(parts) > 2 && parts[2] == "svc" {

@@ -197,8 +197,8 @@ func (r *run) partOf(at *place, entries []api.Entry) *config.Part {
 // that a text that cannot be read finds what the one before it was.
 func (r *run) declared(name string, o config.Object, meta metav1.Object, take func(*api.Entry) bool, scope string) *config.Part {
 	at := place{part: name, object: o, scope: scope, namespace: o.Namespace, keep: true}
-	if p := r.made[at.id()]; r.changing && p != nil {
-		return p
+	if m := r.made[at.id()]; r.changing && m.part != nil {
+		return m.part
 	}
 	switch on, ok := meta.GetAnnotations()[api.AnnotationOnInvalid]; {
 	case ok && on == "reject":
@@ -270,15 +270,22 @@ func (r *run) parse(text, kind string) parsed {
 // part resolves entries, or takes the fault that kept them from being read,
 // and looks for a last good form.
 func (r *run) part(at *place, entries []api.Entry, fault *config.Fault) *config.Part {
+	id := at.id()
+	m, ok := r.made[id]
 	if r.changing { // no part is another one
-		p, ok := r.made[at.id()]
 		if !ok { // what is made without it is good for nothing
 			r.beyond, r.plain = true, false
 		}
-		return p
+		return m.part
 	}
-	p := r.makePart(at, entries, fault)
-	r.made[at.id()] = p
+	if ok && m.current == r.current {
+		return m.part // the next of many routes that lead to it
+	}
+	p := r.kept(at, entries, fault)
+	if p == nil {
+		p = r.keep(at, entries, fault)
+	}
+	r.made[id] = madePart{p, r.current}
 	return p
 }
 
@@ -344,11 +351,15 @@ func partHash(at *place, filters []*config.Filter, fault *config.Fault) string {
 
 // intern returns the part with this content; one that is equal keeps its pointer.
 func (r *run) intern(at *place, hash string, p *config.Part) *config.Part {
-	key := fmt.Sprintf("%s %s %p %d %p %d", at.id(), hash, p.Fallback, p.FallbackUntil.UnixNano(), p.Previous, p.PreviousUntil.UnixNano())
+	key := partKey(at, hash, p)
 	return r.t.memo.parts.get(key, key, func() *config.Part {
 		p.Name, p.Object, p.Scope, p.Hash = at.part, at.object, at.scope, hash
 		return p
 	})
+}
+
+func partKey(at *place, hash string, p *config.Part) string {
+	return fmt.Sprintf("%s %s %p %d %p %d", at.id(), hash, p.Fallback, p.FallbackUntil.UnixNano(), p.Previous, p.PreviousUntil.UnixNano())
 }
 
 // previous returns what the part was before its last change, judged again.
@@ -414,6 +425,11 @@ func (t *Translator) forget(r *run) {
 	for id := range t.history {
 		if !r.parts[id] {
 			delete(t.history, id)
+		}
+	}
+	for id := range t.kept {
+		if !r.parts[id] {
+			delete(t.kept, id)
 		}
 	}
 	for id := range t.parameters {

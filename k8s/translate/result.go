@@ -39,12 +39,14 @@ type Result struct {
 
 // secret returns a Secret that another object names, nil if there is none.
 func (r *run) secret(namespace, name string) *corev1.Secret {
+	r.lookups++
 	r.references[config.Object{Kind: "Secret", Namespace: namespace, Name: name}] = true
 	return r.secrets[namespace+"/"+name]
 }
 
 // configMap returns a ConfigMap that another object names, nil if there is none.
 func (r *run) configMap(namespace, name string) *corev1.ConfigMap {
+	r.lookups++
 	r.references[config.Object{Kind: "ConfigMap", Namespace: namespace, Name: name}] = true
 	return r.configMaps[namespace+"/"+name]
 }

@@ -99,6 +99,7 @@ type Translator struct {
 	history map[string]*history // by part
 	// parameters are the last good ones of each Gateway.
 	parameters map[string]*config.ProxyParameters
+	kept       map[string]*keptPart           // by place
 	certs      map[string]*config.Certificate // last good ones, by listener and Secret
 	texts      map[string]parsed              // annotation text -> entries
 	shares     map[string]*share              // by namespace
@@ -120,7 +121,7 @@ func New(o Options) *Translator {
 	}
 	return &Translator{
 		o: o, history: map[string]*history{}, parameters: map[string]*config.ProxyParameters{}, texts: map[string]parsed{}, shares: map[string]*share{},
-		restored: map[string]*restored{},
+		restored: map[string]*restored{}, kept: map[string]*keptPart{},
 	}
 }
 
@@ -244,7 +245,9 @@ type run struct {
 	used          []usedUpstream
 	// pinned are upstreams that more than HTTPRoutes and GRPCRoutes lead to.
 	pinned map[string]bool
-	made   map[string]*config.Part // by place
+	made   map[string]madePart // by place
+	// lookups counts what was looked for beside what inputs compares.
+	lookups int
 	// changing: the run goes on from where it stands; beyond: it cannot.
 	changing, beyond bool
 	// shared: the maps of config are those of one that was handed on.
@@ -289,7 +292,7 @@ func newRun(t *Translator, o *Objects) *run {
 		references:      map[config.Object]bool{},
 		chainParts:      map[config.Object][]string{},
 		pinned:          map[string]bool{},
-		made:            map[string]*config.Part{},
+		made:            map[string]madePart{},
 	}
 	for _, c := range o.GatewayClasses {
 		if string(c.Spec.ControllerName) == t.o.ControllerName {
