@@ -30,7 +30,7 @@ type served struct {
 	rules   []string // their keys
 
 	// A plain one depends on nothing but its Services, what inputs compares, and the
-	// parameters; it has no filters.
+	// parameters; it has no filters but those that its Services declare.
 	plain bool
 	// simple: it has no filters but its Services' own, and none of these has a
 	// BackendTLSPolicy.
@@ -38,7 +38,16 @@ type served struct {
 	epoch      uint64
 	parameters *config.ProxyParameters
 	upstreams  []usedUpstream
+	relied     []reliance
 	problems   []Problem // of the route
+}
+
+// reliance is the filters that a Service declares for a port.
+type reliance struct {
+	id      string // of the place
+	service *corev1.Service
+	port    string
+	part    *config.Part // nil: none
 }
 
 // usedUpstream is what upstream was asked for.

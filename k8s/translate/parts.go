@@ -104,26 +104,47 @@ func (r *run) routeParts(kind string, route metav1.Object, before, last []*confi
 		r.noteChain(kind, route, slices.Concat(parts, after, last))
 	}
 	if service != nil {
-		scope := ""
-		if len(service.Spec.Ports) > 1 {
-			scope = port
-		}
-		own := r.declared("service", object("Service", service), service, func(e *api.Entry) bool {
-			return len(e.Ports) == 0 || slices.Contains(e.Ports, port)
-		}, scope)
+		own := r.ofService(service, port)
+		r.rely(service, port, own)
 		var defaults []*config.Part
 		if _, ok := service.Annotations[api.AnnotationPlugins]; !ok && own == nil {
 			defaults = r.defaults(service.Namespace)
 		}
 		parts = append(parts, defaults...)
 		gatewayFirst, gatewayLast := r.overrides(nil, g.Namespace) // of the Gateway's part
+		declared := own
 		own = r.required(service, own, slices.Concat(parts, after, last, gatewayFirst, gatewayLast))
+		r.plain = r.plain && own == declared
 		parts = append(parts, own)
 		if own != nil || len(defaults) > 0 || slices.ContainsFunc(first, broken) {
 			r.noteChain("Service", service, slices.Concat(first, defaults, []*config.Part{own}, after))
 		}
 	}
 	return append(append(parts, after...), last...)
+}
+
+// ofService is the part that a Service declares for a port.
+func (r *run) ofService(s *corev1.Service, port string) *config.Part {
+	return r.declared("service", object("Service", s), s, func(e *api.Entry) bool {
+		return len(e.Ports) == 0 || slices.Contains(e.Ports, port)
+	}, serviceScope(s, port))
+}
+
+// serviceScope is the Scope of what a Service declares for a port.
+func serviceScope(s *corev1.Service, port string) string {
+	if len(s.Spec.Ports) > 1 {
+		return port
+	}
+	return ""
+}
+
+// rely notes what the route at hand depends on.
+func (r *run) rely(s *corev1.Service, port string, part *config.Part) {
+	if len(s.Annotations) == 0 {
+		return
+	}
+	at := place{part: "service", object: object("Service", s), scope: serviceScope(s, port)}
+	r.relied = append(r.relied, reliance{at.id(), s, port, part})
 }
 
 // broken reports whether a part refuses all.

@@ -18,7 +18,7 @@ func (r *run) route(f *httpRoute, g *gatewayv1.Gateway) *config.Route {
 		return s.config
 	}
 	s.run = r.t.run
-	if s.plain && s.epoch == r.t.inputs.epoch && s.parameters == r.current && r.identity == nil && r.sameServices(s) {
+	if s.plain && s.epoch == r.t.inputs.epoch && s.parameters == r.current && r.identity == nil && r.sameServices(s) && r.sameParts(s) {
 		for i := range s.upstreams {
 			r.restore(&s.upstreams[i])
 		}
@@ -26,19 +26,20 @@ func (r *run) route(f *httpRoute, g *gatewayv1.Gateway) *config.Route {
 		return s.config
 	}
 	mark := len(r.problems)
-	r.plain, r.simple, r.used = r.identity == nil, r.identity == nil, nil
+	r.plain, r.simple, r.used, r.relied = r.identity == nil, r.identity == nil, nil, nil
 	key := f.version
 	rules := make([]*ruleParts, len(f.rules))
 	for i := range f.rules {
 		rules[i] = r.ruleParts(f, g, i)
-		r.plain, r.simple = r.plain && rules[i].plain(), r.simple && rules[i].simple()
+		simple := rules[i].simple()
+		r.plain, r.simple = r.plain && simple, r.simple && simple
 		key += rules[i].key
 	}
 	if s.config == nil || s.key != key {
 		f.compile(s, key, rules)
 	}
 	r.problems = append(r.problems, f.problems...)
-	s.plain, s.simple, s.epoch, s.parameters, s.upstreams, s.problems = r.plain, r.simple, r.t.inputs.epoch, r.current, r.used, nil
+	s.plain, s.simple, s.epoch, s.parameters, s.upstreams, s.relied, s.problems = r.plain, r.simple, r.t.inputs.epoch, r.current, r.used, r.relied, nil
 	if s.plain {
 		for _, p := range r.problems[mark:] {
 			if p.Object == f.object {
@@ -54,6 +55,27 @@ func (r *run) sameServices(s *served) bool {
 	return !slices.ContainsFunc(s.upstreams, func(u usedUpstream) bool { return r.services[u.serviceName] != u.service })
 }
 
+// sameParts reports whether the filters that the Services of a plain route declare are
+// what they were.
+func (r *run) sameParts(s *served) bool {
+	for i := range s.relied {
+		on := &s.relied[i]
+		m, ok := r.made[on.id]
+		if !ok || m.current != r.current {
+			m.part = r.ofService(on.service, on.port)
+		}
+		if m.part != on.part {
+			return false
+		}
+	}
+	for i := range s.relied {
+		if on := &s.relied[i]; on.part != nil {
+			r.noteChain("Service", on.service, []*config.Part{on.part})
+		}
+	}
+	return true
+}
+
 // compile makes the route; rules that did not change keep their pointers.
 func (f *httpRoute) compile(s *served, key string, rules []*ruleParts) {
 	before, keys := s.config, s.rules
@@ -67,11 +89,6 @@ func (f *httpRoute) compile(s *served, key string, rules []*ruleParts) {
 			s.config.Rules = append(s.config.Rules, f.rule(i, rules[i]))
 		}
 	}
-}
-
-// plain reports whether a rule has no filters, wherever they are declared.
-func (p *ruleParts) plain() bool {
-	return p.chain == nil && !slices.ContainsFunc(p.backends, func(b config.Backend) bool { return b.Chain != nil })
 }
 
 // simple reports whether a rule has no filters but those that its Services declare.

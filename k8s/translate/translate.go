@@ -240,9 +240,10 @@ type run struct {
 	children    map[config.Object]*children // by parent
 	parents     map[config.Object]bool      // Gateways and ListenerSets, whosever
 	chained     map[config.Object]*chained  // that have a chain
-	// plain, simple and used are of the route at hand, as in served.
+	// plain, simple, used and relied are of the route at hand, as in served.
 	plain, simple bool
 	used          []usedUpstream
+	relied        []reliance
 	// pinned are upstreams that more than HTTPRoutes and GRPCRoutes lead to.
 	pinned map[string]bool
 	made   map[string]madePart // by place
