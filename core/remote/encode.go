@@ -128,6 +128,9 @@ func (e *Encoder) Encode(c *config.Config) (*Update, error) {
 
 // differ calls put for what is new or another value, and drop for what is gone.
 func differ[T any](old, now map[string]*T, put func(string, *T), drop func(string)) {
+	if config.SameMap(old, now) {
+		return
+	}
 	for name, v := range now {
 		if old[name] != v {
 			put(name, v)

@@ -187,8 +187,22 @@ func tidied(list []Problem) []Problem {
 	return slices.CompactFunc(list, func(a, b Problem) bool { return a == b })
 }
 
-func same(a, b *config.Config) bool {
-	return a != nil && slices.Equal(a.Gateways, b.Gateways) && maps.Equal(a.Upstreams, b.Upstreams) && maps.Equal(a.Endpoints, b.Endpoints) && maps.Equal(a.Totals, b.Totals)
+// same reports whether a config says what the last one did. Maps that are equal become
+// those of the last one, so that whoever gets it need not look into them.
+func same(last, c *config.Config) bool {
+	if last == nil {
+		return false
+	}
+	upstreams, endpoints, totals := takeOver(last.Upstreams, &c.Upstreams), takeOver(last.Endpoints, &c.Endpoints), takeOver(last.Totals, &c.Totals)
+	return upstreams && endpoints && totals && slices.Equal(last.Gateways, c.Gateways)
+}
+
+func takeOver[T any](last map[string]*T, now *map[string]*T) bool {
+	if !config.SameMap(last, *now) && !maps.Equal(last, *now) {
+		return false
+	}
+	*now = last
+	return true
 }
 
 // sorted returns the objects by namespace and name.
