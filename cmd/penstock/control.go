@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -113,7 +114,13 @@ func (p *controlProcess) serve(ctx context.Context, o controlOptions, leads <-ch
 		if err != nil {
 			return fmt.Errorf("%s: %w", flag, err)
 		}
-		probes.start(l, p.health(), p.log)
+		mux := p.health()
+		if flag == "--admin" {
+			mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+			mux.HandleFunc("GET /debug/pprof/heap", pprof.Handler("heap").ServeHTTP)
+			mux.HandleFunc("GET /debug/pprof/goroutine", pprof.Handler("goroutine").ServeHTTP)
+		}
+		probes.start(l, mux, p.log)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer p.group.Wait()
@@ -162,7 +169,7 @@ func (p *proxyProcess) running() []cluster.Proxy {
 	return []cluster.Proxy{one}
 }
 
-func (p *controlProcess) health() http.Handler {
+func (p *controlProcess) health() *http.ServeMux {
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, ok bool) {
 		if !ok {

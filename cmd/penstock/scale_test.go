@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"testing"
 
 	"go.uber.org/zap"
@@ -191,4 +192,56 @@ func benchmarkChange(b *testing.B, prefix string, n int, filters string) {
 	store.Close()
 	plugins.Close()
 	groups.Close()
+}
+
+// TestChangesLeaveNothing: what is replaced is let go of, on both ends of the wire.
+func TestChangesLeaveNothing(t *testing.T) {
+	const n = 500
+	o := crowd(n, n, "")
+	tr := translate.New(translatorOptions(nil))
+	var encoder remote.Encoder
+	decoder := remote.NewDecoder()
+	m := telemetry.New()
+	plugins := plugin.New(plugin.Options{Log: zap.NewNop(), Metrics: m})
+	groups := upstream.New(zap.NewNop(), m, upstream.NetDialer{})
+	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, m)
+	t.Cleanup(func() { store.Close(); plugins.Close(); groups.Close() })
+	generation := int64(1)
+	last := tr.Translate(o)
+	change := func(times int) (heap uint64) {
+		for range times {
+			generation++
+			r, x := httpRoute(int(generation)%n, generation, n), fmt.Sprintf("shop/r%d", generation%n)
+			o.HTTPRoutes[generation%n] = r
+			next := tr.Change(last, &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: r}})
+			if next == nil {
+				t.Fatal("not without a whole translation")
+			}
+			last = next
+			u, err := encoder.Encode(last.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := decoder.Endpoints(&u.Endpoints); err != nil {
+				t.Fatal(err)
+			}
+			c, err := decoder.Config(&u.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := store.Apply(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var s runtime.MemStats
+		for range 2 { // what has finalizers goes at the second
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := change(n)
+	if after := change(2 * n); after > before+2<<20 {
+		t.Errorf("%d KiB are held after %d changes, %d after %d", before>>10, n, after>>10, 3*n)
+	}
 }

@@ -19,6 +19,7 @@ type compiler struct {
 	socket  func(port uint16) config.Socket
 	// steady: no upstream that there was is another group now.
 	steady bool
+	run    uint64 // counts compilations; a pointer to the compiler would keep its snapshots
 	// routes are those of the snapshot before and, more and more, of the new one.
 	routes map[*config.Route]*route
 	gone   []*Rule // that have been replaced

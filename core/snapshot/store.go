@@ -37,6 +37,7 @@ type Store struct {
 	routes map[*config.Route]*route // of the snapshot that serves
 
 	relinked chan struct{} // capacity 1
+	runs     uint64        // compilations
 
 	ranMu sync.Mutex
 	ran   map[string]bool // part hashes that run or ran since they are configured
@@ -84,7 +85,8 @@ func (s *Store) Apply(cfg *config.Config) error {
 	}
 	steady := s.groups.Apply(cfg.Upstreams, cfg.Endpoints)
 	s.linker.plugins.SetTotals(cfg.Totals)
-	c := &compiler{routes: s.routes, old: old, groups: s.groups, metrics: s.metrics, steady: steady, socket: func(port uint16) config.Socket {
+	s.runs++
+	c := &compiler{run: s.runs, routes: s.routes, old: old, groups: s.groups, metrics: s.metrics, steady: steady, socket: func(port uint16) config.Socket {
 		return config.Socket{Address: netip.AddrPortFrom(s.bind, port)}
 	}}
 	sockets := c.compile(cfg)

@@ -28,8 +28,8 @@ type route struct {
 	plain bool
 
 	// Of the goroutine that compiles.
-	tables int       // that it is in
-	seen   *compiler // that looked at it last
+	tables int    // that it is in
+	seen   uint64 // compiler.run that looked at it last
 }
 
 func (c *compiler) table(t *config.RouteTable, old *table) *table {
@@ -86,10 +86,10 @@ func (c *compiler) table(t *config.RouteTable, old *table) *table {
 // to has changed.
 func (c *compiler) route(cfg *config.Route) *route {
 	old := c.routes[cfg]
-	if old != nil && (old.seen == c || c.steady && old.plain) {
+	if old != nil && (old.seen == c.run || c.steady && old.plain) {
 		return old
 	}
-	r := &route{plain: true, seen: c}
+	r := &route{plain: true, seen: c.run}
 	name := cfg.Object.Namespace + "/" + cfg.Object.Name
 	for i, rule := range cfg.Rules {
 		var before *Rule
@@ -101,7 +101,7 @@ func (c *compiler) route(cfg *config.Route) *route {
 		r.plain = r.plain && made.plain()
 	}
 	if old != nil && slices.Equal(old.rules, r.rules) {
-		old.seen = c
+		old.seen = c.run
 		return old
 	}
 	if old != nil {

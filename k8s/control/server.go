@@ -72,6 +72,25 @@ type version struct {
 	seq, config, endpoints uint64 // of this, and of the last that changed the one or the other
 }
 
+// keptUpdates is how many updates wait at most: each holds what is to be said of all
+// objects.
+const keptUpdates = 16
+
+// thin drops every other update in between if there are too many: whichever is left
+// is served once a proxy serves a later one.
+func thin(list []*update) []*update {
+	if len(list) <= keptUpdates {
+		return list
+	}
+	kept := list[:1]
+	for i := 1; i < len(list); i++ {
+		if i%2 == 0 || i == len(list)-1 {
+			kept = append(kept, list[i])
+		}
+	}
+	return kept
+}
+
 // update is a version whose caller waits for what becomes of it.
 type update struct {
 	version *version
@@ -119,7 +138,7 @@ func (s *Server) Update(c *config.Config, applied func(error)) error {
 		s.endpoints.record(&u.Endpoints, v.seq)
 	}
 	s.latest = v
-	s.pending = append(s.pending, &update{version: v, applied: applied, since: time.Now()})
+	s.pending = thin(append(s.pending, &update{version: v, applied: applied, since: time.Now()}))
 	s.mu.Unlock()
 	s.o.Images.configure(filters)
 	s.wake()

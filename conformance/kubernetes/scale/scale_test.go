@@ -445,12 +445,38 @@ func (b *bench) busy(routes int) {
 		all = append(all, b.changeRoute(timed+rand.IntN(quiet-timed)))
 	}
 	took := time.Since(began).Seconds()
+	b.profile("busy")
 	slices.Sort(all)
 	b.row(fmt.Sprintf("a route's change beside %.0f route and %.0f endpoint changes and %.0f requests a second", float64(wroteRoutes.Load()-r)/took, float64(wroteSlices.Load()-e)/took, float64(asked.Load()-a)/took), routes, all)
 	stop()
 	group.Wait()
 	b.line("")
 	b.line("Requests that failed beside it: %d of %d.", failed.Load(), asked.Load())
+}
+
+// profile writes CPU and heap profiles of all of Penstock's processes into the
+// folder that PENSTOCK_PROFILE names, if it does.
+func (b *bench) profile(name string) {
+	dir := os.Getenv("PENSTOCK_PROFILE")
+	if dir == "" {
+		return
+	}
+	var group sync.WaitGroup
+	for _, role := range []string{"control", "proxy"} {
+		out, _ := exec.Command("pgrep", "-f", "^/bin/penstock "+role).Output() // none: nothing is written
+		for i, pid := range strings.Fields(string(out)) {
+			group.Go(func() {
+				for _, what := range []string{"profile?seconds=5", "heap", "goroutine?debug=1"} {
+					kind, _, _ := strings.Cut(what, "?")
+					file := filepath.Join(dir, fmt.Sprintf("%s-%s-%d.%s", name, role, i, kind))
+					if text, err := exec.Command("nsenter", "-t", pid, "-n", "curl", "-s", "-o", file, "http://127.0.0.1:9901/debug/pprof/"+what).CombinedOutput(); err != nil {
+						b.Logf("%v %s", err, text)
+					}
+				}
+			})
+		}
+	}
+	group.Wait()
 }
 
 // changed reports whether a test before has moved a route off its first path.
