@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 
 	"penstock.dev/penstock/core/config"
@@ -21,8 +22,12 @@ type store[T object] struct {
 	synced  chan struct{} // closed once the first list is there
 	once    sync.Once
 
-	mu    sync.RWMutex
-	items map[string]T // by namespace/name
+	// of groups the objects; nil: they are not. Set before the store is used.
+	of func(T) string
+
+	mu     sync.RWMutex
+	items  map[string]T            // by namespace/name
+	groups map[string]map[string]T // the same, by what of returns first
 }
 
 func newStore[T object](trim func(T), changed func()) *store[T] {
@@ -47,7 +52,11 @@ func (s *store[T]) put(o any) error {
 	}
 	s.mu.Lock()
 	old, known := s.items[key(item)]
+	if known {
+		s.group(old, false)
+	}
 	s.items[key(item)] = item
+	s.group(item, true)
 	s.mu.Unlock()
 	switch {
 	case known && old.GetResourceVersion() == item.GetResourceVersion():
@@ -81,6 +90,9 @@ func (s *store[T]) Delete(o any) error {
 		return fmt.Errorf("BUG: %T", o)
 	}
 	s.mu.Lock()
+	if old, known := s.items[key(item)]; known {
+		s.group(old, false)
+	}
 	delete(s.items, key(item))
 	s.mu.Unlock()
 	if s.altered != nil {
@@ -105,7 +117,10 @@ func (s *store[T]) Replace(list []any, _ string) error {
 		items[key(item)] = item
 	}
 	s.mu.Lock()
-	s.items = items
+	s.items, s.groups = items, nil
+	for _, item := range items {
+		s.group(item, true)
+	}
 	s.mu.Unlock()
 	s.once.Do(func() { close(s.synced) })
 	s.changed()
@@ -114,6 +129,34 @@ func (s *store[T]) Replace(list []any, _ string) error {
 
 // Resync has nothing to do.
 func (s *store[T]) Resync() error { return nil }
+
+// group puts an object into its group, or takes it out. s.mu is held.
+func (s *store[T]) group(o T, in bool) {
+	if s.of == nil {
+		return
+	}
+	name := s.of(o)
+	switch g := s.groups[name]; {
+	case !in:
+		if delete(g, key(o)); len(g) == 0 {
+			delete(s.groups, name)
+		}
+	case g != nil:
+		g[key(o)] = o
+	default:
+		if s.groups == nil {
+			s.groups = map[string]map[string]T{}
+		}
+		s.groups[name] = map[string]T{key(o): o}
+	}
+}
+
+// grouped returns the objects of a group, in no order.
+func (s *store[T]) grouped(name string) []T {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Values(s.groups[name]))
+}
 
 // list returns all objects, in no order.
 func (s *store[T]) list() []T {

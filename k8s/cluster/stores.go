@@ -67,6 +67,9 @@ func newStores(w *watcher, changed func(), altered func(config.Object)) *stores 
 	s.grants = all(s, w, "ReferenceGrant", watched{gv: grantGV, resource: "referencegrants", empty: list[gatewayv1beta1.ReferenceGrantList]}, &gatewayv1beta1.ReferenceGrant{}, changed)
 	s.services = all(s, w, "Service", watched{gv: core, resource: "services", empty: list[corev1.ServiceList]}, &corev1.Service{}, changed)
 	s.slices = all(s, w, "EndpointSlice", watched{gv: discoveryv1.SchemeGroupVersion, resource: "endpointslices", empty: list[discoveryv1.EndpointSliceList]}, &discoveryv1.EndpointSlice{}, changed)
+	s.slices.of = func(o *discoveryv1.EndpointSlice) string {
+		return o.Namespace + "/" + o.Labels[discoveryv1.LabelServiceName]
+	}
 	s.slices.altered = func(o *discoveryv1.EndpointSlice) {
 		altered(config.Object{Kind: "EndpointSlice", Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]})
 	}
@@ -105,16 +108,7 @@ func (s *stores) changes(list map[config.Object]bool) *translate.Changes {
 		case "Service":
 			c.Services[name], _ = s.services.get(o.Namespace, o.Name)
 		case "EndpointSlice":
-			c.EndpointSlices[name] = nil
-		}
-	}
-	if len(c.EndpointSlices) == 0 {
-		return c
-	}
-	for _, slice := range s.slices.list() {
-		name := slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]
-		if list, ok := c.EndpointSlices[name]; ok {
-			c.EndpointSlices[name] = append(list, slice)
+			c.EndpointSlices[name] = s.slices.grouped(name)
 		}
 	}
 	return c

@@ -58,7 +58,8 @@ func (s *standing) change(last *Result, changes *Changes) *Result {
 	s.gather()
 	s.t.run++
 	next := *last.Config
-	s.run.config, s.shared, s.problems, s.beyond = &next, true, nil, false
+	s.run.config, s.problems, s.beyond = &next, nil, false
+	s.shared, s.sharedEndpoints = true, true
 	c := &change{standing: s, last: last, changes: changes, routes: map[config.Object]*moved{}, upstreams: map[string]bool{}}
 	if !c.services() || !c.slices() || !c.read() || !c.serve() || c.beyond || !c.settle() || !c.endpoints() {
 		return nil
@@ -182,7 +183,7 @@ func (c *change) endpoints() bool {
 		}
 		set := c.t.memo.endpoints.get(name, endpointsKey(k.service, list, k.port, k.podsOnly), func() *config.EndpointSet { return endpoints(k.service, list, k.port, k.podsOnly) })
 		k.slices, k.endpoints = list, set
-		c.writable()
+		c.writableEndpoints()
 		c.run.config.Endpoints[name] = set
 	}
 	return true

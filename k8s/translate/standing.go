@@ -242,7 +242,14 @@ func (g *gateway) identified() bool {
 // writable makes the maps of config the run's own.
 func (r *run) writable() {
 	if r.shared {
-		r.config.Upstreams, r.config.Endpoints, r.shared = maps.Clone(r.config.Upstreams), maps.Clone(r.config.Endpoints), false
+		r.config.Upstreams, r.shared = maps.Clone(r.config.Upstreams), false
+	}
+	r.writableEndpoints()
+}
+
+func (r *run) writableEndpoints() {
+	if r.sharedEndpoints {
+		r.config.Endpoints, r.sharedEndpoints = maps.Clone(r.config.Endpoints), false
 	}
 }
 

@@ -265,15 +265,16 @@ type run struct {
 	lookups int
 	// changing: the run goes on from where it stands; beyond: it cannot.
 	changing, beyond bool
-	// shared: the maps of config are those of one that was handed on.
-	shared     bool
-	parts      map[string]bool                // ids seen in this run
-	known      map[string][]string            // guards; nil: not gathered yet
-	callers    map[string]bool                // namespaces with plugins that may call out
-	called     map[string]bool                // namespace/name of other Services that they may call
-	certs      map[string]*config.Certificate // what serves, by listener and Secret
-	chainParts map[config.Object][]string     // hashes of the parts that a ChainStatus is about
-	references map[config.Object]bool         // Secrets and ConfigMaps that were looked for
+	// shared and sharedEndpoints: the maps of config are those of one that was handed
+	// on, which nobody may write to.
+	shared, sharedEndpoints bool
+	parts                   map[string]bool                // ids seen in this run
+	known                   map[string][]string            // guards; nil: not gathered yet
+	callers                 map[string]bool                // namespaces with plugins that may call out
+	called                  map[string]bool                // namespace/name of other Services that they may call
+	certs                   map[string]*config.Certificate // what serves, by listener and Secret
+	chainParts              map[config.Object][]string     // hashes of the parts that a ChainStatus is about
+	references              map[config.Object]bool         // Secrets and ConfigMaps that were looked for
 }
 
 func newRun(t *Translator, o *Objects) *run {
