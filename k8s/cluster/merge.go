@@ -12,8 +12,11 @@ import (
 	"penstock.dev/penstock/k8s/api"
 )
 
-// maxAncestors is how many a policy's status may hold (Gateway API).
-const maxAncestors = 16
+// What a status may hold (Gateway API): an API server refuses more.
+const (
+	maxAncestors = 16
+	maxParents   = 32
+)
 
 // merged returns a copy of an object with our part of its status as wanted, that
 // of others as it is, and times that only change with what they are of. It
@@ -118,6 +121,9 @@ func (w *writer) parents(have, want []gatewayv1.RouteParentStatus, now metav1.Ti
 		}
 	}
 	for _, p := range want {
+		if len(list) == maxParents {
+			break
+		}
 		var before []metav1.Condition
 		for _, q := range have {
 			if q.ControllerName == p.ControllerName && reflect.DeepEqual(q.ParentRef, p.ParentRef) {
