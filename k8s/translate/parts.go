@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,34 +14,11 @@ import (
 	"penstock.dev/penstock/k8s/api"
 )
 
-// rollBackFor is how long after a change a failing filter goes back to what it
-// was (annotations.md, section 5).
-const rollBackFor = 10 * time.Minute
-
-// lastGoodFor is how long a last good chain may serve (annotations.md, section 5).
-const lastGoodFor = time.Hour
-
 // parsed is the result of reading one annotation text.
 type parsed struct {
 	entries []api.Entry
 	fault   *config.Fault
 	used    bool
-}
-
-// history is what the translator remembers of one part.
-type history struct {
-	current  declaration // what it was at the last translation
-	ran      declaration // the newest one that ran
-	brokenBy string      // hash of the declaration that ran stands in for
-	since    time.Time
-	previous declaration // what ran before current
-	changed  time.Time   // when current came after it
-}
-
-// declaration is entries and the hash that they resolved to.
-type declaration struct {
-	entries []api.Entry
-	hash    string
 }
 
 // place is where a part stands: what its entries may refer to, and who judges them.
@@ -381,94 +357,4 @@ func (r *run) intern(at *place, hash string, p *config.Part) *config.Part {
 
 func partKey(at *place, hash string, p *config.Part) string {
 	return fmt.Sprintf("%s %s %p %d %p %d", at.id(), hash, p.Fallback, p.FallbackUntil.UnixNano(), p.Previous, p.PreviousUntil.UnixNano())
-}
-
-// previous returns what the part was before its last change, judged again.
-func (r *run) previous(at *place, hash string, fault *config.Fault) (*config.Part, time.Time) {
-	h := r.t.history[at.id()]
-	if fault != nil || h.previous.hash == "" || h.previous.hash == hash {
-		return nil, time.Time{}
-	}
-	filters, oldFault := r.resolve(at, h.previous.entries)
-	if oldFault != nil {
-		return nil, time.Time{}
-	}
-	return r.intern(at, partHash(at, filters, nil), &config.Part{Filters: filters}), h.changed.Add(rollBackFor)
-}
-
-// lastGood returns the part's last good form, judged again, if it may serve.
-func (r *run) lastGood(at *place, entries []api.Entry, hash string, fault *config.Fault) (*config.Part, time.Time) {
-	h := r.t.history[at.id()]
-	if h == nil {
-		h = &history{}
-		r.t.history[at.id()] = h
-	}
-	r.parts[at.id()] = true
-	if h.ran.hash != "" && h.ran.hash == h.current.hash && !r.t.o.Ran(h.ran.hash) {
-		h.ran = h.previous // it ran, and was rolled back
-	}
-	if h.current.hash != "" && h.current.hash != hash && r.t.o.Ran(h.current.hash) {
-		h.ran = h.current
-		h.previous, h.changed = h.current, r.t.o.Now()
-	}
-	if fault == nil && r.t.o.Ran(hash) {
-		h.ran = declaration{entries, hash}
-	}
-	h.current = declaration{entries, hash}
-	if fault != nil {
-		h.current.hash = ""
-	}
-	if h.ran.hash == "" || h.ran.hash == hash || !at.keep || fault != nil && final(fault.Reason) {
-		h.brokenBy = ""
-		return nil, time.Time{}
-	}
-	if h.brokenBy != hash {
-		h.brokenBy, h.since = hash, r.t.o.Now()
-	}
-	old, oldFault := r.resolve(at, h.ran.entries)
-	if oldFault != nil || r.lacksGuard(at, entries, old) {
-		return nil, time.Time{}
-	}
-	return r.intern(at, partHash(at, old, nil), &config.Part{Filters: old}), h.since.Add(lastGoodFor)
-}
-
-// final are the faults for which last good may not serve.
-func final(reason string) bool {
-	switch reason {
-	case "RefusedByPolicy", "SignatureInvalid", "SecretMissing", "GuardMissing":
-		return true
-	}
-	return false
-}
-
-// forget drops what no object has any more.
-func (t *Translator) forget(r *run) {
-	for id := range t.history {
-		if !r.parts[id] {
-			delete(t.history, id)
-		}
-	}
-	for id := range t.kept {
-		if !r.parts[id] {
-			delete(t.kept, id)
-		}
-	}
-	for id := range t.parameters {
-		if !slices.ContainsFunc(r.o.Gateways, func(g *gatewayv1.Gateway) bool { return object("Gateway", g).String() == id }) {
-			delete(t.parameters, id)
-		}
-	}
-	for name := range t.restored {
-		if r.config.Upstreams[name] == nil {
-			delete(t.restored, name)
-		}
-	}
-	for key, p := range t.texts {
-		if !p.used {
-			delete(t.texts, key)
-			continue
-		}
-		p.used = false
-		t.texts[key] = p
-	}
 }
