@@ -158,7 +158,9 @@ func benchmarkChange(b *testing.B, prefix string, n int, filters string) {
 			return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: httpRoute(n/2, generation, services)}}
 		}},
 		{"service", func() *translate.Changes {
-			return &translate.Changes{Services: map[string]*corev1.Service{"shop/s0": service("s0", fmt.Sprint(generation), filters)}}
+			s, protocols := service("s0", fmt.Sprint(generation), filters), []string{"http", "kubernetes.io/h2c"}
+			s.Spec.Ports[0].AppProtocol = &protocols[generation%2]
+			return &translate.Changes{Services: map[string]*corev1.Service{"shop/s0": s}}
 		}},
 	} {
 		for i, s := range steps {
