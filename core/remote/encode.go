@@ -200,20 +200,10 @@ func (e *Encoder) gateway(name string, g *config.Gateway) {
 		}
 	}
 	for _, n := range gone { // unless another value of the same route took its place
-		if !old.has(name, n) {
+		if !e.puts[n] {
 			e.drop(n)
 		}
 	}
-}
-
-// has reports whether a route of that name is attached.
-func (a *attachments) has(gateway, name string) bool {
-	for r := range a.dirty {
-		if a.routes[r] != nil && routeName(gateway, r) == name {
-			return true
-		}
-	}
-	return false
 }
 
 // rawAt is a raw route at one listener: each listener has a value of its own.
@@ -269,6 +259,7 @@ func (a *attachments) change(listener int, gateway string, was, is func(int) (en
 	}
 	equal := func(x, y entry) bool { return x.route == y.route && slices.Equal(x.hostnames, y.hostnames) }
 	before, now := length(was), length(is)
+	// Most changes leave the others at their places, at the beginning or at the end.
 	first := 0
 	for ; first < min(before, now); first++ {
 		x, _ := was(first)
@@ -286,15 +277,36 @@ func (a *attachments) change(listener int, gateway string, was, is func(int) (en
 		before--
 		now--
 	}
-	for i := first; i < before; i++ {
-		x, _ := was(i)
+	gone, added := map[any]entry{}, []entry{}
+	for i := first; i < max(before, now); i++ {
+		x, hasX := was(i)
+		y, hasY := is(i)
+		hasX, hasY = hasX && i < before, hasY && i < now
+		if hasX && hasY && equal(x, y) {
+			continue
+		}
+		if hasX {
+			gone[x.route] = x
+		}
+		if hasY {
+			added = append(added, y)
+		}
+	}
+	added = slices.DeleteFunc(added, func(y entry) bool { // what has only moved
+		x, moved := gone[y.route]
+		moved = moved && equal(x, y)
+		if moved {
+			delete(gone, y.route)
+		}
+		return moved
+	})
+	for _, x := range gone {
 		if at := a.routes[x.route]; at != nil {
 			at.Listeners = slices.DeleteFunc(slices.Clone(at.Listeners), func(t attachedTo) bool { return t.Listener == listener })
 			a.dirty[x.route] = true
 		}
 	}
-	for i := first; i < now; i++ {
-		y, _ := is(i)
+	for _, y := range added {
 		at := a.routes[y.route]
 		if at == nil {
 			at = &attachment{Gateway: gateway}
