@@ -64,9 +64,14 @@ bench: plugins ## Measure against nginx, HAProxy and Caddy; writes bench/results
 	bench/run.sh
 
 .PHONY: soak
-soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new digest each 5 s; a thousand swaps; then half an hour over every protocol
+soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new digest each 5 s; a thousand swaps; then half an hour over every protocol; then 20 minutes of faults in a cluster
 	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 60m -run '^Test(Soak|Swap|ThousandSwaps)$$' -v ./soak
 	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-30m} go test -count=1 -timeout 60m -run '^TestMixed$$' -v ./soak
+	$(MAKE) faults PENSTOCK_LONG=1
+
+.PHONY: faults
+faults: plugins testbed-build ## Faults in a cluster with traffic: a minute, or with PENSTOCK_LONG=1 20; PENSTOCK_SEED repeats a run, PENSTOCK_FAULT=TEXT does one
+	cd conformance/kubernetes && PENSTOCK_LONG=$(PENSTOCK_LONG) go test -count=1 -timeout 60m -v ./faults
 
 .PHONY: conformance
 conformance: redis toolchains clients plugins ## The full public suites

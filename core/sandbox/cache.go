@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -62,13 +63,16 @@ type listedFile struct {
 	Seal []byte `json:"seal"`
 }
 
+// keySuffix is what follows the folder's name in that of its key.
+const keySuffix = ".key"
+
 // openCodeCache makes the folder and its key, or checks that only its owner may
 // write to it.
 func openCodeCache(dir string, most int64, log *zap.Logger) (*codeCache, error) {
 	if err := privateDir(dir); err != nil {
 		return nil, err
 	}
-	key, err := cacheKey(dir + ".key")
+	key, err := cacheKey(dir + keySuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +89,9 @@ func openCodeCache(dir string, most int64, log *zap.Logger) (*codeCache, error) 
 	return c, nil
 }
 
-// privateDir makes dir, or checks that only its owner may write to it.
+// privateDir makes dir, or checks that only its owner may write to it. One of this
+// user's that others could write to, as a volume that Kubernetes gives to a group
+// is, is closed to them, and what it holds is no longer trusted.
 func privateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -95,7 +101,15 @@ func privateDir(dir string) error {
 		return err
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s may be written by others (mode %v): chmod 700 it", dir, info.Mode().Perm())
+		if owner, ok := info.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Geteuid() {
+			return fmt.Errorf("%s may be written by others (mode %v): chmod 700 it", dir, info.Mode().Perm())
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(dir + keySuffix); err != nil {
+			return err
+		}
 	}
 	return os.MkdirAll(filepath.Join(dir, "done"), 0o700)
 }
@@ -105,8 +119,10 @@ func cacheKey(path string) ([]byte, error) {
 	for range 2 {
 		info, err := os.Lstat(path)
 		switch {
-		case err == nil && info.Mode().Perm()&0o077 != 0:
-			return nil, fmt.Errorf("%s may be read by others (mode %v): delete it", path, info.Mode().Perm())
+		case err == nil && info.Mode().Perm()&0o077 != 0: // others may know it
+			if err := os.Remove(path); err != nil {
+				return nil, fmt.Errorf("%s may be read by others (mode %v): delete it", path, info.Mode().Perm())
+			}
 		case err == nil:
 			key, err := os.ReadFile(path)
 			if err == nil && len(key) == keyBytes {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -437,13 +438,38 @@ func TestRefusedModules(t *testing.T) {
 	}
 }
 
+// TestCacheDirectoryMustBePrivate: one that others could write to is closed to them,
+// and what it held counts no more.
 func TestCacheDirectoryMustBePrivate(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := New(Options{Dir: dir}, zap.NewNop(), telemetry.New()); err == nil || !strings.Contains(err.Error(), "chmod 700") {
-		t.Errorf("got %v; want a refusal with the fix", err)
+	for name, open := range map[string]func(dir string) error{
+		"the folder": func(dir string) error { return os.Chmod(dir, 0o770) },
+		"the key":    func(dir string) error { return os.Chmod(dir+".key", 0o660) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if _, err := New(Options{Dir: dir}, zap.NewNop(), telemetry.New()); err != nil {
+				t.Fatal(err)
+			}
+			old, err := os.ReadFile(dir + ".key")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := open(dir); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := New(Options{Dir: dir}, zap.NewNop(), telemetry.New()); err != nil {
+				t.Fatal(err)
+			}
+			made, err := os.ReadFile(dir + ".key")
+			if err != nil || bytes.Equal(made, old) {
+				t.Errorf("the key is as it was, or %v", err)
+			}
+			for _, path := range []string{dir, dir + ".key"} {
+				if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o022 != 0 {
+					t.Errorf("%s: mode %v, %v", path, info.Mode().Perm(), err)
+				}
+			}
+		})
 	}
 }
 

@@ -42,8 +42,8 @@ type Options struct {
 	// Before are objects that are applied, and whose Deployments are awaited, before
 	// Penstock is; by namespace.
 	Before map[string]string
-	// Bare leaves Penstock out: the test installs it.
-	Bare bool
+	// Started is called before anything is installed; nil: nothing is.
+	Started func(*testbed.Testbed) error
 }
 
 // Main runs a package's tests in a testbed and returns their exit code, which
@@ -86,7 +86,13 @@ func Start(ctx context.Context, o Options) (*Bed, error) {
 		return nil, err
 	}
 	b := &Bed{Testbed: t, Root: root}
-	if b.Dynamic, err = dynamic.NewForConfig(t.Config); err == nil {
+	if o.Started != nil {
+		err = o.Started(t)
+	}
+	if err == nil {
+		b.Dynamic, err = dynamic.NewForConfig(t.Config)
+	}
+	if err == nil {
 		err = b.install(ctx, o)
 	}
 	if err != nil {
@@ -108,9 +114,6 @@ func (b *Bed) install(ctx context.Context, o Options) error {
 		if err := b.WaitReady(ctx, namespace, time.Minute); err != nil {
 			return err
 		}
-	}
-	if o.Bare {
-		return nil
 	}
 	text, err := b.Manifests(o.Replace)
 	if err != nil {

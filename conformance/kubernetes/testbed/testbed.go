@@ -69,6 +69,7 @@ type Testbed struct {
 	options  Options
 	pki      *authority
 	balancer *balancer
+	ctx      context.Context // of what runs in this process, until Stop
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 }
@@ -96,7 +97,7 @@ func Start(ctx context.Context, o Options) (*Testbed, error) {
 		return nil, fmt.Errorf("%w: run make testbed-build", err)
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	t := &Testbed{options: o, cancel: cancel, ControlPlane: map[string]*Process{}}
+	t := &Testbed{options: o, ctx: running, cancel: cancel, ControlPlane: map[string]*Process{}}
 	if err := t.start(ctx, running); err != nil {
 		t.Stop()
 		return nil, err
