@@ -1,8 +1,10 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -16,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -37,6 +40,8 @@ type balancer struct {
 
 	pool  netip.Prefix
 	owner map[netip.Addr]string // the Service that has the address
+	// given is what was written, by UID: what a watch says may be older.
+	given map[types.UID]netip.Addr
 	// Nodes that have answered a Service's health check, by Service and node.
 	healthy map[[2]string]bool
 	waiting bool // for one that has not
@@ -48,7 +53,7 @@ func newBalancer(client kubernetes.Interface) *balancer {
 	b := &balancer{
 		client: client, factory: f, changed: make(chan struct{}, 1), pool: netip.MustParsePrefix(LoadBalancerPool),
 		services: f.Core().V1().Services().Lister(), nodes: f.Core().V1().Nodes().Lister(), slices: f.Discovery().V1().EndpointSlices().Lister(),
-		owner: map[netip.Addr]string{}, via: map[string][]netip.Addr{}, healthy: map[[2]string]bool{},
+		owner: map[netip.Addr]string{}, given: map[types.UID]netip.Addr{}, via: map[string][]netip.Addr{}, healthy: map[[2]string]bool{},
 	}
 	wake := func(any) { b.wake() }
 	for _, i := range []cache.SharedIndexInformer{f.Core().V1().Services().Informer(), f.Core().V1().Nodes().Informer(), f.Discovery().V1().EndpointSlices().Informer()} {
@@ -103,7 +108,7 @@ func (b *balancer) sync(ctx context.Context) error {
 	}
 	// The oldest first, so that the same address asked for twice is the first one's.
 	slices.SortFunc(services, func(x, y *corev1.Service) int {
-		return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
+		return cmp.Or(x.CreationTimestamp.Compare(y.CreationTimestamp.Time), cmp.Compare(key(x), key(y)))
 	})
 	all, err := b.readyNodes()
 	if err != nil {
@@ -115,10 +120,13 @@ func (b *balancer) sync(ctx context.Context) error {
 	}
 	held := map[netip.Addr]string{}
 	for _, s := range services {
-		if addr, ok := current(s); ok && b.wants(s, addr) && held[addr] == "" {
+		if addr, ok := b.has(s); ok && b.wants(s, addr) && held[addr] == "" {
 			held[addr] = key(s)
 		}
 	}
+	maps.DeleteFunc(b.given, func(uid types.UID, _ netip.Addr) bool {
+		return !slices.ContainsFunc(services, func(s *corev1.Service) bool { return s.UID == uid })
+	})
 	b.owner = held
 	for _, s := range services {
 		if err := b.one(ctx, s, all); err != nil {
@@ -167,6 +175,11 @@ func (b *balancer) one(ctx context.Context, s *corev1.Service, nodes map[string]
 	if equality.Semantic.DeepEqual(want, s.Status.LoadBalancer.Ingress) {
 		return nil
 	}
+	if ok {
+		b.given[s.UID] = addr
+	} else {
+		delete(b.given, s.UID)
+	}
 	s = s.DeepCopy()
 	s.Status.LoadBalancer.Ingress = want
 	_, err := b.client.CoreV1().Services(s.Namespace).UpdateStatus(ctx, s, metav1.UpdateOptions{})
@@ -176,10 +189,18 @@ func (b *balancer) one(ctx context.Context, s *corev1.Service, nodes map[string]
 	return err
 }
 
+// has returns the address that s was given last.
+func (b *balancer) has(s *corev1.Service) (netip.Addr, bool) {
+	if addr, ok := b.given[s.UID]; ok {
+		return addr, true
+	}
+	return current(s)
+}
+
 // choose returns the address that s has, or the free one that it asks for, or the
 // first free one.
 func (b *balancer) choose(s *corev1.Service) (netip.Addr, bool) {
-	if addr, ok := current(s); ok && b.owner[addr] == key(s) {
+	if addr, ok := b.has(s); ok && b.owner[addr] == key(s) {
 		return addr, true
 	}
 	if asked := s.Spec.LoadBalancerIP; asked != "" {

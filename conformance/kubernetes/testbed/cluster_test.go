@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -221,5 +222,44 @@ func TestClusterDNS(t *testing.T) {
 	}
 	if out, err := s.exec(pods[0].Name, "", "tool", "lookup", "nobody."+s.name+".svc.cluster.local"); err == nil {
 		t.Errorf("a Service that is not there: %q; want an error", out)
+	}
+}
+
+// TestAddressesAreGivenOnce: of Services that come at the same time no two ever have
+// the same address.
+func TestAddressesAreGivenOnce(t *testing.T) {
+	s := newSpace(t)
+	watch, err := bed.Client.CoreV1().Services(s.name).Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Stop()
+	const n = 30
+	var made sync.WaitGroup
+	for i := range n {
+		made.Go(func() {
+			o := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("s-%d", i)}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: []corev1.ServicePort{{Port: 80}}}}
+			if _, err := bed.Client.CoreV1().Services(s.name).Create(t.Context(), o, metav1.CreateOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	made.Wait()
+	owner := map[string]string{}
+	for end := time.After(20 * time.Second); len(owner) < n; {
+		select {
+		case e := <-watch.ResultChan():
+			o, ok := e.Object.(*corev1.Service)
+			if !ok || len(o.Status.LoadBalancer.Ingress) == 0 {
+				continue
+			}
+			addr := o.Status.LoadBalancer.Ingress[0].IP
+			if owner[addr] != "" && owner[addr] != o.Name {
+				t.Fatalf("%s is that of %s and of %s", addr, owner[addr], o.Name)
+			}
+			owner[addr] = o.Name
+		case <-end:
+			t.Fatalf("%d of %d Services have an address", len(owner), n)
+		}
 	}
 }
