@@ -296,3 +296,37 @@ func report(t *testing.T, seed uint64, took time.Duration, w *world, entries []e
 		t.Error(err)
 	}
 }
+
+// TestRest: when nothing changes, nothing but the Lease is written.
+func TestRest(t *testing.T) {
+	limit := 15 * time.Second
+	if os.Getenv("PENSTOCK_LONG") != "" {
+		limit = time.Minute
+	}
+	b.Space(t, "rest", nil)
+	b.Put(t, "rest", certificate()+strings.Replace(gateway, "name: faults", "name: rest", 1)+service("a", "[{use: transform, config: {response: {headers: {set: {X-From: a}}}}}]")+service("b", "[{use: nobody-has-it}]")+route(0))
+	b.Address(t, "rest", "edge")
+	time.Sleep(12 * time.Second) // ChainStatuses are written once in ten
+	audit, err := b.Audit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(limit)
+	requests, err := audit.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leases := 0
+	for _, r := range requests {
+		switch {
+		case r.Write() && r.ObjectRef.Resource == "leases":
+			leases++
+		case r.Write():
+			t.Errorf("%s %s %s/%s", r.Verb, r.ObjectRef.Resource, r.ObjectRef.Namespace, r.ObjectRef.Name)
+		}
+	}
+	if leases == 0 {
+		t.Error("no write of the Lease either")
+	}
+	t.Logf("%v: %d requests, %d of them writes of the Lease", limit, len(requests), leases)
+}
