@@ -85,6 +85,9 @@ func (c *change) services() bool {
 			continue
 		}
 		namespace, _, _ := strings.Cut(name, "/")
+		if c.t.o.CheckEndpoints && (namespace == c.t.o.InstallNamespace || name == apiServer) {
+			return false // see forbid
+		}
 		if !c.quiet(namespace) || c.involved(name) || !c.alike(old, s) {
 			return false
 		}
@@ -145,6 +148,9 @@ func ours(annotations map[string]string) bool {
 // slices takes over the changed EndpointSlices.
 func (c *change) slices() bool {
 	for name, list := range c.changes.EndpointSlices {
+		if c.t.o.CheckEndpoints && c.ownService(name) { // others may name these addresses
+			return false
+		}
 		odd := func(s *discoveryv1.EndpointSlice) bool { return ours(s.Annotations) }
 		if slices.ContainsFunc(list, odd) || slices.ContainsFunc(c.run.slices[name], odd) {
 			return false
@@ -170,6 +176,7 @@ func (c *change) endpoints() bool {
 			continue
 		}
 		list := c.run.slices[service]
+		c.checkForbidden(k.service, list)
 		for _, slice := range list {
 			if c.checkSlice(slice); k.podsOnly {
 				c.checkTargets(slice)
@@ -181,7 +188,7 @@ func (c *change) endpoints() bool {
 		if slices.Equal(k.slices, list) || c.run.config.Upstreams[name] == nil {
 			continue
 		}
-		set := c.t.memo.endpoints.get(name, endpointsKey(k.service, list, k.port, k.podsOnly), func() *config.EndpointSet { return endpoints(k.service, list, k.port, k.podsOnly) })
+		set := c.t.memo.endpoints.get(name, c.t.endpointsKey(k.service, list, k.port, k.podsOnly), func() *config.EndpointSet { return c.t.endpoints(k.service, list, k.port, k.podsOnly) })
 		k.slices, k.endpoints = list, set
 		c.writableEndpoints()
 		c.run.config.Endpoints[name] = set

@@ -10,10 +10,10 @@ import (
 )
 
 // endpoints gathers the addresses of a Service's port, each once; with podsOnly those
-// of the namespace's Pods. A Pod that has addresses of both families is one endpoint,
+// of the namespace's Pods; forbidden ones are left out. A Pod that has addresses of both families is one endpoint,
 // at the family that the Service names first, or else at the first that is listed.
-func endpoints(s *corev1.Service, list []*discoveryv1.EndpointSlice, port string, podsOnly bool) *config.EndpointSet {
-	g := gathering{set: &config.EndpointSet{}, seen: map[netip.AddrPort]bool{}, pods: map[corev1.ObjectReference]int{}}
+func (t *Translator) endpoints(s *corev1.Service, list []*discoveryv1.EndpointSlice, port string, podsOnly bool) *config.EndpointSet {
+	g := gathering{forbidden: t.forbidden, set: &config.EndpointSet{}, seen: map[netip.AddrPort]bool{}, pods: map[corev1.ObjectReference]int{}}
 	if len(s.Spec.IPFamilies) > 0 {
 		g.sixFirst = s.Spec.IPFamilies[0] == corev1.IPv6Protocol
 		g.ordered = true
@@ -34,6 +34,7 @@ func endpoints(s *corev1.Service, list []*discoveryv1.EndpointSlice, port string
 
 // gathering is the endpoints of a port as they are found.
 type gathering struct {
+	forbidden
 	set  *config.EndpointSet
 	seen map[netip.AddrPort]bool
 	pods map[corev1.ObjectReference]int // where in set a Pod's first address is
@@ -45,7 +46,7 @@ func (g *gathering) add(e *discoveryv1.Endpoint, number uint16) {
 	for _, text := range e.Addresses {
 		address, err := netip.ParseAddr(text)
 		at := netip.AddrPortFrom(address, number)
-		if err != nil || g.seen[at] {
+		if err != nil || g.seen[at] || g.forbidden[address.Unmap()] {
 			continue
 		}
 		g.seen[at] = true

@@ -110,6 +110,7 @@ type Translator struct {
 	inputs     inputs
 	forms      forms
 	restored   map[string]*restored // by upstream
+	forbidden  forbidden
 	// standing is the last translation as Change goes on with it; nil: it cannot.
 	standing *standing
 }
@@ -139,6 +140,7 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 	t.run++
 	t.inputs.compare(o)
 	r := newRun(t, o)
+	r.forbid()
 	c := &config.Config{Totals: map[string]*config.Totals{}}
 	n := 0
 	if t.last != nil {

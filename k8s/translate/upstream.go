@@ -51,13 +51,14 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 	}
 	list := r.slices[s.Namespace+"/"+s.Name]
 	podsOnly := r.t.o.CheckEndpoints && !r.of(s.Namespace).allowsExternal()
-	r.config.Endpoints[name] = r.t.memo.endpoints.get(name, endpointsKey(s, list, p.Name, podsOnly), func() *config.EndpointSet { return endpoints(s, list, p.Name, podsOnly) })
+	r.config.Endpoints[name] = r.t.memo.endpoints.get(name, r.t.endpointsKey(s, list, p.Name, podsOnly), func() *config.EndpointSet { return r.t.endpoints(s, list, p.Name, podsOnly) })
 	for _, slice := range list {
 		r.checkSlice(slice)
 		if podsOnly {
 			r.checkTargets(slice)
 		}
 	}
+	r.checkForbidden(s, list)
 	r.t.restored[name] = &restored{
 		upstream: r.config.Upstreams[name], endpoints: r.config.Endpoints[name], slices: list,
 		service: s, port: p.Name, podsOnly: podsOnly, epoch: r.t.inputs.epoch, problems: slices.Clone(r.problems[mark:]),
@@ -66,10 +67,13 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 }
 
 // endpointsKey is what the endpoints of a Service's port depend on.
-func endpointsKey(s *corev1.Service, list []*discoveryv1.EndpointSlice, port string, podsOnly bool) string {
+func (t *Translator) endpointsKey(s *corev1.Service, list []*discoveryv1.EndpointSlice, port string, podsOnly bool) string {
 	key := fmt.Sprint(port, " ", podsOnly, s.Spec.IPFamilies)
 	for _, slice := range list {
 		key += " " + version(slice)
+	}
+	if hits := t.forbidden.in(list); len(hits) > 0 {
+		key += fmt.Sprint(hits)
 	}
 	return key
 }
