@@ -2,15 +2,18 @@ package routes
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -22,6 +25,7 @@ import (
 type backend struct {
 	deployment *appsv1.Deployment
 	port       int // where it has 3000; 3001 and 8443 follow
+	datagrams  bool
 
 	mu  sync.Mutex
 	log strings.Builder
@@ -43,24 +47,34 @@ func (b *backend) printed() string {
 // pod is named as those of a Deployment are: the suite cuts two parts off.
 func (b *backend) pod() string { return b.deployment.Name + "-1-0" }
 
-// startBackends runs a process for each Deployment that needs no files. The first one
-// has the port that the suite writes into EndpointSlices itself.
-func startBackends(t *testing.T, objects []client.Object) []*backend {
+// startBackends runs a process for each Deployment, with the files of Secrets and
+// ConfigMaps among the objects. The first one of all has the port that the suite writes
+// into EndpointSlices itself; before is how many there are already.
+func startBackends(t *testing.T, objects []client.Object, before int) []*backend {
 	t.Helper()
 	var all []*backend
 	for _, o := range objects {
 		d, ok := o.(*appsv1.Deployment)
-		if !ok || len(d.Spec.Template.Spec.Volumes) > 0 {
+		if !ok {
 			continue
 		}
-		b := &backend{deployment: d, port: 3000 + 10*len(all)}
+		b := &backend{deployment: d, port: 3000 + 10*(before+len(all))}
 		all = append(all, b)
+		if d.Name == "coredns" {
+			b.serveDNS(t)
+			continue
+		}
 		c := exec.Command(os.Getenv(isolated))
-		c.Env = []string{"POD_NAME=" + b.pod(), "NAMESPACE=" + d.Namespace, fmt.Sprintf("HTTP_PORT=%d", b.port), fmt.Sprintf("H2C_PORT=%d", b.port+1), fmt.Sprintf("HTTPS_PORT=%d", b.port+2)}
+		c.Env = []string{"POD_NAME=" + b.pod(), "NAMESPACE=" + d.Namespace}
+		for name, port := range map[string]int{"HTTP_PORT": 0, "TCP_PORT": 0, "UDP_PORT": 0, "H2C_PORT": 1, "HTTPS_PORT": 2, "TLS_PORT": 2} {
+			c.Env = append(c.Env, fmt.Sprintf("%s=%d", name, b.port+port))
+		}
+		mounts := b.files(t, objects)
 		for _, e := range d.Spec.Template.Spec.Containers[0].Env {
 			if e.ValueFrom == nil {
-				c.Env = append(c.Env, e.Name+"="+e.Value)
+				c.Env = append(c.Env, e.Name+"="+mounts.Replace(e.Value))
 			}
+			b.datagrams = b.datagrams || e.Name == "UDP_ECHO_SERVER"
 		}
 		c.Stdout, c.Stderr = b, b
 		c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -73,9 +87,75 @@ func startBackends(t *testing.T, objects []client.Object) []*backend {
 		})
 	}
 	for _, b := range all {
-		b.wait(t)
+		if !b.datagrams {
+			b.wait(t)
+		}
 	}
 	return all
+}
+
+// files writes the volumes of a Deployment, and returns what replaces their paths.
+func (b *backend) files(t *testing.T, objects []client.Object) *strings.Replacer {
+	t.Helper()
+	var pairs []string
+	for _, v := range b.deployment.Spec.Template.Spec.Volumes {
+		data, items := map[string][]byte{}, []corev1.KeyToPath(nil)
+		for _, o := range objects {
+			switch x := o.(type) {
+			case *corev1.Secret:
+				if v.Secret != nil && x.Name == v.Secret.SecretName && x.Namespace == b.deployment.Namespace {
+					items = v.Secret.Items
+					maps.Copy(data, x.Data)
+					for k, text := range x.StringData {
+						data[k] = []byte(text)
+					}
+				}
+			case *corev1.ConfigMap:
+				if v.ConfigMap != nil && x.Name == v.ConfigMap.Name && x.Namespace == b.deployment.Namespace {
+					items = v.ConfigMap.Items
+					for k, text := range x.Data {
+						data[k] = []byte(text)
+					}
+				}
+			}
+		}
+		dir := t.TempDir()
+		for _, i := range items {
+			if err := os.WriteFile(filepath.Join(dir, i.Path), data[i.Key], 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, m := range b.deployment.Spec.Template.Spec.Containers[0].VolumeMounts {
+			if m.Name == v.Name {
+				pairs = append(pairs, strings.TrimSuffix(m.MountPath, "/")+"/", dir+"/")
+			}
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// serveDNS is what the suite's DNS server is asked for: an answer.
+func (b *backend) serveDNS(t *testing.T) {
+	t.Helper()
+	b.datagrams = true
+	c, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", b.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &dns.Server{PacketConn: c, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg)
+		m.SetReply(q)
+		_ = w.WriteMsg(m)
+	})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.ActivateAndServe()
+	}()
+	t.Cleanup(func() {
+		_ = c.Close()
+		<-done
+	})
 }
 
 // wait returns once the process takes connections.
@@ -107,8 +187,8 @@ func (b *backend) object() *corev1.Pod {
 	}
 }
 
-// slices returns what a cluster would make of a Service that selects the backends.
-func slices(s *corev1.Service, backends []*backend) (all []client.Object) {
+// slicesOf returns what a cluster would make of a Service that selects the backends.
+func slicesOf(s *corev1.Service, backends []*backend) (all []client.Object) {
 	for _, b := range backends {
 		if b.deployment.Namespace != s.Namespace || len(s.Spec.Selector) == 0 || !selects(s.Spec.Selector, b.deployment.Spec.Template.Labels) {
 			continue
@@ -127,7 +207,7 @@ func slices(s *corev1.Service, backends []*backend) (all []client.Object) {
 			case 8443:
 				number += 2
 			}
-			made.Ports = append(made.Ports, discoveryv1.EndpointPort{Name: &p.Name, Port: &number})
+			made.Ports = append(made.Ports, discoveryv1.EndpointPort{Name: &p.Name, Port: &number, Protocol: &p.Protocol})
 		}
 		all = append(all, made)
 	}

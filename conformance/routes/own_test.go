@@ -91,8 +91,8 @@ spec: {plugins: [{name: t, use: transform, config: {response: {headers: {set: {X
 
 func own(t *testing.T) *world {
 	s := scheme(t)
-	base := manifests(t, s, "base/manifests.yaml")
-	backends := startBackends(t, base)
+	base := append(manifests(t, s, "base/manifests.yaml"), made(t)...)
+	backends := startBackends(t, base, 0)
 	objects := decode(t, s, "own", []byte(strings.ReplaceAll(ownText, "${ALL}", "[{name: infra-backend-v1, port: 8080}, {name: infra-backend-v2, port: 8080}, {name: infra-backend-v3, port: 8080}]")))
 	return newWorld(t, s, append(reached(base, objects), objects...), backends, chainsText)
 }

@@ -18,6 +18,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -124,12 +125,12 @@ func newWorld(t *testing.T, s *runtime.Scheme, objects []client.Object, backends
 			files[file(s, o)] = text(t, s, o)
 		}
 		if service, ok := o.(*corev1.Service); ok {
-			for _, made := range slices(service, backends) {
+			for _, made := range slicesOf(service, backends) {
 				files[file(s, made)] = text(t, s, made)
 			}
 		}
 	}
-	options := harness.Options{Files: files}
+	options := harness.Options{Files: files, Args: []string{"--drain", "1s"}} // the suite leaves connections open
 	if chains != "" {
 		options.Files["chains.yaml"], options.Images = chains, []string{harness.BundledPlugins(t)}
 	}
@@ -138,7 +139,7 @@ func newWorld(t *testing.T, s *runtime.Scheme, objects []client.Object, backends
 	for _, b := range backends {
 		objects = append(objects, b.object())
 	}
-	w.client = fake.NewClientBuilder().WithScheme(s).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{Patch: w.patch, Delete: w.remove}).Build()
+	w.client = fake.NewClientBuilder().WithScheme(s).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{Create: w.create, Update: w.update, Patch: w.patch, Delete: w.remove}).Build()
 	w.logs = logsOf(t, backends)
 	return w
 }
@@ -152,24 +153,50 @@ func (w *world) patch(ctx context.Context, c client.WithWatch, o client.Object, 
 	return w.refresh(ctx, c)
 }
 
+// create makes an object's file too.
+func (w *world) create(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+	defaults(o)
+	if at := o.GetCreationTimestamp(); at.IsZero() {
+		o.SetCreationTimestamp(metav1.Now())
+	}
+	if err := c.Create(ctx, o, opts...); err != nil {
+		return err
+	}
+	w.proxy.Write(file(w.scheme, o), text(w.t, w.scheme, o))
+	return w.refresh(ctx, c)
+}
+
+// update changes an object's file too.
+func (w *world) update(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+	if err := c.Update(ctx, o, opts...); err != nil {
+		return err
+	}
+	w.proxy.Write(file(w.scheme, o), text(w.t, w.scheme, o))
+	return w.refresh(ctx, c)
+}
+
 // remove removes an object's file too.
 func (w *world) remove(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 	return errors.Join(c.Delete(ctx, o, opts...), os.Remove(filepath.Join(w.proxy.Dir, file(w.scheme, o))), w.refresh(ctx, c))
 }
 
-// refresh gives all routes the status that they have now.
+// refresh gives all objects the status that they have now.
 func (w *world) refresh(ctx context.Context, c client.Client) error {
-	var http gatewayv1.HTTPRouteList
-	var grpc gatewayv1.GRPCRouteList
-	if err := errors.Join(c.List(ctx, &http), c.List(ctx, &grpc)); err != nil {
-		return err
-	}
 	var all []client.Object
-	for i := range http.Items {
-		all = append(all, &http.Items[i])
-	}
-	for i := range grpc.Items {
-		all = append(all, &grpc.Items[i])
+	for _, list := range []client.ObjectList{
+		&gatewayv1.GatewayList{}, &gatewayv1.GatewayClassList{}, &gatewayv1.ListenerSetList{}, &gatewayv1.HTTPRouteList{}, &gatewayv1.GRPCRouteList{},
+		&gatewayv1.TLSRouteList{}, &gatewayv1.TCPRouteList{}, &gatewayv1.UDPRouteList{}, &gatewayv1.BackendTLSPolicyList{},
+	} {
+		if err := c.List(ctx, list); err != nil {
+			return err
+		}
+		objects, err := meta.ExtractList(list)
+		if err != nil {
+			return err
+		}
+		for _, o := range objects {
+			all = append(all, o.(client.Object))
+		}
 	}
 	w.judge(all)
 	var err error
@@ -219,9 +246,20 @@ func defaults(o client.Object) {
 		refs = x.Spec.ParentRefs
 	case *gatewayv1.GRPCRoute:
 		refs = x.Spec.ParentRefs
+	case *gatewayv1.TLSRoute:
+		refs = x.Spec.ParentRefs
+	case *gatewayv1.TCPRoute:
+		refs = x.Spec.ParentRefs
+	case *gatewayv1.UDPRoute:
+		refs = x.Spec.ParentRefs
 	}
 	for i := range refs {
-		refs[i].Group, refs[i].Kind = &group, &kind
+		if refs[i].Group == nil {
+			refs[i].Group = &group
+		}
+		if refs[i].Kind == nil {
+			refs[i].Kind = &kind
+		}
 	}
 }
 
