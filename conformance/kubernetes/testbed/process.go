@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -81,7 +83,38 @@ func (p *Process) Restart() error {
 
 // Freeze stops the process with SIGSTOP, so that its peers see silence; of a node
 // only the agent.
-func (p *Process) Freeze() error { return p.signal(syscall.SIGSTOP) }
+func (p *Process) Freeze() error {
+	p.mu.Lock()
+	cmd := p.cmd
+	p.mu.Unlock()
+	if cmd == nil {
+		return os.ErrProcessDone
+	}
+	pid := cmd.Process.Pid
+	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return waitFor(context.Background(), p.Name+" is frozen", time.Second, func() error { return stopped(pid) })
+}
+
+// stopped returns an error if a thread of a process runs yet: threads stop one by one
+// after the signal.
+func stopped(pid int) error {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread is gone
+		}
+		if state := string(text[bytes.LastIndexByte(text, ')')+1:]); !strings.HasPrefix(state, " T") {
+			return fmt.Errorf("%s:%.2s", file, state)
+		}
+	}
+	return nil
+}
 
 // Thaw lets a frozen process go on.
 func (p *Process) Thaw() error { return p.signal(syscall.SIGCONT) }
