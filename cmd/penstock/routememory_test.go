@@ -45,7 +45,6 @@ func heldBy(t *testing.T, routes, services int) uint64 {
 	if err := store.Apply(c); err != nil {
 		t.Fatal(err)
 	}
-	c = nil
 	after := heap()
 	bytes := uint64(0)
 	for _, list := range [][]*remote.Resource{u.Config.Changed, u.Endpoints.Changed} {
