@@ -11,6 +11,7 @@ import (
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/snapshot"
+	"penstock.dev/penstock/core/upstream"
 )
 
 // Bounds on copies of requests.
@@ -74,7 +75,7 @@ func (h *HTTP) copied(s *state, to *snapshot.Mirror) {
 	m := &mirror{to: to}
 	x := &m.x
 	x.ID, x.Conn, x.Start = s.x.ID, s.x.Conn, time.Now()
-	x.Client = mirrorClient{h.mirrors.ctx}
+	x.Client = upstream.ContextClient{Context: h.mirrors.ctx}
 	p, a := &x.Request, &x.Arena
 	p.Method, p.Scheme, p.Authority, p.Path = a.Copy(q.Method), a.Copy(q.Scheme), a.Copy(q.Authority), a.Copy(q.Path)
 	p.Version, p.TE = q.Version, q.TE
@@ -281,32 +282,7 @@ func (b *behind) Close() { b.end(errCutShort, nil) }
 // Stop frees a goroutine that reads the body.
 func (b *behind) Stop() { b.Close() }
 
-// mirrorClient is who a copy is sent for: it hears nothing, and leaves when the proxy
-// ends.
-type mirrorClient struct{ ctx context.Context }
-
-// Inform implements exchange.Client.
-func (mirrorClient) Inform(*exchange.Exchange, int, *exchange.Header) error { return nil }
-
-// Send implements exchange.Client.
-func (mirrorClient) Send(*exchange.Exchange) error { return nil }
-
-// Watch implements exchange.Client.
-func (c mirrorClient) Watch(gone func()) (stop func()) {
-	ended := make(chan struct{})
-	unhook := context.AfterFunc(c.ctx, func() {
-		defer close(ended)
-		gone()
-	})
-	return func() {
-		if !unhook() {
-			<-ended
-		}
-	}
-}
-
 var (
-	_ exchange.Body   = (*tee)(nil)
-	_ exchange.Body   = (*behind)(nil)
-	_ exchange.Client = mirrorClient{}
+	_ exchange.Body = (*tee)(nil)
+	_ exchange.Body = (*behind)(nil)
 )

@@ -130,7 +130,7 @@ func (c *Caller) exchange(ctx context.Context, find finder, k *Call, timeout tim
 	if err != nil {
 		return nil, err
 	}
-	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: callClient{ctx}, Start: time.Now()}
+	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: ContextClient{Context: ctx}, Start: time.Now()}
 	q := &x.Request
 	q.Method, q.Authority, q.Path, q.Scheme, q.Version = k.Method, k.Authority, k.Path, []byte("http"), exchange.HTTP11
 	for _, f := range k.Header.Fields() {
@@ -180,19 +180,20 @@ func readAnswer(ctx context.Context, b exchange.Body) ([]byte, error) {
 	}
 }
 
-// callClient is a client that is gone when its context ends.
-type callClient struct{ ctx context.Context }
+// ContextClient is who the proxy sends a request for when no client of its own did (a
+// plugin's call, a mirrored copy): it hears nothing, and is gone when Context ends.
+type ContextClient struct{ Context context.Context }
 
 // Inform implements exchange.Client.
-func (callClient) Inform(*exchange.Exchange, int, *exchange.Header) error { return nil }
+func (ContextClient) Inform(*exchange.Exchange, int, *exchange.Header) error { return nil }
 
 // Send implements exchange.Client.
-func (callClient) Send(*exchange.Exchange) error { return nil }
+func (ContextClient) Send(*exchange.Exchange) error { return nil }
 
 // Watch implements exchange.Client.
-func (c callClient) Watch(gone func()) (stop func()) {
+func (c ContextClient) Watch(gone func()) (stop func()) {
 	ended := make(chan struct{})
-	unhook := context.AfterFunc(c.ctx, func() {
+	unhook := context.AfterFunc(c.Context, func() {
 		defer close(ended)
 		gone()
 	})
@@ -203,4 +204,4 @@ func (c callClient) Watch(gone func()) (stop func()) {
 	}
 }
 
-var _ exchange.Client = callClient{}
+var _ exchange.Client = ContextClient{}

@@ -190,7 +190,7 @@ func (s *GRPCStream) exchange(ctx context.Context, find finder, k *GRPCCall) (st
 	if g.Protocol() != config.ProtocolH2C {
 		return grpc.Unavailable, "the Service's port has no appProtocol: kubernetes.io/h2c"
 	}
-	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: callClient{ctx}, Start: time.Now()}
+	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: ContextClient{Context: ctx}, Start: time.Now()}
 	s.request(x, k)
 	x.SetBodyIdle(g.config.Parameters.TunnelTimeout)
 	timeout := k.Timeout

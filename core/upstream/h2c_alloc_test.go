@@ -43,7 +43,7 @@ func answeringH2(t testing.TB, answer []byte) netip.AddrPort {
 // sending returns a function that has one request answered.
 func sending(tb testing.TB, answer []byte) func() {
 	_, g := newH2Set(tb, params(), answeringH2(tb, answer))
-	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: callClient{context.Background()}}
+	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: ContextClient{Context: context.Background()}}
 	method, authority, path := []byte("GET"), []byte("a.example"), []byte("/p?q")
 	name, value, b := []byte("User-Agent"), []byte("x"), make([]byte, 4096)
 	return func() {

@@ -127,7 +127,7 @@ func (f flusher) Write(p []byte) (int, error) {
 
 // getOnce sends a GET of nobody's.
 func getOnce(g *Group) error {
-	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: callClient{context.Background()}}
+	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: ContextClient{Context: context.Background()}}
 	x.Request.Method, x.Request.Authority, x.Request.Path = []byte("GET"), []byte("a"), []byte("/")
 	if err := g.Send(x, 0); err != nil {
 		return err

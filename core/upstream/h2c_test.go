@@ -153,7 +153,7 @@ func TestASilentHTTP2Upstream(t *testing.T) {
 	o := newRealServer(t, 0, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	_, g := newH2Set(t, params(), o.addr)
 	for _, body := range []string{"", "x"} {
-		x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: callClient{context.Background()}}
+		x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: ContextClient{Context: context.Background()}}
 		x.Request.Method, x.Request.Authority, x.Request.Path = []byte("POST"), []byte("a"), []byte("/")
 		if body != "" {
 			x.Request.Body, x.Request.ContentLength = exchange.NewBytes([]byte(body)), -1

@@ -295,7 +295,7 @@ func TestARefusedRequestIsSentAgain(t *testing.T) {
 				}
 			})
 			_, g := newH2Set(t, params(), o.addr)
-			x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: callClient{t.Context()}}
+			x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: ContextClient{Context: t.Context()}}
 			q := &x.Request
 			q.Method, q.Authority, q.Path, q.Body, q.ContentLength = []byte("POST"), []byte("a"), []byte("/"), test.body, test.length
 			reason := ""

@@ -170,7 +170,7 @@ func TestACallEndsWithinASilentBody(t *testing.T) {
 	_, shared := newH2Set(t, p, h2.addr)
 	for name, g := range map[string]*Group{"HTTP/1.1": plain, "HTTP/2": shared} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: callClient{ctx}}
+		x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: ContextClient{Context: ctx}}
 		x.Request.Method, x.Request.Authority, x.Request.Path = []byte("GET"), []byte("a"), []byte("/")
 		if err := g.Send(x, 0); err != nil {
 			t.Fatal(name, err)

@@ -106,8 +106,7 @@ type talk struct {
 
 // topic is what a proxy has of one type.
 type topic struct {
-	all     bool              // it is subscribed to everything
-	names   map[string]bool   // else to these
+	names   map[string]bool   // it subscribed to; "*" is not kept
 	sent    map[string]string // version by name; nil: it has all that Server's version next has
 	gone    []string          // that it has all the same
 	waiting string            // nonce that is not answered yet; empty: none
@@ -150,9 +149,7 @@ func (t *talk) request(m *discovery.DeltaDiscoveryRequest) {
 		t.topics[m.TypeUrl] = about
 	}
 	for _, name := range m.ResourceNamesSubscribe {
-		if name == "*" {
-			about.all = true
-		} else {
+		if name != "*" { // what is shared is sent whole in any case
 			about.names[name] = true
 		}
 	}
