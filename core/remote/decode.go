@@ -108,21 +108,17 @@ func (d *Decoder) Config(u *Delta) (*config.Config, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	gateways := maps.Clone(d.gateways)
-	for name, t := range touched {
-		s, err := t.assemble(name, d.gateways[name])
-		if err != nil {
+	for name, t := range touched { // nothing is taken over before all is right
+		if err := t.assemble(name, d.gateways[name]); err != nil {
 			return nil, err
 		}
-		if s == nil {
-			delete(gateways, name)
-		} else {
-			gateways[name] = s
-		}
+	}
+	for name, t := range touched {
+		t.commit(name, d.gateways)
 	}
 	c.Gateways = nil
-	for _, name := range slices.Sorted(maps.Keys(gateways)) {
-		c.Gateways = append(c.Gateways, gateways[name].gateway)
+	for _, name := range slices.Sorted(maps.Keys(d.gateways)) {
+		c.Gateways = append(c.Gateways, d.gateways[name].gateway)
 	}
 	maps.Copy(d.set, d.changed)
 	maps.Copy(d.values, d.next)
@@ -130,7 +126,7 @@ func (d *Decoder) Config(u *Delta) (*config.Config, error) {
 		delete(d.set, name)
 		delete(d.values, name)
 	}
-	d.gateways, d.config = gateways, &c
+	d.config = &c
 	return &c, nil
 }
 
@@ -154,6 +150,7 @@ type touch struct {
 	gateway *config.Gateway // nil: as before
 	gone    bool
 	routes  map[string]*attachment // by resource; nil: it is gone
+	made    *config.Gateway        // with its routes; nil: there is none
 }
 
 func at(touched map[string]*touch, gateway string) *touch {
@@ -259,36 +256,73 @@ func (d *Decoder) plant(r *Resource, into reflect.Value) error {
 	})
 }
 
-// assemble returns the Gateway with the routes that it has now; nil: there is none.
-func (t *touch) assemble(name string, old *served) (*served, error) {
-	s := &served{routes: map[string]*attachment{}}
-	if old != nil {
-		s.gateway = old.gateway
-		s.routes = maps.Clone(old.routes)
+// assemble makes the Gateway with the routes that it has now.
+func (t *touch) assemble(name string, old *served) error {
+	if old == nil {
+		old = &served{}
 	}
+	g := t.gateway
+	if g == nil {
+		g = old.gateway
+	}
+	if t.gone || g == nil {
+		if t.left(old.routes) > 0 {
+			return fmt.Errorf("routes of gateway %s: %w", name, errForm)
+		}
+		return nil
+	}
+	copied := *g
+	copied.Listeners = slices.Clone(g.Listeners)
+	t.made = &copied
+	if t.gateway == nil {
+		return patch(t.made, t.routes, old.routes)
+	}
+	all := maps.Clone(old.routes)
+	if all == nil {
+		all = map[string]*attachment{}
+	}
+	t.take(all)
+	return fill(t.made, all)
+}
+
+// left returns how many routes there are after the change.
+func (t *touch) left(old map[string]*attachment) int {
+	n := len(old)
+	for resource, a := range t.routes {
+		switch was := old[resource]; {
+		case was == nil && a != nil:
+			n++
+		case was != nil && a == nil:
+			n--
+		}
+	}
+	return n
+}
+
+// take changes routes as the update does.
+func (t *touch) take(routes map[string]*attachment) {
 	for resource, a := range t.routes {
 		if a == nil {
-			delete(s.routes, resource)
+			delete(routes, resource)
 		} else {
-			s.routes[resource] = a
+			routes[resource] = a
 		}
 	}
-	if t.gateway != nil {
-		s.gateway = t.gateway
+}
+
+// commit takes over what assemble made.
+func (t *touch) commit(name string, all map[string]*served) {
+	if t.made == nil {
+		delete(all, name)
+		return
 	}
-	if t.gone || s.gateway == nil {
-		if len(s.routes) > 0 {
-			return nil, fmt.Errorf("routes of gateway %s: %w", name, errForm)
-		}
-		return nil, nil
+	s := all[name]
+	if s == nil {
+		s = &served{routes: map[string]*attachment{}}
+		all[name] = s
 	}
-	g := *s.gateway
-	g.Listeners = slices.Clone(g.Listeners)
-	s.gateway = &g
-	if t.gateway != nil || old == nil || old.gateway == nil {
-		return s, fill(&g, s.routes)
-	}
-	return s, patch(&g, t.routes, old.routes)
+	s.gateway = t.made
+	t.take(s.routes)
 }
 
 // fill puts all routes into the tables of the listeners that serve them.

@@ -3,6 +3,7 @@ package router
 import (
 	"bytes"
 	"cmp"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
@@ -41,8 +42,18 @@ type Request struct {
 type Table[T any] struct {
 	routes   []*Route[T]
 	any      *hostTable[T]
-	exact    map[string]*hostTable[T]
+	exact    hosts[T]
 	wildcard map[string]*hostTable[T] // by ".example"
+}
+
+// hosts are tables by hostname, in shards: a change copies one of them.
+type hosts[T any] [64]map[string]*hostTable[T]
+
+// seed is of the hash that chooses a shard, so that nobody can fill one of them.
+var seed = maphash.MakeSeed()
+
+func (h *hosts[T]) of(hostname []byte) *hostTable[T] {
+	return h[maphash.Bytes(seed, hostname)%uint64(len(h))][string(hostname)]
 }
 
 // hostTable is the rules of one hostname; immutable.
@@ -69,9 +80,9 @@ func New[T any](prev *Table[T], routes []*Route[T]) *Table[T] {
 	if prev == nil {
 		prev = &Table[T]{}
 	}
-	t := &Table[T]{routes: routes, any: prev.any, exact: maps.Clone(prev.exact), wildcard: maps.Clone(prev.wildcard)}
-	if t.exact == nil {
-		t.exact, t.wildcard = map[string]*hostTable[T]{}, map[string]*hostTable[T]{}
+	t := &Table[T]{routes: routes, any: prev.any, exact: prev.exact, wildcard: maps.Clone(prev.wildcard)}
+	if t.wildcard == nil {
+		t.wildcard = map[string]*hostTable[T]{}
 	}
 	type change struct{ gone, added []*Route[T] }
 	changes := map[string]*change{}
@@ -94,10 +105,34 @@ func New[T any](prev *Table[T], routes []*Route[T]) *Table[T] {
 	gone, added := differ(prev.routes, routes)
 	each(gone, func(c *change, r *Route[T]) { c.gone = append(c.gone, r) })
 	each(added, func(c *change, r *Route[T]) { c.added = append(c.added, r) })
+	var copied [len(t.exact)]bool
 	for hostname, c := range changes {
-		t.set(hostname, t.host(hostname).with(c.gone, c.added))
+		made := t.host(hostname).with(c.gone, c.added)
+		suffix, wild := strings.CutPrefix(hostname, "*")
+		switch {
+		case hostname == "":
+			t.any = made
+		case wild:
+			put(t.wildcard, suffix, made)
+		default:
+			i := maphash.String(seed, hostname) % uint64(len(t.exact))
+			if !copied[i] {
+				if copied[i], t.exact[i] = true, maps.Clone(t.exact[i]); t.exact[i] == nil {
+					t.exact[i] = map[string]*hostTable[T]{}
+				}
+			}
+			put(t.exact[i], hostname, made)
+		}
 	}
 	return t
+}
+
+func put[T any](table map[string]*hostTable[T], hostname string, h *hostTable[T]) {
+	if h == nil {
+		delete(table, hostname)
+	} else {
+		table[hostname] = h
+	}
 }
 
 var anyHostname = []string{""}
@@ -137,23 +172,7 @@ func (t *Table[T]) host(hostname string) *hostTable[T] {
 	if suffix, ok := strings.CutPrefix(hostname, "*"); ok {
 		return t.wildcard[suffix]
 	}
-	return t.exact[hostname]
-}
-
-func (t *Table[T]) set(hostname string, h *hostTable[T]) {
-	suffix, ok := strings.CutPrefix(hostname, "*")
-	table := t.exact
-	if ok {
-		table, hostname = t.wildcard, suffix
-	}
-	switch {
-	case hostname == "":
-		t.any = h
-	case h == nil:
-		delete(table, hostname)
-	default:
-		table[hostname] = h
-	}
+	return t.exact.of([]byte(hostname))
 }
 
 // with returns the table without some routes and with others; nil: it has none.
@@ -274,7 +293,7 @@ func before[T any](a, b candidate[T]) int {
 // A CONNECT has no path, so that only the prefix "/" matches, and it needs a match
 // that names the method: a rule that does not speak of tunnels opens none.
 func (t *Table[T]) Find(q *Request) (value T, match *config.Match, ok bool) {
-	if h := t.exact[string(q.Hostname)]; h != nil {
+	if h := t.exact.of(q.Hostname); h != nil {
 		if value, match, ok = h.find(q); ok {
 			return value, match, ok
 		}

@@ -121,10 +121,10 @@ func TestNewKeepsUnchangedHostnames(t *testing.T) {
 	a, b := route("ns/a", "a.example", rule("a", prefix("/"))), route("ns/b", "b.example", rule("b", prefix("/")))
 	first := New(nil, []*Route[string]{a, b})
 	second := New(first, []*Route[string]{a, route("ns/b", "b.example", rule("b2", prefix("/")))})
-	if first.exact["a.example"] != second.exact["a.example"] {
+	if first.exact.of([]byte("a.example")) != second.exact.of([]byte("a.example")) {
 		t.Error("an unchanged hostname was built again")
 	}
-	if first.exact["b.example"] == second.exact["b.example"] {
+	if first.exact.of([]byte("b.example")) == second.exact.of([]byte("b.example")) {
 		t.Error("a changed hostname was kept")
 	}
 }

@@ -42,7 +42,7 @@ func (w *writer) rerun() {
 func (w *writer) queueStale() {
 	for _, c := range w.stores.chainStatus.list() {
 		o := config.Object{Kind: "ChainStatus", Namespace: c.Namespace, Name: c.Name}
-		if w.wanted.Status[o] == nil && w.mine(c) >= 0 {
+		if w.wanted.Status.Of(o) == nil && w.mine(c) >= 0 {
 			w.queue.Add(o)
 		}
 	}
@@ -59,7 +59,7 @@ func (w *writer) chain(ctx context.Context, o config.Object) error {
 	var want *api.ChainStatus
 	var hashes []string
 	if w.wanted != nil {
-		want, _ = w.wanted.Status[o].(*api.ChainStatus)
+		want, _ = w.wanted.Status.Of(o).(*api.ChainStatus)
 		hashes = w.wanted.ChainParts[o]
 	}
 	pace := w.paces[o]

@@ -145,7 +145,7 @@ func (w *writer) compareDue() {
 			continue
 		}
 		delete(w.due, o)
-		if want, ok := w.wanted.Status[o]; ok {
+		if want := w.wanted.Status.Of(o); want != nil {
 			w.compareOne(o, want)
 		} else {
 			w.drop(o)
@@ -186,11 +186,11 @@ func (w *writer) compare() {
 		return
 	}
 	w.compared = w.wanted.Number
-	for o, want := range w.wanted.Status {
+	for o, want := range w.wanted.Status.All() {
 		w.compareOne(o, want)
 	}
 	for o := range w.seen {
-		if _, ok := w.wanted.Status[o]; !ok && !infrastructure(o) {
+		if w.wanted.Status.Of(o) == nil && !infrastructure(o) {
 			w.drop(o)
 		}
 	}
@@ -277,7 +277,7 @@ func (w *writer) status(ctx context.Context, o config.Object) error {
 	w.mu.Lock()
 	var want any
 	if w.wanted != nil {
-		want = w.wanted.Status[o]
+		want = w.wanted.Status.Of(o)
 	}
 	unserved := w.unservedOf(o)
 	w.mu.Unlock()

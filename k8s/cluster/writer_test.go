@@ -53,15 +53,15 @@ func TestOnlyWhatIsSaidAnewIsCompared(t *testing.T) {
 	n := uint64(0)
 	result := func(changed ...string) *translate.Result {
 		n++
-		r := &translate.Result{Status: maps.Clone(all), Number: n}
+		r := &translate.Result{Number: n}
 		for _, name := range changed {
 			r.Changed = append(r.Changed, routeName(name))
-			r.Status[routeName(name)] = &gatewayv1.RouteStatus{}
+			all[routeName(name)] = &gatewayv1.RouteStatus{}
 			if name == "r3" {
-				delete(r.Status, routeName(name))
+				delete(all, routeName(name))
 			}
 		}
-		all = r.Status
+		r.Status = translate.StatusesOf(maps.Clone(all))
 		w.announce(r)
 		return r
 	}

@@ -65,7 +65,7 @@ type Checked struct {
 	Problems []translate.Problem
 	Files    map[config.Object]string // where each object is
 	// Status and Services as translate.Result has them.
-	Status   map[config.Object]any
+	Status   translate.Statuses
 	Services []*corev1.Service
 }
 

@@ -95,8 +95,8 @@ func TestChangesAlone(t *testing.T) {
 			if d := cmp.Diff(dump(want.Config, want.Problems)+statusText(t, want.Status), dump(got.Config, got.Problems)+statusText(t, got.Status)); d != "" {
 				t.Fatalf("seed %d, step %d: %s", seed, step, d)
 			}
-			for o := range maps.Keys(want.Status) {
-				if got.Status[o] != last.Status[o] && !slices.Contains(got.Changed, o) {
+			for o := range want.Status.All() {
+				if got.Status.Of(o) != last.Status.Of(o) && !slices.Contains(got.Changed, o) {
 					t.Fatalf("seed %d, step %d: the status of %s is another, and nothing is told of it", seed, step, o)
 				}
 			}

@@ -2,7 +2,6 @@ package translate
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"sort"
 
@@ -129,29 +128,22 @@ func (c *change) say(made *Result) {
 	for g := range gateways {
 		s.gateway(g)
 	}
-	now := c.t.statuses
-	owned := false
-	write := func(o config.Object, v any) {
-		if now[o] == v {
-			return
+	now := map[config.Object]any{}
+	write := func(o config.Object, v any) bool {
+		if s.before.Of(o) == v {
+			return false
 		}
-		if !owned {
-			now, owned = maps.Clone(now), true
-		}
-		if v == nil {
-			delete(now, o)
-		} else {
-			now[o] = v
-		}
+		now[o] = v
+		return true
 	}
 	for _, m := range c.order {
 		write(m.object, s.now[m.object])
 	}
 	for o, v := range s.now {
-		if now[o] != v {
-			write(o, v)
+		if c.routes[o] == nil && write(o, v) {
 			made.Changed = append(made.Changed, o)
 		}
 	}
-	c.t.statuses, made.Status = now, now
+	c.t.statuses = s.before.with(now)
+	made.Status = c.t.statuses
 }

@@ -100,15 +100,15 @@ func TestGolden(t *testing.T) {
 
 // statusText writes statuses, but for the features of GatewayClasses: they are in
 // TestSupportedFeatures.
-func statusText(t *testing.T, status map[config.Object]any) string {
-	shown := maps.Clone(status)
+func statusText(t *testing.T, status translate.Statuses) string {
+	shown := maps.Collect(status.All())
 	for o, v := range shown {
 		if c, ok := v.(*gatewayv1.GatewayClassStatus); ok {
 			shown[o] = &gatewayv1.GatewayClassStatus{Conditions: c.Conditions}
 		}
 	}
 	var text strings.Builder
-	if err := translate.WriteStatus(&text, shown); err != nil {
+	if err := translate.WriteStatus(&text, translate.StatusesOf(shown)); err != nil {
 		t.Fatal(err)
 	}
 	return text.String()

@@ -177,7 +177,7 @@ func TestWhatIsRememberedChangesNothing(t *testing.T) {
 			if d := cmp.Diff(dump(want.Config, want.Problems)+statusText(t, want.Status), dump(got.Config, got.Problems)+statusText(t, got.Status)); d != "" {
 				t.Fatalf("seed %d, step %d: %s", seed, step, d)
 			}
-			if again := old.Translate(&o); again.Config != got.Config || len(again.Status) != len(got.Status) {
+			if again := old.Translate(&o); again.Config != got.Config || again.Status.Len() != got.Status.Len() {
 				t.Fatalf("seed %d, step %d: nothing changed, and the config is another", seed, step)
 			}
 		}

@@ -44,7 +44,7 @@ func plainGateway(name string, ports ...int32) *gatewayv1.Gateway {
 
 func gatewayStatus(t *testing.T, r *translate.Result, name string) *gatewayv1.GatewayStatus {
 	t.Helper()
-	s, ok := r.Status[config.Object{Kind: "Gateway", Namespace: "apps", Name: name}].(*gatewayv1.GatewayStatus)
+	s, ok := r.Status.Of(config.Object{Kind: "Gateway", Namespace: "apps", Name: name}).(*gatewayv1.GatewayStatus)
 	if !ok {
 		t.Fatalf("Gateway %s has no status", name)
 	}

@@ -20,7 +20,7 @@ type Result struct {
 	// why what Config serves counts as Programmed here. A route or policy whose list
 	// is empty has nothing of ours to say any more. The pointer is that of the
 	// translation before if nothing in it changed.
-	Status map[config.Object]any
+	Status Statuses
 	// Changed are the objects of which Status may say something else, or nothing any
 	// more, than that of the result before; nil: any.
 	Changed []config.Object

@@ -76,7 +76,7 @@ func (s *statuses) route(c *candidate) {
 	if !last.holds(c) {
 		*last = saying(c)
 		last.status = s.routeStatus(c)
-		if old, ok := s.before[c.object].(*gatewayv1.RouteStatus); ok && reflect.DeepEqual(old, last.status) {
+		if old, ok := s.before.Of(c.object).(*gatewayv1.RouteStatus); ok && reflect.DeepEqual(old, last.status) {
 			last.status = old
 		}
 	}

@@ -15,14 +15,15 @@ import (
 // pointers.
 type statuses struct {
 	*run
-	before, now map[config.Object]any
-	problems    map[config.Object][]*Problem // but warnings
+	before   Statuses
+	now      map[config.Object]any
+	problems map[config.Object][]*Problem // but warnings
 }
 
 // status returns what is to be said of every object of ours, by the problems that
 // the run has found.
-func (r *run) status() map[config.Object]any {
-	s := &statuses{run: r, before: r.t.statuses, now: make(map[config.Object]any, len(r.t.statuses)), problems: map[config.Object][]*Problem{}}
+func (r *run) status() Statuses {
+	s := &statuses{run: r, before: r.t.statuses, now: make(map[config.Object]any, r.t.statuses.Len()), problems: map[config.Object][]*Problem{}}
 	for i := range r.problems {
 		if p := &r.problems[i]; !p.Warning {
 			s.problems[p.Object] = append(s.problems[p.Object], p)
@@ -40,14 +41,14 @@ func (r *run) status() map[config.Object]any {
 	s.backendPolicies()
 	s.own()
 	s.chains()
-	r.t.statuses = s.now
-	return s.now
+	r.t.statuses = StatusesOf(s.now)
+	return r.t.statuses
 }
 
 // set says something of an object; what is equal to what was said before keeps
 // its pointer.
 func set[T any](s *statuses, o config.Object, made *T) {
-	if old, ok := s.before[o].(*T); ok && reflect.DeepEqual(old, made) {
+	if old, ok := s.before.Of(o).(*T); ok && reflect.DeepEqual(old, made) {
 		made = old
 	}
 	s.now[o] = made

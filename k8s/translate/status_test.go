@@ -35,13 +35,13 @@ func shop() *corev1.Service {
 }
 
 func routeStatus(r *translate.Result, name string) *gatewayv1.RouteStatus {
-	s, _ := r.Status[config.Object{Kind: "HTTPRoute", Namespace: "apps", Name: name}].(*gatewayv1.RouteStatus)
+	s, _ := r.Status.Of(config.Object{Kind: "HTTPRoute", Namespace: "apps", Name: name}).(*gatewayv1.RouteStatus)
 	return s
 }
 
 func TestSupportedFeatures(t *testing.T) {
 	r := translate.New(options()).Translate(&translate.Objects{GatewayClasses: []*gatewayv1.GatewayClass{class()}})
-	s := r.Status[config.Object{Kind: "GatewayClass", Name: "penstock"}].(*gatewayv1.GatewayClassStatus)
+	s := r.Status.Of(config.Object{Kind: "GatewayClass", Name: "penstock"}).(*gatewayv1.GatewayClassStatus)
 	var got []string
 	for _, f := range s.SupportedFeatures {
 		got = append(got, string(f.Name))
@@ -73,11 +73,11 @@ func TestStatusKeepsItsPointers(t *testing.T) {
 	tr := proxies()
 	first := tr.Translate(o)
 	second := tr.Translate(o)
-	if len(first.Status) != 8 {
-		t.Errorf("%d statuses: %v; want 8", len(first.Status), first.Status)
+	if first.Status.Len() != 8 {
+		t.Errorf("%d statuses: %v; want 8", first.Status.Len(), first.Status)
 	}
-	for object, v := range first.Status {
-		if second.Status[object] != v {
+	for object, v := range first.Status.All() {
+		if second.Status.Of(object) != v {
 			t.Errorf("%s: nothing changed, and its status is another", object)
 		}
 	}
@@ -85,9 +85,9 @@ func TestStatusKeepsItsPointers(t *testing.T) {
 	changed.Generation = 8
 	o.HTTPRoutes[1] = changed
 	third := tr.Translate(o)
-	for object, v := range first.Status {
+	for object, v := range first.Status.All() {
 		// The Gateway counts its routes.
-		if differs := object.Name == "b" || object.Kind == "Gateway"; (third.Status[object] != v) != differs {
+		if differs := object.Name == "b" || object.Kind == "Gateway"; (third.Status.Of(object) != v) != differs {
 			t.Errorf("%s: changed %v; want %v", object, !differs, differs)
 		}
 	}
@@ -141,7 +141,7 @@ func TestParentsOfARoute(t *testing.T) {
 			if got != test.want {
 				t.Errorf("got %s; want %s", got, test.want)
 			}
-			if _, ok := r.Status[config.Object{Kind: "Gateway", Namespace: "apps", Name: "foreign"}]; ok {
+			if r.Status.Of(config.Object{Kind: "Gateway", Namespace: "apps", Name: "foreign"}) != nil {
 				t.Error("somebody else's Gateway has a status")
 			}
 		})
@@ -224,7 +224,7 @@ func TestAncestorsOfABackendTLSPolicy(t *testing.T) {
 	key := config.Object{Kind: "BackendTLSPolicy", Namespace: "apps", Name: "tls"}
 	tr := proxies()
 	r := tr.Translate(o)
-	s := r.Status[key].(*gatewayv1.PolicyStatus)
+	s := r.Status.Of(key).(*gatewayv1.PolicyStatus)
 	if len(s.Ancestors) != 14 || s.Ancestors[0].AncestorRef.Name != "g19" || condition(s.Ancestors[0].Conditions, "Accepted") != "True Accepted" || s.Ancestors[0].Conditions[0].ObservedGeneration != 5 {
 		t.Errorf("got %d ancestors, the first %+v; want 14 beside those of others, the oldest first", len(s.Ancestors), s.Ancestors[0])
 	}
@@ -234,11 +234,11 @@ func TestAncestorsOfABackendTLSPolicy(t *testing.T) {
 	// Nobody leads to the Service any more: what we said is taken back, once.
 	o.HTTPRoutes = nil
 	o.BackendTLS[0].Status.Ancestors = append(o.BackendTLS[0].Status.Ancestors, s.Ancestors...)
-	if s, ok := tr.Translate(o).Status[key].(*gatewayv1.PolicyStatus); !ok || len(s.Ancestors) != 0 {
+	if s, ok := tr.Translate(o).Status.Of(key).(*gatewayv1.PolicyStatus); !ok || len(s.Ancestors) != 0 {
 		t.Errorf("got %+v; want an empty list", s)
 	}
 	o.BackendTLS[0].Status.Ancestors = o.BackendTLS[0].Status.Ancestors[:2]
-	if s, ok := tr.Translate(o).Status[key]; ok {
+	if s := tr.Translate(o).Status.Of(key); s != nil {
 		t.Errorf("got %+v; want nothing", s)
 	}
 }

@@ -15,10 +15,11 @@ import (
 
 // WriteStatus writes statuses for people, as YAML: a document of one mapping, by
 // "Kind/namespace/name".
-func WriteStatus(w io.Writer, status map[config.Object]any) error {
+func WriteStatus(w io.Writer, status Statuses) error {
 	var b strings.Builder
-	for _, o := range slices.SortedFunc(maps.Keys(status), func(a, b config.Object) int { return strings.Compare(a.String(), b.String()) }) {
-		text, err := json.Marshal(status[o])
+	all := maps.Collect(status.All())
+	for _, o := range slices.SortedFunc(maps.Keys(all), func(a, b config.Object) int { return strings.Compare(a.String(), b.String()) }) {
+		text, err := json.Marshal(all[o])
 		if err != nil {
 			return fmt.Errorf("status of %s: %w", o, err)
 		}

@@ -105,7 +105,7 @@ type Translator struct {
 	shares     map[string]*share              // by namespace
 	ports      map[socketKey]uint16           // container ports
 	nextPort   uint16                         // that is given next; 0: none was
-	statuses   map[config.Object]any
+	statuses   Statuses
 	run        uint64 // counts translations
 	inputs     inputs
 	forms      forms

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -63,6 +64,7 @@ type bench struct {
 	names   []string // and their names
 	proxies []string // "address:port" of the Gateway's listener at each proxy
 	version atomic.Int64
+	serves  map[int]int64 // version of a route that is live; not there: 0
 	out     strings.Builder
 }
 
@@ -89,6 +91,7 @@ func TestScale(t *testing.T) {
 	b.memory(routes)
 	b.starts(routes)
 	b.rest()
+	b.alone(routes)
 	b.report(routes)
 }
 
@@ -113,7 +116,7 @@ func start(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	scheme := apiruntime.NewScheme()
-	for _, add := range []func(*apiruntime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, gatewayv1.Install} {
+	for _, add := range []func(*apiruntime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, gatewayv1.Install} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +127,7 @@ func start(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, bed: bed, client: c, root: root}
+	b := &bench{T: t, bed: bed, client: c, root: root, serves: map[int]int64{}}
 	if err := bed.ApplyText(t.Context(), `
 apiVersion: v1
 kind: Namespace
@@ -315,31 +318,38 @@ func (b *bench) until(limit time.Duration, ok func(proxy string) bool) {
 func (b *bench) changeRoute(i int) time.Duration {
 	b.Helper()
 	version := b.version.Add(1)
-	patch := fmt.Appendf(nil, `[{"op":"replace","path":"/spec/rules/0/matches/0/path/value","value":"/v%d"}]`, version)
 	began := time.Now()
-	b.check(b.client.Patch(b.Context(), route(i, 0), client.RawPatch(types.JSONPatchType, patch)))
+	b.check(b.client.Patch(b.Context(), route(i, 0), moveRoute(version)))
 	b.live(i, version, 10*time.Second)
-	return time.Since(began)
+	took := time.Since(began)
+	b.serves[i] = version
+	return took
 }
 
 // changeEndpoint is changeRoute for the endpoint of the Service behind a route.
 func (b *bench) changeEndpoint(i int) time.Duration {
 	b.Helper()
-	version := b.version.Add(1)
-	patch := fmt.Appendf(nil, `[{"op":"replace","path":"/spec/rules/0/matches/0/path/value","value":"/v%d"}]`, version)
-	b.check(b.client.Patch(b.Context(), route(i, 0), client.RawPatch(types.JSONPatchType, patch)))
-	b.live(i, version, 10*time.Second)
-	_, now, err := ask(b.proxies[0], hostname(i), fmt.Sprintf("/v%d", version))
+	path := fmt.Sprintf("/v%d", b.serves[i])
+	_, now, err := ask(b.proxies[0], hostname(i), path)
 	b.check(err)
 	to := 1 - slices.Index(b.names, now)
-	patch = fmt.Appendf(nil, `[{"op":"replace","path":"/endpoints/0/addresses/0","value":%q},{"op":"replace","path":"/endpoints/0/targetRef/name","value":%q}]`, b.pods[to], b.names[to])
 	began := time.Now()
-	b.check(b.client.Patch(b.Context(), b.slice(i, 0), client.RawPatch(types.JSONPatchType, patch)))
+	b.check(b.client.Patch(b.Context(), b.slice(i, 0), b.moveEndpoint(to)))
 	b.until(10*time.Second, func(proxy string) bool {
-		_, pod, err := ask(proxy, hostname(i), fmt.Sprintf("/v%d", version))
+		_, pod, err := ask(proxy, hostname(i), path)
 		return err == nil && pod == b.names[to]
 	})
 	return time.Since(began)
+}
+
+// moveRoute has a route serve another version.
+func moveRoute(version int64) client.Patch {
+	return client.RawPatch(types.JSONPatchType, fmt.Appendf(nil, `[{"op":"replace","path":"/spec/rules/0/matches/0/path/value","value":"/v%d"}]`, version))
+}
+
+// moveEndpoint has a Service lead to another Pod.
+func (b *bench) moveEndpoint(to int) client.Patch {
+	return client.RawPatch(types.JSONPatchType, fmt.Appendf(nil, `[{"op":"replace","path":"/endpoints/0/addresses/0","value":%q},{"op":"replace","path":"/endpoints/0/targetRef/name","value":%q}]`, b.pods[to], b.names[to]))
 }
 
 // settle waits until control has written what it has to say of the crowd.
@@ -384,78 +394,8 @@ func (b *bench) line(format string, args ...any) {
 	b.out.WriteString(text + "\n")
 }
 
-// busy measures the same while much changes, with traffic beside it.
-func (b *bench) busy(routes int) {
-	const routeChanges, endpointChanges = 100, 1000 // a second
-	ctx, stop := context.WithCancel(b.Context())
-	var group sync.WaitGroup
-	var failed, asked, wroteRoutes, wroteSlices atomic.Int64
-	// The first routes are changed all the time, those after them are timed, and
-	// traffic goes to the second half, which stays as it is.
-	quiet := routes / 2
-	timed := quiet * 9 / 10
-	for w := range 8 {
-		group.Go(func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				host := hostname(quiet + (i*8+w)%(routes-quiet))
-				status, _, err := ask(b.proxies[i%len(b.proxies)], host, "/v0")
-				asked.Add(1)
-				if status != 200 && !(err == nil && status == 404 && b.changed(host)) && ctx.Err() == nil {
-					if failed.Add(1) < 10 {
-						b.Logf("%s: %d %v", host, status, err)
-					}
-				}
-			}
-		})
-	}
-	paced := func(rate, workers int, count *atomic.Int64, one func() error) {
-		for range workers {
-			group.Go(func() {
-				t := time.NewTicker(time.Second * time.Duration(workers) / time.Duration(rate))
-				defer t.Stop()
-				for {
-					select {
-					case <-ctx.Done():
-						return
-					case <-t.C:
-					}
-					if err := one(); err != nil && ctx.Err() == nil {
-						b.Error(err)
-						return
-					}
-					count.Add(1)
-				}
-			})
-		}
-	}
-	paced(routeChanges, 4, &wroteRoutes, func() error {
-		patch := fmt.Appendf(nil, `[{"op":"replace","path":"/spec/rules/0/matches/0/path/value","value":"/v%d"}]`, b.version.Add(1))
-		return b.client.Patch(ctx, route(rand.IntN(timed), 0), client.RawPatch(types.JSONPatchType, patch))
-	})
-	paced(endpointChanges, 16, &wroteSlices, func() error {
-		to := rand.IntN(2)
-		patch := fmt.Appendf(nil, `[{"op":"replace","path":"/endpoints/0/addresses/0","value":%q},{"op":"replace","path":"/endpoints/0/targetRef/name","value":%q}]`, b.pods[to], b.names[to])
-		return b.client.Patch(ctx, b.slice(rand.IntN(services), 0), client.RawPatch(types.JSONPatchType, patch))
-	})
-	time.Sleep(5 * time.Second)
-	began := time.Now()
-	r, e, a := wroteRoutes.Load(), wroteSlices.Load(), asked.Load()
-	var all []time.Duration
-	for time.Since(began) < 20*time.Second {
-		all = append(all, b.changeRoute(timed+rand.IntN(quiet-timed)))
-	}
-	took := time.Since(began).Seconds()
-	b.profile("busy")
-	slices.Sort(all)
-	b.row(fmt.Sprintf("a route's change beside %.0f route and %.0f endpoint changes and %.0f requests a second", float64(wroteRoutes.Load()-r)/took, float64(wroteSlices.Load()-e)/took, float64(asked.Load()-a)/took), routes, all)
-	stop()
-	group.Wait()
-	b.line("")
-	b.line("Requests that failed beside it: %d of %d.", failed.Load(), asked.Load())
-}
-
-// profile writes CPU and heap profiles of all of Penstock's processes into the
-// folder that PENSTOCK_PROFILE names, if it does.
+// profile writes profiles and metrics of all of Penstock's processes into the folder
+// that PENSTOCK_PROFILE names, if it does.
 func (b *bench) profile(name string) {
 	dir := os.Getenv("PENSTOCK_PROFILE")
 	if dir == "" {
@@ -466,10 +406,10 @@ func (b *bench) profile(name string) {
 		out, _ := exec.Command("pgrep", "-f", "^/bin/penstock "+role).Output() // none: nothing is written
 		for i, pid := range strings.Fields(string(out)) {
 			group.Go(func() {
-				for _, what := range []string{"profile?seconds=5", "heap", "goroutine?debug=1"} {
-					kind, _, _ := strings.Cut(what, "?")
+				for _, what := range []string{"debug/pprof/profile?seconds=5", "debug/pprof/heap", "debug/pprof/goroutine?debug=1", "metrics"} {
+					kind, _, _ := strings.Cut(filepath.Base(what), "?")
 					file := filepath.Join(dir, fmt.Sprintf("%s-%s-%d.%s", name, role, i, kind))
-					if text, err := exec.Command("nsenter", "-t", pid, "-n", "curl", "-s", "-o", file, "http://127.0.0.1:9901/debug/pprof/"+what).CombinedOutput(); err != nil {
+					if text, err := exec.Command("nsenter", "-t", pid, "-n", "curl", "-s", "-o", file, "http://127.0.0.1:9901/"+what).CombinedOutput(); err != nil {
 						b.Logf("%v %s", err, text)
 					}
 				}
@@ -490,6 +430,7 @@ func (b *bench) changed(host string) bool {
 // memory reads what the processes take.
 func (b *bench) memory(routes int) {
 	time.Sleep(10 * time.Second)
+	b.profile("memory")
 	b.line("")
 	b.line("| resident memory, %d HTTPRoutes, %d Services | MiB |", routes, services)
 	b.line("| --- | ---: |")
