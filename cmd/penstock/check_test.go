@@ -23,7 +23,7 @@ func TestFiltersOfAConfigAreListedOnce(t *testing.T) {
 	chain := &config.Chain{Parts: []*config.Part{{Filters: []*config.Filter{b, a}, Fallback: old, Previous: old}}}
 	c := &config.Config{Gateways: []*config.Gateway{{Listeners: []*config.Listener{
 		{Routes: &config.RouteTable{}, Chain: &config.Chain{Parts: []*config.Part{{Filters: []*config.Filter{filter("g", "x")}}}}},
-		{Routes: &config.RouteTable{Entries: []config.RouteEntry{{Route: &config.Route{Rules: []*config.Rule{{Chain: chain, Backends: []config.Backend{{Chain: chain}, {}}}}}}}}},
+		{Routes: &config.RouteTable{Entries: []*config.RouteEntry{{Route: &config.Route{Rules: []*config.Rule{{Chain: chain, Backends: []config.Backend{{Chain: chain}, {}}}}}}}}},
 	}}}}
 	got := ""
 	for _, f := range filtersOf(c) {

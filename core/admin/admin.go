@@ -209,7 +209,7 @@ func mapChains(c *config.Config, chain func(*config.Chain) *config.Chain) *confi
 					}
 					route.Rules = append(route.Rules, &rule)
 				}
-				listener.Routes.Entries = append(listener.Routes.Entries, config.RouteEntry{Hostnames: e.Hostnames, Route: &route})
+				listener.Routes.Entries = append(listener.Routes.Entries, &config.RouteEntry{Hostnames: e.Hostnames, Route: &route})
 			}
 			gateway.Listeners = append(gateway.Listeners, &listener)
 		}

@@ -82,7 +82,7 @@ func TestConfigHidesSecrets(t *testing.T) {
 	chain := &config.Chain{Parts: []*config.Part{part}}
 	rule := &config.Rule{Matches: []config.Match{{PathType: config.PathPrefix, Path: "/"}}, Status: 500, Chain: chain, Backends: []config.Backend{{Chain: chain}}}
 	c := &config.Config{Gateways: []*config.Gateway{{Parameters: config.DefaultProxyParameters(), Listeners: []*config.Listener{{
-		Name: "http", Port: 80, Chain: chain, Routes: &config.RouteTable{Entries: []config.RouteEntry{{Route: &config.Route{Rules: []*config.Rule{rule}}}}},
+		Name: "http", Port: 80, Chain: chain, Routes: &config.RouteTable{Entries: []*config.RouteEntry{{Route: &config.Route{Rules: []*config.Rule{rule}}}}},
 	}}}}}
 	if err := store.Apply(c); err != nil {
 		t.Fatal(err)

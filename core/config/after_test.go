@@ -11,7 +11,7 @@ func TestValidateAfter(t *testing.T) {
 	route := func(upstream string) *Route {
 		return &Route{Rules: []*Rule{{Matches: []Match{{Path: "/"}}, Backends: []Backend{{Weight: 1, Upstream: upstream}}}}}
 	}
-	table := &RouteTable{Entries: []RouteEntry{{Route: route("a")}, {Route: route("b")}}}
+	table := &RouteTable{Entries: []*RouteEntry{{Route: route("a")}, {Route: route("b")}}}
 	of := func(t *RouteTable, upstreams map[string]*Upstream) *Config {
 		return &Config{Upstreams: upstreams, Gateways: []*Gateway{{Parameters: DefaultProxyParameters(), Listeners: []*Listener{{Name: "l", Port: 80, Protocol: "HTTP", Routes: t}}}}}
 	}
@@ -20,7 +20,7 @@ func TestValidateAfter(t *testing.T) {
 	misnamed := maps.Clone(both)
 	misnamed["c"] = both["a"]
 	with := func(upstream string) *RouteTable {
-		return &RouteTable{Entries: []RouteEntry{table.Entries[0], {Route: route(upstream)}, table.Entries[1]}}
+		return &RouteTable{Entries: []*RouteEntry{table.Entries[0], {Route: route(upstream)}, table.Entries[1]}}
 	}
 	valid := of(table, both)
 	if err := valid.Validate(); err != nil {

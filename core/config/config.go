@@ -63,9 +63,10 @@ type Listener struct {
 func (l *Listener) Socket() uint16 { return cmp.Or(l.BindPort, l.Port) }
 
 // RouteTable is a set of routes that one or more listeners refer to.
-type RouteTable struct{ Entries []RouteEntry }
+type RouteTable struct{ Entries []*RouteEntry }
 
 // RouteEntry attaches a route under the hostnames that it shares with the listener.
+// Tables share those that are equal.
 type RouteEntry struct {
 	// Hostnames: lower case, "*.example" allowed; empty: any.
 	Hostnames []string
@@ -313,16 +314,19 @@ func (t *RouteTable) Common(other *RouteTable) (first, last int) {
 	if n > 0 && len(a) == len(b) && &a[0] == &b[0] {
 		return n, 0
 	}
-	for first < n && a[first].same(&b[first]) {
+	for first < n && a[first].same(b[first]) {
 		first++
 	}
-	for last < n-first && a[len(a)-1-last].same(&b[len(b)-1-last]) {
+	for last < n-first && a[len(a)-1-last].same(b[len(b)-1-last]) {
 		last++
 	}
 	return first, last
 }
 
 func (e *RouteEntry) same(other *RouteEntry) bool {
+	if e == other {
+		return true
+	}
 	if e.Route != other.Route || len(e.Hostnames) != len(other.Hostnames) {
 		return false
 	}

@@ -60,7 +60,7 @@ func TestConnect(t *testing.T) {
 	*entries = nil
 	for hostname, r := range byHost {
 		route := &config.Route{Object: config.Object{Kind: "HTTPRoute", Namespace: "ns", Name: r.Name}, Rules: []*config.Rule{r}}
-		*entries = append(*entries, config.RouteEntry{Route: route, Hostnames: []string{hostname}})
+		*entries = append(*entries, &config.RouteEntry{Route: route, Hostnames: []string{hostname}})
 	}
 	service(t, c, "up", forwardProxy)
 	if err := b.store.Apply(c); err != nil {

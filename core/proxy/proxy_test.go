@@ -94,7 +94,7 @@ func newConfig(port uint16, rules ...*config.Rule) *config.Config {
 			Parameters: config.DefaultProxyParameters(),
 			Listeners: []*config.Listener{{
 				Name: "http", Port: port, Protocol: "HTTP",
-				Routes: &config.RouteTable{Entries: []config.RouteEntry{{Route: route}}},
+				Routes: &config.RouteTable{Entries: []*config.RouteEntry{{Route: route}}},
 			}},
 		}},
 		Upstreams: map[string]*config.Upstream{},

@@ -349,7 +349,7 @@ func fill(g *config.Gateway, routes map[string]*attachment) error {
 			if l := g.Listeners[to.Listener]; a.Raw != nil {
 				l.RawRoutes.Entries = append(l.RawRoutes.Entries, config.RawEntry{Hostnames: to.Hostnames, Route: a.Raw})
 			} else {
-				l.Routes.Entries = append(l.Routes.Entries, config.RouteEntry{Hostnames: to.Hostnames, Route: a.Route})
+				l.Routes.Entries = append(l.Routes.Entries, &config.RouteEntry{Hostnames: to.Hostnames, Route: a.Route})
 			}
 		}
 	}
@@ -406,10 +406,10 @@ func patch(g *config.Gateway, changed, old map[string]*attachment) error {
 				func(a attachedRoute) config.RawEntry { return config.RawEntry{Hostnames: a.hostnames, Route: a.Raw} })}
 		} else {
 			l.Routes = &config.RouteTable{Entries: merge(l.Routes.Entries, c.drop, c.add,
-				func(e config.RouteEntry) any { return e.Route },
-				func(e config.RouteEntry) about { return (&attachment{Route: e.Route}).about() },
-				func(a attachedRoute) config.RouteEntry {
-					return config.RouteEntry{Hostnames: a.hostnames, Route: a.Route}
+				func(e *config.RouteEntry) any { return e.Route },
+				func(e *config.RouteEntry) about { return (&attachment{Route: e.Route}).about() },
+				func(a attachedRoute) *config.RouteEntry {
+					return &config.RouteEntry{Hostnames: a.hostnames, Route: a.Route}
 				})}
 		}
 		g.Listeners[i] = &l

@@ -223,6 +223,7 @@ func routeName(gateway string, route any) string {
 type entry struct {
 	route     any
 	hostnames []string
+	from      *config.RouteEntry // nil: of a raw route
 }
 
 func entries(listener int, l *config.Listener) func(i int) (entry, bool) {
@@ -234,14 +235,15 @@ func entries(listener int, l *config.Listener) func(i int) (entry, bool) {
 			if i >= len(l.Routes.Entries) {
 				return entry{}, false
 			}
-			return entry{l.Routes.Entries[i].Route, l.Routes.Entries[i].Hostnames}, true
+			e := l.Routes.Entries[i]
+			return entry{e.Route, e.Hostnames, e}, true
 		}
 	case l.RawRoutes != nil:
 		return func(i int) (entry, bool) {
 			if i >= len(l.RawRoutes.Entries) {
 				return entry{}, false
 			}
-			return entry{rawAt{l.RawRoutes.Entries[i].Route, listener}, l.RawRoutes.Entries[i].Hostnames}, true
+			return entry{rawAt{l.RawRoutes.Entries[i].Route, listener}, l.RawRoutes.Entries[i].Hostnames, nil}, true
 		}
 	}
 	return func(int) (entry, bool) { return entry{}, false }
@@ -257,7 +259,9 @@ func (a *attachments) change(listener int, gateway string, was, is func(int) (en
 			n++
 		}
 	}
-	equal := func(x, y entry) bool { return x.route == y.route && slices.Equal(x.hostnames, y.hostnames) }
+	equal := func(x, y entry) bool {
+		return x.from != nil && x.from == y.from || x.route == y.route && slices.Equal(x.hostnames, y.hostnames)
+	}
 	before, now := length(was), length(is)
 	// Most changes leave the others at their places, at the beginning or at the end.
 	first := 0

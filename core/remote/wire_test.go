@@ -100,7 +100,7 @@ func filled() *config.Config {
 			for range 3 {
 				r := &config.Route{}
 				f.fill(reflect.ValueOf(r).Elem(), 0)
-				l.Routes.Entries = append(l.Routes.Entries, config.RouteEntry{Hostnames: []string{fmt.Sprint("h", f.n)}, Route: r})
+				l.Routes.Entries = append(l.Routes.Entries, &config.RouteEntry{Hostnames: []string{fmt.Sprint("h", f.n)}, Route: r})
 			}
 		}
 		c.Gateways = append(c.Gateways, g)
@@ -155,7 +155,7 @@ func TestAChangeSendsWhatItTouches(t *testing.T) {
 	table := *l.Routes
 	r := *table.Entries[0].Route
 	r.Rules = append([]*config.Rule{{Name: "new"}}, r.Rules...)
-	table.Entries = append([]config.RouteEntry{{Hostnames: table.Entries[0].Hostnames, Route: &r}}, table.Entries[1:]...)
+	table.Entries = append([]*config.RouteEntry{{Hostnames: table.Entries[0].Hostnames, Route: &r}}, table.Entries[1:]...)
 	l.Routes = &table
 	g.Listeners = append([]*config.Listener{&l}, g.Listeners[1:]...)
 	changed.Gateways = append([]*config.Gateway{&g}, c.Gateways[1:]...)
@@ -196,7 +196,7 @@ func TestManyChanges(t *testing.T) {
 		}
 	}
 	routes := map[string]*config.Route{}
-	order := func(a, b config.RouteEntry) int {
+	order := func(a, b *config.RouteEntry) int {
 		return (&attachment{Route: a.Route}).about().compare((&attachment{Route: b.Route}).about())
 	}
 	e, d := new(Encoder), NewDecoder()
@@ -215,7 +215,7 @@ func TestManyChanges(t *testing.T) {
 				table := &config.RouteTable{}
 				for _, r := range routes {
 					if random.IntN(4) > 0 {
-						table.Entries = append(table.Entries, config.RouteEntry{Hostnames: []string{fmt.Sprint("h", random.IntN(2))}, Route: r})
+						table.Entries = append(table.Entries, &config.RouteEntry{Hostnames: []string{fmt.Sprint("h", random.IntN(2))}, Route: r})
 					}
 				}
 				slices.SortFunc(table.Entries, order)

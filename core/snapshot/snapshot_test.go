@@ -73,7 +73,7 @@ func configOf(parts ...*config.Part) *config.Config {
 	route := &config.Route{Object: config.Object{Kind: "HTTPRoute", Namespace: "ns", Name: "r"}, Rules: []*config.Rule{rule}}
 	return &config.Config{Gateways: []*config.Gateway{{
 		Object: config.Object{Kind: "Gateway", Namespace: "ns", Name: "g"}, Parameters: config.DefaultProxyParameters(),
-		Listeners: []*config.Listener{{Name: "http", Port: 80, Protocol: "HTTP", Routes: &config.RouteTable{Entries: []config.RouteEntry{{Route: route}}}}},
+		Listeners: []*config.Listener{{Name: "http", Port: 80, Protocol: "HTTP", Routes: &config.RouteTable{Entries: []*config.RouteEntry{{Route: route}}}}},
 	}}}
 }
 

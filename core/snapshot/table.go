@@ -68,7 +68,7 @@ func (c *compiler) table(t *config.RouteTable, old *table) *table {
 			made.routes[i], made.routable[i] = old.routes[was], old.routable[was]
 			continue
 		}
-		e := &t.Entries[i]
+		e := t.Entries[i]
 		r := c.route(e.Route)
 		made.routes[i], made.plain = r, made.plain && r.plain
 		if was >= 0 && old.routes[was] == r {

@@ -64,14 +64,14 @@ func (a *alters) next() *config.Config {
 			a.tables[i] = &config.RouteTable{}
 			for _, r := range a.routes {
 				if a.IntN(3) > 0 {
-					a.tables[i].Entries = append(a.tables[i].Entries, config.RouteEntry{Hostnames: [][]string{nil, {"a.example"}}[a.IntN(2)], Route: r})
+					a.tables[i].Entries = append(a.tables[i].Entries, &config.RouteEntry{Hostnames: [][]string{nil, {"a.example"}}[a.IntN(2)], Route: r})
 				}
 			}
 		} else if a.IntN(2) == 0 { // routes are others, the places the same
 			t := &config.RouteTable{Entries: slices.Clone(a.tables[i].Entries)}
 			for j, e := range t.Entries {
 				k := slices.IndexFunc(a.routes, func(r *config.Route) bool { return r.Object == e.Route.Object })
-				t.Entries[j].Route = a.routes[k]
+				t.Entries[j] = &config.RouteEntry{Hostnames: e.Hostnames, Route: a.routes[k]}
 			}
 			a.tables[i] = t
 		}

@@ -214,7 +214,7 @@ func someConfig(n int) *config.Config {
 	chain := &config.Chain{Parts: []*config.Part{{Name: "service", Hash: "part-hash", Filters: []*config.Filter{filter}}}}
 	table := &config.RouteTable{}
 	for i := range n {
-		table.Entries = append(table.Entries, config.RouteEntry{Route: &config.Route{
+		table.Entries = append(table.Entries, &config.RouteEntry{Route: &config.Route{
 			Object: config.Object{Kind: "HTTPRoute", Namespace: "ns", Name: fmt.Sprint("r", i)},
 			Rules:  []*config.Rule{{Name: fmt.Sprint("rule", i), Matches: []config.Match{{Path: fmt.Sprint("/", i)}}, Backends: []config.Backend{{Weight: 1, Upstream: "ns/s:80", Chain: chain}}}},
 		}})

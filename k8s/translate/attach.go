@@ -204,8 +204,9 @@ func (r *run) exists(parent config.Object) bool {
 type attachedRoute struct {
 	route     *candidate
 	refs      []*parentRef
-	hostnames []string      // that it shares with the listener; nil: any
-	config    *config.Route // of a HTTPRoute or GRPCRoute, once it is served
+	hostnames []string           // that it shares with the listener; nil: any
+	config    *config.Route      // of a HTTPRoute or GRPCRoute, once it is served
+	entry     *config.RouteEntry // the same with its hostnames; nil, or of another route: not made yet
 }
 
 // come notes how near a reference comes to one listener.

@@ -59,9 +59,13 @@ func (s *seat) same() bool {
 
 // table is a listener's routes as they were served last.
 func (l *listener) table() *config.RouteTable {
-	entries := make([]config.RouteEntry, len(l.routes))
+	entries := make([]*config.RouteEntry, len(l.routes))
 	for i := range l.routes {
-		entries[i] = config.RouteEntry{Hostnames: l.routes[i].hostnames, Route: l.routes[i].config}
+		a := &l.routes[i]
+		if a.entry == nil || a.entry.Route != a.config {
+			a.entry = &config.RouteEntry{Hostnames: a.hostnames, Route: a.config}
+		}
+		entries[i] = a.entry
 	}
 	return &config.RouteTable{Entries: entries}
 }

@@ -167,20 +167,25 @@ func value[T ~string](p *T) string {
 
 // table returns the routes that attach to a listener of HTTP.
 func (r *run) table(l *listener) *config.RouteTable {
-	entries := make([]config.RouteEntry, len(l.routes))
 	for i := range l.routes {
 		a := &l.routes[i]
 		a.config = r.route(a.route.http, l.gateway.Gateway)
-		entries[i] = config.RouteEntry{Hostnames: a.hostnames, Route: a.config}
 	}
 	old := r.t.memo.tables.old[l.id()].value
-	same := old != nil && slices.EqualFunc(old.Entries, entries, func(a, b config.RouteEntry) bool {
-		return a.Route == b.Route && slices.Equal(a.Hostnames, b.Hostnames)
-	})
-	if !same {
-		old = &config.RouteTable{Entries: entries}
+	made := l.table()
+	if old != nil {
+		first, last := old.Common(made)
+		n, was := len(made.Entries), len(old.Entries)
+		copy(made.Entries, old.Entries[:first])
+		copy(made.Entries[n-last:], old.Entries[was-last:])
+		for i := range l.routes {
+			l.routes[i].entry = made.Entries[i]
+		}
+		if n == was && first+last == n {
+			made = old
+		}
 	}
-	return r.t.memo.tables.put(l.id(), old)
+	return r.t.memo.tables.put(l.id(), made)
 }
 
 func cmpOr(a, b string) string {
