@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -368,22 +369,15 @@ func (a *attachment) fits(g *config.Gateway) error {
 
 // patch changes single routes of tables that are otherwise as before.
 func patch(g *config.Gateway, changed, old map[string]*attachment) error {
-	type change struct {
-		drop map[any]bool
-		add  []attachedRoute
-	}
-	listeners := map[int]*change{}
-	of := func(i int) *change {
-		if listeners[i] == nil {
-			listeners[i] = &change{drop: map[any]bool{}}
+	listeners := map[int][]attachedRoute{}
+	note := func(a *attachment, gone bool) {
+		for _, to := range a.Listeners {
+			listeners[to.Listener] = append(listeners[to.Listener], attachedRoute{a, a.about(), to.Hostnames, gone})
 		}
-		return listeners[i]
 	}
 	for resource, a := range changed {
 		if was := old[resource]; was != nil {
-			for _, to := range was.Listeners {
-				of(to.Listener).drop[was.route()] = true
-			}
+			note(was, true)
 		}
 		if a == nil {
 			continue
@@ -391,23 +385,20 @@ func patch(g *config.Gateway, changed, old map[string]*attachment) error {
 		if err := a.fits(g); err != nil {
 			return err
 		}
-		for _, to := range a.Listeners {
-			c := of(to.Listener)
-			c.add = append(c.add, attachedRoute{a, to.Hostnames})
-		}
+		note(a, false)
 	}
-	for i, c := range listeners {
-		slices.SortFunc(c.add, func(a, b attachedRoute) int { return a.about().compare(b.about()) })
+	for i, list := range listeners {
+		slices.SortFunc(list, func(a, b attachedRoute) int {
+			return cmp.Or(a.place.compare(b.place), -cmp.Compare(truth(a.gone), truth(b.gone)))
+		})
 		l := *g.Listeners[i]
 		if l.Raw() {
-			l.RawRoutes = &config.RawTable{Entries: merge(l.RawRoutes.Entries, c.drop, c.add,
-				func(e config.RawEntry) any { return e.Route },
-				func(e config.RawEntry) about { return (&attachment{Raw: e.Route}).about() },
+			l.RawRoutes = &config.RawTable{Entries: merge(l.RawRoutes.Entries, list,
+				func(e config.RawEntry) *attachment { return &attachment{Raw: e.Route} },
 				func(a attachedRoute) config.RawEntry { return config.RawEntry{Hostnames: a.hostnames, Route: a.Raw} })}
 		} else {
-			l.Routes = &config.RouteTable{Entries: merge(l.Routes.Entries, c.drop, c.add,
-				func(e *config.RouteEntry) any { return e.Route },
-				func(e *config.RouteEntry) about { return (&attachment{Route: e.Route}).about() },
+			l.Routes = &config.RouteTable{Entries: merge(l.Routes.Entries, list,
+				func(e *config.RouteEntry) *attachment { return &attachment{Route: e.Route} },
 				func(a attachedRoute) *config.RouteEntry {
 					return &config.RouteEntry{Hostnames: a.hostnames, Route: a.Route}
 				})}
@@ -417,10 +408,19 @@ func patch(g *config.Gateway, changed, old map[string]*attachment) error {
 	return nil
 }
 
-// attachedRoute is a route at one listener.
+// attachedRoute is a route at one listener, that comes to it or goes.
 type attachedRoute struct {
 	*attachment
+	place     about
 	hostnames []string
+	gone      bool
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (a *attachment) route() any {
@@ -430,20 +430,23 @@ func (a *attachment) route() any {
 	return a.Route
 }
 
-// merge returns a table without some routes and with others, in order.
-func merge[E any](table []E, drop map[any]bool, add []attachedRoute, route func(E) any, place func(E) about, made func(attachedRoute) E) []E {
-	out := make([]E, 0, len(table)+len(add))
-	for _, e := range table {
-		if drop[route(e)] {
+// merge returns a table after changes; both are in order, and what goes comes before
+// what takes its place.
+func merge[E any](table []E, changes []attachedRoute, of func(E) *attachment, made func(attachedRoute) E) []E {
+	out := make([]E, 0, len(table)+len(changes))
+	for _, c := range changes {
+		n, _ := slices.BinarySearchFunc(table, c.place, func(e E, place about) int { return of(e).about().compare(place) })
+		out, table = append(out, table[:n]...), table[n:]
+		if !c.gone {
+			out = append(out, made(c))
 			continue
 		}
-		for len(add) > 0 && add[0].about().compare(place(e)) < 0 {
-			out, add = append(out, made(add[0])), add[1:]
+		for len(table) > 0 && of(table[0]).about().compare(c.place) == 0 {
+			if of(table[0]).route() != c.route() {
+				out = append(out, table[0])
+			}
+			table = table[1:]
 		}
-		out = append(out, e)
 	}
-	for _, a := range add {
-		out = append(out, made(a))
-	}
-	return out
+	return append(out, table...)
 }

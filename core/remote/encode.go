@@ -182,7 +182,7 @@ func (e *Encoder) gateway(name string, g *config.Gateway) {
 		if i < len(g.Listeners) {
 			is = g.Listeners[i]
 		}
-		old.change(i, name, entries(i, was), entries(i, is))
+		old.change(i, name, was, is)
 	}
 	old.listeners = g.Listeners
 	var gone []string
@@ -223,82 +223,41 @@ func routeName(gateway string, route any) string {
 type entry struct {
 	route     any
 	hostnames []string
-	from      *config.RouteEntry // nil: of a raw route
 }
 
-func entries(listener int, l *config.Listener) func(i int) (entry, bool) {
+func (x entry) equal(y entry) bool {
+	return x.route == y.route && slices.Equal(x.hostnames, y.hostnames)
+}
+
+// entries returns the routes of a listener, but for some at the beginning and the end.
+func entries(listener int, l *config.Listener, first, last int) (all []entry) {
 	switch {
 	case l == nil:
-		return func(int) (entry, bool) { return entry{}, false }
 	case l.Routes != nil:
-		return func(i int) (entry, bool) {
-			if i >= len(l.Routes.Entries) {
-				return entry{}, false
-			}
-			e := l.Routes.Entries[i]
-			return entry{e.Route, e.Hostnames, e}, true
+		for _, e := range l.Routes.Entries[first : len(l.Routes.Entries)-last] {
+			all = append(all, entry{e.Route, e.Hostnames})
 		}
 	case l.RawRoutes != nil:
-		return func(i int) (entry, bool) {
-			if i >= len(l.RawRoutes.Entries) {
-				return entry{}, false
-			}
-			return entry{rawAt{l.RawRoutes.Entries[i].Route, listener}, l.RawRoutes.Entries[i].Hostnames, nil}, true
+		for _, e := range l.RawRoutes.Entries {
+			all = append(all, entry{rawAt{e.Route, listener}, e.Hostnames})
 		}
 	}
-	return func(int) (entry, bool) { return entry{}, false }
+	return all
 }
 
 // change takes over what differs between a listener's entries.
-func (a *attachments) change(listener int, gateway string, was, is func(int) (entry, bool)) {
-	length := func(at func(int) (entry, bool)) (n int) {
-		for {
-			if _, ok := at(n); !ok {
-				return n
-			}
-			n++
-		}
+func (a *attachments) change(listener int, gateway string, was, is *config.Listener) {
+	first, last := 0, 0 // most changes leave the others at their places
+	if was != nil && is != nil && was.Routes != nil && is.Routes != nil {
+		first, last = was.Routes.Common(is.Routes)
 	}
-	equal := func(x, y entry) bool {
-		return x.from != nil && x.from == y.from || x.route == y.route && slices.Equal(x.hostnames, y.hostnames)
-	}
-	before, now := length(was), length(is)
-	// Most changes leave the others at their places, at the beginning or at the end.
-	first := 0
-	for ; first < min(before, now); first++ {
-		x, _ := was(first)
-		y, _ := is(first)
-		if !equal(x, y) {
-			break
-		}
-	}
-	for before > first && now > first {
-		x, _ := was(before - 1)
-		y, _ := is(now - 1)
-		if !equal(x, y) {
-			break
-		}
-		before--
-		now--
-	}
-	gone, added := map[any]entry{}, []entry{}
-	for i := first; i < max(before, now); i++ {
-		x, hasX := was(i)
-		y, hasY := is(i)
-		hasX, hasY = hasX && i < before, hasY && i < now
-		if hasX && hasY && equal(x, y) {
-			continue
-		}
-		if hasX {
-			gone[x.route] = x
-		}
-		if hasY {
-			added = append(added, y)
-		}
+	gone, added := map[any]entry{}, entries(listener, is, first, last)
+	for _, x := range entries(listener, was, first, last) {
+		gone[x.route] = x
 	}
 	added = slices.DeleteFunc(added, func(y entry) bool { // what has only moved
 		x, moved := gone[y.route]
-		moved = moved && equal(x, y)
+		moved = moved && x.equal(y)
 		if moved {
 			delete(gone, y.route)
 		}
