@@ -104,6 +104,7 @@ func benchmarkChange(b *testing.B, prefix string, n int, filters string) {
 	generation := int64(1)
 	var c *config.Config
 	var u *remote.Update
+	var endpoints map[string]*config.EndpointSet
 	var last *translate.Result
 	var changed *translate.Changes
 	steps := []struct {
@@ -121,13 +122,18 @@ func benchmarkChange(b *testing.B, prefix string, n int, filters string) {
 		}},
 		{"encode", func() (err error) { u, err = encoder.Encode(c); return err }},
 		{"decode", func() (err error) {
-			if _, err := decoder.Endpoints(&u.Endpoints); err != nil {
+			if endpoints, err = decoder.Endpoints(&u.Endpoints); err != nil || u.Config.Empty() {
 				return err
 			}
 			c, err = decoder.Config(&u.Config)
 			return err
 		}},
-		{"apply", func() error { return store.Apply(c) }},
+		{"apply", func() error {
+			if store.ApplyEndpoints(endpoints); u.Config.Empty() {
+				return nil
+			}
+			return store.Apply(c)
+		}},
 	}
 	if filters != "" {
 		steps = steps[:3]
@@ -156,6 +162,9 @@ func benchmarkChange(b *testing.B, prefix string, n int, filters string) {
 				return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: nil}}
 			}
 			return &translate.Changes{HTTPRoutes: map[string]*gatewayv1.HTTPRoute{x: httpRoute(n/2, generation, services)}}
+		}},
+		{"endpoint", func() *translate.Changes {
+			return &translate.Changes{EndpointSlices: map[string][]*discoveryv1.EndpointSlice{"shop/s0": {slice("s0", fmt.Sprint(generation), fmt.Sprint("10.2.0.", generation%250))}}}
 		}},
 		{"service", func() *translate.Changes {
 			s, protocols := service("s0", fmt.Sprint(generation), filters), []string{"http", "kubernetes.io/h2c"}

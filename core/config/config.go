@@ -19,7 +19,7 @@ type Config struct {
 	Upstreams map[string]*Upstream
 	// Endpoints by Upstream.Name. An upstream without an entry has none. They
 	// change often; nothing is recompiled for it.
-	Endpoints map[string]*EndpointSet
+	Endpoints Overlay[string, *EndpointSet]
 	// Totals by namespace; one without an entry has the defaults.
 	Totals map[string]*Totals
 }

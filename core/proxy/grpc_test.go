@@ -23,7 +23,7 @@ func TestGRPCIsAnsweredInItsForm(t *testing.T) {
 		<-r.Context().Done()
 	})
 	c.Upstreams["gone"] = &config.Upstream{Name: "gone", Protocol: "http", Parameters: config.DefaultProxyParameters()}
-	c.Endpoints["gone"] = &config.EndpointSet{}
+	c.Endpoints = c.Endpoints.With(map[string]*config.EndpointSet{"gone": &config.EndpointSet{}})
 	if err := b.store.Apply(c); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestGRPCWebIsAnsweredInItsForm(t *testing.T) {
 	b := newBed(t)
 	c := newConfig(b.port, rule("gone", "/gone", "gone"))
 	c.Upstreams["gone"] = &config.Upstream{Name: "gone", Protocol: config.ProtocolH2C, Parameters: config.DefaultProxyParameters()}
-	c.Endpoints["gone"] = &config.EndpointSet{}
+	c.Endpoints = c.Endpoints.With(map[string]*config.EndpointSet{"gone": &config.EndpointSet{}})
 	if err := b.store.Apply(c); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestGRPCWebEnds(t *testing.T) {
 	up.Start()
 	t.Cleanup(up.Close)
 	c.Upstreams["web"] = &config.Upstream{Name: "web", Protocol: config.ProtocolH2C, Parameters: config.DefaultProxyParameters()}
-	c.Endpoints["web"] = &config.EndpointSet{Endpoints: []config.Endpoint{{Address: netip.MustParseAddrPort(up.Listener.Addr().String()), Ready: true, Serving: true}}}
+	c.Endpoints = c.Endpoints.With(map[string]*config.EndpointSet{"web": &config.EndpointSet{Endpoints: []config.Endpoint{{Address: netip.MustParseAddrPort(up.Listener.Addr().String()), Ready: true, Serving: true}}}})
 	if err := b.store.Apply(c); err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func TestSilentStreams(t *testing.T) {
 					u.Protocol = config.ProtocolH2C
 				}
 				c.Upstreams[up] = u
-				c.Endpoints[up] = &config.EndpointSet{Endpoints: []config.Endpoint{{Address: netip.MustParseAddrPort(s.Listener.Addr().String()), Ready: true, Serving: true}}}
+				c.Endpoints = c.Endpoints.With(map[string]*config.EndpointSet{up: &config.EndpointSet{Endpoints: []config.Endpoint{{Address: netip.MustParseAddrPort(s.Listener.Addr().String()), Ready: true, Serving: true}}}})
 				if err := b.store.Apply(c); err != nil {
 					t.Fatal(err)
 				}

@@ -83,7 +83,7 @@ func service(t testing.TB, c *config.Config, name string, h http.HandlerFunc) {
 	t.Cleanup(s.Close)
 	address := netip.MustParseAddrPort(s.Listener.Addr().String())
 	c.Upstreams[name] = &config.Upstream{Name: name, Protocol: "http", Parameters: config.DefaultProxyParameters()}
-	c.Endpoints[name] = &config.EndpointSet{Endpoints: []config.Endpoint{{Address: address, Ready: true, Serving: true}}}
+	c.Endpoints = c.Endpoints.With(map[string]*config.EndpointSet{name: &config.EndpointSet{Endpoints: []config.Endpoint{{Address: address, Ready: true, Serving: true}}}})
 }
 
 func newConfig(port uint16, rules ...*config.Rule) *config.Config {
@@ -98,7 +98,6 @@ func newConfig(port uint16, rules ...*config.Rule) *config.Config {
 			}},
 		}},
 		Upstreams: map[string]*config.Upstream{},
-		Endpoints: map[string]*config.EndpointSet{},
 	}
 }
 

@@ -96,7 +96,7 @@ func newRawBed(t testing.TB, protocol string) *rawBed {
 	b.c = &config.Config{
 		Gateways: []*config.Gateway{{Object: config.Object{Kind: "Gateway", Namespace: "ns", Name: "edge"}, Parameters: b.p,
 			Listeners: []*config.Listener{{Name: "raw", Port: b.port, Protocol: protocol, RawRoutes: &config.RawTable{}}}}},
-		Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{},
+		Upstreams: map[string]*config.Upstream{},
 	}
 	return b
 }
@@ -113,7 +113,7 @@ func (b *rawBed) route(t testing.TB, change func(*config.Backend), addrs ...neti
 	for _, a := range addrs {
 		set.Endpoints = append(set.Endpoints, config.Endpoint{Address: a, Ready: true, Serving: true})
 	}
-	b.c.Endpoints["u"] = set
+	b.c.Endpoints = b.c.Endpoints.With(map[string]*config.EndpointSet{"u": set})
 	backend := config.Backend{Weight: 1, Upstream: "u", Service: "ns/u"}
 	if change != nil {
 		change(&backend)

@@ -95,7 +95,7 @@ func TestRetryElsewhere(t *testing.T) {
 	c := newConfig(b.port, r)
 	service(t, c, "bad", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	service(t, c, "up", echo)
-	c.Endpoints["up"].Endpoints = append(c.Endpoints["up"].Endpoints, c.Endpoints["bad"].Endpoints...)
+	c.Endpoints.Of("up").Endpoints = append(c.Endpoints.Of("up").Endpoints, c.Endpoints.Of("bad").Endpoints...)
 	if err := b.store.Apply(c); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestTheDeadlineBoundsConnecting(t *testing.T) {
 	r.Timeout, r.BackendTimeout = 200*time.Millisecond, 200*time.Millisecond
 	c := newConfig(b.port, r)
 	service(t, c, "up", echo)
-	c.Endpoints["up"].Endpoints[0].Address = unanswered(t)
+	c.Endpoints.Of("up").Endpoints[0].Address = unanswered(t)
 	if err := b.store.Apply(c); err != nil {
 		t.Fatal(err)
 	}

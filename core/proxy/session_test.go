@@ -21,7 +21,7 @@ func sessionBed(t *testing.T, s *config.Session) (*bed, *config.Config) {
 	for _, name := range []string{"one", "other", "two"} {
 		service(t, c, name, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(name)) })
 	}
-	c.Endpoints["one"].Endpoints = append(c.Endpoints["one"].Endpoints, c.Endpoints["other"].Endpoints...)
+	c.Endpoints.Of("one").Endpoints = append(c.Endpoints.Of("one").Endpoints, c.Endpoints.Of("other").Endpoints...)
 	if err := b.store.Apply(c); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestSessionByCookie(t *testing.T) {
 		}
 		value := cookieOf(r).Value
 		next := *c
-		next.Endpoints = map[string]*config.EndpointSet{"one": {Endpoints: c.Endpoints["one"].Endpoints[:1]}, "two": c.Endpoints["two"], "other": c.Endpoints["other"]}
+		next.Endpoints = config.OverlayOf(map[string]*config.EndpointSet{"one": {Endpoints: c.Endpoints.Of("one").Endpoints[:1]}, "two": c.Endpoints.Of("two"), "other": c.Endpoints.Of("other")})
 		if err := b.store.Apply(&next); err != nil {
 			t.Fatal(err)
 		}

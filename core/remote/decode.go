@@ -47,7 +47,7 @@ type served struct {
 func NewDecoder() *Decoder {
 	return &Decoder{
 		set: map[string]*Resource{}, values: map[string]made{}, gateways: map[string]*served{}, endpoints: map[string]*Resource{},
-		config: &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}},
+		config: &config.Config{Upstreams: map[string]*config.Upstream{}, Totals: map[string]*config.Totals{}},
 	}
 }
 
@@ -64,10 +64,8 @@ func (d *Decoder) Endpoints(u *Delta) (map[string]*config.EndpointSet, error) {
 	if len(u.Removed)+len(u.Changed) == 0 {
 		return changed, nil
 	}
-	all := maps.Clone(d.config.Endpoints)
 	for _, name := range u.Removed {
 		delete(d.endpoints, name)
-		delete(all, name)
 		changed[name] = nil
 	}
 	for _, r := range u.Changed {
@@ -76,10 +74,10 @@ func (d *Decoder) Endpoints(u *Delta) (map[string]*config.EndpointSet, error) {
 			fault = fmt.Errorf("endpoints of %s: %w", r.Name, err)
 			continue // the others are no worse for it
 		}
-		d.endpoints[r.Name], all[r.Name], changed[r.Name] = r, set, set
+		d.endpoints[r.Name], changed[r.Name] = r, set
 	}
 	c := *d.config
-	c.Endpoints = all
+	c.Endpoints = c.Endpoints.With(changed)
 	d.config = &c
 	return changed, fault
 }

@@ -112,7 +112,7 @@ func (e *Encoder) Encode(c *config.Config) (*Update, error) {
 	e.allGateways(c)
 	differ(e.last.Upstreams, c.Upstreams, func(name string, u *config.Upstream) { e.put(kindUpstream+"/"+name, u) }, func(name string) { e.drop(kindUpstream + "/" + name) })
 	differ(e.last.Totals, c.Totals, func(name string, t *config.Totals) { e.put(kindTotals+"/"+name, t) }, func(name string) { e.drop(kindTotals + "/" + name) })
-	differ(e.last.Endpoints, c.Endpoints, e.putEndpoints, func(name string) {
+	c.Endpoints.Differ(e.last.Endpoints, e.putEndpoints, func(name string) {
 		delete(e.endpoints, name)
 		e.update.Endpoints.Removed = append(e.update.Endpoints.Removed, name)
 	})

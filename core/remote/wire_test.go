@@ -83,7 +83,7 @@ func (f *filler) fill(v reflect.Value, depth int) {
 
 func filled() *config.Config {
 	f := filler{n: 10_000} // numbers of one length, for the order
-	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}}
+	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Totals: map[string]*config.Totals{}}
 	for range 2 {
 		g := &config.Gateway{}
 		f.fill(reflect.ValueOf(g).Elem(), 0)
@@ -108,7 +108,8 @@ func filled() *config.Config {
 		f.fill(reflect.ValueOf(u).Elem(), 0)
 		f.fill(reflect.ValueOf(s).Elem(), 0)
 		f.fill(reflect.ValueOf(t).Elem(), 0)
-		c.Upstreams[fmt.Sprint("ns/s:", f.n)], c.Endpoints[fmt.Sprint("ns/s:", f.n)], c.Totals[fmt.Sprint("ns", f.n)] = u, s, t
+		c.Upstreams[fmt.Sprint("ns/s:", f.n)], c.Totals[fmt.Sprint("ns", f.n)] = u, t
+		c.Endpoints = c.Endpoints.With(map[string]*config.EndpointSet{fmt.Sprint("ns/s:", f.n): s})
 	}
 	return c
 }
@@ -116,6 +117,9 @@ func filled() *config.Config {
 var same = cmp.Options{
 	cmp.Comparer(func(a, b *regexp.Regexp) bool { return a == b || a != nil && b != nil && a.String() == b.String() }),
 	cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}),
+	cmp.Transformer("all", func(o config.Overlay[string, *config.EndpointSet]) map[string]*config.EndpointSet {
+		return maps.Collect(o.All())
+	}),
 }
 
 // over sends an update and returns the config that arrives.
@@ -168,7 +172,7 @@ func TestAChangeSendsWhatItTouches(t *testing.T) {
 		t.Error("the route that changed is the same, or another one is not")
 	}
 	for name, u := range after.Upstreams {
-		if before.Upstreams[name] != u || before.Endpoints[name] != after.Endpoints[name] {
+		if before.Upstreams[name] != u || before.Endpoints.Of(name) != after.Endpoints.Of(name) {
 			t.Errorf("%s is another value", name)
 		}
 	}
@@ -208,7 +212,7 @@ func TestManyChanges(t *testing.T) {
 		if random.IntN(3) == 0 {
 			delete(routes, fmt.Sprint("r", random.IntN(12)))
 		}
-		c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}}
+		c := &config.Config{Upstreams: map[string]*config.Upstream{}, Totals: map[string]*config.Totals{}}
 		for g := range random.IntN(3) {
 			one := &config.Gateway{Object: config.Object{Namespace: "ns", Name: fmt.Sprint("g", g)}, Parameters: parameters[random.IntN(len(parameters))]}
 			for range 1 + random.IntN(2) {
@@ -231,7 +235,7 @@ func TestManyChanges(t *testing.T) {
 		for u := range random.IntN(3) {
 			name := fmt.Sprint("u", u)
 			c.Upstreams[name] = &config.Upstream{Name: name, Parameters: parameters[random.IntN(len(parameters))]}
-			c.Endpoints[name] = &config.EndpointSet{Endpoints: []config.Endpoint{{Zone: fmt.Sprint(random.IntN(2))}}}
+			c.Endpoints = c.Endpoints.With(map[string]*config.EndpointSet{name: &config.EndpointSet{Endpoints: []config.Endpoint{{Zone: fmt.Sprint(random.IntN(2))}}}})
 		}
 		_, got := over(t, e, d, c)
 		if !cmp.Equal(c, got, same, cmpopts.EquateEmpty()) {

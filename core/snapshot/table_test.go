@@ -84,7 +84,7 @@ func (a *alters) next() *config.Config {
 		}
 		g.Listeners = append(g.Listeners, &config.Listener{Name: fmt.Sprint("l", i), Port: uint16(80 + i), Protocol: "HTTP", Routes: t})
 	}
-	return &config.Config{Gateways: []*config.Gateway{g}, Upstreams: a.upstreams, Endpoints: a.endpoints}
+	return &config.Config{Gateways: []*config.Gateway{g}, Upstreams: a.upstreams, Endpoints: config.OverlayOf(maps.Clone(a.endpoints))}
 }
 
 // found is what a snapshot does with requests.

@@ -55,7 +55,7 @@ func newTestCaller(t *testing.T, addr netip.AddrPort, resolves string) *Caller {
 		upstreams[name] = &config.Upstream{Name: name, Protocol: "http", Parameters: p}
 		endpoints[name] = endpointSet(addr)
 	}
-	s.Apply(upstreams, endpoints)
+	s.Apply(upstreams, config.OverlayOf(endpoints))
 	c := NewCaller(s, func(context.Context, string) ([]netip.Addr, error) {
 		if resolves == "" {
 			return nil, errors.New("no such name")

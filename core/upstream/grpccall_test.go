@@ -150,7 +150,7 @@ func newGRPC(t *testing.T) (*Caller, *served) {
 	set := New(zap.NewNop(), telemetry.New(), NetDialer{})
 	t.Cleanup(set.Close)
 	set.Apply(map[string]*config.Upstream{"ns/svc:80": {Name: "ns/svc:80", Protocol: config.ProtocolH2C, Parameters: p}},
-		map[string]*config.EndpointSet{"ns/svc:80": endpointSet(o.addr)})
+		config.OverlayOf(map[string]*config.EndpointSet{"ns/svc:80": endpointSet(o.addr)}))
 	c := NewCaller(set, nil, p)
 	t.Cleanup(c.Close)
 	return c, s

@@ -59,7 +59,7 @@ func newH2Set(t testing.TB, p *config.ProxyParameters, addrs ...netip.AddrPort) 
 	s := New(zap.NewNop(), telemetry.New(), NetDialer{})
 	t.Cleanup(s.Close)
 	s.Apply(map[string]*config.Upstream{"u": {Name: "u", Protocol: config.ProtocolH2C, Parameters: p}},
-		map[string]*config.EndpointSet{"u": endpointSet(addrs...)})
+		config.OverlayOf(map[string]*config.EndpointSet{"u": endpointSet(addrs...)}))
 	return s, s.Group("u")
 }
 

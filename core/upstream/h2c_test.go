@@ -226,7 +226,7 @@ func TestACallOverHTTP2(t *testing.T) {
 	s := New(zap.NewNop(), telemetry.New(), NetDialer{})
 	t.Cleanup(s.Close)
 	s.Apply(map[string]*config.Upstream{"ns/auth:80": {Name: "ns/auth:80", Protocol: config.ProtocolH2C, Parameters: p}},
-		map[string]*config.EndpointSet{"ns/auth:80": endpointSet(o.addr)})
+		config.OverlayOf(map[string]*config.EndpointSet{"ns/auth:80": endpointSet(o.addr)}))
 	c := NewCaller(s, nil, p)
 	t.Cleanup(c.Close)
 	k := &Call{Namespace: "ns", Upstream: "auth", Method: []byte("POST"), Authority: []byte("auth"), Path: []byte("/c"), Body: []byte("hello")}

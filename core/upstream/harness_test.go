@@ -98,7 +98,7 @@ func newSet(t testing.TB, p *config.ProxyParameters, addrs ...netip.AddrPort) (*
 	s := New(zap.NewNop(), telemetry.New(), NetDialer{})
 	t.Cleanup(s.Close)
 	s.Apply(map[string]*config.Upstream{"u": {Name: "u", Protocol: "http", Parameters: p}},
-		map[string]*config.EndpointSet{"u": endpointSet(addrs...)})
+		config.OverlayOf(map[string]*config.EndpointSet{"u": endpointSet(addrs...)}))
 	return s, s.Group("u")
 }
 

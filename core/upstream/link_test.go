@@ -138,7 +138,7 @@ func TestAnEndpointThatLeavesFinishesItsStreams(t *testing.T) {
 	go func() { done <- getOnce(g) }()
 	<-asked
 	e := g.current.Load().all[0]
-	s.Apply(map[string]*config.Upstream{"u": g.config}, nil)
+	s.Apply(map[string]*config.Upstream{"u": g.config}, config.Overlay[string, *config.EndpointSet]{})
 	close(release)
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -191,7 +191,7 @@ func TestAReplacedGroupKeepsItsTimeouts(t *testing.T) {
 	answered := make(chan error, 1)
 	go func() { answered <- getOnce(g) }()
 	<-asked
-	s.Apply(nil, nil)
+	s.Apply(nil, config.Overlay[string, *config.EndpointSet]{})
 	select {
 	case err := <-answered:
 		var e *exchange.Error
@@ -208,12 +208,12 @@ func TestAReplacedGroupLosesNothing(t *testing.T) {
 	o := newRealServer(t, 0, func(http.ResponseWriter, *http.Request) {})
 	s, g := newH2Set(t, params(), o.addr)
 	for range 3 {
-		s.Apply(map[string]*config.Upstream{"u": {Name: "u", Protocol: config.ProtocolH2C, Parameters: params()}}, map[string]*config.EndpointSet{"u": endpointSet(o.addr)})
+		s.Apply(map[string]*config.Upstream{"u": {Name: "u", Protocol: config.ProtocolH2C, Parameters: params()}}, config.OverlayOf(map[string]*config.EndpointSet{"u": endpointSet(o.addr)}))
 		if err := getOnce(g); err != nil {
 			t.Error(err)
 		}
 	}
-	s.Apply(nil, nil)
+	s.Apply(nil, config.Overlay[string, *config.EndpointSet]{})
 	var e *exchange.Error
 	if err := getOnce(g); !errors.As(err, &e) || e.Reason != "no-endpoint" {
 		t.Errorf("got %v", err)

@@ -33,7 +33,7 @@ func TestRawDial(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := New(zap.NewNop(), telemetry.New(), tt.dialer)
 			defer s.Close()
-			s.Apply(map[string]*config.Upstream{"u": {Name: "u", Protocol: "http", Parameters: p}}, map[string]*config.EndpointSet{"u": endpointSet(tt.addrs...)})
+			s.Apply(map[string]*config.Upstream{"u": {Name: "u", Protocol: "http", Parameters: p}}, config.OverlayOf(map[string]*config.EndpointSet{"u": endpointSet(tt.addrs...)}))
 			l, err := s.Group("u").Dial(context.Background())
 			if (err == nil) != (tt.reason == "") || err != nil && err.Reason != tt.reason || l.Tries != tt.tries {
 				t.Fatalf("got %v after %d tries", err, l.Tries)
@@ -70,7 +70,7 @@ func TestRawConnectionsCount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Apply(map[string]*config.Upstream{"u": g.config}, nil)
+	s.Apply(map[string]*config.Upstream{"u": g.config}, config.Overlay[string, *config.EndpointSet]{})
 	if !l.Stale() {
 		t.Error("the endpoint left; want stale")
 	}
@@ -111,7 +111,7 @@ func TestDialPacket(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := New(zap.NewNop(), telemetry.New(), tt.dialer)
 			defer s.Close()
-			s.Apply(map[string]*config.Upstream{"u": {Name: "u", Protocol: "udp", Parameters: config.DefaultProxyParameters()}}, map[string]*config.EndpointSet{"u": endpointSet(addr)})
+			s.Apply(map[string]*config.Upstream{"u": {Name: "u", Protocol: "udp", Parameters: config.DefaultProxyParameters()}}, config.OverlayOf(map[string]*config.EndpointSet{"u": endpointSet(addr)}))
 			l, err := s.Group("u").DialPacket()
 			if (err == nil) != (tt.reason == "") || err != nil && err.Reason != tt.reason {
 				t.Fatalf("got %v", err)

@@ -16,7 +16,7 @@ func TestMapsThatWereApplied(t *testing.T) {
 	defer s.Close()
 	upstreams := map[string]*config.Upstream{"u": {Name: "u", Protocol: config.ProtocolHTTP, Parameters: config.DefaultProxyParameters()}}
 	first, second := &config.EndpointSet{}, &config.EndpointSet{}
-	one := map[string]*config.EndpointSet{"u": first}
+	one := config.OverlayOf(map[string]*config.EndpointSet{"u": first})
 	if !s.Apply(upstreams, one) {
 		t.Error("new groups replace none, and are said to")
 	}
@@ -25,7 +25,7 @@ func TestMapsThatWereApplied(t *testing.T) {
 	if s.Apply(upstreams, one); g.src != first || s.Group("u") != g {
 		t.Error("not the endpoints of the config")
 	}
-	if s.Apply(upstreams, map[string]*config.EndpointSet{"u": second}); g.src != second {
+	if s.Apply(upstreams, config.OverlayOf(map[string]*config.EndpointSet{"u": second})); g.src != second {
 		t.Error("not the endpoints of the next config")
 	}
 	other := map[string]*config.Upstream{"u": {Name: "u", Protocol: config.ProtocolHTTP, Parameters: config.DefaultProxyParameters()}}

@@ -35,10 +35,9 @@ type Set struct {
 	lent   map[string]*Group // of a Caller's; not found by Group
 	closed bool
 
-	// What was applied last, for the goroutine that calls Apply; endpoints is nil after
-	// ApplyEndpoints.
+	// What was applied last, for the goroutine that calls Apply.
 	upstreams map[string]*config.Upstream
-	endpoints map[string]*config.EndpointSet
+	endpoints config.Overlay[string, *config.EndpointSet]
 }
 
 // New returns an empty Set. Metrics: penstock_upstream_requests_total by
@@ -69,15 +68,16 @@ func (s *Set) Locate(p Place) { s.place = p }
 // one whose *EndpointSet is the same is left alone altogether. Idle connections
 // to endpoints and of groups that are gone are closed; busy ones finish. steady
 // says that every name that there was, and still is, has the same group.
-func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]*config.EndpointSet) (steady bool) {
+func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints config.Overlay[string, *config.EndpointSet]) (steady bool) {
 	s.sweeper.start()
 	if s.upstreams != nil && config.SameMap(upstreams, s.upstreams) {
-		if !config.SameMap(endpoints, s.endpoints) {
-			for name, g := range s.groups { // which only this goroutine replaces
-				g.apply(endpoints[name])
+		one := func(name string, set *config.EndpointSet) {
+			if g := s.groups[name]; g != nil { // which only this goroutine replaces
+				g.apply(set)
 			}
-			s.endpoints = endpoints
 		}
+		endpoints.Differ(s.endpoints, one, func(name string) { one(name, nil) })
+		s.endpoints = endpoints
 		return true
 	}
 	s.upstreams, s.endpoints = upstreams, endpoints
@@ -89,7 +89,7 @@ func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]
 			steady = steady && g == nil
 			g = s.newGroup(u)
 		}
-		g.apply(endpoints[name])
+		g.apply(endpoints.Of(name))
 		next[name] = g
 	}
 	s.mu.Lock()
@@ -112,7 +112,7 @@ func (s *Set) Apply(upstreams map[string]*config.Upstream, endpoints map[string]
 // ApplyEndpoints replaces the endpoints of these groups; nil: it has none any
 // more. Names of no group are left out. For the goroutine that calls Apply.
 func (s *Set) ApplyEndpoints(changed map[string]*config.EndpointSet) {
-	s.endpoints = nil
+	s.endpoints = s.endpoints.With(changed)
 	for name, set := range changed {
 		if g := s.groups[name]; g != nil {
 			g.apply(set)
@@ -131,7 +131,7 @@ func (s *Set) Group(name string) *Group {
 // Close removes all groups and waits for the Set's goroutines. Exchanges in
 // flight finish; those on connections that are shared are waited for.
 func (s *Set) Close() {
-	s.Apply(nil, nil)
+	s.Apply(nil, config.Overlay[string, *config.EndpointSet]{})
 	s.cancel()
 	s.sweeper.close()
 	s.mu.Lock()

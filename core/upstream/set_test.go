@@ -58,7 +58,7 @@ func TestEndpointsAreUsedInTurn(t *testing.T) {
 		t.Errorf("got %s; want abab", got)
 	}
 	apply := func(endpoints ...config.Endpoint) {
-		s.Apply(map[string]*config.Upstream{"u": g.config}, map[string]*config.EndpointSet{"u": {Endpoints: endpoints}})
+		s.Apply(map[string]*config.Upstream{"u": g.config}, config.OverlayOf(map[string]*config.EndpointSet{"u": {Endpoints: endpoints}}))
 	}
 	ready := config.Endpoint{Ready: true, Serving: true}
 	leaving := config.Endpoint{Serving: true, Terminating: true}
@@ -90,7 +90,7 @@ func TestConnectionsToARemovedEndpointAreClosed(t *testing.T) {
 	if _, err := e.get(t, getClose); err != nil {
 		t.Fatal(err)
 	}
-	s.Apply(nil, nil)
+	s.Apply(nil, config.Overlay[string, *config.EndpointSet]{})
 	select {
 	case <-closed:
 	case <-time.After(5 * time.Second):
@@ -189,7 +189,7 @@ func TestMetrics(t *testing.T) {
 	defer s.Close()
 	u := &config.Upstream{Name: "ns/a:80", Parameters: params()}
 	v := &config.Upstream{Name: "ns/b:80", Parameters: params()}
-	s.Apply(map[string]*config.Upstream{"a": u, "b": v}, map[string]*config.EndpointSet{"a": endpointSet(a.addr), "b": endpointSet(closedPort(t))})
+	s.Apply(map[string]*config.Upstream{"a": u, "b": v}, config.OverlayOf(map[string]*config.EndpointSet{"a": endpointSet(a.addr), "b": endpointSet(closedPort(t))}))
 	for _, name := range []string{"a", "b"} {
 		newEdge(t, params(), &forward{group: func() *Group { return s.Group(name) }}).get(t, getClose)
 	}
@@ -207,7 +207,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is missing", want)
 		}
 	}
-	s.Apply(nil, nil)
+	s.Apply(nil, config.Overlay[string, *config.EndpointSet]{})
 	if strings.Contains(served(), "ns/a:80") {
 		t.Error("a removed upstream's metrics stayed")
 	}

@@ -68,7 +68,7 @@ func TestChainStatusPace(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "service-a"}, Target: api.ChainTarget{Kind: "Service", Name: "a"},
 		Status: api.ChainStatusState{Controllers: []api.ChainController{{ControllerName: "ours", Filters: []api.ChainFilter{{Name: "service/a"}}}}},
 	}
-	w.wanted = &translate.Result{Status: translate.StatusesOf(map[config.Object]any{o: want}), ChainParts: map[config.Object][]string{o: {"h"}}}
+	w.wanted = &translate.Result{Status: config.OverlayOf(map[config.Object]any{o: want}), ChainParts: map[config.Object][]string{o: {"h"}}}
 	writes := func() (made, put int) {
 		server.mu.Lock()
 		defer server.mu.Unlock()
@@ -107,7 +107,7 @@ func TestChainStatusPace(t *testing.T) {
 	if wait := w.paces[o].Reserve().Delay(); wait > chainEvery || wait < chainEvery/2 {
 		t.Errorf("the next write is due in %v; want about %v", wait, chainEvery)
 	}
-	w.wanted = &translate.Result{Status: translate.StatusesOf(map[config.Object]any{})}
+	w.wanted = &translate.Result{Status: config.OverlayOf(map[config.Object]any{})}
 	do()
 	if server.count[http.MethodDelete] != 1 || server.now != nil {
 		t.Errorf("nobody wants it: deleted %d times", server.count[http.MethodDelete])

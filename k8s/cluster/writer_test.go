@@ -61,7 +61,7 @@ func TestOnlyWhatIsSaidAnewIsCompared(t *testing.T) {
 				delete(all, routeName(name))
 			}
 		}
-		r.Status = translate.StatusesOf(maps.Clone(all))
+		r.Status = config.OverlayOf(maps.Clone(all))
 		w.announce(r)
 		return r
 	}

@@ -225,7 +225,7 @@ func someConfig(n int) *config.Config {
 			Listeners: []*config.Listener{{Name: "http", Port: 80, Protocol: "HTTP", Routes: table}},
 		}},
 		Upstreams: map[string]*config.Upstream{"ns/s:80": {Name: "ns/s:80", Protocol: "http", Parameters: p}},
-		Endpoints: map[string]*config.EndpointSet{"ns/s:80": endpoints("10.0.0.1:80")},
+		Endpoints: config.OverlayOf(map[string]*config.EndpointSet{"ns/s:80": endpoints("10.0.0.1:80")}),
 		Totals:    map[string]*config.Totals{},
 	}
 }
@@ -339,11 +339,11 @@ func TestEndpointsComeAlone(t *testing.T) {
 	p := f.proxy("one", nil)
 	eventually(t, "the config is there", func() bool { c, _ := p.last(); return c != nil })
 	got, before := p.last()
-	if e := got.Endpoints["ns/s:80"]; e == nil || len(e.Endpoints) != 1 {
+	if e := got.Endpoints.Of("ns/s:80"); e == nil || len(e.Endpoints) != 1 {
 		t.Fatalf("the config came before its endpoints: %+v", got.Endpoints)
 	}
 	changed := *c
-	changed.Endpoints = map[string]*config.EndpointSet{"ns/s:80": endpoints("10.0.0.1:80", "10.0.0.2:80")}
+	changed.Endpoints = config.OverlayOf(map[string]*config.EndpointSet{"ns/s:80": endpoints("10.0.0.1:80", "10.0.0.2:80")})
 	o := f.update(&changed)
 	eventually(t, "they are served", o.served)
 	p.mu.Lock()
@@ -353,7 +353,7 @@ func TestEndpointsComeAlone(t *testing.T) {
 		t.Errorf("%d configs more; endpoints %+v", after-before, last)
 	}
 	gone := changed
-	gone.Upstreams, gone.Endpoints = map[string]*config.Upstream{}, map[string]*config.EndpointSet{}
+	gone.Upstreams, gone.Endpoints = map[string]*config.Upstream{}, config.Overlay[string, *config.EndpointSet]{}
 	o = f.update(&gone)
 	eventually(t, "they are gone", o.served)
 	eventually(t, "the proxy forgets them", func() bool {
@@ -416,7 +416,7 @@ func TestStartFromDisk(t *testing.T) {
 	again := f.proxy("one", state(key))
 	eventually(t, "the state on disk serves", func() bool { c, _ := again.last(); return c != nil })
 	got, _ := again.last()
-	if len(got.Gateways[0].Listeners[0].Routes.Entries) != 50 || len(got.Endpoints) != 1 {
+	if len(got.Gateways[0].Listeners[0].Routes.Entries) != 50 || got.Endpoints.Len() != 1 {
 		t.Error("the state on disk is not whole")
 	}
 	if image, err := again.source.Images().Get(context.Background(), req); err != nil || string(image.Module) != "module" {

@@ -59,12 +59,14 @@ func (s *standing) change(last *Result, changes *Changes) *Result {
 	s.t.run++
 	next := *last.Config
 	s.run.config, s.problems, s.beyond = &next, nil, false
-	s.shared, s.sharedEndpoints = true, true
+	s.shared, s.endpointSets = true, map[string]*config.EndpointSet{}
 	c := &change{standing: s, last: last, changes: changes, routes: map[config.Object]*moved{}, upstreams: map[string]bool{}}
 	if !c.services() || !c.slices() || !c.read() || !c.serve() || c.beyond || !c.settle() || !c.endpoints() {
 		return nil
 	}
 	c.tables()
+	maps.DeleteFunc(s.endpointSets, func(name string, set *config.EndpointSet) bool { return last.Config.Endpoints.Of(name) == set })
+	next.Endpoints = last.Config.Endpoints.With(s.endpointSets)
 	made := *last
 	made.Number = s.t.run
 	made.Problems = c.told()
@@ -170,29 +172,35 @@ func (c *change) endpoints() bool {
 		return true
 	}
 	mark := len(c.problems)
-	for name, k := range c.t.restored {
-		service := k.service.Namespace + "/" + k.service.Name
-		if _, ok := c.changes.EndpointSlices[service]; !ok {
-			continue
-		}
-		list := c.run.slices[service]
-		c.checkForbidden(k.service, list)
-		for _, slice := range list {
-			if c.checkSlice(slice); k.podsOnly {
-				c.checkTargets(slice)
+	for service := range c.changes.EndpointSlices {
+		for name := range c.t.behind[service] {
+			if !c.endpointsOf(name, c.run.slices[service], mark) {
+				return false
 			}
 		}
-		if len(c.problems) > mark || slices.ContainsFunc(k.problems, func(p Problem) bool { return p.Object.Kind == "EndpointSlice" }) {
-			return false
-		}
-		if slices.Equal(k.slices, list) || c.run.config.Upstreams[name] == nil {
-			continue
-		}
-		set := c.t.memo.endpoints.get(name, c.t.endpointsKey(k.service, list, k.port, k.podsOnly), func() *config.EndpointSet { return c.t.endpoints(k.service, list, k.port, k.podsOnly) })
-		k.slices, k.endpoints = list, set
-		c.writableEndpoints()
-		c.run.config.Endpoints[name] = set
 	}
+	return true
+}
+
+// endpointsOf renews the endpoints of one upstream; mark is how many problems there were
+// before.
+func (c *change) endpointsOf(name string, list []*discoveryv1.EndpointSlice, mark int) bool {
+	k := c.t.restored[name]
+	c.checkForbidden(k.service, list)
+	for _, slice := range list {
+		if c.checkSlice(slice); k.podsOnly {
+			c.checkTargets(slice)
+		}
+	}
+	if len(c.problems) > mark || slices.ContainsFunc(k.problems, func(p Problem) bool { return p.Object.Kind == "EndpointSlice" }) {
+		return false
+	}
+	if slices.Equal(k.slices, list) || c.run.config.Upstreams[name] == nil {
+		return true
+	}
+	set := c.t.memo.endpoints.get(name, c.t.endpointsKey(k.service, list, k.port, k.podsOnly), func() *config.EndpointSet { return c.t.endpoints(k.service, list, k.port, k.podsOnly) })
+	k.slices, k.endpoints = list, set
+	c.endpointSets[name] = set
 	return true
 }
 
@@ -365,8 +373,8 @@ func (c *change) settle() bool {
 			}
 			c.writable()
 			delete(c.run.config.Upstreams, name)
-			delete(c.run.config.Endpoints, name)
-			delete(c.t.restored, name)
+			c.endpointSets[name] = nil
+			c.t.unremember(name)
 		case u == nil || u.Parameters != first.parameters:
 			return false
 		}

@@ -148,6 +148,6 @@ func (c *change) say(made *Result) {
 			made.Changed = append(made.Changed, o)
 		}
 	}
-	c.t.statuses = s.before.with(now)
+	c.t.statuses = s.before.With(now)
 	made.Status = c.t.statuses
 }

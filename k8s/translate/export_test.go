@@ -1,7 +1,5 @@
 package translate
 
-import "penstock.dev/penstock/core/config"
-
 // Unkeep has the next translation look at all parts and routes again; what history
 // decides stays.
 func (t *Translator) Unkeep() {
@@ -12,6 +10,3 @@ func (t *Translator) Unkeep() {
 		}
 	}
 }
-
-// With is Statuses.with.
-func With(s Statuses, changed map[config.Object]any) Statuses { return s.with(changed) }

@@ -47,7 +47,7 @@ endpoints:
 				f.write("policy.yaml", test.policy)
 			}
 			c, problems := load(t, f.dir, f.tr)
-			if got := c.Endpoints["default/s:80"].Endpoints; len(got) != test.want {
+			if got := c.Endpoints.Of("default/s:80").Endpoints; len(got) != test.want {
 				t.Errorf("got %v; want %d", got, test.want)
 			}
 			told := slices.ContainsFunc(problems, func(p translate.Problem) bool { return p.String() == refusal })

@@ -59,7 +59,7 @@ func TestNoServiceLeadsToUs(t *testing.T) {
 	check := func(r *translate.Result, want string, told bool) {
 		t.Helper()
 		var got []string
-		for name, set := range r.Config.Endpoints {
+		for name, set := range r.Config.Endpoints.All() {
 			if strings.Contains(name, "/web:") {
 				for _, e := range set.Endpoints {
 					got = append(got, e.Address.Addr().String())

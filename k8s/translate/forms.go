@@ -72,6 +72,29 @@ type restored struct {
 	epoch    uint64
 }
 
+// remember keeps an upstream for restore.
+func (t *Translator) remember(name string, k *restored) {
+	t.restored[name] = k
+	service := k.service.Namespace + "/" + k.service.Name
+	if t.behind[service] == nil {
+		t.behind[service] = map[string]bool{}
+	}
+	t.behind[service][name] = true
+}
+
+// unremember drops it.
+func (t *Translator) unremember(name string) {
+	k := t.restored[name]
+	if k == nil {
+		return
+	}
+	delete(t.restored, name)
+	service := k.service.Namespace + "/" + k.service.Name
+	if delete(t.behind[service], name); len(t.behind[service]) == 0 {
+		delete(t.behind, service)
+	}
+}
+
 // restore puts an upstream of a plain route into the config again.
 func (r *run) restore(u *usedUpstream) {
 	if r.config.Upstreams[u.name] != nil {
@@ -84,7 +107,7 @@ func (r *run) restore(u *usedUpstream) {
 		return
 	}
 	r.writable()
-	r.config.Upstreams[u.name], r.config.Endpoints[u.name] = k.upstream, k.endpoints
+	r.config.Upstreams[u.name], r.endpointSets[u.name] = k.upstream, k.endpoints
 	r.t.memo.upstreams.keep(u.name)
 	r.t.memo.endpoints.keep(u.name)
 	r.problems = append(r.problems, k.problems...)

@@ -108,7 +108,7 @@ func statusText(t *testing.T, status translate.Statuses) string {
 		}
 	}
 	var text strings.Builder
-	if err := translate.WriteStatus(&text, translate.StatusesOf(shown)); err != nil {
+	if err := translate.WriteStatus(&text, config.OverlayOf(shown)); err != nil {
 		t.Fatal(err)
 	}
 	return text.String()
@@ -163,7 +163,7 @@ func dump(c *config.Config, problems []translate.Problem) string {
 		}
 	}
 	for _, name := range sorted(c.Upstreams) {
-		p(0, "upstream %s %v", name, c.Endpoints[name].Endpoints)
+		p(0, "upstream %s %v", name, c.Endpoints.Of(name).Endpoints)
 		if s := c.Upstreams[name].TLS; s != nil {
 			p(1, "tls %s %+v, %d roots, at least 1.%d, shows %v, fault %q", s.ServerName, s.Names, len(s.Roots), 2+s.MinVersion, s.Certificate != nil, s.Fault)
 		}

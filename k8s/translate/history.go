@@ -110,7 +110,7 @@ func (t *Translator) forget(r *run) {
 	}
 	for name := range t.restored {
 		if r.config.Upstreams[name] == nil {
-			delete(t.restored, name)
+			t.unremember(name)
 		}
 	}
 	for key, p := range t.texts {

@@ -109,7 +109,7 @@ func TestAChangeTouchesWhatItChanges(t *testing.T) {
 		t.Errorf("%d of %d routes are new; want 1 of %d", changed, len(after), n)
 	}
 	for name, u := range first.Upstreams {
-		if second.Upstreams[name] != u || second.Endpoints[name] != first.Endpoints[name] {
+		if second.Upstreams[name] != u || second.Endpoints.Of(name) != first.Endpoints.Of(name) {
 			t.Fatalf("upstream %s is new", name)
 		}
 	}

@@ -6,6 +6,9 @@ import (
 	"penstock.dev/penstock/core/config"
 )
 
+// Statuses are what is said of each object.
+type Statuses = config.Overlay[config.Object, any]
+
 // Result is what a set of objects asks for, and what is to be said of each.
 type Result struct {
 	// Config is the pointer of the translation before if nothing in it changed.

@@ -239,17 +239,10 @@ func (g *gateway) identified() bool {
 	return g.Spec.TLS != nil && g.Spec.TLS.Backend != nil && g.Spec.TLS.Backend.ClientCertificateRef != nil
 }
 
-// writable makes the maps of config the run's own.
+// writable makes the map of upstreams the run's own.
 func (r *run) writable() {
 	if r.shared {
 		r.config.Upstreams, r.shared = maps.Clone(r.config.Upstreams), false
-	}
-	r.writableEndpoints()
-}
-
-func (r *run) writableEndpoints() {
-	if r.sharedEndpoints {
-		r.config.Endpoints, r.sharedEndpoints = maps.Clone(r.config.Endpoints), false
 	}
 }
 

@@ -41,7 +41,7 @@ func (r *run) status() Statuses {
 	s.backendPolicies()
 	s.own()
 	s.chains()
-	r.t.statuses = StatusesOf(s.now)
+	r.t.statuses = config.OverlayOf(s.now)
 	return r.t.statuses
 }
 

@@ -109,7 +109,8 @@ type Translator struct {
 	run        uint64 // counts translations
 	inputs     inputs
 	forms      forms
-	restored   map[string]*restored // by upstream
+	restored   map[string]*restored       // by upstream
+	behind     map[string]map[string]bool // its keys by namespace/name of the Service
 	forbidden  forbidden
 	// standing is the last translation as Change goes on with it; nil: it cannot.
 	standing *standing
@@ -122,7 +123,7 @@ func New(o Options) *Translator {
 	}
 	return &Translator{
 		o: o, history: map[string]*history{}, parameters: map[string]*config.ProxyParameters{}, texts: map[string]parsed{}, shares: map[string]*share{},
-		restored: map[string]*restored{}, kept: map[string]*keptPart{},
+		restored: map[string]*restored{}, behind: map[string]map[string]bool{}, kept: map[string]*keptPart{},
 	}
 }
 
@@ -146,7 +147,7 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 	if t.last != nil {
 		n = len(t.last.Upstreams)
 	}
-	c.Upstreams, c.Endpoints = make(map[string]*config.Upstream, n), make(map[string]*config.EndpointSet, n)
+	c.Upstreams, r.endpointSets = make(map[string]*config.Upstream, n), make(map[string]*config.EndpointSet, n)
 	r.config = c
 	r.candidates()
 	r.policies()
@@ -168,6 +169,7 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 	r.survey()
 	t.certs = r.certs
 	t.forget(r)
+	c.Endpoints = config.OverlayOf(r.endpointSets)
 	if same(t.last, c) {
 		c = t.last
 	}
@@ -195,7 +197,10 @@ func same(last, c *config.Config) bool {
 	if last == nil {
 		return false
 	}
-	upstreams, endpoints, totals := takeOver(last.Upstreams, &c.Upstreams), takeOver(last.Endpoints, &c.Endpoints), takeOver(last.Totals, &c.Totals)
+	upstreams, endpoints, totals := takeOver(last.Upstreams, &c.Upstreams), c.Endpoints.Equal(last.Endpoints), takeOver(last.Totals, &c.Totals)
+	if endpoints {
+		c.Endpoints = last.Endpoints
+	}
 	return upstreams && endpoints && totals && slices.Equal(last.Gateways, c.Gateways)
 }
 
@@ -267,16 +272,19 @@ type run struct {
 	lookups int
 	// changing: the run goes on from where it stands; beyond: it cannot.
 	changing, beyond bool
-	// shared and sharedEndpoints: the maps of config are those of one that was handed
-	// on, which nobody may write to.
-	shared, sharedEndpoints bool
-	parts                   map[string]bool                // ids seen in this run
-	known                   map[string][]string            // guards; nil: not gathered yet
-	callers                 map[string]bool                // namespaces with plugins that may call out
-	called                  map[string]bool                // namespace/name of other Services that they may call
-	certs                   map[string]*config.Certificate // what serves, by listener and Secret
-	chainParts              map[config.Object][]string     // hashes of the parts that a ChainStatus is about
-	references              map[config.Object]bool         // Secrets and ConfigMaps that were looked for
+	// shared: the map of upstreams is that of a config that was handed on, which nobody
+	// may write to.
+	shared bool
+	// endpointSets are by upstream; of a run that goes on those that it looked at, nil:
+	// there are none any more.
+	endpointSets map[string]*config.EndpointSet
+	parts        map[string]bool                // ids seen in this run
+	known        map[string][]string            // guards; nil: not gathered yet
+	callers      map[string]bool                // namespaces with plugins that may call out
+	called       map[string]bool                // namespace/name of other Services that they may call
+	certs        map[string]*config.Certificate // what serves, by listener and Secret
+	chainParts   map[config.Object][]string     // hashes of the parts that a ChainStatus is about
+	references   map[config.Object]bool         // Secrets and ConfigMaps that were looked for
 }
 
 func newRun(t *Translator, o *Objects) *run {

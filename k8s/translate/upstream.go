@@ -51,7 +51,7 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 	}
 	list := r.slices[s.Namespace+"/"+s.Name]
 	podsOnly := r.t.o.CheckEndpoints && !r.of(s.Namespace).allowsExternal()
-	r.config.Endpoints[name] = r.t.memo.endpoints.get(name, r.t.endpointsKey(s, list, p.Name, podsOnly), func() *config.EndpointSet { return r.t.endpoints(s, list, p.Name, podsOnly) })
+	r.endpointSets[name] = r.t.memo.endpoints.get(name, r.t.endpointsKey(s, list, p.Name, podsOnly), func() *config.EndpointSet { return r.t.endpoints(s, list, p.Name, podsOnly) })
 	for _, slice := range list {
 		r.checkSlice(slice)
 		if podsOnly {
@@ -59,10 +59,10 @@ func (r *run) upstream(s *corev1.Service, p *corev1.ServicePort, gRPC bool) stri
 		}
 	}
 	r.checkForbidden(s, list)
-	r.t.restored[name] = &restored{
-		upstream: r.config.Upstreams[name], endpoints: r.config.Endpoints[name], slices: list,
+	r.t.remember(name, &restored{
+		upstream: r.config.Upstreams[name], endpoints: r.endpointSets[name], slices: list,
 		service: s, port: p.Name, podsOnly: podsOnly, epoch: r.t.inputs.epoch, problems: slices.Clone(r.problems[mark:]),
-	}
+	})
 	return name
 }
 
