@@ -48,3 +48,49 @@ func TestValidateAfter(t *testing.T) {
 		})
 	}
 }
+
+// TestKeepsChains: that chains are what they were is never said of others.
+func TestKeepsChains(t *testing.T) {
+	a, b, gatewaysOwn := &Chain{}, &Chain{}, &Chain{}
+	route := func(c *Chain) *RouteEntry {
+		return &RouteEntry{Route: &Route{Rules: []*Rule{{Backends: []Backend{{Chain: c}}}}}}
+	}
+	first, last := route(a), route(nil)
+	with := func(entries ...*RouteEntry) *Config {
+		table := &RouteTable{Entries: append(append([]*RouteEntry{first}, entries...), last)}
+		return &Config{Gateways: []*Gateway{{Listeners: []*Listener{{Chain: gatewaysOwn, Routes: table}, {Protocol: "TCP", RawRoutes: &RawTable{}}}}}}
+	}
+	raw := with()
+	raw.Gateways[0].Listeners[1] = &Listener{Protocol: "TCP", RawRoutes: &RawTable{Entries: []RawEntry{{Route: &RawRoute{Backends: []Backend{{Chain: b}}}}}}}
+	gateway := with()
+	gateway.Gateways[0].Listeners[0].Chain = b
+	plain := with()
+	keepRaw := func(c *Config) *Config {
+		c.Gateways[0].Listeners[1] = plain.Gateways[0].Listeners[1]
+		return c
+	}
+	ruled := route(nil)
+	ruled.Route.Rules[0].Chain = b
+	tests := map[string]struct {
+		before, now *Config
+		want        bool
+	}{
+		"the same":                        {plain, plain, true},
+		"a route without chain":           {plain, keepRaw(with(route(nil))), true},
+		"a route with a chain":            {plain, keepRaw(with(route(b))), false},
+		"a rule with a chain":             {plain, keepRaw(with(ruled)), false},
+		"a chain is gone":                 {keepRaw(with(route(b))), plain, false},
+		"a route with the chain it had":   {keepRaw(with(route(b))), keepRaw(with(route(b))), true},
+		"a route with another chain":      {keepRaw(with(route(a))), keepRaw(with(route(b))), false},
+		"one of two with the chain stays": {keepRaw(with(route(b), route(b))), keepRaw(with(route(b))), true},
+		"a raw route with a chain":        {plain, raw, false},
+		"the Gateway's part":              {plain, keepRaw(gateway), false},
+		"one Gateway more":                {plain, &Config{Gateways: append([]*Gateway{{}}, plain.Gateways...)}, false},
+		"no Gateway":                      {plain, &Config{}, false},
+	}
+	for name, tt := range tests {
+		if got := tt.now.KeepsChains(tt.before); got != tt.want {
+			t.Errorf("%s: got %v; want %v", name, got, tt.want)
+		}
+	}
+}

@@ -1,35 +1,72 @@
 package config
 
+import (
+	"maps"
+	"slices"
+)
+
 // Chains calls f for every chain of the config, some of them more than once.
 func (c *Config) Chains(f func(*Chain)) {
-	one := func(chain *Chain) {
-		if chain != nil {
-			f(chain)
-		}
-	}
-	backends := func(list []Backend) {
-		for i := range list {
-			one(list[i].Chain)
-		}
-	}
 	for _, g := range c.Gateways {
 		for _, l := range g.Listeners {
-			one(l.Chain)
+			if l.Chain != nil {
+				f(l.Chain)
+			}
 			if l.Routes != nil {
-				for _, e := range l.Routes.Entries {
-					for _, r := range e.Route.Rules {
-						one(r.Chain)
-						backends(r.Backends)
-					}
-				}
+				chainsOf(l.Routes.Entries, f)
 			}
 			if l.RawRoutes != nil {
 				for _, e := range l.RawRoutes.Entries {
-					backends(e.Route.Backends)
+					chainsTo(e.Route.Backends, f)
 				}
 			}
 		}
 	}
+}
+
+func chainsOf(entries []*RouteEntry, f func(*Chain)) {
+	for _, e := range entries {
+		for _, r := range e.Route.Rules {
+			if r.Chain != nil {
+				f(r.Chain)
+			}
+			chainsTo(r.Backends, f)
+		}
+	}
+}
+
+func chainsTo(list []Backend, f func(*Chain)) {
+	for i := range list {
+		if list[i].Chain != nil {
+			f(list[i].Chain)
+		}
+	}
+}
+
+// KeepsChains reports whether it is plain that c has the chains that before has: it
+// looks only at the routes that differ. false may mean nothing.
+func (c *Config) KeepsChains(before *Config) bool {
+	return slices.EqualFunc(c.Gateways, before.Gateways, func(g, old *Gateway) bool {
+		return g == old || g.Object == old.Object && slices.EqualFunc(g.Listeners, old.Listeners, keepsChains)
+	})
+}
+
+func keepsChains(l, old *Listener) bool {
+	switch {
+	case l == old:
+		return true
+	case l.Chain != old.Chain || l.RawRoutes != old.RawRoutes || (l.Routes == nil) != (old.Routes == nil):
+		return false
+	case l.Routes == nil:
+		return true
+	}
+	first, last := old.Routes.Common(l.Routes)
+	chains := func(t *RouteTable) map[*Chain]bool {
+		all := map[*Chain]bool{}
+		chainsOf(t.Entries[first:len(t.Entries)-last], func(c *Chain) { all[c] = true })
+		return all
+	}
+	return maps.Equal(chains(l.Routes), chains(old.Routes))
 }
 
 // parts calls f once for every part that may run: those of chains, and what they

@@ -56,8 +56,8 @@ type Server struct {
 	// What the latest one holds.
 	resources, endpoints *history
 	filters              map[string]*config.Filter
-	gateways             []*config.Gateway // that filters and parts are of
-	changed              chan struct{}     // closed when latest is another one
+	served               *config.Config // that filters and parts are of
+	changed              chan struct{}  // closed when latest is another one
 	proxies              map[*proxy]bool
 	reports              map[string]*remote.Report // by peer: they may come before the proxy is known
 	pending              []*update
@@ -121,10 +121,12 @@ func (s *Server) Update(c *config.Config, applied func(error)) error {
 	}
 	s.mu.Lock()
 	v := &version{seq: 1, config: 1, endpoints: 1}
-	if !slices.Equal(s.gateways, c.Gateways) { // also for credentials, which no proxy gets
-		s.gateways, s.filters, s.parts = c.Gateways, c.Filters(), c.PartHashes()
+	keeps := s.served != nil && c.KeepsChains(s.served)
+	if !keeps { // also for credentials, which no proxy gets
+		s.filters, s.parts = c.Filters(), c.PartHashes()
 		maps.DeleteFunc(s.ran, func(hash string, _ bool) bool { return !s.parts[hash] })
 	}
+	s.served = c
 	filters := s.filters
 	if old := s.latest; old != nil {
 		v.seq, v.config, v.endpoints = old.seq+1, old.config, old.endpoints
@@ -140,7 +142,9 @@ func (s *Server) Update(c *config.Config, applied func(error)) error {
 	s.latest = v
 	s.pending = thin(append(s.pending, &update{version: v, applied: applied, since: time.Now()}))
 	s.mu.Unlock()
-	s.o.Images.configure(filters)
+	if !keeps {
+		s.o.Images.configure(filters)
+	}
 	s.wake()
 	s.settle()
 	return nil
