@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 			"        args: [control, --local-registry, \"" + bed.Registry + "\", ",
 	}}
 	o.Started = func(t *testbed.Testbed) error { return t.Front(api.answer) }
+	o.NodeGrace = time.Minute // nodes are silent as long as the API server is frozen
 	os.Exit(bed.Main(m, o, func(made *bed.Bed) { b = made }))
 }
 

@@ -290,7 +290,12 @@ func (b *balancer) route(p netip.Prefix, nodes []netip.Addr) error {
 	if err := routeVia(&net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}, nodes); err != nil {
 		return err
 	}
-	b.via[to] = nodes
+	via := maps.Clone(b.via)
+	via[to] = nodes
+	if err := pin(via); err != nil {
+		return err
+	}
+	b.via = via
 	return nil
 }
 

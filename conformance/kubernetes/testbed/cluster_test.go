@@ -1,8 +1,12 @@
 package testbed
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
@@ -191,6 +195,57 @@ func TestLocalTrafficKeepsTheClientsAddress(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestConnectionsStayOnTheirNode: whatever nodes come to an address later.
+func TestConnectionsStayOnTheirNode(t *testing.T) {
+	s := newSpace(t)
+	s.apply(strings.NewReplacer("replicas: 2", "replicas: 1", "type: LoadBalancer", "type: LoadBalancer\n  externalTrafficPolicy: Local").Replace(web))
+	addr := s.address("web")
+	s.names(addr, 1)
+	type client struct {
+		net.Conn
+		pod string
+	}
+	ask := func(c net.Conn) (pod string, err error) {
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err = fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: web\r\n\r\n"); err != nil {
+			return "", err
+		}
+		r, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			return "", err
+		}
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		pod, _, _ = strings.Cut(string(body), " ")
+		return pod, err
+	}
+	var clients []client
+	for range 16 {
+		c, err := net.Dial("tcp", net.JoinHostPort(addr, "80"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		pod, err := ask(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, client{c, pod})
+	}
+	scale := func(n int) {
+		if _, err := bed.Client.AppsV1().Deployments(s.name).Patch(t.Context(), "web", types.StrategicMergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, n), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	scale(2)
+	s.names(addr, 2)
+	for _, c := range clients {
+		if pod, err := ask(c); err != nil || pod != c.pod {
+			t.Errorf("a connection to %s leads to %q, %v", c.pod, pod, err)
+		}
+	}
 }
 
 func TestClusterDNS(t *testing.T) {

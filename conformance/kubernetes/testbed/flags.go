@@ -1,5 +1,7 @@
 package testbed
 
+import "time"
+
 // The control plane's command lines. All that is not said is Kubernetes' default.
 
 func etcdFlags() []string {
@@ -37,14 +39,14 @@ func apiserverFlags() []string {
 	}
 }
 
-func managerFlags(kubeconfig string) []string {
+func managerFlags(kubeconfig string, grace time.Duration) []string {
 	return []string{
 		"kube-controller-manager", "--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 		"--leader-elect=false", "--bind-address=127.0.0.1", "--use-service-account-credentials",
 		"--service-account-private-key-file=" + dir("pki", "tokens.key"), "--root-ca-file=" + dir("pki", "ca.crt"),
 		"--allocate-node-cidrs=false", "--controllers=*,-node-ipam-controller",
 		"--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-namespace-syncs=20",
-		"--node-monitor-grace-period=10s", "--node-monitor-period=1s", "--profiling=false",
+		"--node-monitor-grace-period=" + grace.String(), "--node-monitor-period=1s", "--profiling=false",
 	}
 }
 

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -49,7 +53,47 @@ func connect(i, pid int) error {
 	if err != nil {
 		return err
 	}
-	return netlink.RouteReplace(&netlink.Route{LinkIndex: link.Index, Dst: pods, Src: source, Gw: net.ParseIP(nodeAddress(i)), Flags: int(netlink.FLAG_ONLINK)})
+	gateway := net.ParseIP(nodeAddress(i))
+	if err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Index, Dst: pods, Src: source, Gw: gateway, Flags: int(netlink.FLAG_ONLINK)}); err != nil {
+		return err
+	}
+	all := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+	if err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Index, Dst: all, Src: source, Gw: gateway, Flags: int(netlink.FLAG_ONLINK), Table: int(nodeMark(i))}); err != nil {
+		return fmt.Errorf("table of node %d: %w", i, err)
+	}
+	rule := netlink.NewRule()
+	rule.Mark, rule.Table, rule.Family = nodeMark(i), int(nodeMark(i)), netlink.FAMILY_V4
+	if err := netlink.RuleAdd(rule); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("rule for node %d: %w", i, err)
+	}
+	return nil
+}
+
+// nodeMark is the mark of packets, and connections, that go by node i, and the number
+// of the routing table that leads there.
+func nodeMark(i int) uint32 { return 1000 + uint32(i) }
+
+// pin has connections stay on the node that they begin on, one of those that lead to an
+// address then, whatever becomes of the routes: a load balancer keeps its flows.
+func pin(via map[string][]netip.Addr) error {
+	var s strings.Builder
+	s.WriteString("add table ip balancer\nadd chain ip balancer output { type route hook output priority mangle; }\nflush chain ip balancer output\n")
+	s.WriteString("add rule ip balancer output ct mark != 0 meta mark set ct mark accept\n")
+	for _, to := range slices.Sorted(maps.Keys(via)) {
+		var marks []string
+		for i, node := range via[to] {
+			marks = append(marks, fmt.Sprintf("%d : %d", i, nodeMark(int(node.As4()[3]))))
+		}
+		if len(marks) > 0 {
+			fmt.Fprintf(&s, "add rule ip balancer output ip daddr %s ct state new ct mark set numgen random mod %d map { %s } meta mark set ct mark accept\n", to, len(marks), strings.Join(marks, ", "))
+		}
+	}
+	nft := exec.Command("nft", "-f", "-")
+	nft.Stdin = strings.NewReader(s.String())
+	if text, err := nft.CombinedOutput(); err != nil {
+		return fmt.Errorf("nft: %w: %s", err, text)
+	}
+	return nil
 }
 
 // routeVia sends packets for to to one of the nodes that have these addresses,

@@ -49,6 +49,9 @@ type Options struct {
 	// Backoff is the delay after a container's second failure; it doubles up to
 	// 30 times of it. Default: 10 s, as the kubelet.
 	Backoff time.Duration
+	// NodeGrace is how long a node may be silent, also because the API server is away,
+	// until it counts as not ready. Default: 10 s; Kubernetes' own is 50 s.
+	NodeGrace time.Duration
 	// Log gets one line for each step. Default: none.
 	Log func(format string, args ...any)
 }
@@ -79,6 +82,9 @@ type Testbed struct {
 func Start(ctx context.Context, o Options) (*Testbed, error) {
 	if os.Getenv(inside) == "" {
 		return nil, errors.New("testbed.Enter was not called")
+	}
+	if o.NodeGrace == 0 {
+		o.NodeGrace = 10 * time.Second
 	}
 	if o.Nodes == 0 {
 		o.Nodes = 2
@@ -200,7 +206,7 @@ func (t *Testbed) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, args := range [][]string{managerFlags(manager), schedulerFlags(scheduler)} {
+	for _, args := range [][]string{managerFlags(manager, t.options.NodeGrace), schedulerFlags(scheduler)} {
 		if err := t.startControl(args); err != nil {
 			return err
 		}
