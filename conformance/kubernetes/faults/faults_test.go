@@ -3,6 +3,7 @@
 package faults_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"penstock.dev/penstock/conformance/kubernetes/bed"
@@ -304,6 +306,13 @@ func TestRest(t *testing.T) {
 	if os.Getenv("PENSTOCK_LONG") != "" {
 		limit = time.Minute
 	}
+	bed.Eventually(t, "the end of what was there before", time.Minute, func() error { // it is written about until then
+		_, err := b.Client.CoreV1().Namespaces().Get(t.Context(), namespace, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, fmt.Errorf("namespace %s is there", namespace))
+	})
 	b.Space(t, "rest", nil)
 	b.Put(t, "rest", certificate()+strings.Replace(gateway, "name: faults", "name: rest", 1)+service("a", "[{use: transform, config: {response: {headers: {set: {X-From: a}}}}}]")+service("b", "[{use: nobody-has-it}]")+route(0))
 	b.Address(t, "rest", "edge")
