@@ -10,10 +10,13 @@ import (
 
 // Between two garbage collections so much is allocated at least, unless that is more
 // than a share of the process's memory: a proxy holds little, so that the runtime's
-// own measure, as much as is held, would make it collect a hundred times a second.
+// own measure, as much as is held, would make it collect a hundred times a second. One
+// that holds much, since it has many routes, allocates no more for it: it gets by with
+// half of that measure.
 const (
 	collectLeast = 32 << 20
 	collectShare = 16
+	leastPercent = 50
 	// heapLeast is what the runtime takes to be held at least.
 	heapLeast = 4 << 20
 )
@@ -45,5 +48,7 @@ func paceCollections(ctx context.Context, memory int64) {
 
 // collectPercent is the GOGC that lets least bytes be allocated where live are held.
 func collectPercent(live, least int64) int {
-	return int(max(least*100/max(live, heapLeast), 100))
+	live = max(live, heapLeast)
+	floor := min(max(collectLeast*100/live, leastPercent), 100)
+	return int(max(least*100/live, floor))
 }

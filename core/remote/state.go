@@ -1,14 +1,10 @@
 package remote
 
 import (
+	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,7 +19,11 @@ const (
 	// stateFor is how old a state may be (annotations.md, section 7.9).
 	stateFor  = 24 * time.Hour
 	saveEvery = time.Second // at most
-	maxState  = 1 << 30     // bytes
+	// frameSize is how many bytes of resources go into one frame, or one resource more.
+	frameSize = 256 << 10
+	// smallState is how many bytes of changes may come after the whole, and as many as
+	// the whole has, until it is written anew.
+	smallState = 1 << 20
 )
 
 // Set is all resources that a proxy holds, by name.
@@ -33,9 +33,21 @@ type Set struct {
 	Images    map[string]*Resource // by filter hash
 }
 
+func newSet() *Set {
+	return &Set{Config: map[string]*Resource{}, Endpoints: map[string]*Resource{}, Images: map[string]*Resource{}}
+}
+
+func (s *Set) parts() [3]map[string]*Resource {
+	return [3]map[string]*Resource{s.Config, s.Endpoints, s.Images}
+}
+
 // State keeps the last good config on disk, so that a proxy can start while
 // control is away. It is encrypted (AES-256-GCM), since it holds Secrets, and so
 // only kept where there is a key.
+//
+// The file holds the whole and, after it, what has changed since, so that a change
+// writes what it touches. What a crash cuts off its end is left out: up to the last
+// frame that ends a set of changes it is a state that there was.
 type State struct {
 	dir string
 	key func() ([]byte, error)
@@ -44,6 +56,12 @@ type State struct {
 	wake chan struct{}
 	mu   sync.Mutex
 	take func() *Set // nil: there is nothing new
+
+	// Of the goroutine that writes.
+	file    *sealedFile // nil: the whole is to be written
+	wrote   *Set        // what it holds
+	whole   int64       // bytes of it that are the whole
+	usedKey []byte
 }
 
 // NewState returns a state in a folder, made with mode 0700 if it is missing. key
@@ -53,26 +71,29 @@ func NewState(dir string, key func() ([]byte, error), log *zap.Logger) *State {
 	return &State{dir: dir, key: key, log: log, wake: make(chan struct{}, 1)}
 }
 
-// stored is what the file holds.
-type stored struct {
-	Written int64 // Unix time, seconds
-	Set     Set
+// frame is a part of a set of changes.
+type frame struct {
+	Changed [3][]*Resource // as Set.parts
+	Removed [3][]string
+	// Written is when a set of changes was written that ends with this frame, in seconds
+	// of Unix time; 0: more of it follows.
+	Written int64
 }
 
-func (s *State) seal() (cipher.AEAD, error) {
-	key, err := s.key()
-	if err != nil {
-		return nil, err
+// apply takes a frame's changes over.
+func (f *frame) apply(set *Set) error {
+	for i, part := range set.parts() {
+		for _, name := range f.Removed[i] {
+			delete(part, name)
+		}
+		for _, r := range f.Changed[i] {
+			if r == nil {
+				return errForm
+			}
+			part[r.Name] = r
+		}
 	}
-	if len(key) < 32 {
-		return nil, fmt.Errorf("the key has %d bytes: want 32 at least", len(key))
-	}
-	sum := sha256.Sum256(append([]byte("penstock state\n"), key...))
-	block, err := aes.NewCipher(sum[:])
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
+	return nil
 }
 
 // load returns what was kept; nil: nothing, or nothing that may be used.
@@ -85,39 +106,42 @@ func (s *State) load() (*Set, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxState))
+	key, err := s.key()
 	if err != nil {
 		return nil, err
 	}
-	seal, err := s.seal()
+	read, err := openSealed(f, key)
 	if err != nil {
 		return nil, err
 	}
-	if len(text) < seal.NonceSize() {
-		return nil, errors.New("it is cut short")
+	set, written := newSet(), int64(0)
+	var pending []*frame
+	for {
+		text, err := read.next()
+		if err != nil {
+			if written == 0 {
+				return nil, err
+			}
+			break // the end, or what a crash has left of one
+		}
+		one := new(frame)
+		if err := stateMode.Unmarshal(text, one); err != nil {
+			return nil, err
+		}
+		if pending = append(pending, one); one.Written == 0 {
+			continue
+		}
+		for _, f := range pending {
+			if err := f.apply(set); err != nil {
+				return nil, err
+			}
+		}
+		pending, written = nil, one.Written
 	}
-	plain, err := seal.Open(nil, text[:seal.NonceSize()], text[seal.NonceSize():], nil)
-	if err != nil {
-		return nil, errors.New("another key wrote it, or it was changed")
-	}
-	var kept stored
-	if err := stateMode.Unmarshal(plain, &kept); err != nil {
-		return nil, err
-	}
-	if age := time.Since(time.Unix(kept.Written, 0)); age > stateFor || age < -time.Hour {
+	if age := time.Since(time.Unix(written, 0)); age > stateFor || age < -time.Hour {
 		return nil, fmt.Errorf("it is %s old: at most %s", age.Round(time.Second), stateFor)
 	}
-	for name, r := range kept.Set.Config {
-		if r == nil || r.Name != name {
-			return nil, errForm
-		}
-	}
-	for name, r := range kept.Set.Endpoints {
-		if r == nil || r.Name != name {
-			return nil, errForm
-		}
-	}
-	return &kept.Set, nil
+	return set, nil
 }
 
 // save has what take returns then written soon.
@@ -131,7 +155,7 @@ func (s *State) save(take func() *Set) {
 	}
 }
 
-// renew has what was written last written again.
+// renew has it noted that what was written last is still so.
 func (s *State) renew() {
 	select {
 	case s.wake <- struct{}{}:
@@ -149,9 +173,11 @@ func (s *State) Run(ctx context.Context) {
 			return
 		}
 		if err := s.write(take()); err != nil {
+			s.close()
 			s.log.Warn("the state is not kept on disk", zap.Error(err))
 		}
 	}
+	defer s.close()
 	for {
 		select {
 		case <-ctx.Done():
@@ -167,18 +193,28 @@ func (s *State) Run(ctx context.Context) {
 	}
 }
 
+func (s *State) close() {
+	if s.file != nil {
+		_ = s.file.Close() // what matters was synced
+	}
+	s.file, s.wrote = nil, nil
+}
+
+// write adds to the file what has changed, or writes it anew.
 func (s *State) write(set *Set) error {
-	plain, err := encMode.Marshal(stored{Written: time.Now().Unix(), Set: *set})
+	key, err := s.key()
 	if err != nil {
 		return err
 	}
-	seal, err := s.seal()
-	if err != nil {
-		return err
+	if s.file != nil && (!bytes.Equal(key, s.usedKey) || s.file.size-s.whole > s.whole+smallState) {
+		s.close()
 	}
-	nonce := make([]byte, seal.NonceSize())
-	if _, err := rand.Read(nonce); err != nil {
-		return err
+	if s.file != nil {
+		if err := s.add(s.wrote, set); err != nil {
+			return err
+		}
+		s.wrote = set
+		return s.file.Sync()
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
@@ -187,10 +223,52 @@ func (s *State) write(set *Set) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(seal.Seal(nonce, nonce, plain, nil))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	defer os.Remove(f.Name()) // if it has still this name
+	if s.file, err = newSealed(f, key); err != nil {
+		f.Close()
 		return err
 	}
+	if err := s.add(newSet(), set); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	s.wrote, s.whole, s.usedKey = set, s.file.size, bytes.Clone(key)
 	return os.Rename(f.Name(), filepath.Join(s.dir, stateFile))
+}
+
+// add appends how one set differs from the one before.
+func (s *State) add(before, now *Set) error {
+	one, size := &frame{}, 0
+	flush := func() error {
+		text, err := encMode.Marshal(one)
+		if err != nil {
+			return err
+		}
+		one, size = &frame{}, 0
+		return s.file.append(text)
+	}
+	old := before.parts()
+	for i, part := range now.parts() {
+		for name := range old[i] {
+			if part[name] == nil {
+				one.Removed[i] = append(one.Removed[i], name)
+				size += len(name)
+			}
+		}
+		for name, r := range part {
+			if was := old[i][name]; was != nil && was.Version == r.Version {
+				continue
+			}
+			one.Changed[i] = append(one.Changed[i], r)
+			if size += len(r.Bytes) + len(name); size >= frameSize {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	one.Written = time.Now().Unix()
+	return flush()
 }

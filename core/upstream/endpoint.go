@@ -109,7 +109,9 @@ func (e *endpoint) opened(c *conn) {
 
 // add puts c on the list of open connections. e.mu is held.
 func (e *endpoint) add(c *conn) {
-	c.at = len(e.conns)
+	if c.at = len(e.conns); c.at == 0 {
+		e.group.set.sweeper.come(e)
+	}
 	e.conns = append(e.conns, c)
 }
 
@@ -196,7 +198,7 @@ func (e *endpoint) leave() {
 		}
 	}
 	e.mu.Unlock()
-	for _, c := range waits { // nobody sweeps them any more
+	for _, c := range waits { // nobody may sweep them any more
 		c.nudge()
 	}
 	for _, l := range links {

@@ -3,7 +3,6 @@ package upstream
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"penstock.dev/penstock/core/certs"
 	"penstock.dev/penstock/core/config"
@@ -169,17 +168,4 @@ func contains(list []*endpoint, e *endpoint) bool {
 		}
 	}
 	return false
-}
-
-// each calls f for every endpoint.
-func (g *Group) each(f func(*endpoint)) {
-	for _, e := range g.current.Load().all {
-		f(e)
-	}
-}
-
-// expire closes connections that are idle for too long.
-func (g *Group) expire(now time.Time) {
-	before := now.Add(-g.config.Parameters.IdleTimeout)
-	g.each(func(e *endpoint) { e.expire(before) })
 }

@@ -2,8 +2,6 @@ package upstream
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -55,7 +53,7 @@ func New(log *zap.Logger, m *telemetry.Metrics, d Dialer) *Set {
 		groups: map[string]*Group{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.sweeper.init(s)
+	s.sweeper.init()
 	return s
 }
 
@@ -163,20 +161,6 @@ func (s *Set) lend(name string, g *Group) {
 		s.lent = map[string]*Group{}
 	}
 	s.lent[name] = g
-}
-
-// all calls f for the groups of this moment.
-func (s *Set) all(f func(*Group)) {
-	s.mu.RLock()
-	groups := s.groups
-	lent := slices.Collect(maps.Values(s.lent))
-	s.mu.RUnlock()
-	for _, g := range groups { // the map is replaced, never changed
-		f(g)
-	}
-	for _, g := range lent {
-		f(g)
-	}
 }
 
 // silence is how long an upstream is silent before its exchange looks for the

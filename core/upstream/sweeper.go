@@ -10,18 +10,23 @@ import (
 // arm a timer: it wakes exchanges whose upstream is silent, and closes
 // connections that are idle for too long. It sleeps while nothing is sent.
 type sweeper struct {
-	set    *Set
 	awake  atomic.Bool
 	wake   chan struct{}
 	stop   chan struct{}
 	once   sync.Once
 	closed sync.Once
 	done   sync.WaitGroup
-	nudged []*conn // of one endpoint; for sweep alone
+
+	mu     sync.Mutex
+	active map[*endpoint]bool // that have connections, or had
+
+	// For the goroutine that sweeps.
+	list   []*endpoint
+	nudged []*conn // of one endpoint
 }
 
-func (w *sweeper) init(s *Set) {
-	w.set = s
+func (w *sweeper) init() {
+	w.active = map[*endpoint]bool{}
 	w.wake, w.stop = make(chan struct{}, 1), make(chan struct{})
 }
 
@@ -73,32 +78,64 @@ func (w *sweeper) run() {
 				}
 			}
 		case now := <-idle.C:
-			w.set.all(func(g *Group) { g.expire(now) })
+			w.each(func(e *endpoint) { e.expire(now.Add(-e.group.config.Parameters.IdleTimeout)) })
 		}
 	}
 }
 
 // sweep wakes whoever waits since the sweep before; it returns how many wait.
 func (w *sweeper) sweep() (waiting int) {
-	w.set.all(func(g *Group) {
-		g.each(func(e *endpoint) {
-			e.mu.Lock()
-			for _, c := range e.conns {
-				waits, nudges := c.sweep()
-				if waits {
-					waiting++
-				}
-				if nudges {
-					w.nudged = append(w.nudged, c)
-				}
+	w.each(func(e *endpoint) {
+		e.mu.Lock()
+		for _, c := range e.conns {
+			waits, nudges := c.sweep()
+			if waits {
+				waiting++
 			}
-			e.mu.Unlock()
-			for i, c := range w.nudged {
-				c.nudge()
-				w.nudged[i] = nil
+			if nudges {
+				w.nudged = append(w.nudged, c)
 			}
-			w.nudged = w.nudged[:0]
-		})
+		}
+		e.mu.Unlock()
+		for i, c := range w.nudged {
+			c.nudge()
+			w.nudged[i] = nil
+		}
+		w.nudged = w.nudged[:0]
 	})
 	return waiting
+}
+
+// come notes that an endpoint has connections. Its lock is held.
+func (w *sweeper) come(e *endpoint) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.active[e] = true
+}
+
+// leave forgets an endpoint that has none any more.
+func (w *sweeper) leave(e *endpoint) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.conns) == 0 {
+		w.mu.Lock()
+		delete(w.active, e)
+		w.mu.Unlock()
+	}
+}
+
+// each calls f for every endpoint that may have connections: there may be thousands that
+// have none.
+func (w *sweeper) each(f func(*endpoint)) {
+	w.mu.Lock()
+	for e := range w.active {
+		w.list = append(w.list, e)
+	}
+	w.mu.Unlock()
+	for i, e := range w.list {
+		f(e)
+		w.leave(e)
+		w.list[i] = nil
+	}
+	w.list = w.list[:0]
 }
