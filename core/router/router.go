@@ -59,8 +59,8 @@ func (h *hosts[T]) of(hostname []byte) *hostTable[T] {
 // hostTable is the rules of one hostname; immutable.
 type hostTable[T any] struct {
 	routes int // that have the hostname
-	exact  map[string][]candidate[T]
-	prefix map[string][]candidate[T] // without trailing slash; "" is "/"
+	exact  paths[T]
+	prefix paths[T] // without trailing slash; "" is "/"
 	regex  []candidate[T]
 	method []candidate[T] // config.PathMethod
 }
@@ -177,9 +177,9 @@ func (t *Table[T]) host(hostname string) *hostTable[T] {
 
 // with returns the table without some routes and with others; nil: it has none.
 func (h *hostTable[T]) with(gone, added []*Route[T]) *hostTable[T] {
-	n := &hostTable[T]{exact: map[string][]candidate[T]{}, prefix: map[string][]candidate[T]{}}
+	n := &hostTable[T]{}
 	if h != nil {
-		*n = hostTable[T]{routes: h.routes, exact: maps.Clone(h.exact), prefix: maps.Clone(h.prefix), regex: h.regex, method: h.method}
+		*n = hostTable[T]{routes: h.routes, exact: h.exact.clone(), prefix: h.prefix.clone(), regex: h.regex, method: h.method}
 	}
 	if n.routes += len(added) - len(gone); n.routes == 0 {
 		return nil
@@ -191,20 +191,17 @@ func (h *hostTable[T]) with(gone, added []*Route[T]) *hostTable[T] {
 	without := func(list []candidate[T]) []candidate[T] {
 		return slices.DeleteFunc(slices.Clone(list), func(c candidate[T]) bool { return drop[c.route] })
 	}
-	changed := map[*[]candidate[T]]bool{}
-	n.eachMatch(gone, func(list *[]candidate[T], table map[string][]candidate[T], key string, _ candidate[T]) {
-		if table == nil {
-			if !changed[list] {
-				*list, changed[list] = without(*list), true
-			}
-		} else if rest := without(table[key]); len(rest) > 0 {
-			table[key] = rest
-		} else {
-			delete(table, key)
+	changed, touched, come := map[*[]candidate[T]]bool{}, map[place[T]]bool{}, map[place[T]][]candidate[T]{}
+	n.eachMatch(gone, func(list *[]candidate[T], table *paths[T], key string, _ candidate[T]) {
+		switch at := (place[T]{table, key}); {
+		case table == nil && !changed[list]:
+			*list, changed[list] = without(*list), true
+		case table != nil && !touched[at]:
+			touched[at] = true
+			table.put(key, without(table.of([]byte(key))))
 		}
 	})
-	touched := map[string]map[string]bool{"exact": {}, "prefix": {}}
-	n.eachMatch(added, func(list *[]candidate[T], table map[string][]candidate[T], key string, c candidate[T]) {
+	n.eachMatch(added, func(list *[]candidate[T], table *paths[T], key string, c candidate[T]) {
 		if table == nil {
 			if !changed[list] {
 				*list, changed[list] = slices.Clone(*list), true
@@ -212,21 +209,13 @@ func (h *hostTable[T]) with(gone, added []*Route[T]) *hostTable[T] {
 			*list = append(*list, c)
 			return
 		}
-		kind := touched["exact"]
-		if c.match.PathType == config.PathPrefix {
-			kind = touched["prefix"]
-		}
-		if !kind[key] {
-			kind[key] = true
-			table[key] = slices.Clone(table[key])
-		}
-		table[key] = append(table[key], c)
+		at := place[T]{table, key}
+		come[at] = append(come[at], c)
 	})
-	for key := range touched["exact"] {
-		slices.SortStableFunc(n.exact[key], before)
-	}
-	for key := range touched["prefix"] {
-		slices.SortStableFunc(n.prefix[key], before)
+	for at, list := range come {
+		all := append(slices.Clip(at.table.of([]byte(at.key))), list...)
+		slices.SortStableFunc(all, before)
+		at.table.put(at.key, all)
 	}
 	if changed[&n.regex] {
 		slices.SortStableFunc(n.regex, func(a, b candidate[T]) int {
@@ -243,7 +232,7 @@ func (h *hostTable[T]) with(gone, added []*Route[T]) *hostTable[T] {
 
 // eachMatch calls f for every match of routes with where it belongs: a list, or
 // the list of a table under a key.
-func (h *hostTable[T]) eachMatch(routes []*Route[T], f func(list *[]candidate[T], table map[string][]candidate[T], key string, c candidate[T])) {
+func (h *hostTable[T]) eachMatch(routes []*Route[T], f func(list *[]candidate[T], table *paths[T], key string, c candidate[T])) {
 	for _, r := range routes {
 		for i := range r.Rules {
 			for j := range r.Rules[i].Matches {
@@ -251,9 +240,9 @@ func (h *hostTable[T]) eachMatch(routes []*Route[T], f func(list *[]candidate[T]
 				c := candidate[T]{match: m, value: r.Rules[i].Value, route: r, rule: i, item: j}
 				switch m.PathType {
 				case config.PathExact:
-					f(nil, h.exact, m.Path, c)
+					f(nil, &h.exact, m.Path, c)
 				case config.PathPrefix:
-					f(nil, h.prefix, strings.TrimSuffix(m.Path, "/"), c)
+					f(nil, &h.prefix, strings.TrimSuffix(m.Path, "/"), c)
 				case config.PathRegex:
 					f(&h.regex, nil, "", c)
 				case config.PathMethod:
@@ -321,20 +310,21 @@ func (t *Table[T]) Find(q *Request) (value T, match *config.Match, ok bool) {
 
 func (h *hostTable[T]) find(q *Request) (value T, match *config.Match, ok bool) {
 	if string(q.Method) == connect {
-		for i := range h.prefix[""] {
-			if c := &h.prefix[""][i]; c.match.Method == connect && holds(c.match, q) {
+		all := h.prefix.of(nil)
+		for i := range all {
+			if c := &all[i]; c.match.Method == connect && holds(c.match, q) {
 				return c.value, c.match, true
 			}
 		}
 		return value, nil, false
 	}
-	if c := first(h.exact[string(q.Path)], q); c != nil {
+	if c := first(h.exact.of(q.Path), q); c != nil {
 		return c.value, c.match, true
 	}
 	if c := firstRegex(h.regex, q); c != nil {
 		return c.value, c.match, true
 	}
-	if len(h.prefix) == 0 && len(h.method) == 0 {
+	if h.prefix.empty() && len(h.method) == 0 {
 		return value, nil, false
 	}
 	path := bytes.TrimSuffix(q.Path, slash)
@@ -344,7 +334,7 @@ func (h *hostTable[T]) find(q *Request) (value T, match *config.Match, ok bool) 
 				return c.value, c.match, true
 			}
 		}
-		if c := first(h.prefix[string(path)], q); c != nil {
+		if c := first(h.prefix.of(path), q); c != nil {
 			return c.value, c.match, true
 		}
 		i := bytes.LastIndexByte(path, '/')

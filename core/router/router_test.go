@@ -134,8 +134,12 @@ func TestChangedTables(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	hostnames := []string{"", "a.example", "b.example", "*.example", "a.example b.example", "*.example a.example"}
 	paths := []config.Match{prefix("/"), prefix("/x"), prefix("/x/"), exact("/x"), exact("/y"), regex("/x.*"), regex("/[xy]"), with(prefix("/x"), func(m *config.Match) { m.Method = "GET" })}
+	for _, path := range []string{"/p", "/q", "/r", "/s", "/t", "/p/q", "/p/r"} { // so that a hostname has few or many
+		paths = append(paths, prefix(path), exact(path))
+	}
 	var routes []*Route[string]
 	var table *Table[string]
+	few, many := 0, 0
 	for step := range 500 {
 		for range random.IntN(3) {
 			r := route(fmt.Sprintf("ns/r%d", random.IntN(8)), hostnames[random.IntN(len(hostnames))])
@@ -152,11 +156,21 @@ func TestChangedTables(t *testing.T) {
 		}
 		table = New(table, routes)
 		fresh := New(nil, routes)
-		if len(table.exact) != len(fresh.exact) || len(table.wildcard) != len(fresh.wildcard) || (table.any == nil) != (fresh.any == nil) {
-			t.Fatalf("step %d: %d, %d hostnames; want %d, %d", step, len(table.exact), len(table.wildcard), len(fresh.exact), len(fresh.wildcard))
+		for i := range table.exact {
+			if len(table.exact[i]) != len(fresh.exact[i]) {
+				t.Fatalf("step %d: shard %d: %d hostnames; want %d", step, i, len(table.exact[i]), len(fresh.exact[i]))
+			}
+		}
+		if len(table.wildcard) != len(fresh.wildcard) || (table.any == nil) != (fresh.any == nil) {
+			t.Fatalf("step %d: %d wildcards; want %d", step, len(table.wildcard), len(fresh.wildcard))
+		}
+		if h := table.exact.of([]byte("a.example")); h != nil && h.prefix.many != nil {
+			many++
+		} else if h != nil {
+			few++
 		}
 		for _, hostname := range []string{"a.example", "b.example", "c.example", "other"} {
-			for _, path := range []string{"/", "/x", "/x/y", "/y", "/xy"} {
+			for _, path := range []string{"/", "/x", "/x/y", "/y", "/xy", "/p", "/p/q", "/p/r/s", "/q", "/t/u"} {
 				for _, method := range []string{"GET", "POST"} {
 					q := &Request{Hostname: []byte(hostname), Path: []byte(path), Method: []byte(method), Header: &exchange.Header{}}
 					got, _, gotOK := table.Find(q)
@@ -167,6 +181,9 @@ func TestChangedTables(t *testing.T) {
 				}
 			}
 		}
+	}
+	if few < 50 || many < 50 {
+		t.Errorf("%d times few paths, %d times many", few, many)
 	}
 }
 
@@ -190,6 +207,17 @@ func manyRoutes(n int) *Table[string] {
 		routes = append(routes, route(fmt.Sprintf("ns/r%d", i), fmt.Sprintf("host%d.example", i), rule("x", prefix(fmt.Sprintf("/svc%d", i)))))
 	}
 	return New(nil, routes)
+}
+
+// BenchmarkNew is what a table costs whose routes have one hostname and one path.
+func BenchmarkNew(b *testing.B) {
+	var routes []*Route[string]
+	for i := range 10_000 {
+		routes = append(routes, route(fmt.Sprintf("ns/r%d", i), "a.example", rule("x", with(prefix("/"), func(m *config.Match) { m.Headers = []config.ValueMatch{{Name: "n", Value: fmt.Sprint(i)}} }))))
+	}
+	for b.Loop() {
+		New(nil, routes)
+	}
 }
 
 func BenchmarkFind(b *testing.B) {
