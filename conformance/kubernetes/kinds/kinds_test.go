@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +16,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/restmapper"
@@ -104,19 +102,12 @@ func (cached) Fresh() bool { return true }
 func (cached) Invalidate() {}
 
 // parse reads a stream of documents; it panics if they are not YAML.
-func parse(text string) (all []*unstructured.Unstructured) {
-	d := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096)
-	for {
-		o := &unstructured.Unstructured{}
-		switch err := d.Decode(&o.Object); {
-		case errors.Is(err, io.EOF):
-			return all
-		case err != nil:
-			panic(fmt.Sprintf("%v in\n%s", err, text))
-		case len(o.Object) > 0:
-			all = append(all, o)
-		}
+func parse(text string) []*unstructured.Unstructured {
+	all, err := testbed.Decode([]byte(text))
+	if err != nil {
+		panic(fmt.Sprintf("%v in\n%s", err, text))
 	}
+	return all
 }
 
 func (s *server) at(o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {

@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"penstock.dev/penstock/conformance/kubernetes/bed"
 	"penstock.dev/penstock/conformance/kubernetes/testbed"
 )
 
@@ -56,7 +57,7 @@ func TestMain(m *testing.M) {
 // bench is a running fleet with a crowd of objects.
 type bench struct {
 	*testing.T
-	bed     *testbed.Testbed
+	bed     *bed.Bed
 	client  client.Client
 	root    string
 	pods    []string // addresses of two backends
@@ -95,39 +96,25 @@ func TestScale(t *testing.T) {
 }
 
 func start(t *testing.T) *bench {
-	root, err := testbed.Root()
+	made, err := bed.Start(t.Context(), bed.Options{Options: testbed.Options{Log: t.Logf}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	images, err := testbed.Images(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bed, err := testbed.Start(t.Context(), testbed.Options{Images: images, Log: t.Logf})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(bed.Stop)
-	if err := bed.Apply(t.Context(), filepath.Join(root, "k8s", "api", "crds"), filepath.Join(root, "k8s", "manifests")); err != nil {
-		t.Fatal(err)
-	}
-	if err := bed.WaitReady(t.Context(), "penstock-system", time.Minute); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(made.Stop)
 	scheme := apiruntime.NewScheme()
 	for _, add := range []func(*apiruntime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme, gatewayv1.Install} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
 	}
-	config := rest.CopyConfig(bed.Config)
+	config := rest.CopyConfig(made.Config)
 	config.QPS = -1
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, bed: bed, client: c, root: root, serves: map[int]int64{}}
-	if err := bed.ApplyText(t.Context(), `
+	b := &bench{T: t, bed: made, client: c, root: made.Root, serves: map[int]int64{}}
+	if err := made.ApplyText(t.Context(), `
 apiVersion: v1
 kind: Namespace
 metadata: {name: crowd}
@@ -157,7 +144,7 @@ spec:
 `); err != nil {
 		t.Fatal(err)
 	}
-	if err := bed.WaitReady(t.Context(), namespace, time.Minute); err != nil {
+	if err := made.WaitReady(t.Context(), namespace, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	b.find()

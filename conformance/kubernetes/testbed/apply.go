@@ -44,7 +44,7 @@ func (t *Testbed) Apply(ctx context.Context, paths ...string) error {
 			if err != nil {
 				return err
 			}
-			found, err := decode(text)
+			found, err := Decode(text)
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
@@ -56,14 +56,15 @@ func (t *Testbed) Apply(ctx context.Context, paths ...string) error {
 
 // ApplyText is Apply of one text.
 func (t *Testbed) ApplyText(ctx context.Context, text string) error {
-	objects, err := decode([]byte(text))
+	objects, err := Decode([]byte(text))
 	if err != nil {
 		return err
 	}
 	return apply(ctx, t.Config, objects)
 }
 
-func decode(text []byte) (objects []*unstructured.Unstructured, err error) {
+// Decode returns the objects of a YAML text, of which there may be several documents.
+func Decode(text []byte) (objects []*unstructured.Unstructured, err error) {
 	d := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
 	for {
 		o := &unstructured.Unstructured{}
