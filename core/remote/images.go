@@ -119,6 +119,13 @@ func (i *Images) keepOnly(filters map[string]*config.Filter) {
 			gone = append(gone, name)
 		}
 	}
+	for name, c := range i.waiting {
+		if filters[name] == nil {
+			close(c)
+			delete(i.waiting, name)
+			gone = append(gone, name)
+		}
+	}
 	if len(gone) > 0 && i.send != nil {
 		i.send(&discovery.DeltaDiscoveryRequest{TypeUrl: TypeImage, ResourceNamesUnsubscribe: gone})
 	}

@@ -15,12 +15,14 @@ import (
 	"testing"
 	"time"
 
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/genproto/googleapis/bytestream"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/oci"
 )
 
@@ -218,4 +220,28 @@ func TestPrune(t *testing.T) {
 		}
 	}
 	PruneModules(filepath.Join(t.TempDir(), "none"), 0, nil) // no folder is no fault
+}
+
+// TestNobodyWaitsForAFilterThatIsGone: and control is not asked for it again.
+func TestNobodyWaitsForAFilterThatIsGone(t *testing.T) {
+	i := newImages(t.TempDir(), 1<<30)
+	var sent []*discovery.DeltaDiscoveryRequest
+	i.send = func(m *discovery.DeltaDiscoveryRequest) { sent = append(sent, m) }
+	failed := make(chan error, 1)
+	go func() {
+		_, err := i.image(context.Background(), "gone")
+		failed <- err
+	}()
+	for asked := false; !asked; time.Sleep(time.Millisecond) {
+		i.mu.Lock()
+		asked = i.waiting["gone"] != nil
+		i.mu.Unlock()
+	}
+	i.keepOnly(map[string]*config.Filter{"other": {}})
+	if err := <-failed; !errors.Is(err, oci.ErrUnavailable) || !strings.Contains(err.Error(), "no longer configured") {
+		t.Errorf("got %v", err)
+	}
+	if len(i.waiting) != 0 || len(sent) != 2 || !slices.Equal(sent[1].ResourceNamesUnsubscribe, []string{"gone"}) {
+		t.Errorf("%d wait; sent %v", len(i.waiting), sent)
+	}
 }
