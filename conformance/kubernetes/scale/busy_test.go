@@ -31,15 +31,15 @@ type churn struct {
 	routes, endpoints atomic.Int64 // that were written
 }
 
-// churn changes routes below timed, and endpoints, as often as is asked for and as the
-// machine can.
-func (b *bench) churn(timed int) *churn {
+// churn changes routes below timed, and endpoints, a share of what is asked for, and as
+// often as the machine can.
+func (b *bench) churn(timed int, share float64) *churn {
 	ctx, stop := context.WithCancel(b.Context())
 	c := &churn{stop: stop}
 	paced := func(rate, workers int, count *atomic.Int64, one func() error) {
 		for range workers {
 			c.group.Go(func() {
-				t := time.NewTicker(time.Second * time.Duration(workers) / time.Duration(rate))
+				t := time.NewTicker(time.Duration(float64(time.Second) * float64(workers) / (share * float64(rate))))
 				defer t.Stop()
 				for {
 					select {
@@ -74,27 +74,24 @@ func (c *churn) rates(f func()) (routes, endpoints, seconds float64) {
 }
 
 // busy measures a route's change while much changes, with traffic beside it, and who
-// takes the processors then. Then all of Penstock is stopped, and the same is written
-// to the API server alone.
-func (b *bench) busy(routes int) {
+// takes the processors then.
+func (b *bench) busy(routes int, share float64) {
 	// The first routes are changed all the time, those after them are timed, and
 	// traffic goes to the second half, which stays as it is.
 	quiet := routes / 2
 	timed := quiet * 9 / 10
-	c := b.churn(timed)
+	c := b.churn(timed, share)
 	ctx, stop := context.WithCancel(b.Context())
+	serves := maps.Clone(b.serves)
 	var failed, asked atomic.Int64
 	var traffic sync.WaitGroup
 	for w := range 8 {
 		traffic.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				host := hostname(quiet + (i*8+w)%(routes-quiet))
-				status, _, err := ask(b.proxies[i%len(b.proxies)], host, "/v0")
-				asked.Add(1)
-				if status != 200 && !(err == nil && status == 404 && b.changed(host)) && ctx.Err() == nil {
-					if failed.Add(1) < 10 {
-						b.Logf("%s: %d %v", host, status, err)
-					}
+				to := quiet + (i*8+w)%(routes-quiet)
+				status, _, err := ask(b.proxies[i%len(b.proxies)], hostname(to), fmt.Sprintf("/v%d", serves[to]))
+				if asked.Add(1); status != 200 && ctx.Err() == nil && failed.Add(1) < 10 {
+					b.Logf("%s: %d %v", hostname(to), status, err)
 				}
 			}
 		})
@@ -108,15 +105,18 @@ func (b *bench) busy(routes int) {
 		}
 	})
 	after, requests := processors(), asked.Load()-before
-	b.profile("busy")
+	if share == 1 {
+		b.profile("busy")
+	}
 	slices.Sort(all)
-	b.row(fmt.Sprintf("a route's change beside %.0f route and %.0f endpoint changes and %.0f requests a second", r, e, float64(requests)/seconds), routes, all)
+	b.row(fmt.Sprintf("a route's change beside %.0f route and %.0f endpoint changes and %.0f requests a second, of which %d failed", r, e, float64(requests)/seconds, failed.Load()), routes, all)
 	stop()
 	traffic.Wait()
 	c.stop()
 	c.group.Wait()
-	b.line("")
-	b.line("Requests that failed beside it: %d of %d.", failed.Load(), asked.Load())
+	if share < 1 {
+		return
+	}
 	b.line("")
 	b.line("| who took the processors in that time | of one processor |")
 	b.line("| --- | ---: |")
@@ -139,7 +139,7 @@ func (b *bench) alone(routes int) {
 		b.check(b.client.List(b.Context(), &pods, client.InNamespace("penstock-system")))
 		left = len(pods.Items)
 	}
-	c := b.churn(routes / 2)
+	c := b.churn(routes/2, 1)
 	time.Sleep(2 * time.Second)
 	r, e, _ := c.rates(func() { time.Sleep(10 * time.Second) })
 	c.stop()

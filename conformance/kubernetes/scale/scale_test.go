@@ -87,7 +87,8 @@ func TestScale(t *testing.T) {
 		b.row("a route's change", n, b.measure(200, func() time.Duration { return b.changeRoute(rand.IntN(n)) }))
 		b.row("an endpoint's change", n, b.measure(200, func() time.Duration { return b.changeEndpoint(rand.IntN(min(n, services))) }))
 	}
-	b.busy(routes)
+	b.busy(routes, 0.1)
+	b.busy(routes, 1)
 	b.memory(routes)
 	b.starts(routes)
 	b.rest()
@@ -403,14 +404,6 @@ func (b *bench) profile(name string) {
 		}
 	}
 	group.Wait()
-}
-
-// changed reports whether a test before has moved a route off its first path.
-func (b *bench) changed(host string) bool {
-	var r gatewayv1.HTTPRoute
-	name := "r" + strings.TrimSuffix(strings.TrimPrefix(host, "h"), ".example")
-	err := b.client.Get(b.Context(), types.NamespacedName{Namespace: namespace, Name: name}, &r)
-	return err == nil && *r.Spec.Rules[0].Matches[0].Path.Value != "/v0"
 }
 
 // memory reads what the processes take.
