@@ -129,7 +129,7 @@ func problems(list []translate.Problem) []admin.Problem {
 		if p.Object.Kind != "" {
 			object = p.Object.String()
 		}
-		out = append(out, admin.Problem{File: p.File, Object: object, Field: p.Field, Reason: p.Reason, Message: p.Message, Severity: severity})
+		out = append(out, admin.Problem{File: p.File, Object: object, Namespace: p.Object.Namespace, Field: p.Field, Reason: p.Reason, Message: p.Message, Severity: severity})
 	}
 	return out
 }

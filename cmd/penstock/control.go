@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"net/http/pprof"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -18,10 +16,12 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"penstock.dev/penstock/core/admin"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/remote"
 	"penstock.dev/penstock/core/telemetry"
+	"penstock.dev/penstock/k8s/access"
 	"penstock.dev/penstock/k8s/annotation"
 	"penstock.dev/penstock/k8s/cluster"
 	"penstock.dev/penstock/k8s/control"
@@ -52,7 +52,7 @@ func controlCommand() *cobra.Command {
 	f.StringVar(&o.tls, "tls", "", "folder with ca.crt, tls.crt and tls.key, with which proxies are met; default an authority of its own, kept in Secrets")
 	f.StringVar(&o.authoritySecret, "authority-secret", "penstock-authority", "Secret of the install namespace that holds the own authority")
 	f.StringVar(&o.tlsProxy, "proxy-secret", "penstock-proxy", "Secret of the install namespace with what proxies need for --tls")
-	f.StringVar(&o.admin, "admin", "127.0.0.1:9901", "address of health, metrics and profiles; loopback only")
+	adminFlags(c, &o.options, "/config, /chains, /proxies, health, metrics and profiles")
 	f.StringVar(&o.health, "health", "", "address of /livez, /readyz and /metrics for probes; default off")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&o.tagInterval, "tag-interval", plugin.DefaultTagInterval, "how often registries are asked where tags point; 0: never")
@@ -70,6 +70,7 @@ type controlProcess struct {
 	images    *control.Images
 	authority *control.Authority
 	ready     atomic.Bool
+	config    atomic.Pointer[config.Config] // the latest that is served
 	group     sync.WaitGroup
 }
 
@@ -78,7 +79,7 @@ func runControl(ctx context.Context, o controlOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := loopback(o.admin); err != nil {
+	if _, err := adminGuard(o.options, nil, log); err != nil {
 		return err
 	}
 	p := &controlProcess{log: log, metrics: telemetry.New(), authority: control.NewAuthority(time.Now)}
@@ -106,21 +107,8 @@ func runControl(ctx context.Context, o controlOptions) error {
 func (p *controlProcess) serve(ctx context.Context, o controlOptions, leads <-chan bool) error {
 	var probes servers
 	defer probes.stop()
-	for flag, address := range map[string]string{"--admin": o.admin, "--health": o.health} {
-		if address == "" {
-			continue
-		}
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			return fmt.Errorf("%s: %w", flag, err)
-		}
-		mux := p.health()
-		if flag == "--admin" {
-			mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-			mux.HandleFunc("GET /debug/pprof/heap", pprof.Handler("heap").ServeHTTP)
-			mux.HandleFunc("GET /debug/pprof/goroutine", pprof.Handler("goroutine").ServeHTTP)
-		}
-		probes.start(l, mux, p.log)
+	if err := p.answer(o, &probes); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer p.group.Wait()
@@ -129,6 +117,9 @@ func (p *controlProcess) serve(ctx context.Context, o controlOptions, leads <-ch
 	p.group.Go(func() { p.lead(ctx, o, leads) })
 	err := p.source.Run(ctx, func(c *config.Config, applied cluster.Applied) error {
 		err := p.server.Update(c, applied)
+		if err == nil {
+			p.config.Store(c)
+		}
 		p.ready.Store(true)
 		return err
 	})
@@ -137,6 +128,32 @@ func (p *controlProcess) serve(ctx context.Context, o controlOptions, leads <-ch
 		return nil
 	}
 	return err
+}
+
+// answer starts the servers for people and probes.
+func (p *controlProcess) answer(o controlOptions, to *servers) error {
+	reviewer, err := access.New(p.source.Connection(), p.log.Named("access"))
+	if err != nil {
+		return err
+	}
+	guard, err := adminGuard(o.options, reviewed{reviewer}, p.log)
+	if err != nil {
+		return err
+	}
+	answers := p.admin()
+	l, err := net.Listen("tcp", o.admin)
+	if err != nil {
+		return fmt.Errorf("--admin: %w", err)
+	}
+	to.start(l, guard, answers.Admin(guard), p.log)
+	if o.health == "" {
+		return nil
+	}
+	if l, err = net.Listen("tcp", o.health); err != nil {
+		return fmt.Errorf("--health: %w", err)
+	}
+	to.start(l, admin.Open(), answers.Health(), p.log)
+	return nil
 }
 
 // running is what the proxies run.
@@ -167,21 +184,6 @@ func (p *proxyProcess) running() []cluster.Proxy {
 		one.Parts[part.Hash] = partOf(part)
 	}
 	return []cluster.Proxy{one}
-}
-
-func (p *controlProcess) health() *http.ServeMux {
-	mux := http.NewServeMux()
-	answer := func(w http.ResponseWriter, ok bool) {
-		if !ok {
-			http.Error(w, "not ready", http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = w.Write([]byte("ok\n"))
-	}
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, p.ready.Load()) })
-	mux.Handle("GET /metrics", p.metrics.Handler())
-	return mux
 }
 
 // lead serves proxies while this process leads: there is one word for all of them.

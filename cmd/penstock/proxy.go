@@ -133,7 +133,7 @@ func prepare(o options) (*zap.Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := loopback(o.admin); err != nil {
+	if _, err := adminGuard(o, nil, log); err != nil {
 		return nil, err
 	}
 	// quic-go prints this past the log; core/listener logs it.

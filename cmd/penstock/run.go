@@ -19,16 +19,18 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"penstock.dev/penstock/core/admin"
 	"penstock.dev/penstock/core/plugin"
 )
 
 // options of penstock run.
 type options struct {
-	config, bind, admin, health, state, accessLog, logLevel string
-	images, localRegistries, mirrors, authorities           []string
-	imageQuota, memoryLimit, pidFile, zone, node            string
-	drain, tagInterval                                      time.Duration
-	kubernetes                                              kubernetesOptions
+	config, bind, health, state, accessLog, logLevel string
+	admin, adminTLS                                  string
+	images, localRegistries, mirrors, authorities    []string
+	imageQuota, memoryLimit, pidFile, zone, node     string
+	drain, tagInterval                               time.Duration
+	kubernetes                                       kubernetesOptions
 }
 
 func runCommand() *cobra.Command {
@@ -59,7 +61,7 @@ func runCommand() *cobra.Command {
 func proxyFlags(c *cobra.Command, o *options) {
 	f := c.Flags()
 	f.StringVar(&o.bind, "bind", "", "address that listeners bind to; default all")
-	f.StringVar(&o.admin, "admin", "127.0.0.1:9901", "address of /config, /chains, health and metrics; loopback only")
+	adminFlags(c, o, "/config, /chains, health and metrics")
 	f.StringVar(&o.health, "health", "", "address of /livez, /readyz and /metrics for probes; default off")
 	f.StringVar(&o.memoryLimit, "memory-limit", "", "memory of the process, of which a quarter is for bodies that filters hold back; default GOMEMLIMIT, its control group's or the machine's")
 	f.StringVar(&o.zone, "zone", "", "zone that the proxy runs in: endpoints that are meant for it are preferred")
@@ -148,12 +150,13 @@ type servers struct {
 	group   sync.WaitGroup
 }
 
-func (s *servers) start(l net.Listener, h http.Handler, log *zap.Logger) {
+// start serves h to whom g lets in.
+func (s *servers) start(l net.Listener, g admin.Guard, h http.Handler, log *zap.Logger) {
 	s.sockets = append(s.sockets, l)
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	server := admin.HTTP(h, log)
 	s.list = append(s.list, server)
 	s.group.Go(func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(g.Listen(l)); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("admin server ended", zap.Error(err))
 		}
 	})
@@ -168,16 +171,4 @@ func (s *servers) stop() {
 		cancel()
 	}
 	s.group.Wait()
-}
-
-// loopback refuses an admin address that others could reach.
-func loopback(address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("--admin: %w", err)
-	}
-	if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
-		return fmt.Errorf("--admin: %s is not on loopback: use --health for probes and metrics", address)
-	}
-	return nil
 }

@@ -201,12 +201,16 @@ func (p *proxyProcess) serve(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("--admin: %w", err)
 	}
-	p.servers.start(l, p.admin.Admin(), p.log)
+	guard, err := adminGuard(o, nil, p.log)
+	if err != nil {
+		return err
+	}
+	p.servers.start(l, guard, p.admin.Admin(guard), p.log)
 	if o.health != "" {
 		if l, err = p.listen(o.health); err != nil {
 			return fmt.Errorf("--health: %w", err)
 		}
-		p.servers.start(l, p.admin.Health(), p.log)
+		p.servers.start(l, admin.Open(), p.admin.Health(), p.log)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -33,7 +33,7 @@ func newServer(t *testing.T) (*Server, *snapshot.Store) {
 func (s *Server) get(t *testing.T, path string, health bool) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h := s.Admin()
+	h := s.Admin(Open())
 	if health {
 		h = s.Health()
 	}

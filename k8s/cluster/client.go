@@ -87,5 +87,9 @@ func connect(kubeconfig string) (*rest.Config, error) {
 	return c, err
 }
 
+// Connection returns how this source reaches the API server, and by what name it is
+// known there.
+func (s *Source) Connection() *rest.Config { return rest.CopyConfig(s.config) }
+
 // Labels reads labels as people write them: "name=value,name=value".
 func Labels(text string) (map[string]string, error) { return labels.ConvertSelectorToLabelsMap(text) }

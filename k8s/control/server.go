@@ -283,6 +283,14 @@ func (s *Server) Proxies() []ProxyState {
 	return all
 }
 
+// Serving reports whether proxies are served: by the process that leads. Any goroutine
+// may call it.
+func (s *Server) Serving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.since.IsZero()
+}
+
 // Runs receives a value when what proxies run has changed.
 func (s *Server) Runs() <-chan struct{} { return s.runs }
 

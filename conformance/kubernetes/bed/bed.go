@@ -42,6 +42,8 @@ type Options struct {
 	// Before are objects that are applied, and whose Deployments are awaited, before
 	// Penstock is; by namespace.
 	Before map[string]string
+	// Objects are applied with the manifests.
+	Objects string
 	// Started is called before anything is installed; nil: nothing is.
 	Started func(*testbed.Testbed) error
 }
@@ -119,7 +121,7 @@ func (b *Bed) install(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := b.ApplyText(ctx, text); err != nil {
+	if err := b.ApplyText(ctx, text+"---\n"+o.Objects); err != nil {
 		return err
 	}
 	return b.WaitReady(ctx, Namespace, time.Minute)

@@ -16,10 +16,21 @@ import (
 	"penstock.dev/penstock/conformance/kubernetes/bed"
 )
 
-var b *bed.Bed
+var (
+	b     *bed.Bed
+	admin *bed.Admin
+)
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Main(m, bed.Options{}, func(made *bed.Bed) { b = made }))
+	var err error
+	if admin, err = bed.NewAdmin(); err != nil {
+		panic(err)
+	}
+	o, err := admin.Options(bed.Options{}) // without it nothing needs the right to reviews
+	if err != nil {
+		panic(err)
+	}
+	os.Exit(bed.Main(m, o, func(made *bed.Bed) { b = made }))
 }
 
 const control = "system:serviceaccount:penstock-system:penstock-control"
@@ -64,7 +75,7 @@ func rights(t *testing.T) (all []right) {
 			}
 		}
 	}
-	for _, name := range []string{"penstock-control", "penstock-secrets"} {
+	for _, name := range []string{"penstock-control", "penstock-secrets", "penstock-reviews"} {
 		role, err := b.Client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -172,6 +183,9 @@ func TestEachRightIsUsed(t *testing.T) {
 			return fmt.Errorf("unused: %q", unused)
 		}
 		return nil
+	}
+	if status, body, err := bed.Ask(admin.Client(nil), b.AdminURL(t)+"/chains", token(t, bed.Namespace, "penstock-proxy")); status != 403 {
+		t.Errorf("an account without rights asks for chains: %d %s, %v", status, body, err)
 	}
 	bed.Eventually(t, "statuses are written", 20*time.Second, func() error { return missing("/status") })
 	// Away with it, and another leader.
