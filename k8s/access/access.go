@@ -16,6 +16,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/client-go/rest"
@@ -96,6 +97,7 @@ type answer struct {
 func New(cfg *rest.Config, log *zap.Logger) (*Reviewer, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.Timeout, cfg.QPS, cfg.Burst, cfg.RateLimiter = askWithin, reviewRate, reviewBurst, nil
+	cfg.ContentType, cfg.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
 	authentication, err := authenticationclient.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("API server: %w", err)
