@@ -93,6 +93,7 @@ func account(t *testing.T, namespace, name string, everywhere bool, rules ...rba
 	}
 	_, err := b.Client.CoreV1().ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	must(err)
+	t.Cleanup(func() { _ = b.Client.CoreV1().ServiceAccounts(namespace).Delete(ctx, name, metav1.DeleteOptions{}) })
 	if len(rules) == 0 {
 		return
 	}
@@ -243,6 +244,10 @@ func TestWhoSeesWhat(t *testing.T) {
 		})
 	}
 
+	// The Secret has been read: what is hidden is there to be shown.
+	if _, body, err := bed.Ask(admin.Client(nil), url+"/config?namespace=store", token(t, "store", "reader")); err != nil || !strings.Contains(body, `"Private": true`) || strings.Count(body, `"(redacted)"`) < 2 {
+		t.Errorf("got %s, %v", body, err)
+	}
 	status, body, err := bed.Ask(admin.Client(nil), url+"/chains?namespace=store", token(t, "store", "reader"))
 	list, leads, failed := report(body)
 	if err != nil || failed != nil || status != 200 || !leads || len(list) != 1 {
