@@ -210,8 +210,14 @@ func writePID(name string) error {
 // listen binds an address of the process' own, or takes over the one of before.
 func (p *proxyProcess) listen(address string) (net.Listener, error) {
 	if a, err := net.ResolveTCPAddr("tcp", address); err == nil {
-		if ln := p.inherited.Take(a.String()); ln != nil {
-			return ln, nil
+		names := []string{a.String()}
+		if a.IP == nil || a.IP.IsUnspecified() { // where there is IPv6 the socket of 0.0.0.0 is that of [::]
+			names = []string{fmt.Sprintf("[::]:%d", a.Port), fmt.Sprintf("0.0.0.0:%d", a.Port)}
+		}
+		for _, name := range names {
+			if ln := p.inherited.Take(name); ln != nil {
+				return ln, nil
+			}
 		}
 	}
 	return net.Listen("tcp", address)

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	maxRequests = 64 // that one server answers at once
+	maxRequests = 64 // that one server answers at once, beside probes
 	maxHeader   = 16 << 10
 	// answerWithin bounds a whole answer, and so a profile's seconds.
 	answerWithin = 2 * time.Minute
@@ -27,6 +27,10 @@ func HTTP(h http.Handler, log *zap.Logger) *http.Server {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if r.ContentLength != 0 {
 			refuse(w, http.StatusRequestEntityTooLarge, "a request has no body here\n")
+			return
+		}
+		if r.URL.Path == "/livez" || r.URL.Path == "/readyz" { // slow readers of the rest must not make probes fail
+			h.ServeHTTP(w, r)
 			return
 		}
 		select {

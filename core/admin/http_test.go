@@ -64,8 +64,10 @@ func TestTooManyRequestsAtOnce(t *testing.T) {
 		go func() { statuses <- get("/wait") }()
 		<-arrived
 	}
-	if got := get("/"); got != 503 {
-		t.Errorf("one more: got %d; want 503", got)
+	for path, want := range map[string]int{"/": 503, "/livez": 200, "/readyz": 200} {
+		if got := get(path); got != want {
+			t.Errorf("one more, %s: got %d; want %d", path, got, want)
+		}
 	}
 	close(leave)
 	for range maxRequests {
