@@ -278,6 +278,22 @@ func TestCertificates(t *testing.T) {
 			t.Errorf("%s: %d %.300s, %v", path, status, body, err)
 		}
 	}
+	pods, err := b.Client.CoreV1().Pods(bed.Namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=control"})
+	if err != nil || len(pods.Items) != 2 {
+		t.Fatalf("%d Pods, %v", len(pods.Items), err)
+	}
+	for _, p := range pods.Items {
+		at := bed.AdminOf(&p)
+		if at == url {
+			continue
+		}
+		// The other one knows the config, and says that it has no proxies.
+		for path, want := range map[string]string{"/proxies": `"leads": false`, "/chains": `"proxies": "0/0"`, "/config": "store-shop"} {
+			if status, body, err := bed.Ask(admin.Client(right), at+path, ""); status != 200 || !strings.Contains(body, want) || strings.Contains(body, `"ready"`) {
+				t.Errorf("who does not lead, %s: %d %.300s, %v", path, status, body, err)
+			}
+		}
+	}
 	stranger, err := bed.NewAdmin()
 	if err != nil {
 		t.Fatal(err)

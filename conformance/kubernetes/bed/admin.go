@@ -16,6 +16,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 const (
@@ -106,11 +108,14 @@ func (b *Bed) AdminURL(t testing.TB) (url string) {
 		if err != nil {
 			return err
 		}
-		url = "https://" + leader.Status.PodIP + ":" + adminPort
+		url = AdminOf(leader)
 		return nil
 	})
 	return url
 }
+
+// AdminOf returns where a Pod of control has its admin address.
+func AdminOf(p *corev1.Pod) string { return "https://" + p.Status.PodIP + ":" + adminPort }
 
 // Ask gets a URL with a bearer token, empty: with none.
 func Ask(c *http.Client, url, token string) (status int, body string, err error) {
