@@ -47,7 +47,7 @@ func tenants() *config.Config {
 	parameters.Via = "infra-via"
 	policy := partOf(named("PluginPolicy", "", "policy"), "policy")
 	edge := partOf(named("Gateway", "infra", "infra-edge"), "infra")
-	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Endpoints: map[string]*config.EndpointSet{}, Totals: map[string]*config.Totals{}}
+	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Totals: map[string]*config.Totals{}}
 	route := func(ns string, backends ...string) *config.Route {
 		rule := &config.Rule{
 			Name:    "HTTPRoute/" + ns + "/" + ns + "-route/0",
@@ -62,7 +62,7 @@ func tenants() *config.Config {
 			chain := &config.Chain{Parts: []*config.Part{policy, partOf(named("HTTPRoute", ns, ns+"-route"), ns+"-route"), partOf(named("Service", of, of+"-shop"), of+"-shop")}}
 			rule.Backends = append(rule.Backends, config.Backend{Weight: 1, Upstream: name, Service: of + "/" + of + "-shop", Chain: chain})
 			c.Upstreams[name] = &config.Upstream{Name: name, Protocol: "http", Parameters: parameters, TLS: &config.UpstreamTLS{ServerName: of + ".example", Certificate: &config.Certificate{Object: named("Secret", "infra", "infra-cert")}}}
-			c.Endpoints[name] = &config.EndpointSet{Endpoints: []config.Endpoint{{Zone: of + "-zone"}}}
+			c.Endpoints = c.Endpoints.With(map[string]*config.EndpointSet{name: {Endpoints: []config.Endpoint{{Zone: of + "-zone"}}}})
 			c.Totals[of] = &config.Totals{Filters: 7}
 		}
 		return &config.Route{Object: named("HTTPRoute", ns, ns+"-route"), Rules: []*config.Rule{rule}}
@@ -71,7 +71,7 @@ func tenants() *config.Config {
 	entries := func(routes ...*config.Route) *config.RouteTable {
 		t := &config.RouteTable{}
 		for _, r := range routes {
-			t.Entries = append(t.Entries, config.RouteEntry{Hostnames: []string{r.Object.Namespace + ".example"}, Route: r})
+			t.Entries = append(t.Entries, &config.RouteEntry{Hostnames: []string{r.Object.Namespace + ".example"}, Route: r})
 		}
 		return t
 	}

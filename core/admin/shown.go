@@ -39,7 +39,8 @@ func (s shown) has(namespace string) bool { return s.namespace == "" || s.namesp
 // services shows what is of the namespace's Services: no Gateway's parameters, nor
 // its certificate for upstreams.
 func (s shown) services(c, out *config.Config) {
-	out.Upstreams, out.Endpoints, out.Totals = map[string]*config.Upstream{}, map[string]*config.EndpointSet{}, map[string]*config.Totals{}
+	out.Upstreams, out.Totals = map[string]*config.Upstream{}, map[string]*config.Totals{}
+	endpoints := map[string]*config.EndpointSet{}
 	for name, u := range c.Upstreams {
 		if !strings.HasPrefix(name, s.namespace+"/") {
 			continue
@@ -51,10 +52,11 @@ func (s shown) services(c, out *config.Config) {
 			made.TLS = &secured
 		}
 		out.Upstreams[made.Name] = &made
-		if e := c.Endpoints[name]; e != nil {
-			out.Endpoints[made.Name] = e
+		if e := c.Endpoints.Of(name); e != nil {
+			endpoints[made.Name] = e
 		}
 	}
+	out.Endpoints = config.OverlayOf(endpoints)
 	if t := c.Totals[s.namespace]; t != nil {
 		out.Totals[s.namespace] = t
 	}
@@ -120,7 +122,7 @@ func (s shown) routes(t *config.RouteTable) *config.RouteTable {
 		for _, r := range e.Route.Rules {
 			route.Rules = append(route.Rules, s.rule(r))
 		}
-		out.Entries = append(out.Entries, config.RouteEntry{Hostnames: e.Hostnames, Route: &route})
+		out.Entries = append(out.Entries, &config.RouteEntry{Hostnames: e.Hostnames, Route: &route})
 	}
 	return out
 }
