@@ -37,7 +37,7 @@ func (h httpCaller) HTTPCall(c *capability.HTTPCall, done func(*capability.HTTPA
 		Method: c.Method, Authority: c.Authority, Path: c.Path, Header: c.Header, Trailer: c.Trailer, Body: c.Body, Timeout: c.Timeout,
 	}, func(a *upstream.Answer, err error) {
 		if err != nil {
-			done(nil, err)
+			done(nil, callError(err))
 			return
 		}
 		done(&capability.HTTPAnswer{Status: a.Status, Header: a.Header, Trailer: a.Trailer, Body: a.Body}, nil)
@@ -66,7 +66,8 @@ func (h httpCaller) Resolve(f *config.Filter, hostname string, done func(netip.A
 // callError says in the words of package capability why a call was refused.
 func callError(err error) error {
 	for from, to := range map[error]error{
-		upstream.ErrUnknown: capability.ErrUnknownUpstream, upstream.ErrForbidden: capability.ErrNotAllowed, upstream.ErrTooMany: capability.ErrBusy,
+		upstream.ErrUnknown: capability.ErrUnknownUpstream, upstream.ErrForbidden: capability.ErrNotAllowed,
+		upstream.ErrNotAllowed: capability.ErrNotAllowed, upstream.ErrTooMany: capability.ErrBusy,
 	} {
 		if errors.Is(err, from) {
 			return fmt.Errorf("%w: %w", to, err)

@@ -18,6 +18,7 @@ import (
 
 	"penstock.dev/penstock/core/admin"
 	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/oci"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/remote"
 	"penstock.dev/penstock/core/telemetry"
@@ -68,6 +69,7 @@ type controlProcess struct {
 	source    *cluster.Source
 	server    *control.Server
 	images    *control.Images
+	store     *oci.Store
 	authority *control.Authority
 	ready     atomic.Bool
 	config    atomic.Pointer[config.Config] // the latest that is served
@@ -87,6 +89,7 @@ func runControl(ctx context.Context, o controlOptions) error {
 	if err != nil {
 		return err
 	}
+	p.store = store
 	quota, ok := annotation.Bytes(o.imageQuota)
 	if !ok || quota <= 0 {
 		return fmt.Errorf("--image-quota %q: want a size such as 4Gi", o.imageQuota)
@@ -98,7 +101,7 @@ func runControl(ctx context.Context, o controlOptions) error {
 	}
 	p.server = control.New(control.Options{Log: log.Named("control"), Metrics: p.metrics, TLS: tls, Images: p.images})
 	leads := make(chan bool, 1)
-	if p.source, err = newCluster(o.kubernetes, log, p.metrics, fleet{ran: p.server.Ran, running: p.running, changed: p.server.Runs(), lead: func(now bool) { leads <- now }}); err != nil {
+	if p.source, err = newCluster(o.kubernetes, log, p.metrics, fleet{ran: p.server.Ran, guard: store.Guard, running: p.running, changed: p.server.Runs(), lead: func(now bool) { leads <- now }}); err != nil {
 		return err
 	}
 	return p.serve(ctx, o, leads)
@@ -116,6 +119,7 @@ func (p *controlProcess) serve(ctx context.Context, o controlOptions, leads <-ch
 	p.group.Go(func() { p.images.Run(ctx) })
 	p.group.Go(func() { p.lead(ctx, o, leads) })
 	err := p.source.Run(ctx, func(c *config.Config, applied cluster.Applied) error {
+		p.store.Forbid(c.Forbidden) // before it names the first image
 		err := p.server.Update(c, applied)
 		if err == nil {
 			p.config.Store(c)

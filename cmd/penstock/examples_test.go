@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,6 +150,34 @@ func TestTCPDocument(t *testing.T) {
 	for _, p := range checked.Problems {
 		if p.Reason != "NoRoutes" {
 			t.Error(p)
+		}
+	}
+}
+
+// TestBundledGuards: a bundled plugin is known as a guard, before its image is read, if
+// its manifest says so; each one that authenticates or filters requests does.
+func TestBundledGuards(t *testing.T) {
+	guards := map[string]bool{}
+	for _, b := range bundled() {
+		text, err := os.ReadFile("../../plugins-src/" + b.Name + "/plugin.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var manifest struct {
+			Guard        bool
+			Capabilities []string
+		}
+		if err := yaml.Unmarshal(text, &manifest); err != nil {
+			t.Fatal(err)
+		}
+		if manifest.Guard != b.Guard || slices.Contains(manifest.Capabilities, "consumer") && !b.Guard {
+			t.Errorf("%s: its manifest says guard %v, the catalogue %v", b.Name, manifest.Guard, b.Guard)
+		}
+		guards[b.Name] = b.Guard
+	}
+	for name, want := range map[string]bool{"key-auth": true, "waf": true, "transform": false} {
+		if guard, known := guards[name]; !known || guard != want {
+			t.Errorf("%s: bundled %v, guard %v; want %v", name, known, guard, want)
 		}
 	}
 }

@@ -60,7 +60,7 @@ func (s clusterSource) Run(ctx context.Context, apply func(*config.Config, func(
 
 func newSource(o options, log *zap.Logger, metrics *telemetry.Metrics, f fleet) (source, error) {
 	if !o.kubernetes.enabled {
-		return fileSource{files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: newTranslator(f.ran)})}, nil
+		return fileSource{files.New(files.Options{Dir: o.config, Log: log.Named("files"), Translator: translate.New(withGuards(translatorOptions(f.ran), f))})}, nil
 	}
 	log.Warn("plugins run in a process that holds an API token: penstock control and penstock proxy keep them apart")
 	s, err := newCluster(o.kubernetes, log, metrics, f)
@@ -73,9 +73,15 @@ func newSource(o options, log *zap.Logger, metrics *telemetry.Metrics, f fleet) 
 // fleet is what a cluster's source has to know of what serves.
 type fleet struct {
 	ran     func(hash string) bool
+	guard   func(image string) bool // translate.Options.GuardImage
 	running func() []cluster.Proxy
 	changed <-chan struct{}
 	lead    func(bool)
+}
+
+func withGuards(o translate.Options, f fleet) translate.Options {
+	o.GuardImage = f.guard
+	return o
 }
 
 func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics, f fleet) (*cluster.Source, error) {
@@ -84,7 +90,7 @@ func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics
 		return nil, err
 	}
 	namespace := installed(o.namespace)
-	t := translatorOptions(f.ran)
+	t := withGuards(translatorOptions(f.ran), f)
 	t.InstallNamespace, t.CheckEndpoints = namespace, true
 	if !o.hostPorts {
 		selector, err := cluster.Labels(o.selector)

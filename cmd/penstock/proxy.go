@@ -86,7 +86,14 @@ func runProxy(ctx context.Context, o options, r remoteOptions) error {
 	p.jobs = append(p.jobs, state.Run, func(ctx context.Context) { tellChanges(ctx, p.store.Relinked(), changed) })
 	p.run = func(ctx context.Context, apply func(*config.Config, func(error)) error) error {
 		return source.Run(ctx, remote.Apply{
-			Config:    func(c *config.Config) error { return apply(c, func(error) {}) },
+			Config: func(c *config.Config) error {
+				if c.Forbidden == nil { // of an older control: what needs no list is refused all the same
+					closed := *c
+					closed.Forbidden = &config.Forbidden{}
+					c = &closed
+				}
+				return apply(c, func(error) {})
+			},
 			Endpoints: p.store.ApplyEndpoints,
 		})
 	}

@@ -23,6 +23,7 @@ import (
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/listener"
+	"penstock.dev/penstock/core/oci"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/proxy"
 	"penstock.dev/penstock/core/remote"
@@ -51,6 +52,7 @@ type proxyProcess struct {
 	caller    *upstream.Caller
 	redis     *redis.Clients
 	plugins   *plugin.Manager
+	images    *oci.Store // nil: control asks registries
 	engine    *sandbox.Engine
 	admin     *admin.Server
 	servers   servers
@@ -102,9 +104,10 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 	if from, ok := images.(*remote.Images); ok {
 		told = from.Told()
 	} else {
-		if images, err = openImages(o, log, func() []string { return p.plugins.Digests() }); err != nil {
+		if p.images, err = openImages(o, log, func() []string { return p.plugins.Digests() }); err != nil {
 			return nil, err
 		}
+		images = p.images
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -116,7 +119,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 	}
 	p.groups = upstream.New(log.Named("upstream"), p.metrics, dialer)
 	p.caller = upstream.NewCaller(p.groups, upstream.ResolveDNS, config.DefaultProxyParameters())
-	p.redis = redis.New(redis.Options{Log: log.Named("redis"), Metrics: p.metrics, Dial: redisDialer{dialer}.dial})
+	p.redis = redis.New(redis.Options{Log: log.Named("redis"), Metrics: p.metrics, Dial: redisDialer{p.groups.Outward("redis")}.dial})
 	p.plugins = plugin.New(plugin.Options{
 		Images: images, Told: told, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
 		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
@@ -136,7 +139,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSource(o, log, p.metrics, fleet{ran: p.store.Ran, running: p.running, changed: p.store.Relinked(), lead: func(bool) {}})
+	s, err := newSource(o, log, p.metrics, fleet{ran: p.store.Ran, guard: p.images.Guard, running: p.running, changed: p.store.Relinked(), lead: func(bool) {}})
 	if err != nil {
 		return nil, err
 	}
@@ -220,6 +223,9 @@ func (p *proxyProcess) serve(ctx context.Context, o options) error {
 	p.background.Go(func() { p.announce(ctx, o.pidFile) })
 	p.background.Go(func() { p.handOver(ctx, asked, p.self, cancel) })
 	err = p.run(ctx, func(c *config.Config, applied func(error)) error {
+		if p.images != nil {
+			p.images.Forbid(c.Forbidden)
+		}
 		err := p.store.Apply(c)
 		applied(err)
 		if err == nil {

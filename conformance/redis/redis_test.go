@@ -45,30 +45,33 @@ func redisAt(s *server) string {
 	return fmt.Sprintf("  redis: {address: \"127.0.0.1:%d\", timeout: 2s}", s.port)
 }
 
-// start serves Services with the plugin: a (twice, of one vmId), b, other in
-// another namespace, and one without the right.
+// start serves Services with the plugin: a and b, c and d of one vmId, other and far,
+// which has that vmId too, in another namespace, and one without the right.
 func start(t *testing.T, gatewayText string, more map[string]string) *harness.Proxy {
 	t.Helper()
 	layout := t.TempDir()
 	port := harness.Upstream(t, harness.Echo)
 	harness.Pack(t, layout, "command", harness.Guest(t, "guests/command"))
-	other := harness.Service("other", "- command", port)
-	other = strings.ReplaceAll(strings.ReplaceAll(other, "metadata: {name: other", "metadata: {namespace: team, name: other"), "metadata:\n  name: other", "metadata:\n  namespace: team\n  name: other")
-	other = strings.ReplaceAll(other, "parentRefs: [{name: edge}]", "parentRefs: [{name: edge, namespace: default}]")
+	away := func(name, entry string) string {
+		text := harness.Service(name, entry, port)
+		text = strings.ReplaceAll(strings.ReplaceAll(text, "metadata: {name: "+name, "metadata: {namespace: team, name: "+name), "metadata:\n  name: "+name, "metadata:\n  namespace: team\n  name: "+name)
+		return strings.ReplaceAll(text, "parentRefs: [{name: edge}]", "parentRefs: [{name: edge, namespace: default}]")
+	}
 	files := map[string]string{
 		"gateway.yaml": gatewayText,
 		"a.yaml":       harness.Service("a", "- command", port),
 		"b.yaml":       harness.Service("b", "- command", port),
 		"c.yaml":       harness.Service("c", "- {use: command, vmId: shared}", port),
 		"d.yaml":       harness.Service("d", "- {use: command, vmId: shared}", port),
-		"other.yaml":   other,
+		"other.yaml":   away("other", "- command"),
+		"far.yaml":     away("far", "- {use: command, vmId: shared}"),
 		"none.yaml":    harness.Service("none", "- without-right", port),
 	}
 	for name, text := range more {
 		files[name] = text
 	}
 	p := harness.Start(t, harness.Options{Files: files, Images: []string{layout}})
-	for _, target := range []string{"default/a", "default/b", "default/c", "default/d", "team/other", "default/none"} {
+	for _, target := range []string{"default/a", "default/b", "default/c", "default/d", "team/other", "team/far", "default/none"} {
 		p.Eventually(target+" runs", func() bool { return p.Chain("Service/"+target).State == "Running" })
 	}
 	return p
@@ -123,8 +126,11 @@ func TestRedis(t *testing.T) {
 		}
 		want(t, send(t, p, "c", "SET", "ours", "c"), "+OK\r\n")
 		want(t, send(t, p, "d", "GET", "ours"), "$1\r\nc\r\n")
+		want(t, send(t, p, "far", "GET", "ours"), "$-1\r\n") // the same vmId, of another namespace
+		want(t, send(t, p, "far", "SET", "ours", "f"), "+OK\r\n")
+		want(t, send(t, p, "c", "GET", "ours"), "$1\r\nc\r\n")
 		want(t, send(t, p, "other", "SET", "mine", "o"), "+OK\r\n")
-		for _, key := range []string{"penstock:default:filter:Service/default/a/service/command:mine", "penstock:default:vm:shared:ours", "penstock:team:filter:Service/team/other/service/command:mine"} {
+		for _, key := range []string{"penstock:default:filter:Service/default/a/service/command:mine", "penstock:default:vm:shared:ours", "penstock:team:vm:shared:ours", "penstock:team:filter:Service/team/other/service/command:mine"} {
 			if all := s.keys(); !slices.Contains(all, key) {
 				t.Errorf("got %q; want %q among them", all, key)
 			}

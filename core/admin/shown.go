@@ -21,7 +21,7 @@ type shown struct {
 
 // config returns what may be shown of c.
 func (s shown) config(c *config.Config) *config.Config {
-	out := &config.Config{Upstreams: c.Upstreams, Endpoints: c.Endpoints, Totals: c.Totals}
+	out := &config.Config{Upstreams: c.Upstreams, Endpoints: c.Endpoints, Totals: c.Totals, Forbidden: c.Forbidden}
 	if s.namespace != "" {
 		s.services(c, out)
 	}

@@ -22,6 +22,8 @@ type Config struct {
 	Endpoints Overlay[string, *EndpointSet]
 	// Totals by namespace; one without an entry has the defaults.
 	Totals map[string]*Totals
+	// Forbidden is where no connection may lead; nil: with a folder of files.
+	Forbidden *Forbidden
 }
 
 // Object names a Kubernetes object.
@@ -257,6 +259,13 @@ func (c *Config) ValidateAfter(valid *Config) error {
 			first, last := before.Common(l.Routes)
 			for _, e := range l.Routes.Entries[first : len(l.Routes.Entries)-last] {
 				c.validateRoute(e.Route, &errs)
+			}
+		}
+	}
+	if c.Forbidden != nil && c.Forbidden != valid.Forbidden {
+		for _, a := range c.Forbidden.Addresses {
+			if !a.IsValid() || a.Is4In6() {
+				errs.add("forbidden addresses: %s is none, or not unmapped", a)
 			}
 		}
 	}

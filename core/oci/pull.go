@@ -230,7 +230,8 @@ func (s *Store) fetch(ctx context.Context, repo *remote.Repository, d ocispec.De
 // client returns an HTTP client that cannot be led into the machine or its
 // network: the registry itself may be on a private address, where a bearer
 // realm or a redirect points to may not; loopback and link-local only for
-// registries that are listed as local. Checked on the dialled address.
+// registries that are listed as local, and so are the addresses that Forbid names.
+// Checked on the dialled address.
 func (s *Store) client(registry string, local bool) *http.Client {
 	open := s.o.Dial
 	if open == nil {
@@ -252,12 +253,20 @@ func (s *Store) client(registry string, local bool) *http.Client {
 				return nil, err
 			}
 			return open(ctx, network, address, func(a netip.Addr) error {
-				return admit(a, to == host, local && slices.Contains(s.o.LocalRegistries, address))
+				isLocal := local && slices.Contains(s.o.LocalRegistries, address)
+				if f := s.forbidden.Load(); f != nil && !isLocal && slices.Contains(f.Addresses, a.Unmap().WithZone("")) {
+					return fmt.Errorf("%s is an address of the API server or of Penstock itself: no registry is there", a)
+				}
+				return admit(a, to == host, isLocal)
 			})
 		},
 	}
 	return &http.Client{Transport: transport}
 }
+
+// Forbid says where no registry is, from now on; nil: it may be anywhere. Any goroutine
+// may call it.
+func (s *Store) Forbid(f *config.Forbidden) { s.forbidden.Store(f) }
 
 // admit says whether a registry client may connect to a.
 func admit(a netip.Addr, isRegistry, isLocal bool) error {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -71,9 +72,12 @@ type Store struct {
 
 	mu     sync.Mutex
 	rights map[string]right
+	guards map[string]bool // by digest
 
 	flights flights
 	disk    disk
+	// forbidden is written by Forbid; read for each connection.
+	forbidden atomic.Pointer[config.Forbidden]
 }
 
 // New opens the content store.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 
+	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/router"
@@ -87,14 +88,19 @@ func (s *state) options(status int) {
 	s.run.Replace(l)
 }
 
-// consumer writes the headers that only the proxy may write (annotations.md, 7.2).
+// consumer writes the headers that only the proxy may write (annotations.md, 7.2), and
+// takes away what a filter or a route wrote in their place. What a trusted proxy said
+// stays while nobody here knows the consumer.
 func consumer(x *exchange.Exchange) {
 	q := &x.Request.Header
-	if x.Consumer.Name == "" {
+	known := x.Consumer.Name != ""
+	if known || !x.Conn.Trusted {
+		q.DeleteFunc(isConsumer)
+	}
+	if !known {
 		return
 	}
-	q.Set(xConsumerName, x.Arena.CopyString(x.Consumer.Name))
-	q.Del("X-Consumer-Groups")
+	q.Add(xConsumerName, x.Arena.CopyString(x.Consumer.Name))
 	if len(x.Consumer.Groups) > 0 {
 		var list []byte
 		for i, g := range x.Consumer.Groups {
@@ -106,6 +112,8 @@ func consumer(x *exchange.Exchange) {
 		q.Add(xConsumerGroup, x.Arena.Copy(list))
 	}
 }
+
+func isConsumer(f exchange.Field) bool { return rfc9110.Consumer(f.Name) }
 
 // forward says where the request came from: appended for a trusted peer,
 // which alone can have sent such fields, else set.

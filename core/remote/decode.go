@@ -170,6 +170,8 @@ func (d *Decoder) remove(c *config.Config, name string, touched map[string]*touc
 		delete(c.Upstreams, rest)
 	case kindTotals:
 		delete(c.Totals, rest)
+	case kindForbidden:
+		c.Forbidden = nil
 	case kindRoute, kindRaw:
 		gateway, _, _ := strings.Cut(rest, " ")
 		at(touched, gateway).routes[name] = nil
@@ -193,6 +195,11 @@ func (d *Decoder) change(c *config.Config, name string, r *Resource, touched map
 		c.Upstreams[rest], err = get[config.Upstream](d, r)
 	case kindTotals:
 		c.Totals[rest], err = get[config.Totals](d, r)
+	case kindForbidden:
+		if name != forbiddenName {
+			return errForm
+		}
+		c.Forbidden, err = get[config.Forbidden](d, r)
 	case kindRoute, kindRaw:
 		var a *attachment
 		if a, err = get[attachment](d, r); err != nil {

@@ -50,6 +50,9 @@ const (
 	kindRaw      = "rawroute"
 	kindUpstream = "upstream"
 	kindTotals   = "totals"
+	// There is one of this kind, forbiddenName.
+	kindForbidden = "forbidden"
+	forbiddenName = kindForbidden + "/addresses"
 )
 
 // attachment is a route as one Gateway serves it, and where.
@@ -112,6 +115,13 @@ func (e *Encoder) Encode(c *config.Config) (*Update, error) {
 	e.allGateways(c)
 	differ(e.last.Upstreams, c.Upstreams, func(name string, u *config.Upstream) { e.put(kindUpstream+"/"+name, u) }, func(name string) { e.drop(kindUpstream + "/" + name) })
 	differ(e.last.Totals, c.Totals, func(name string, t *config.Totals) { e.put(kindTotals+"/"+name, t) }, func(name string) { e.drop(kindTotals + "/" + name) })
+	switch c.Forbidden {
+	case e.last.Forbidden:
+	case nil:
+		e.drop(forbiddenName)
+	default:
+		e.put(forbiddenName, c.Forbidden)
+	}
 	c.Endpoints.Differ(e.last.Endpoints, e.putEndpoints, func(name string) {
 		delete(e.endpoints, name)
 		e.update.Endpoints.Removed = append(e.update.Endpoints.Removed, name)

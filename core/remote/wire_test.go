@@ -84,6 +84,8 @@ func (f *filler) fill(v reflect.Value, depth int) {
 func filled() *config.Config {
 	f := filler{n: 10_000} // numbers of one length, for the order
 	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Totals: map[string]*config.Totals{}}
+	c.Forbidden = &config.Forbidden{}
+	f.fill(reflect.ValueOf(c.Forbidden).Elem(), 0)
 	for range 2 {
 		g := &config.Gateway{}
 		f.fill(reflect.ValueOf(g).Elem(), 0)
@@ -187,6 +189,42 @@ func TestAChangeSendsWhatItTouches(t *testing.T) {
 	}
 }
 
+// TestForbiddenAddressesComeAlone: our own Pods come and go; what proxies serve stays the
+// same values.
+func TestForbiddenAddressesComeAlone(t *testing.T) {
+	c := filled()
+	e, d := new(Encoder), NewDecoder()
+	_, before := over(t, e, d, c)
+	for _, forbidden := range []*config.Forbidden{{Addresses: []netip.Addr{netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("fd00::1")}}, {}} {
+		changed := *c
+		changed.Forbidden = forbidden
+		u, after := over(t, e, d, &changed)
+		if len(u.Config.Changed) != 1 || u.Config.Changed[0].Name != "forbidden/addresses" || len(u.Config.Removed) > 0 || !u.Endpoints.Empty() {
+			t.Errorf("sent %+v; want one resource", u)
+		}
+		if !cmp.Equal(after.Forbidden, forbidden, same, cmpopts.EquateEmpty()) {
+			t.Errorf("got %v; want %v", after.Forbidden, forbidden)
+		}
+		for i, g := range after.Gateways {
+			if g != before.Gateways[i] {
+				t.Errorf("%s is another value", g.Object)
+			}
+		}
+		if !config.SameMap(after.Upstreams, before.Upstreams) {
+			t.Error("the upstreams are another map")
+		}
+		if u, _ := over(t, e, d, &changed); !u.Config.Empty() {
+			t.Errorf("nothing changed, and sent was %+v", u)
+		}
+		before = after
+	}
+	changed := *c
+	changed.Forbidden = nil
+	if u, after := over(t, e, d, &changed); len(u.Config.Removed) != 1 || after.Forbidden != nil {
+		t.Errorf("sent %+v, got %v; want it gone", u, after.Forbidden)
+	}
+}
+
 // TestManyChanges: after any row of changes there is what a fresh pair would have.
 func TestManyChanges(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
@@ -232,6 +270,9 @@ func TestManyChanges(t *testing.T) {
 			}
 			c.Gateways = append(c.Gateways, one)
 		}
+		if n := random.IntN(4); n < 3 {
+			c.Forbidden = &config.Forbidden{Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})}}
+		}
 		for u := range random.IntN(3) {
 			name := fmt.Sprint("u", u)
 			c.Upstreams[name] = &config.Upstream{Name: name, Parameters: parameters[random.IntN(len(parameters))]}
@@ -273,6 +314,8 @@ func TestFaultsAreRefused(t *testing.T) {
 		"a field of later":   {"upstream/a", text(map[string]any{"Guard": true}), "older than control"},
 		"a type":             {"upstream/a", text(map[string]any{"Name": 5}), "Name"},
 		"a number too large": {"totals/a", text(map[string]any{"Filters": uint64(1 << 63)}), "Filters"},
+		"another forbidden":  {"forbidden/a", text(map[string]any{}), "unexpected form"},
+		"no address":         {forbiddenName, text(map[string]any{"Addresses": []any{"10.0.0.0.1"}}), forbiddenName},
 		"a missing value":    {"upstream/a", text(map[string]any{"Parameters": "parameters/abc"}), "missing"},
 		"one of other kind":  {"upstream/a", text(map[string]any{"Parameters": "upstream/a"}), "unexpected form"},
 		"itself":             {"part/a", text(map[string]any{"Fallback": "part/a"}), ""},

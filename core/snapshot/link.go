@@ -138,7 +138,7 @@ func (k *linker) choose(part *config.Part) choice {
 		return c
 	}
 	old := k.acquire(part.Fallback)
-	if old.fault != nil || old.pending {
+	if old.fault != nil || old.pending || !old.guardsAs(&c) {
 		old.release()
 		return c
 	}
@@ -152,7 +152,7 @@ func (k *linker) choose(part *config.Part) choice {
 }
 
 // mayFallBack says whether last good may stand in for c: not for a part that
-// policy refuses, nor for one with a guard that last good lacks.
+// policy refuses.
 func mayFallBack(c *choice) bool {
 	if c.fault != nil {
 		switch c.fault.Reason {
@@ -160,9 +160,21 @@ func mayFallBack(c *choice) bool {
 			return false
 		}
 	}
-	for i, r := range c.runtimes {
-		name := c.part.Filters[i].Name
-		if r.State().Guard && !slices.ContainsFunc(c.part.Fallback.Filters, func(f *config.Filter) bool { return f.Name == name }) {
+	return true
+}
+
+// guardsAs reports whether last good has a guard in the place of each that c has: a
+// filter of its name may be none.
+func (c *choice) guardsAs(other *choice) bool {
+	for i, r := range other.runtimes {
+		if !r.State().Guard {
+			continue
+		}
+		name, found := other.filters[i].Name, false
+		for j, own := range c.runtimes {
+			found = found || c.filters[j].Name == name && own.State().Guard
+		}
+		if !found {
 			return false
 		}
 	}

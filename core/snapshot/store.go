@@ -83,6 +83,7 @@ func (s *Store) Apply(cfg *config.Config) error {
 	if err := cfg.ValidateAfter(valid); err != nil {
 		return fmt.Errorf("config refused: %w", err)
 	}
+	s.groups.Forbid(cfg.Forbidden)
 	steady := s.groups.Apply(cfg.Upstreams, cfg.Endpoints)
 	s.linker.plugins.SetTotals(cfg.Totals)
 	s.runs++

@@ -135,6 +135,28 @@ func TestCallReachesWhatItMay(t *testing.T) {
 	}
 }
 
+// TestARedirectIsAnAnswer: where an upstream sends a plugin is the plugin's to judge.
+func TestARedirectIsAnAnswer(t *testing.T) {
+	elsewhere := newOrigin(t, func(_ int, c *originConn) { c.head() })
+	o := newOrigin(t, func(_ int, c *originConn) {
+		for c.head() != "" {
+			c.r.Discard(5)
+			c.say("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://" + elsewhere.addr.String() + "/\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	c := newTestCaller(t, o.addr, "")
+	got, _, err := c.begin(callOf("auth:80"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := <-got; r.err != nil || r.a.Status != 307 {
+		t.Errorf("got %+v, %v; want the 307 itself", r.a, r.err)
+	}
+	if n := elsewhere.accepted(); n != 0 || o.accepted() != 1 {
+		t.Errorf("%d connections to where it pointed, %d to the upstream; want 0 and 1", n, o.accepted())
+	}
+}
+
 func TestCallEnds(t *testing.T) {
 	release := make(chan struct{})
 	o := newOrigin(t, func(_ int, c *originConn) {

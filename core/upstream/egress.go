@@ -167,13 +167,14 @@ func (e *externals) group(ctx context.Context, name string, port uint16, protoco
 	}
 	set := &config.EndpointSet{}
 	for _, a := range addresses {
-		if a = a.Unmap(); !reachable(a) {
+		if a = a.Unmap(); e.set.check(one.g.config.Name, netip.AddrPortFrom(a, port)) != nil || !reachable(a) {
 			continue
 		}
 		set.Endpoints = append(set.Endpoints, config.Endpoint{Address: netip.AddrPortFrom(a, port), Ready: true, Serving: true})
 	}
 	if len(set.Endpoints) == 0 {
-		return nil, fmt.Errorf("%s: %w: loopback, link-local or none", name, ErrNotAllowed)
+		one.g.apply(set) // nor where it led before
+		return nil, fmt.Errorf("%s: %w", name, errNowhere)
 	}
 	one.g.apply(set)
 	one.resolved = time.Now()

@@ -80,6 +80,7 @@ func (g *Group) forget() {
 		g.set.requests.Delete(g.config.Name, name)
 	}
 	g.set.failures.Delete(g.config.Name)
+	g.set.refused.Delete(g.config.Name)
 }
 
 // apply swaps the endpoint set; pools of endpoints that are in both stay.

@@ -58,6 +58,7 @@ func (c *Caller) GRPC(k *GRPCCall, events GRPCEvents) (*GRPCStream, error) {
 	}
 	s := &GRPCStream{events: events, changed: make(chan struct{}, 1)}
 	var ctx context.Context
+	began := time.Now() // before the deadline's clock
 	if k.Timeout > 0 {
 		ctx, s.end = context.WithTimeout(c.ctx, k.Timeout)
 	} else {
@@ -66,7 +67,6 @@ func (c *Caller) GRPC(k *GRPCCall, events GRPCEvents) (*GRPCStream, error) {
 	c.group.Go(func() {
 		defer c.inFlight.Add(-1)
 		defer s.end()
-		began := time.Now()
 		status, message := s.exchange(ctx, find, k)
 		// The server knows the deadline too, in milliseconds, and may end the call first.
 		if late := k.Timeout > 0 && time.Since(began)+time.Millisecond >= k.Timeout; late && status != 0 {

@@ -22,7 +22,7 @@ func alpn(protocol string) []string {
 // open connects to an endpoint, and agrees on TLS if the group has it, all within
 // limit. No byte of a request was sent when it fails.
 func (g *Group) open(e *endpoint, limit time.Duration) (nc net.Conn, agreed string, _ *exchange.Error) {
-	nc, err := g.set.dialer.Dial(g.set.ctx, e.config, limit)
+	nc, err := g.set.dial(g.set.ctx, g.config.Name, e.config, limit)
 	if err != nil {
 		g.failed()
 		return nil, "", dialFault(err)

@@ -66,7 +66,7 @@ func (g *Group) Dial(ctx context.Context) (*Link, *exchange.Error) {
 		if !e.takeSlot() {
 			return nil, errOverflow
 		}
-		nc, err := g.set.dialer.Dial(ctx, e.config, g.config.Parameters.ConnectTimeout)
+		nc, err := g.set.dial(ctx, g.config.Name, e.config, g.config.Parameters.ConnectTimeout)
 		if err != nil {
 			e.freeSlot()
 			return nil, err
@@ -82,6 +82,9 @@ func (g *Group) DialPacket() (*Link, *exchange.Error) {
 		d, ok := g.set.dialer.(PacketDialer)
 		if !ok {
 			return nil, ErrNotAllowed
+		}
+		if err := g.set.check(g.config.Name, e.config.Address); err != nil {
+			return nil, err
 		}
 		nc, err := d.DialPacket(e.config)
 		if err != nil {

@@ -34,10 +34,10 @@ func (c *Caller) Resolve(egress []config.Egress, hostname string, done func(neti
 		defer c.inFlight.Add(-1)
 		addresses, err := c.external.lookup(ctx, name)
 		address := netip.Addr{}
-		if i := slices.IndexFunc(addresses, func(a netip.Addr) bool { return reachable(a.Unmap()) }); i >= 0 {
+		if i := slices.IndexFunc(addresses, func(a netip.Addr) bool { return reachable(a.Unmap()) && c.set.allows(a) }); i >= 0 {
 			address = addresses[i].Unmap()
 		} else if err == nil {
-			err = fmt.Errorf("%s: %w: loopback, link-local or none", name, ErrNotAllowed)
+			err = fmt.Errorf("%s: %w", name, errNowhere)
 		}
 		if <-began; !cancelled.Load() {
 			done(address, err)

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,8 +19,11 @@ import (
 type Set struct {
 	log      *zap.Logger
 	dialer   Dialer
+	barred   atomic.Pointer[barred] // nil: a folder of files
 	requests telemetry.Counters
 	failures telemetry.Counters
+	refused  telemetry.Counters
+	told     atomic.Int64 // when a refusal was logged last, Unix time in nanoseconds
 	buffers  h1.Buffers
 	client   *h2.Client
 	place    Place
@@ -40,7 +44,8 @@ type Set struct {
 
 // New returns an empty Set. Metrics: penstock_upstream_requests_total by
 // upstream and code_class ("2xx", "error"), and
-// penstock_upstream_connect_failures_total by upstream.
+// penstock_upstream_connect_failures_total and
+// penstock_upstream_refused_total by upstream.
 func New(log *zap.Logger, m *telemetry.Metrics, d Dialer) *Set {
 	s := &Set{
 		log:    log.Named("upstream"),
@@ -49,6 +54,8 @@ func New(log *zap.Logger, m *telemetry.Metrics, d Dialer) *Set {
 			"Requests sent to an upstream, by the class of its answer.", "upstream", "code_class"),
 		failures: m.Counters("penstock_upstream_connect_failures_total",
 			"Connections to an upstream that could not be opened.", "upstream"),
+		refused: m.Counters("penstock_upstream_refused_total",
+			"Connections that were not opened since the address may not be dialled.", "upstream"),
 		client: h2.NewClient(m),
 		groups: map[string]*Group{},
 	}

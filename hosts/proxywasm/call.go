@@ -138,12 +138,16 @@ func httpCall(v *vm, p []uint64) uint32 {
 	c := v.opened()
 	c.bytes = len(body)
 	c.r.callBytes += c.bytes
+	log := v.r.f.log
 	cancel, err := v.r.f.abi.o.HTTP.HTTPCall(out, func(a *capability.HTTPAnswer, err error) {
+		if errors.Is(err, capability.ErrNotAllowed) { // known only once its name was looked up
+			log.refusedCall(out.Upstream, err)
+		}
 		v.happened(c, "proxy_on_http_call_response", true, func(v *vm) error { return v.answered(c.id, a, err) })
 	})
 	if err != nil {
 		v.forget(c)
-		v.r.f.log.refusedCall(out.Upstream, err)
+		log.refusedCall(out.Upstream, err)
 		return callStatus(err)
 	}
 	c.cancel = cancel

@@ -63,6 +63,29 @@ func TestSharedInstances(t *testing.T) {
 	pass(t, a).Done()
 }
 
+// TestInstancesOfTwoFilters: without the image's word two filters share none, made alike as
+// they are, whether of one object, of two or of two namespaces.
+func TestInstancesOfTwoFilters(t *testing.T) {
+	const lines = `request_headers: add_header_map_value 0 "x-who" "me"`
+	first := newScene(t, sceneOptions{script: lines, name: "first"})
+	others := map[string]func(*config.Filter){
+		"another filter of the object": func(c *config.Filter) { c.Owner.Name, c.Name = "first", "other" },
+		"another object":               func(c *config.Filter) { c.Owner.Name = "second" },
+		"another namespace":            func(c *config.Filter) { c.Namespace, c.Owner.Namespace, c.Owner.Name = "away", "away", "first" },
+		"another, of the same vmId":    func(c *config.Filter) { c.Owner.Name, c.VMID = "third", "shared" },
+	}
+	seen := map[*instances]string{first.f.on.Load(): "the first"}
+	for name, change := range others {
+		s := newScene(t, sceneOptions{script: lines, with: first, change: change})
+		on := s.f.on.Load()
+		if other, taken := seen[on]; taken || on.key != "" {
+			t.Errorf("%s has the instances of %s", name, other)
+		}
+		seen[on] = name
+		pass(t, s).Done()
+	}
+}
+
 // TestSharedInstancesEachHasItsConfiguration: what one root context says or
 // keeps is not the other's.
 func TestSharedInstancesEachHasItsConfiguration(t *testing.T) {

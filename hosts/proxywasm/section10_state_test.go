@@ -1,6 +1,7 @@
 package proxywasm
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,21 +20,26 @@ func TestPoint10SharedData(t *testing.T) {
 }
 
 func TestPoint10SharedDataIsScoped(t *testing.T) {
-	of := func(with *scene, namespace, vmID, name, lines string) *scene {
-		return newScene(t, sceneOptions{script: lines, with: with, change: func(c *config.Filter) {
+	of := func(with *scene, namespace, vmID, name, lines string, edit func([]byte) []byte) *scene {
+		return newScene(t, sceneOptions{script: lines, with: with, edit: edit, change: func(c *config.Filter) {
 			c.Namespace, c.VMID, c.Owner.Namespace, c.Owner.Name = namespace, vmID, namespace, name
 		}})
 	}
-	writer := of(nil, "ns", "shared", "writer", `configure: set_shared_data "k" "v" 0; register_shared_queue "q" &`)
-	tests := map[string]struct{ namespace, vmID, want string }{
-		"the same namespace and VM id": {"ns", "shared", "0 0 0"},
-		"another VM id":                {"ns", "other", "1 1 1"},
-		"another namespace":            {"away", "shared", "1 1 1"},
-		"no VM id":                     {"ns", "", "1 1 1"},
+	writer := of(nil, "ns", "shared", "writer", `configure: set_shared_data "k" "v" 0; register_shared_queue "q" &`, nil)
+	another := func(wasm []byte) []byte { return append(slices.Clone(wasm), 0, 2, 1, 'x') } // a custom section: another digest
+	tests := map[string]struct {
+		namespace, vmID, want string
+		edit                  func([]byte) []byte
+	}{
+		"the same namespace and VM id": {"ns", "shared", "0 0 0", nil},
+		"they, and another digest":     {"ns", "shared", "0 0 0", another},
+		"another VM id":                {"ns", "other", "1 1 1", nil},
+		"another namespace":            {"away", "shared", "1 1 1", nil},
+		"no VM id":                     {"ns", "", "1 1 1", nil},
 	}
 	for name, test := range tests {
 		writer.take()
-		of(writer, test.namespace, test.vmID, "reader", `configure: get_shared_data "k" && &; resolve_shared_queue "" "q" &; resolve_shared_queue "shared" "q" &`)
+		of(writer, test.namespace, test.vmID, "reader", `configure: get_shared_data "k" && &; resolve_shared_queue "" "q" &; resolve_shared_queue "shared" "q" &`, test.edit)
 		var got []string
 		for _, line := range writer.take() {
 			if strings.HasPrefix(line, "  ") {

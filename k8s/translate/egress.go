@@ -87,10 +87,11 @@ func (r *run) calls(f *config.Filter) {
 	}
 }
 
-// callable adds the Services that plugins may call to the config.
+// callable adds the Services that plugins may call to the config, but for those that
+// lead to the API server or to us: no name of theirs leads there (section 7.5).
 func (r *run) callable() {
 	for _, s := range sorted(r.o.Services) {
-		if !r.callers[s.Namespace] && !r.called[s.Namespace+"/"+s.Name] || s.Spec.Type == corev1.ServiceTypeExternalName {
+		if !r.callers[s.Namespace] && !r.called[s.Namespace+"/"+s.Name] || s.Spec.Type == corev1.ServiceTypeExternalName || r.t.o.CheckEndpoints && r.ownService(s.Namespace+"/"+s.Name) {
 			continue
 		}
 		for i := range s.Spec.Ports {

@@ -2,6 +2,7 @@ package translate_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"penstock.dev/penstock/k8s/translate"
@@ -55,5 +56,28 @@ endpoints:
 				t.Errorf("got %v", problems)
 			}
 		})
+	}
+}
+
+// TestExternalNameLeadsNowhere: also where policy allows it, its name is not looked up.
+func TestExternalNameLeadsNowhere(t *testing.T) {
+	for name, policy := range map[string]string{"no policy": "", "a policy that allows it": policyText("a", "allowExternalName: true")} {
+		f := newFolder(t)
+		o := options()
+		o.CheckEndpoints = true
+		f.tr = translate.New(o)
+		f.write("s.yaml", strings.Replace(service("s", "[]", ""), "spec: {ports:", "spec: {type: ExternalName, externalName: kubernetes.default.svc.cluster.local, ports:", 1))
+		if policy != "" {
+			f.write("policy.yaml", policy)
+		}
+		c, problems := load(t, f.dir, f.tr)
+		if got := c.Endpoints.Of("default/s:80"); got == nil || len(got.Endpoints) > 0 {
+			t.Errorf("%s: got %v; want an upstream without endpoints", name, got)
+		}
+		if !slices.ContainsFunc(problems, func(p translate.Problem) bool {
+			return p.Object.Name == "s" && p.Field == "spec.type" && p.Reason == "NotSupported"
+		}) {
+			t.Errorf("%s: got %v", name, problems)
+		}
 	}
 }

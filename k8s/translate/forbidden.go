@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"penstock.dev/penstock/core/config"
 )
 
 // apiServer is the Service that every cluster has for its API server.
@@ -16,12 +18,15 @@ const apiServer = "default/kubernetes"
 
 const labelName = "app.kubernetes.io/name"
 
-// forbidden are the addresses that no Service may lead to: those of the API server
-// and of our own Pods (annotations.md, section 7.5). A namespace's owner can write
-// them into an EndpointSlice. Nothing is forbidden to a folder of files.
+// forbidden are the addresses that no Service, plugin or registry may lead to: those of
+// the API server and of our own Pods, and of the Services that stand before them
+// (annotations.md, section 7.5). A namespace's owner can write them into an
+// EndpointSlice. Nothing is forbidden to a folder of files. A load balancer's address is
+// not among them: what it leads to is there for everybody.
 type forbidden map[netip.Addr]bool
 
-// forbid gathers them, and has everything looked at again if they are others.
+// forbid gathers them, and has the upstreams looked at again that it makes a difference
+// to.
 func (r *run) forbid() {
 	if !r.t.o.CheckEndpoints {
 		return
@@ -44,15 +49,33 @@ func (r *run) forbid() {
 			}
 		}
 	}
-	if s := r.services[apiServer]; s != nil {
+	for name, s := range r.services {
+		if !r.ownService(name) {
+			continue
+		}
+		note(s.Spec.ClusterIP) // "None" is no address
 		for _, text := range s.Spec.ClusterIPs {
 			note(text)
 		}
 	}
-	if !maps.Equal(now, r.t.forbidden) {
-		r.t.forbidden = now
-		r.t.inputs.epoch++
+	if r.t.barred != nil && maps.Equal(now, r.t.forbidden) {
+		return
 	}
+	differ := forbidden{}
+	for _, set := range []forbidden{now, r.t.forbidden} {
+		for a := range set {
+			if now[a] != r.t.forbidden[a] {
+				differ[a] = true
+			}
+		}
+	}
+	for name, k := range r.t.restored {
+		if len(differ.in(k.slices)) > 0 {
+			r.t.unremember(name)
+		}
+	}
+	r.t.forbidden = now
+	r.t.barred = &config.Forbidden{Addresses: slices.SortedFunc(maps.Keys(now), netip.Addr.Compare)}
 }
 
 // ownService reports whether a Service leads to the API server or to our own Pods.

@@ -12,8 +12,9 @@ import (
 	"penstock.dev/penstock/k8s/api"
 )
 
-// A guard that only its image's manifest makes one is not known here: the
-// plugin manager looks at those when the image is loaded.
+// A guard that only its image's manifest makes one is known here where a text must not
+// lose it, by what is stored (Options.GuardImage); the plugin manager looks at the
+// manifest of each image that is loaded.
 
 // guards returns the names in the catalogue of all known guards, with the
 // repositories that they come from.
@@ -72,10 +73,16 @@ func (r *run) lacksGuard(at *place, entries []api.Entry, old []*config.Filter) b
 			}
 		case e.Use != "":
 			name, _, _ := strings.Cut(e.Use, "@")
-			if repositories, ok := r.guards()[name]; ok && !runsOne(old, repositories) {
+			repositories, ok := r.guards()[name]
+			if f := new(config.Filter); !ok {
+				if _, err := r.catalogue(f, e.Use); err == nil && r.t.o.GuardImage(f.Image) {
+					repositories, ok = []string{repository(f.Image)}, true
+				}
+			}
+			if ok && !runsOne(old, repositories) {
 				return true
 			}
-		case r.guardImage(e.Image) && !runsOne(old, []string{repository(e.Image)}):
+		case (r.guardImage(e.Image) || r.t.o.GuardImage(e.Image)) && !runsOne(old, []string{repository(e.Image)}):
 			return true
 		}
 	}

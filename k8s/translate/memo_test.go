@@ -167,6 +167,44 @@ func TestLastGood(t *testing.T) {
 	}
 }
 
+// TestLastGoodKnowsStoredManifests: an image is a guard by what its stored manifest says,
+// also beside something that cannot be resolved.
+func TestLastGoodKnowsStoredManifests(t *testing.T) {
+	const good = "[{use: transform, config: {request: {path: {set: /a}}}}]"
+	plugin := pluginText("own", `versions: [{name: "1", image: "r.example/manifest-guard:1"}]`)
+	tests := map[string]struct {
+		before, after string
+		want          bool // last good may serve
+	}{
+		"an image beside something unknown":         {good, "[{image: 'r.example/manifest-guard:1'}, nobody]", false},
+		"a Plugin's image beside something unknown": {good, "[own, nobody]", false},
+		"it ran before":                               {"[{image: 'r.example/manifest-guard:1'}]", "[{image: 'r.example/manifest-guard:2'}, nobody]", true},
+		"an image of which nothing is stored":         {good, "[{image: 'r.example/never-pulled:1'}, nobody]", true},
+		"in a chain, with an image that policy knows": {good, "[{chain: c}, nobody]", false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFolder(t)
+			o := options()
+			o.Ran, o.Now = func(hash string) bool { return f.ran[hash] }, func() time.Time { return f.now }
+			o.GuardImage = func(image string) bool { return strings.HasPrefix(image, "r.example/manifest-guard:") }
+			f.tr = translate.New(o)
+			f.write("objects.yaml", policyText("p", anyOf)+plugin+"apiVersion: penstock.dev/v1alpha1\nkind: PluginChain\nmetadata: {name: c, namespace: default}\nspec: {plugins: [{name: x, image: 'r.example/manifest-guard:1'}]}\n")
+			f.write("s.yaml", service("s", test.before, ""))
+			first := part(t, f.load())
+			if first.Fault != nil {
+				t.Fatalf("got %+v", first.Fault)
+			}
+			f.ran[first.Hash] = true
+			f.load()
+			f.write("s.yaml", service("s", test.after, ""))
+			if p := part(t, f.load()); p.Fault == nil || (p.Fallback != nil) != test.want {
+				t.Errorf("got fault %+v, fallback %v; want %v", p.Fault, p.Fallback, test.want)
+			}
+		})
+	}
+}
+
 func TestPolicyTakesLastGoodAway(t *testing.T) {
 	f := newFolder(t)
 	policy := `apiVersion: penstock.dev/v1alpha1

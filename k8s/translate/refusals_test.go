@@ -121,6 +121,8 @@ func TestRefusals(t *testing.T) {
 			`RefusedByPolicy: PluginPolicy p cannot be applied: spec: capabilities[1]: "comsumer" is none of cache, consumer, crypto, http-call, kv, ratelimit, redis`},
 		"a Plugin's capability that there is not": {pluginText("x", `versions: [{name: "1", image: "r.example/x:1"}], capabilities: [all]`), "[x]",
 			`UnknownPlugin: Service/default/s: [0] (x): Plugin x: spec.capabilities[0]: "all" is none of cache, consumer, crypto, http-call, kv, ratelimit, redis`},
+		"a Plugin's guard that skips": {pluginText("x", `versions: [{name: "1", image: "r.example/x:1"}], guard: true`), "[{use: x, onError: skip}]",
+			"InvalidConfig: Service/default/s: [0] (x): onError: skip is refused for a guard: remove it"},
 		"a consumer's filter that skips": {pluginText("x", `versions: [{name: "1", image: "r.example/x:1"}], capabilities: [consumer], onError: skip`), "[x]",
 			"InvalidConfig: Service/default/s: [0] (x): onError: skip is refused for a guard: remove it"},
 		"an address as egress": {policyText("p", "egress: [{hostname: 'https://a.example'}]"), "[]",
@@ -209,5 +211,30 @@ func TestPluginsWithMistakesAreTold(t *testing.T) {
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestFiltersAreOfOneObject: the same text on two objects is two filters, which what runs
+// tells apart by their hash, also in one chain that both put in place.
+func TestFiltersAreOfOneObject(t *testing.T) {
+	f := newFolder(t)
+	f.write("chain.yaml", "apiVersion: penstock.dev/v1alpha1\nkind: PluginChain\nmetadata: {name: c, namespace: default}\nspec: {plugins: [{name: in-chain, use: transform}]}\n")
+	const text = "[{use: transform}, {use: transform, name: again}, {chain: c}]"
+	f.write("s.yaml", service("one", text, "")+service("two", text, ""))
+	owners, hashes := map[string]string{}, 0
+	for _, e := range f.load().Gateways[0].Listeners[0].Routes.Entries {
+		chain := e.Route.Rules[0].Backends[0].Chain
+		for _, x := range chain.Parts[len(chain.Parts)-1].Filters {
+			hashes++
+			who := x.Owner.String() + " " + x.Name
+			if other, taken := owners[x.Hash]; taken && other != who {
+				t.Errorf("%s and %s are one filter", who, other)
+			}
+			owners[x.Hash] = who
+		}
+	}
+	// The chain's filter is the chain's own, whoever puts it in place.
+	if hashes != 6 || len(owners) != 5 {
+		t.Errorf("%d filters, of which %d differ; want 6 and 5", hashes, len(owners))
 	}
 }

@@ -86,6 +86,9 @@ type Options struct {
 	// Infrastructure gives each Gateway a Service, and its listeners ports of their
 	// own behind it; nil: listeners bind their ports, as with files and host ports.
 	Infrastructure *Infrastructure
+	// GuardImage reports whether what is stored of an image says that it is a guard;
+	// nil: nothing is stored.
+	GuardImage func(image string) bool
 	// Ran reports whether the part with this hash has been warm; nil: none has.
 	Ran func(hash string) bool
 	Now func() time.Time
@@ -112,6 +115,8 @@ type Translator struct {
 	restored   map[string]*restored       // by upstream
 	behind     map[string]map[string]bool // its keys by namespace/name of the Service
 	forbidden  forbidden
+	// barred is forbidden as the config has it; nil: nothing is.
+	barred *config.Forbidden
 	// standing is the last translation as Change goes on with it; nil: it cannot.
 	standing *standing
 }
@@ -120,6 +125,9 @@ type Translator struct {
 func New(o Options) *Translator {
 	if o.Ran == nil {
 		o.Ran = func(string) bool { return false }
+	}
+	if o.GuardImage == nil {
+		o.GuardImage = func(string) bool { return false }
 	}
 	return &Translator{
 		o: o, history: map[string]*history{}, parameters: map[string]*config.ProxyParameters{}, texts: map[string]parsed{}, shares: map[string]*share{},
@@ -142,7 +150,7 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 	t.inputs.compare(o)
 	r := newRun(t, o)
 	r.forbid()
-	c := &config.Config{Totals: map[string]*config.Totals{}}
+	c := &config.Config{Totals: map[string]*config.Totals{}, Forbidden: t.barred}
 	n := 0
 	if t.last != nil {
 		n = len(t.last.Upstreams)
@@ -201,7 +209,7 @@ func same(last, c *config.Config) bool {
 	if endpoints {
 		c.Endpoints = last.Endpoints
 	}
-	return upstreams && endpoints && totals && slices.Equal(last.Gateways, c.Gateways)
+	return upstreams && endpoints && totals && last.Forbidden == c.Forbidden && slices.Equal(last.Gateways, c.Gateways)
 }
 
 func takeOver[T any](last map[string]*T, now *map[string]*T) bool {

@@ -179,6 +179,17 @@ func (b *Bed) Put(t testing.TB, namespace, text string) {
 	}
 }
 
+// Remove deletes an object of our group by its kind's plural; namespace is empty for one of
+// the cluster.
+func (b *Bed) Remove(t testing.TB, plural, namespace, name string) {
+	t.Helper()
+	at := b.Dynamic.Resource(schema.GroupVersionResource{Group: "penstock.dev", Version: "v1alpha1", Resource: plural})
+	err := at.Namespace(namespace).Delete(context.Background(), name, metav1.DeleteOptions{})
+	if err != nil && !Gone(err) {
+		t.Errorf("%s %s: %v", plural, name, err)
+	}
+}
+
 // Space makes a namespace, which goes when the test ends.
 func (b *Bed) Space(t testing.TB, name string, labels map[string]string) string {
 	t.Helper()

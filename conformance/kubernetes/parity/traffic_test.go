@@ -13,6 +13,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"penstock.dev/penstock/conformance/kubernetes/testbed"
 )
 
 const shop = `
@@ -105,6 +107,22 @@ func TestRunKubernetes(t *testing.T) {
 	if status, _, _, err := get("/else"); status != 404 {
 		t.Errorf("another path: got %d, %v; want 404", status, err)
 	}
+	server, err := two.bed.Client.CoreV1().Services("default").Get(t.Context(), "kubernetes", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the API server's addresses are forbidden", func() error {
+		c, err := config(clusterAdmin)
+		if err != nil {
+			return err
+		}
+		for _, a := range []string{server.Spec.ClusterIP, testbed.ControlAddress} {
+			if have := text(c["Forbidden"]); !strings.Contains(have, `"`+a+`"`) {
+				return fmt.Errorf("%s is not in %s", a, have)
+			}
+		}
+		return nil
+	})
 	for _, want := range []struct{ object, path, condition string }{
 		{"apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: shop}", "status.listeners.0.conditions", "Programmed"},
 		{"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: echo, namespace: shop}", "status.parents.0.conditions", "Accepted"},

@@ -108,9 +108,12 @@ func apply(ctx context.Context, config *rest.Config, objects []*unstructured.Uns
 func applyOne(ctx context.Context, client dynamic.Interface, mapper *restmapper.DeferredDiscoveryRESTMapper, o *unstructured.Unstructured) error {
 	kind := o.GroupVersionKind()
 	mapping, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
-	if meta.IsNoMatchError(err) {
-		mapper.Reset()
-		mapping, err = mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if meta.IsNoMatchError(err) { // an API server that has begun anew serves such kinds a little later
+		err = waitFor(ctx, kind.Kind, 10*time.Second, func() (err error) {
+			mapper.Reset()
+			mapping, err = mapper.RESTMapping(kind.GroupKind(), kind.Version)
+			return err
+		})
 	}
 	if err != nil {
 		return err

@@ -28,6 +28,10 @@ func Identity(name []byte) bool {
 	return false
 }
 
+// Consumer reports whether a field is one of X-Consumer-*, as Identity compares names:
+// the proxy alone says so who the consumer is.
+func Consumer(name []byte) bool { return dashed(name, "x-consumer-", true) }
+
 // dashed reports whether name is s, or starts with it, an underscore counting
 // as a dash.
 func dashed(name []byte, s string, prefix bool) bool {
