@@ -76,7 +76,7 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, who := range map[string]string{"/chains?namespace=store": "me", "/config": "them", "/proxies": "them", "/metrics": "them", "/debug/pprof/heap": "them"} {
-		bed.Eventually(t, path, 20*time.Second, func() error {
+		bed.Eventually(t, path, time.Minute, func() error { // kube-proxy too looks for the API server that was away
 			status, body, err := bed.Ask(admin.Client(nil), "https://"+service.Spec.ClusterIP+":9901"+path, token(t, "store", who))
 			if err != nil || status != 200 || strings.Contains(path, "chains") && !strings.Contains(body, `"leads": true`) {
 				return fmt.Errorf("%d %.300s, %v", status, body, err)
