@@ -93,6 +93,7 @@ func (b *bench) busy(routes int, share float64) {
 				if asked.Add(1); status != 200 && ctx.Err() == nil && failed.Add(1) < 10 {
 					b.Logf("%s: %d %v", hostname(to), status, err)
 				}
+				time.Sleep(20 * time.Millisecond) // the processors are for changes
 			}
 		})
 	}
