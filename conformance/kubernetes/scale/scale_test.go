@@ -222,7 +222,7 @@ func (b *bench) crowdServices() {
 func (b *bench) slice(i, pod int) *discoveryv1.EndpointSlice {
 	port, name, ready := int32(3000), "", true
 	return &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("s%d", i), Labels: map[string]string{discoveryv1.LabelServiceName: fmt.Sprintf("s%d", i), discoveryv1.LabelManagedBy: "scale"}},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("s%d", i), Labels: map[string]string{discoveryv1.LabelServiceName: fmt.Sprintf("s%d", i), discoveryv1.LabelManagedBy: "scale", corev1.IsHeadlessService: ""}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port}},
 		Endpoints: []discoveryv1.Endpoint{{
