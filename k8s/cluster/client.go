@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
 
@@ -84,12 +85,22 @@ func connect(kubeconfig string) (*rest.Config, error) {
 	if errors.Is(err, rest.ErrNotInCluster) {
 		return nil, errors.New("this is no Pod of a cluster: name a kubeconfig file")
 	}
+	if err == nil {
+		rereading(c)
+	}
 	return c, err
 }
 
 // Connection returns how this source reaches the API server, and by what name it is
 // known there.
 func (s *Source) Connection() *rest.Config { return rest.CopyConfig(s.config) }
+
+// rereading has the token read again as soon as the API server refuses it: client-go
+// does so once a minute, and would go on with one that has expired until then.
+func rereading(c *rest.Config) {
+	c.WrapTransport = transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(c.BearerTokenFile))
+	c.BearerToken, c.BearerTokenFile = "", ""
+}
 
 // Labels reads labels as people write them: "name=value,name=value".
 func Labels(text string) (map[string]string, error) { return labels.ConvertSelectorToLabelsMap(text) }

@@ -147,6 +147,7 @@ var faults = []fault{
 	{"the API server has forgotten (410)", mode(gone, 3, 15)},
 	{"the API server is slow", mode(slow, 3, 15)},
 	{"the API server is silent", mode(silent, 3, 15)},
+	{expiredTokens, tokensExpire},
 	{"the registry is killed", func(w *world, r *rand.Rand) {
 		w.signal(w.pods(bed.RegistryNamespace, "app=registry")[0].Name, "registry", syscall.SIGKILL)
 		time.Sleep(between(r, 1, 3))
@@ -163,6 +164,33 @@ var faults = []fault{
 	{"a plugin's config changes", func(w *world, r *rand.Rand) { w.put(w.plugin(strconv.Itoa(r.IntN(1000)))) }},
 	{"a certificate changes", func(w *world, _ *rand.Rand) { w.put(certificate()) }},
 	{"a proxy starts while control is away", fromDisk},
+}
+
+const expiredTokens = "control's tokens have expired"
+
+// expiredSettles is how soon after control has valid tokens again it must take part.
+const expiredSettles = 15 * time.Second
+
+// tokensExpire has both controls find nothing but an expired token for a while; what
+// they watch has to be asked for anew.
+func tokensExpire(w *world, r *rand.Rand) {
+	restore, err := b.ExpireTokens(w.pods(bed.Namespace, "app.kubernetes.io/component=control"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	before := api.refused.Load()
+	api.mode.Store(expired)
+	api.cut()
+	time.Sleep(between(r, 5, 15))
+	if err := restore(); err != nil {
+		w.Fatal(err)
+	}
+	api.mode.Store(pass)
+	if n := api.refused.Load() - before; n == 0 {
+		w.Error("the API server was never asked with an expired token")
+	} else {
+		w.Logf("%d requests with an expired token", n)
+	}
 }
 
 // fromDisk has no control at all, and a proxy begin again with what is on its disk.
@@ -229,6 +257,9 @@ func TestFaults(t *testing.T) {
 		e.asked += w.traffic.asked.Load()
 		entries = append(entries, e)
 		t.Logf("%8v %s: %v, settled after %v, %d requests of control", e.at.Round(time.Second), e.name, e.took.Round(time.Millisecond), e.settled.Round(time.Millisecond), e.requests)
+		if e.name == expiredTokens && e.settled > expiredSettles {
+			t.Errorf("%s: control took part again after %v; want %v at most", e.name, e.settled, expiredSettles)
+		}
 		if perSecond := float64(e.requests) / (e.took + e.settled + time.Second).Seconds(); perSecond > 100 {
 			t.Errorf("%s: %.0f requests a second of control: a storm", e.name, perSecond)
 		}

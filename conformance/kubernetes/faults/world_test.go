@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"penstock.dev/penstock/conformance/kubernetes/bed"
+	"penstock.dev/penstock/conformance/kubernetes/testbed"
 )
 
 const password = "right"
@@ -296,7 +298,37 @@ func (w *world) settled() time.Duration {
 // front is what control's requests to the API server meet.
 type front struct {
 	requests atomic.Int64
+	refused  atomic.Int64 // with an expired token
 	mode     atomic.Int32
+
+	mu   sync.Mutex
+	open map[*http.Request]context.CancelFunc // what is under way: watches
+}
+
+// cut ends all that is under way, as broken connections would.
+func (f *front) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, stop := range f.open {
+		stop()
+	}
+}
+
+// watch has cut reach a request.
+func (f *front) watch(r *http.Request) {
+	ctx, stop := context.WithCancel(r.Context())
+	*r = *r.WithContext(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open == nil {
+		f.open = map[*http.Request]context.CancelFunc{}
+	}
+	f.open[r] = stop
+	context.AfterFunc(ctx, func() { // when it ends, too
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.open, r)
+	})
 }
 
 const (
@@ -305,10 +337,12 @@ const (
 	gone
 	slow
 	silent
+	expired
 )
 
 func (f *front) answer(rw http.ResponseWriter, r *http.Request) bool {
 	f.requests.Add(1)
+	f.watch(r)
 	status := func(code int, reason string) bool {
 		rw.Header().Set("Content-Type", "application/json")
 		rw.WriteHeader(code)
@@ -328,6 +362,12 @@ func (f *front) answer(rw http.ResponseWriter, r *http.Request) bool {
 	case silent:
 		<-r.Context().Done()
 		return true
+	case expired: // what a process has in memory yet
+		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if until, err := testbed.TokenExpires(token); err != nil || until.After(time.Now()) {
+			return status(http.StatusUnauthorized, "Unauthorized")
+		}
+		f.refused.Add(1) // by the API server
 	}
 	return false
 }
