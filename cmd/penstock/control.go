@@ -101,7 +101,7 @@ func runControl(ctx context.Context, o controlOptions) error {
 	}
 	p.server = control.New(control.Options{Log: log.Named("control"), Metrics: p.metrics, TLS: tls, Images: p.images})
 	leads := make(chan bool, 1)
-	if p.source, err = newCluster(o.kubernetes, log, p.metrics, fleet{ran: p.server.Ran, guard: store.Guard, running: p.running, changed: p.server.Runs(), lead: func(now bool) { leads <- now }}); err != nil {
+	if p.source, err = newCluster(o.kubernetes, log, p.metrics, fleet{ran: p.server.Ran, guard: store.Guard, running: p.running, resolved: p.images.Resolved, changed: p.server.Runs(), lead: func(now bool) { leads <- now }}); err != nil {
 		return err
 	}
 	return p.serve(ctx, o, leads)
@@ -176,7 +176,7 @@ func (p *controlProcess) running() []cluster.Proxy {
 func partOf(r remote.PartReport) cluster.Part {
 	part := cluster.Part{State: r.State}
 	for _, f := range r.Filters {
-		part.Filters = append(part.Filters, cluster.Filter{Name: f.Name, Digest: f.Digest, State: f.State, Reason: f.Reason, Message: f.Message, Since: time.Unix(f.Since, 0)})
+		part.Filters = append(part.Filters, cluster.Filter{Name: f.Name, Digest: f.Digest, State: f.State, Reason: f.Reason, Message: f.Message, Since: time.Unix(f.Since, 0), Declaration: f.Declaration, Entry: f.Entry})
 	}
 	return part
 }

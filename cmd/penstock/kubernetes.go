@@ -72,11 +72,13 @@ func newSource(o options, log *zap.Logger, metrics *telemetry.Metrics, f fleet) 
 
 // fleet is what a cluster's source has to know of what serves.
 type fleet struct {
-	ran     func(hash string) bool
-	guard   func(image string) bool // translate.Options.GuardImage
-	running func() []cluster.Proxy
-	changed <-chan struct{}
-	lead    func(bool)
+	ran   func(hash string) bool
+	guard func(image string) bool // translate.Options.GuardImage
+	// resolved is translate.Options.Resolved; nil: what serves is this process.
+	resolved func(filter, digest string) bool
+	running  func() []cluster.Proxy
+	changed  <-chan struct{}
+	lead     func(bool)
 }
 
 func withGuards(o translate.Options, f fleet) translate.Options {
@@ -91,7 +93,7 @@ func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics
 	}
 	namespace := installed(o.namespace)
 	t := withGuards(translatorOptions(f.ran), f)
-	t.InstallNamespace, t.CheckEndpoints = namespace, true
+	t.InstallNamespace, t.CheckEndpoints, t.Resolved = namespace, true, f.resolved
 	if !o.hostPorts {
 		selector, err := cluster.Labels(o.selector)
 		if err != nil {

@@ -127,7 +127,7 @@ func (p *proxyProcess) report() *remote.Report {
 	for _, part := range p.store.Reports() {
 		one := remote.PartReport{Hash: part.Hash, State: part.State}
 		for _, f := range part.Filters {
-			one.Filters = append(one.Filters, remote.FilterReport{Name: f.Name, Digest: f.Digest, State: f.State, Reason: f.Reason, Message: f.Message, Since: f.Since.Unix()})
+			one.Filters = append(one.Filters, remote.FilterReport{Name: f.Name, Digest: f.Digest, State: f.State, Reason: f.Reason, Message: f.Message, Since: f.Since.Unix(), Declaration: f.Declaration, Entry: f.Entry})
 		}
 		r.Parts = append(r.Parts, one)
 	}

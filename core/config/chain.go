@@ -33,6 +33,9 @@ type Part struct {
 	// none.
 	Previous      *Part
 	PreviousUntil time.Time
+	// PreviousFault says why what a filter was rolled back to may not run any more;
+	// nil: it may, or is not known yet.
+	PreviousFault *Fault
 }
 
 // ScopeBefore is the Scope of a policy's part that runs before all others.
@@ -107,6 +110,16 @@ type Filter struct {
 	// Shadow says that the filter is a Canary that nothing depends on: it shares
 	// no state with others.
 	Shadow bool
+	// Declaration identifies the entry that declares the filter, whatever policy,
+	// Secrets and ConfigMaps make of it; no part of Hash.
+	Declaration string
+	// Entry is that entry, as JSON: whoever runs the filter in the place of one that
+	// was rolled back can tell it. Only in what may run again; no part of Hash.
+	Entry []byte
+	// RolledBack is a digest: if the image has it, the filter is not to run, but its
+	// form in the part's Previous is. Empty: it was not rolled back. Not for a guard;
+	// no part of Hash.
+	RolledBack string
 }
 
 // Canary is another version of a filter, to which a share of the exchanges goes.

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -175,12 +176,18 @@ func (m *Manager) rested() {
 // RollBack says that the runtime's object has gone back to what it ran before:
 // it is not tried again until its text or image changes. Only for a runtime in
 // quarantine; the first call logs.
-func (r *Runtime) RollBack(to string) {
+func (r *Runtime) RollBack(to string) { r.rollBack(to, Quarantined) }
+
+// Retire is RollBack by the word of who leads: another proxy has found the runtime
+// to fail. Also for one that is ready.
+func (r *Runtime) Retire(to string) { r.rollBack(to, Quarantined, Ready) }
+
+func (r *Runtime) rollBack(to string, from ...Phase) {
 	m := r.manager
 	m.turning.Lock()
 	defer m.turning.Unlock()
 	old := r.State()
-	if old.Phase != Quarantined {
+	if !slices.Contains(from, old.Phase) {
 		return
 	}
 	m.rollbacks.With(r.config.Owner.String(), r.config.ID()).Inc()

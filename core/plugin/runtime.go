@@ -62,6 +62,10 @@ func (r *Runtime) State() *State { return r.state.Load() }
 // Config returns the filter that r runs.
 func (r *Runtime) Config() *config.Filter { return r.config }
 
+// Latest returns the filter as it was last acquired: what is no part of its hash may
+// have changed since it began to run.
+func (r *Runtime) Latest() *config.Filter { return r.latest.Load() }
+
 // Runnable reports whether exchanges can be handed to the runtime; in
 // quarantine they meet onError.
 func (s *State) Runnable() bool {

@@ -44,6 +44,9 @@ func (m *Manager) Form(f *config.Filter) (now, before *config.Filter) {
 	if p == nil {
 		return f, nil
 	}
+	if p.before.hash == "" {
+		return p.now.of(f), nil
+	}
 	if time.Now().Before(p.until) || m.byID[p.now.hash] != nil && m.byID[p.now.hash].State().Phase == RolledBack {
 		before = p.before.of(f)
 	}
@@ -122,7 +125,7 @@ func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter
 	}
 	reference.Digest = digest
 	next := form{reference.String(), base.Hash + "@" + digest}
-	if next.hash == r.config.Hash {
+	if next.hash == r.config.Hash || m.pinned(base.Hash, next.hash) {
 		return
 	}
 	log := m.o.Log.With(zap.Stringer("object", base.Owner), zap.String("plugin", base.ID()), zap.String("image", base.Image), zap.String("digest", digest))
@@ -138,8 +141,11 @@ func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter
 	}
 	m.mu.Lock()
 	p := &pin{now: next, before: old, until: time.Now().Add(rollBackTime), held: made}
+	if state.Phase == RolledBack { // what ran is not r
+		p.before = form{}
+	}
 	if last := m.pins[base.Hash]; last != nil {
-		if state.Phase == RolledBack { // what ran is not r
+		if state.Phase == RolledBack {
 			p.before = last.before
 		}
 		if last.held != nil {
@@ -150,6 +156,13 @@ func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter
 	m.mu.Unlock()
 	log.Info("the tag has moved", zap.String("from", state.Digest))
 	m.tell()
+}
+
+// pinned reports whether a filter runs this form already, or has left it.
+func (m *Manager) pinned(base, hash string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pins[base] != nil && m.pins[base].now.hash == hash
 }
 
 // loaded waits for the first result of a runtime's loading.

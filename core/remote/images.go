@@ -35,6 +35,7 @@ type Images struct {
 	mu      sync.Mutex
 	known   map[string]*Resource // by filter hash
 	parsed  map[string]*Image
+	before  map[string]*Image        // what a tag named before it moved: filters may go back
 	waiting map[string]chan struct{} // by filter hash; closed when it is known
 	send    func(*discovery.DeltaDiscoveryRequest)
 	bytes   bytestream.ByteStreamClient
@@ -52,7 +53,7 @@ type fetch struct {
 }
 
 func newImages(dir string, quota int64) *Images {
-	return &Images{dir: dir, quota: quota, known: map[string]*Resource{}, parsed: map[string]*Image{}, waiting: map[string]chan struct{}{}, fetches: map[string]*fetch{}, told: make(chan struct{}, 1)}
+	return &Images{dir: dir, quota: quota, known: map[string]*Resource{}, parsed: map[string]*Image{}, before: map[string]*Image{}, waiting: map[string]chan struct{}{}, fetches: map[string]*fetch{}, told: make(chan struct{}, 1)}
 }
 
 // connect says where control is now, and asks anew for what is wanted.
@@ -90,6 +91,9 @@ func (i *Images) learn(list []*Resource, gone []string) error {
 			fault = errors.Join(fault, fmt.Errorf("image of filter %s: %w", r.Name, err))
 			continue
 		}
+		if old := i.parsed[r.Name]; old != nil && old.Reason == "" && old.Digest != image.Digest {
+			i.before[r.Name] = old
+		}
 		i.known[r.Name], i.parsed[r.Name] = r, &image
 		if c := i.waiting[r.Name]; c != nil {
 			close(c)
@@ -99,6 +103,7 @@ func (i *Images) learn(list []*Resource, gone []string) error {
 	for _, name := range gone {
 		delete(i.known, name)
 		delete(i.parsed, name)
+		delete(i.before, name)
 	}
 	select {
 	case i.told <- struct{}{}:
@@ -116,6 +121,7 @@ func (i *Images) keepOnly(filters map[string]*config.Filter) {
 		if filters[name] == nil {
 			delete(i.known, name)
 			delete(i.parsed, name)
+			delete(i.before, name)
 			gone = append(gone, name)
 		}
 	}
@@ -177,6 +183,14 @@ func (i *Images) image(ctx context.Context, filter string) (*Image, error) {
 	return nil, fmt.Errorf("%w: the filter is no longer configured", oci.ErrUnavailable)
 }
 
+// previous returns what a filter's tag named before it moved; nil: nothing.
+func (i *Images) previous(filter string) *Image {
+	filter, _, _ = strings.Cut(filter, "@")
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.before[filter]
+}
+
 // reasons are the errors that stand for what control says.
 var reasons = map[string]error{
 	"PullForbidden":    oci.ErrForbidden,
@@ -214,7 +228,11 @@ func (i *Images) Get(ctx context.Context, req oci.Request) (*oci.Image, error) {
 		return nil, err
 	}
 	if reference.Digest != "" && reference.Digest != m.Digest {
-		return nil, fmt.Errorf("%w: control now has %s", oci.ErrUnavailable, m.Digest)
+		old := i.previous(req.Filter)
+		if old == nil || old.Digest != reference.Digest {
+			return nil, fmt.Errorf("%w: control now has %s", oci.ErrUnavailable, m.Digest)
+		}
+		m = old // the same right, under the same rules: others would be another filter's
 	}
 	module, err := i.module(ctx, m)
 	if err != nil {
@@ -359,8 +377,10 @@ func (i *Images) download(ctx context.Context, client bytestream.ByteStreamClien
 func (i *Images) prune() {
 	i.mu.Lock()
 	used := map[string]bool{}
-	for _, m := range i.parsed {
-		used[m.Module] = true
+	for _, list := range []map[string]*Image{i.parsed, i.before} {
+		for _, m := range list {
+			used[m.Module] = true
+		}
 	}
 	i.mu.Unlock()
 	PruneModules(i.dir, i.quota, used)

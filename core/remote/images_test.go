@@ -245,3 +245,51 @@ func TestNobodyWaitsForAFilterThatIsGone(t *testing.T) {
 		t.Errorf("%d wait; sent %v", len(i.waiting), sent)
 	}
 }
+
+// TestWhatATagNamedBefore: a filter whose tag has moved may go back to what it ran, as
+// long as it may run at all.
+func TestWhatATagNamedBefore(t *testing.T) {
+	bodies := [][]byte{[]byte("first"), []byte("second"), []byte("third")}
+	i := newImages(t.TempDir(), 1<<30)
+	digest := func(n int) string { return digestOf([]byte{byte(n)}) }
+	learn := func(n int, reason string) {
+		t.Helper()
+		b, err := Marshal(Image{Reference: "r.example/x:1", Digest: digest(n), Module: digestOf(bodies[n]), Size: int64(len(bodies[n])), Reason: reason})
+		if err == nil {
+			err = i.learn([]*Resource{{Name: "f", Version: string(rune('a' + n)), Bytes: b}}, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(i.dir, strings.TrimPrefix(digestOf(bodies[n]), "sha256:")), bodies[n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get := func(n int) error {
+		image, err := i.Get(t.Context(), oci.Request{Filter: "f@" + digest(n), Reference: "r.example/x:1@" + digest(n)})
+		if err == nil && (!bytes.Equal(image.Module, bodies[n]) || image.Digest != digest(n)) {
+			t.Errorf("got %s, %q; want image %d", image.Digest, image.Module, n)
+		}
+		return err
+	}
+	learn(0, "")
+	learn(1, "")
+	if err := errors.Join(get(0), get(1)); err != nil {
+		t.Error(err)
+	}
+	learn(2, "")
+	if err := get(0); !errors.Is(err, oci.ErrUnavailable) {
+		t.Errorf("got %v; want the one before alone", err)
+	}
+	if err := get(1); err != nil {
+		t.Error(err)
+	}
+	learn(2, "PullForbidden")
+	if err := get(1); !errors.Is(err, oci.ErrForbidden) {
+		t.Errorf("got %v; want that it may not be pulled", err)
+	}
+	i.keepOnly(nil)
+	if i.previous("f") != nil {
+		t.Error("it is kept though nobody has the filter")
+	}
+}

@@ -75,6 +75,10 @@ type FilterReport struct {
 	// Message is for operators.
 	Message string
 	Since   int64 // Unix time, seconds
+	// Declaration is config.Filter.Declaration; Entry is set if the filter runs in the
+	// place of one that was rolled back, and is of the same name.
+	Declaration string
+	Entry       []byte
 }
 
 // Marshal returns a Report or an Image as CBOR.

@@ -14,6 +14,7 @@ import (
 type linker struct {
 	plugins *plugin.Manager
 	now     func() time.Time
+	due     time.Time // when to link again all the same; zero: never
 }
 
 // canary is another version beside a filter; the zero value is none.
@@ -35,6 +36,7 @@ type choice struct {
 	canaries []canary          // one for each of filters
 	fault    *config.Fault
 	pending  bool
+	missing  time.Time // since when a form before is not known; zero: all are
 }
 
 func (c *choice) equal(o *choice) bool {
@@ -66,9 +68,9 @@ func (c *choice) release() {
 // link looks at what the chain's filters are now. It returns nil if that is
 // what runs already.
 func (k *linker) link(c *Chain) *Link {
-	l := &Link{}
+	l, old := &Link{}, c.current.Load()
 	for _, part := range c.config.Load().Parts {
-		choice := k.choose(part)
+		choice := k.choose(part, old.now(part))
 		if l.Fault == nil {
 			l.Fault = choice.fault
 		}
@@ -76,7 +78,10 @@ func (k *linker) link(c *Chain) *Link {
 		l.parts = append(l.parts, choice)
 	}
 	l.pending = l.pending && l.Fault == nil
-	if old := c.current.Load(); old != nil && slices.EqualFunc(old.parts, l.parts, func(a, b choice) bool { return a.equal(&b) }) {
+	if old != nil && slices.EqualFunc(old.parts, l.parts, func(a, b choice) bool { return a.equal(&b) }) {
+		for i := range l.parts {
+			old.parts[i].missing = l.parts[i].missing // which nobody else looks at
+		}
 		l.drop()
 		return nil
 	}
@@ -125,11 +130,12 @@ func (l *Link) Raw() (chains [2]*filter.Chain, notRaw string) {
 }
 
 // choose returns what runs in part's place: the part when all its filters are
-// ready, else its last good form if it has one that may serve.
-func (k *linker) choose(part *config.Part) choice {
+// ready, else its last good form if it has one that may serve. now is what runs
+// there; nil: nothing yet.
+func (k *linker) choose(part *config.Part, now *choice) choice {
 	c := choice{part: part, fault: part.Fault}
 	if part.Fault == nil {
-		c = k.acquire(part)
+		c = k.acquire(part, now)
 		if c.fault == nil && !c.pending {
 			return c
 		}
@@ -137,7 +143,7 @@ func (k *linker) choose(part *config.Part) choice {
 	if part.Fallback == nil || !k.now().Before(part.FallbackUntil) || !mayFallBack(&c) {
 		return c
 	}
-	old := k.acquire(part.Fallback)
+	old := k.acquire(part.Fallback, nil)
 	if old.fault != nil || old.pending || !old.guardsAs(&c) {
 		old.release()
 		return c
@@ -183,17 +189,31 @@ func (c *choice) guardsAs(other *choice) bool {
 
 // acquire pins the runtimes of a part's filters; the fault is that of the
 // first that failed.
-func (k *linker) acquire(part *config.Part) choice {
+func (k *linker) acquire(part *config.Part, now *choice) choice {
 	c := choice{part: part, fault: part.Fault}
 	for _, f := range part.Filters {
-		f, before := k.plugins.Form(f)
+		f, tagged := k.plugins.Form(f)
 		r := k.plugins.Acquire(f)
 		other := k.canary(f.Canary, r)
-		if back, old, ready := k.rollBack(part, f, before, r); ready {
+		var b before
+		if told(f, r.State()) {
+			b = k.obey(&c, f, r, now)
+		} else {
+			b = k.rollBack(part, f, tagged, r)
+		}
+		if b.warming != nil {
+			c.warming = append(c.warming, b.warming)
+		}
+		switch b.outcome {
+		case goesBack:
 			c.retired = append(c.retired, r)
-			f, r = old, back
-		} else if back != nil {
-			c.warming = append(c.warming, back)
+			f, r = b.filter, b.runtime
+		case holds:
+			c.pending = true
+		case broken:
+			if c.fault == nil {
+				c.fault = b.fault
+			}
 		}
 		c.filters, c.runtimes, c.canaries = append(c.filters, f), append(c.runtimes, r), append(c.canaries, other)
 		switch s := r.State(); {
@@ -222,36 +242,4 @@ func (k *linker) canary(c *config.Canary, r *plugin.Runtime) canary {
 	o.unsafe = !c.Shadow && s.Phase == plugin.Ready && r.State().Guard && !s.Guard
 	o.runs = s.Phase == plugin.Ready && !o.unsafe && c.WeightPercent > 0
 	return o
-}
-
-// rollBack returns what runs in the place of a filter that fails: its previous
-// form, once that is ready: what its tag pointed to before, else the filter of
-// the text before. A guard never goes back.
-func (k *linker) rollBack(part *config.Part, f, before *config.Filter, r *plugin.Runtime) (back *plugin.Runtime, old *config.Filter, ready bool) {
-	s := r.State()
-	if s.Guard || s.Phase != plugin.RolledBack && s.Phase != plugin.Quarantined {
-		return nil, nil, false
-	}
-	switch {
-	case before != nil:
-		old = before
-	case part.Previous != nil && (s.Phase == plugin.RolledBack || s.Since.Before(part.PreviousUntil)):
-		i := slices.IndexFunc(part.Previous.Filters, func(p *config.Filter) bool { return p.Name == f.Name && p.Hash != f.Hash })
-		if i < 0 {
-			return nil, nil, false
-		}
-		old = part.Previous.Filters[i]
-	default:
-		return nil, nil, false
-	}
-	back = k.plugins.Acquire(old)
-	switch b := back.State(); {
-	case b.Phase == plugin.Ready && !b.Guard:
-		r.RollBack(old.Image + " " + b.Digest)
-		return back, old, true
-	case b.Phase == plugin.Pulling, b.Phase == plugin.Compiling:
-		return back, old, false // the next link finds it ready
-	}
-	back.Release()
-	return nil, nil, false
 }

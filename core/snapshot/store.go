@@ -37,6 +37,7 @@ type Store struct {
 	routes map[*config.Route]*route // of the snapshot that serves
 
 	relinked chan struct{} // capacity 1
+	again    *time.Timer   // links anew when linker.due has come
 	runs     uint64        // compilations
 
 	ranMu sync.Mutex
@@ -53,6 +54,7 @@ func New(bind netip.Addr, sockets Sockets, groups *upstream.Set, plugins *plugin
 		ran:     map[string]bool{},
 
 		relinked: make(chan struct{}, 1),
+		again:    time.NewTimer(time.Hour),
 	}
 }
 
@@ -117,6 +119,7 @@ func (s *Store) ApplyEndpoints(changed map[string]*config.EndpointSet) {
 // relink gives every chain the link that its filters' states allow now.
 func (s *Store) relink(snapshot *Snapshot) {
 	ran, undone := map[string]bool{}, map[string]bool{}
+	s.linker.due = time.Time{}
 	for _, chain := range snapshot.chains {
 		if l := s.linker.link(chain); l != nil {
 			chain.set(l)
@@ -129,6 +132,9 @@ func (s *Store) relink(snapshot *Snapshot) {
 				ran[p.part.Hash] = true
 			}
 		}
+	}
+	if due := s.linker.due; !due.IsZero() {
+		s.again.Reset(due.Sub(s.linker.now()))
 	}
 	s.ranMu.Lock()
 	defer s.ranMu.Unlock()
@@ -159,6 +165,7 @@ func (s *Store) Run(ctx context.Context) {
 			return
 		case <-s.linker.plugins.Changed():
 		case <-tick.C:
+		case <-s.again.C:
 		}
 		s.mu.Lock()
 		if current := s.current.Load(); current != nil {
@@ -222,6 +229,10 @@ type FilterReport struct {
 	Message string    `json:"message,omitempty"`
 	Guard   bool      `json:"guard,omitempty"`
 	Since   time.Time `json:"since"`
+	// Declaration is config.Filter.Declaration; Entry is set of a filter that runs in
+	// the place of one of its name that was rolled back.
+	Declaration string `json:"-"`
+	Entry       []byte `json:"-"`
 	// The numbers of the filter; nil: it has never run.
 	*plugin.Counts
 	// Canary is the filter's other version; nil: none.
@@ -290,6 +301,9 @@ func report(part *config.Part, c *choice) Report {
 	}
 	for i, rt := range slices.Concat(runtimes, c.retired) {
 		f := filterReport(rt)
+		if len(c.retired) > 0 && i < len(c.filters) {
+			f.Declaration, f.Entry = c.filters[i].Declaration, c.filters[i].Entry
+		}
 		if c.part == part && i < len(c.canaries) {
 			f.Canary = c.canaries[i].report()
 		}
@@ -299,9 +313,10 @@ func report(part *config.Part, c *choice) Report {
 }
 
 func filterReport(rt *plugin.Runtime) FilterReport {
-	state, f := rt.State(), rt.Config()
+	state, f := rt.State(), rt.Latest()
 	return FilterReport{
-		Name: f.ID(), Image: f.Image, Digest: state.Digest, State: string(state.Phase),
+		Declaration: f.Declaration,
+		Name:        f.ID(), Image: f.Image, Digest: state.Digest, State: string(state.Phase),
 		Reason: state.Reason, Message: state.Message, Guard: state.Guard, Since: state.Since,
 		Origin: Origin{Object: f.Owner.String(), Part: f.Part, Plugin: f.Plugin, Version: f.PluginVersion},
 		Counts: rt.Counts(),

@@ -88,6 +88,21 @@ type ChainFilter struct {
 	Message string `json:"message,omitempty"`
 	// Since when it is in this state.
 	Since *metav1.Time `json:"since,omitempty"`
+	// RolledBack is what was left, of a filter whose State is RolledBack: Digest is what
+	// runs in its place, on all proxies.
+	RolledBack *ChainRollBack `json:"rolledBack,omitempty"`
+}
+
+// ChainRollBack is a form of a filter that is not to run, since its calls failed soon
+// after it came. It is over once the filter's entry or digest is another one.
+type ChainRollBack struct {
+	// Hash is of the entry that was left, without what it refers to.
+	Hash string `json:"hash"`
+	// Digest is that of its image, "sha256:...".
+	Digest string `json:"digest"`
+	// To is the hash of the entry that runs in its place; the same as Hash: the tag of
+	// its image pointed to another digest.
+	To string `json:"to"`
 }
 
 // ChainOrigin is who declares a filter.

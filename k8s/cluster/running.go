@@ -30,6 +30,10 @@ type Filter struct {
 	Name                           string // part/name
 	Digest, State, Reason, Message string
 	Since                          time.Time
+	// Declaration is config.Filter.Declaration; Entry is what declares a filter that runs
+	// in the place of one that was rolled back.
+	Declaration string
+	Entry       []byte
 }
 
 // worst is how much a filter's state asks to be shown, where proxies differ.
@@ -54,10 +58,14 @@ func run(mine *api.ChainController, hashes []string, proxies []Proxy, generation
 			part, ok := p.Parts[hash]
 			all = all && ok && part.State == "Running"
 			lastGood = lastGood || part.State == "LastGood"
-			for _, f := range part.Filters {
-				all = all && f.State != "RolledBack" // its form before runs
-				fill(mine, &f)
+			for j := range part.Filters {
+				f := &part.Filters[j]
+				all = all && (f.State != "RolledBack" || ordered(mine, f)) // its form before runs
+				fill(mine, f)
 			}
+		}
+		for j := range mine.Filters {
+			all = all && runsBefore(&mine.Filters[j], hashes, p)
 		}
 		if all {
 			serving++
@@ -70,7 +78,7 @@ func run(mine *api.ChainController, hashes []string, proxies []Proxy, generation
 		return slices.Contains(failed, f.State)
 	})
 	switch {
-	case ready > 0 && serving == ready:
+	case ready > 0 && serving == ready && !slices.ContainsFunc(mine.Filters, func(f api.ChainFilter) bool { return f.RolledBack != nil }):
 	case bad >= 0:
 		f := &mine.Filters[bad]
 		programmed = metav1.Condition{Type: api.ConditionProgrammed, Status: metav1.ConditionFalse, Reason: or(f.Reason, f.State), Message: f.Name + ": " + f.Message, ObservedGeneration: generation}
@@ -99,11 +107,40 @@ func run(mine *api.ChainController, hashes []string, proxies []Proxy, generation
 	mine.Conditions = append(slices.Clone(mine.Conditions), programmed, degraded)
 }
 
+// ordered reports whether a filter that a proxy rolled back is so on all of them.
+func ordered(mine *api.ChainController, f *Filter) bool {
+	return slices.ContainsFunc(mine.Filters, func(c api.ChainFilter) bool {
+		return c.RolledBack != nil && c.Name == f.Name && c.RolledBack.Hash == f.Declaration
+	})
+}
+
+// runsBefore reports whether a proxy runs in the place of a filter that was rolled back
+// what all are to run there; of other filters it is true.
+func runsBefore(c *api.ChainFilter, hashes []string, p *Proxy) bool {
+	if c.RolledBack == nil {
+		return true
+	}
+	for _, hash := range hashes {
+		if slices.ContainsFunc(p.Parts[hash].Filters, func(f Filter) bool {
+			return f.Name == c.Name && f.State == "Ready" && f.Declaration == c.RolledBack.To && f.Digest == c.Digest
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
 // fill takes over what one proxy says of a filter, if it is worse than what others
 // say.
 func fill(mine *api.ChainController, f *Filter) {
 	for i := range mine.Filters {
 		c := &mine.Filters[i]
+		if c.Name == f.Name && c.RolledBack != nil { // a new process that leads must read again what runs in its place
+			if f.State == "Failed" && f.Declaration == c.RolledBack.To {
+				c.Message = f.Reason + ": " + f.Message
+			}
+			continue
+		}
 		if c.Name != f.Name || c.State != "" && slices.Index(worst, f.State) <= slices.Index(worst, c.State) {
 			continue
 		}

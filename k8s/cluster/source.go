@@ -97,7 +97,7 @@ func New(o Options) (*Source, error) {
 	}
 	s := &Source{o: o, config: cfg, clients: c, changes: make(chan struct{}, 1)}
 	w := &watcher{clients: c, log: o.Log}
-	s.stores = newStores(w, s.changed, s.altered)
+	s.stores = newStores(w, o.ControllerName, s.changed, s.altered)
 	s.writer = newWriter(o, c, s.stores)
 	return s, nil
 }
@@ -158,12 +158,13 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 			case <-writes.Done():
 				return
 			case <-s.o.Changed:
+				s.rollBacks()
 				s.writer.rerun()
 			}
 		}
 	})
 	group.Go(func() {
-		if err := elect(writes, s.config, s.o, func(leads bool) { s.writer.lead(leads); s.o.Lead(leads) }); err != nil {
+		if err := elect(writes, s.config, s.o, s.lead); err != nil {
 			s.o.Log.Error("no part in the election: nothing is written", zap.Error(err))
 		}
 	})
@@ -202,6 +203,22 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 		case <-timer.C:
 			whole = true
 		}
+	}
+}
+
+// lead begins or ends to be the process that writes.
+func (s *Source) lead(leads bool) {
+	if !leads {
+		s.stores.rollBacks.forget()
+	}
+	s.writer.lead(leads)
+	s.o.Lead(leads)
+}
+
+// rollBacks takes over what proxies say of filters that they rolled back: all are to.
+func (s *Source) rollBacks() {
+	if s.writer.leads.Load() && s.stores.rollBacks.learn(s.o.Running(), s.writer.rolledBack()) {
+		s.changed()
 	}
 }
 

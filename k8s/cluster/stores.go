@@ -40,6 +40,7 @@ type stores struct {
 	chains      *store[*api.PluginChain]
 	parameters  *store[*api.ProxyParameters]
 	chainStatus *store[*api.ChainStatus]
+	rollBacks   *rollBacks
 	secrets     *named[*corev1.Secret]
 	configMaps  *named[*corev1.ConfigMap]
 }
@@ -51,8 +52,8 @@ type startable struct {
 	synced <-chan struct{}
 }
 
-func newStores(w *watcher, changed func(), altered func(config.Object)) *stores {
-	s := &stores{watcher: w, byKind: map[string]finder{}}
+func newStores(w *watcher, controller string, changed func(), altered func(config.Object)) *stores {
+	s := &stores{watcher: w, byKind: map[string]finder{}, rollBacks: newRollBacks(controller)}
 	gateway, own := gatewayGV, api.GroupVersion
 	core := corev1.SchemeGroupVersion
 	s.classes = all(s, w, "GatewayClass", watched{gv: gateway, resource: "gatewayclasses", empty: list[gatewayv1.GatewayClassList]}, &gatewayv1.GatewayClass{}, changed)
@@ -82,7 +83,18 @@ func newStores(w *watcher, changed func(), altered func(config.Object)) *stores 
 	s.plugins = all(s, w, "Plugin", watched{gv: own, resource: "plugins", empty: list[api.PluginList]}, &api.Plugin{}, changed)
 	s.chains = all(s, w, "PluginChain", watched{gv: own, resource: "pluginchains", empty: list[api.PluginChainList]}, &api.PluginChain{}, changed)
 	s.parameters = all(s, w, "ProxyParameters", watched{gv: own, resource: "proxyparameters", empty: list[api.ProxyParametersList]}, &api.ProxyParameters{}, changed)
-	s.chainStatus = all(s, w, "ChainStatus", watched{gv: own, resource: "chainstatuses", empty: list[api.ChainStatusList]}, &api.ChainStatus{}, func() {})
+	s.chainStatus = all(s, w, "ChainStatus", watched{gv: own, resource: "chainstatuses", empty: list[api.ChainStatusList]}, &api.ChainStatus{}, func() {
+		if s.rollBacks.lookAll(s.chainStatus.list()) {
+			changed()
+		}
+	})
+	s.chainStatus.altered = func(c *api.ChainStatus) {
+		now, _ := s.chainStatus.get(c.Namespace, c.Name)
+		if s.rollBacks.look(key(c), now) {
+			changed()
+		}
+	}
+	s.chainStatus.told = s.chainStatus.altered
 	s.secrets = &named[*corev1.Secret]{w: w, kind: watched{gv: core, resource: "secrets", empty: list[corev1.SecretList]}, example: &corev1.Secret{}, trim: trimmed[*corev1.Secret], changed: changed, objects: map[[2]string]*single[*corev1.Secret]{}}
 	s.configMaps = &named[*corev1.ConfigMap]{w: w, kind: watched{gv: core, resource: "configmaps", empty: list[corev1.ConfigMapList]}, example: &corev1.ConfigMap{}, trim: trimmed[*corev1.ConfigMap], changed: changed, objects: map[[2]string]*single[*corev1.ConfigMap]{}}
 	return s
@@ -180,5 +192,6 @@ func (s *stores) objects() *translate.Objects {
 		Chains:          s.chains.list(),
 		Parameters:      s.parameters.list(),
 		BackendTLS:      s.backendTLS.list(),
+		RollBacks:       s.rollBacks.all(),
 	}
 }

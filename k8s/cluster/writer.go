@@ -67,6 +67,9 @@ type writer struct {
 
 	mu     sync.Mutex
 	wanted *translate.Result // nil: none yet
+	// left are the filters that the last result which was announced says are rolled
+	// back.
+	left map[string]bool
 	// unserved says why proxies do not serve it yet; empty: they do.
 	unserved string
 	seen     map[config.Object]written // what was compared last
@@ -107,12 +110,19 @@ func (w *writer) announce(r *translate.Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if r.Changed == nil {
-		w.whole = r.Number
+		w.whole, w.left = r.Number, rolledBack(r)
 		clear(w.due)
 	}
 	for _, o := range r.Changed {
 		w.due[o] = r.Number
 	}
+}
+
+// rolledBack returns the filters that are rolled back by what was announced.
+func (w *writer) rolledBack() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.left
 }
 
 // publish makes a result what is wanted; unserved says why it is not served yet,

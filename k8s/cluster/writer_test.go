@@ -38,7 +38,7 @@ func queued(w *writer) (names []string) {
 // TestOnlyWhatIsSaidAnewIsCompared: a result that follows on another has compared what
 // it says anew, also of results between them that were never published.
 func TestOnlyWhatIsSaidAnewIsCompared(t *testing.T) {
-	stores := newStores(&watcher{log: zap.NewNop()}, func() {}, func(config.Object) {})
+	stores := newStores(&watcher{log: zap.NewNop()}, "ours", func() {}, func(config.Object) {})
 	all := map[config.Object]any{}
 	for i := range 4 {
 		name := fmt.Sprint("r", i)
@@ -101,7 +101,7 @@ func TestOnlyWhatIsSaidAnewIsCompared(t *testing.T) {
 // is now.
 func TestWhatChangedIsNoted(t *testing.T) {
 	told, whole := map[config.Object]bool{}, 0
-	s := newStores(&watcher{log: zap.NewNop()}, func() { whole++ }, func(o config.Object) { told[o] = true })
+	s := newStores(&watcher{log: zap.NewNop()}, "ours", func() { whole++ }, func(o config.Object) { told[o] = true })
 	slice := func(service, version string) *discoveryv1.EndpointSlice {
 		return &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "e", ResourceVersion: version, Labels: map[string]string{discoveryv1.LabelServiceName: service}}}
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -73,7 +74,11 @@ type filterImage struct {
 	kick     chan struct{}    // its credentials or trust are others now
 	resource *remote.Resource // nil: nothing is known yet
 	image    remote.Image
+	digests  []string // that were found, the newest last
 }
+
+// keptDigests is how many digests of one filter are remembered.
+const keptDigests = 4
 
 // NewImages returns Images that know no filter.
 func NewImages(o ImagesOptions) *Images {
@@ -241,6 +246,10 @@ func (i *Images) tell(f *filterImage, image remote.Image) {
 	if !known {
 		f.image = image
 		f.resource = &remote.Resource{Name: f.filter.Hash, Version: version, Bytes: b}
+		if d := image.Digest; d != "" && !slices.Contains(f.digests, d) {
+			f.digests = append(f.digests, d)
+			f.digests = f.digests[max(0, len(f.digests)-keptDigests):]
+		}
 		if image.Module != "" {
 			i.sizes[image.Module] = image.Size
 		}
@@ -254,6 +263,14 @@ func (i *Images) tell(f *filterImage, image remote.Image) {
 			zap.String("image", f.filter.Image), zap.String("reason", image.Reason), zap.String("error", image.Message))
 	}
 	i.changed()
+}
+
+// Resolved reports whether a filter's image had a digest, as this process found it.
+func (i *Images) Resolved(filter, digest string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	f := i.filters[filter]
+	return f != nil && slices.Contains(f.digests, digest)
 }
 
 // Digests returns the digests of the images that are known.

@@ -65,6 +65,7 @@ type Server struct {
 	runs                 chan struct{}   // holds one: what proxies run has changed
 	parts                map[string]bool // by hash: those that are configured
 	ran                  map[string]bool // those of them that ran somewhere
+	left                 map[string]bool // those of them of which a filter was rolled back
 }
 
 // version is a config as it is sent.
@@ -102,7 +103,7 @@ type update struct {
 // New returns a Server without a config: proxies wait for the first.
 func New(o Options) *Server {
 	s := &Server{
-		o: o, changed: make(chan struct{}), proxies: map[*proxy]bool{}, reports: map[string]*remote.Report{}, runs: make(chan struct{}, 1), ran: map[string]bool{},
+		o: o, changed: make(chan struct{}), proxies: map[*proxy]bool{}, reports: map[string]*remote.Report{}, runs: make(chan struct{}, 1), ran: map[string]bool{}, left: map[string]bool{},
 		resources: newHistory(), endpoints: newHistory(),
 		connected: o.Metrics.Gauges("penstock_control_proxies", "Proxies that are connected.").With(),
 		refusals:  o.Metrics.Counters("penstock_control_refusals_total", "Updates that proxies refused, by type.", "type"),
@@ -124,7 +125,9 @@ func (s *Server) Update(c *config.Config, applied func(error)) error {
 	keeps := s.served != nil && c.KeepsChains(s.served)
 	if !keeps { // also for credentials, which no proxy gets
 		s.filters, s.parts = c.Filters(), c.PartHashes()
-		maps.DeleteFunc(s.ran, func(hash string, _ bool) bool { return !s.parts[hash] })
+		gone := func(hash string, _ bool) bool { return !s.parts[hash] }
+		maps.DeleteFunc(s.ran, gone)
+		maps.DeleteFunc(s.left, gone)
 	}
 	s.served = c
 	filters := s.filters
@@ -323,7 +326,11 @@ func (s *Server) Report(ctx context.Context, next func() (*remote.Report, error)
 			}
 		}
 		for _, part := range r.Parts {
-			if part.State == "Running" && s.parts[part.Hash] {
+			switch {
+			case slices.ContainsFunc(part.Filters, func(f remote.FilterReport) bool { return f.State == "RolledBack" }):
+				delete(s.ran, part.Hash) // nobody is to go back to it
+				s.left[part.Hash] = s.parts[part.Hash]
+			case part.State == "Running" && s.parts[part.Hash] && !s.left[part.Hash]:
 				s.ran[part.Hash] = true
 			}
 		}

@@ -80,10 +80,14 @@ func (s *statuses) chains() {
 				filters = p.Fallback.Filters // they serve
 			}
 			for _, f := range filters {
-				mine.Filters = append(mine.Filters, api.ChainFilter{
+				one := api.ChainFilter{
 					Name: f.ID(), Image: f.Image,
 					Origin: api.ChainOrigin{Kind: f.Owner.Kind, Namespace: f.Owner.Namespace, Name: f.Owner.Name, Plugin: f.Plugin, Version: f.PluginVersion},
-				})
+				}
+				if b := s.o.RollBacks[f.Declaration]; f.RolledBack != "" && b != nil {
+					b.tell(&one)
+				}
+				mine.Filters = append(mine.Filters, one)
 			}
 		}
 		made.Status.Controllers = []api.ChainController{mine}

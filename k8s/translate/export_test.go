@@ -10,3 +10,6 @@ func (t *Translator) Unkeep() {
 		}
 	}
 }
+
+// Declaration is declaration, for tests.
+var Declaration = declaration

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -266,6 +267,7 @@ type inputs struct {
 	plugins    listed[metav1.Object]
 	chains     listed[metav1.Object]
 	backendTLS listed[metav1.Object]
+	rollBacks  map[string]*RollBack
 }
 
 // compare begins a new epoch if any of them changed.
@@ -277,6 +279,8 @@ func (n *inputs) compare(o *Objects) {
 	same = n.plugins.same(objects(o.Plugins)) && same
 	same = n.chains.same(objects(o.Chains)) && same
 	same = n.backendTLS.same(objects(o.BackendTLS)) && same
+	same = maps.EqualFunc(n.rollBacks, o.RollBacks, func(a, b *RollBack) bool { return *a == *b }) && same
+	n.rollBacks = o.RollBacks
 	if !same || len(o.Unread) > 0 {
 		n.epoch++
 	}

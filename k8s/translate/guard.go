@@ -121,7 +121,7 @@ func (r *run) required(s *corev1.Service, own *config.Part, others []*config.Par
 			}
 			if r.has(serving, name) { // only last good lacks it
 				at := place{part: own.Name, object: own.Object, scope: own.Scope}
-				own = r.intern(&at, own.Hash, &config.Part{Filters: own.Filters, Fault: own.Fault, FallbackUntil: own.FallbackUntil, Previous: own.Previous, PreviousUntil: own.PreviousUntil})
+				own = r.intern(&at, own.Hash, &config.Part{Filters: own.Filters, Fault: own.Fault, FallbackUntil: own.FallbackUntil, Previous: own.Previous, PreviousUntil: own.PreviousUntil, PreviousFault: own.PreviousFault})
 				continue
 			}
 			at := place{part: "service", object: object("Service", s), namespace: s.Namespace}

@@ -19,16 +19,17 @@ const lastGoodFor = time.Hour
 
 // history is what the translator remembers of one part.
 type history struct {
-	current  declaration // what it was at the last translation
-	ran      declaration // the newest one that ran
-	brokenBy string      // hash of the declaration that ran stands in for
+	current  declared // what it was at the last translation
+	ran      declared // the newest one that ran
+	brokenBy string   // hash of what ran stands in for
 	since    time.Time
-	previous declaration // what ran before current
-	changed  time.Time   // when current came after it
+	previous declared  // what ran before current
+	seen     string    // hash at the last translation, also of what cannot run
+	changed  time.Time // when it became that
 }
 
-// declaration is entries and the hash that they resolved to.
-type declaration struct {
+// declared is entries and the hash that they resolved to.
+type declared struct {
 	entries []api.Entry
 	hash    string
 }
@@ -39,7 +40,7 @@ func (r *run) previous(at *place, hash string, fault *config.Fault) (*config.Par
 	if fault != nil || h.previous.hash == "" || h.previous.hash == hash {
 		return nil, time.Time{}
 	}
-	filters, oldFault := r.resolve(at, h.previous.entries)
+	filters, oldFault := r.again(at, h.previous.entries)
 	if oldFault != nil {
 		return nil, time.Time{}
 	}
@@ -57,14 +58,16 @@ func (r *run) lastGood(at *place, entries []api.Entry, hash string, fault *confi
 	if h.ran.hash != "" && h.ran.hash == h.current.hash && !r.t.o.Ran(h.ran.hash) {
 		h.ran = h.previous // it ran, and was rolled back
 	}
-	if h.current.hash != "" && h.current.hash != hash && r.t.o.Ran(h.current.hash) {
-		h.ran = h.current
-		h.previous, h.changed = h.current, r.t.o.Now()
+	if h.seen != hash {
+		if h.current.hash != "" && r.t.o.Ran(h.current.hash) {
+			h.ran, h.previous = h.current, h.current
+		}
+		h.seen, h.changed = hash, r.t.o.Now()
 	}
 	if fault == nil && r.t.o.Ran(hash) {
-		h.ran = declaration{entries, hash}
+		h.ran = declared{entries, hash}
 	}
-	h.current = declaration{entries, hash}
+	h.current = declared{entries, hash}
 	if fault != nil {
 		h.current.hash = ""
 	}
@@ -75,11 +78,18 @@ func (r *run) lastGood(at *place, entries []api.Entry, hash string, fault *confi
 	if h.brokenBy != hash {
 		h.brokenBy, h.since = hash, r.t.o.Now()
 	}
-	old, oldFault := r.resolve(at, h.ran.entries)
+	old, oldFault := r.again(at, h.ran.entries)
 	if oldFault != nil || r.lacksGuard(at, entries, old) {
 		return nil, time.Time{}
 	}
 	return r.intern(at, partHash(at, old, nil), &config.Part{Filters: old}), h.since.Add(lastGoodFor)
+}
+
+// again resolves what ran before: whoever runs it can tell its entries.
+func (r *run) again(at *place, entries []api.Entry) ([]*config.Filter, *config.Fault) {
+	r.telling = true
+	defer func() { r.telling = false }()
+	return r.resolve(at, entries)
 }
 
 // final are the faults for which last good may not serve.

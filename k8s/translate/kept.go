@@ -52,7 +52,7 @@ func (r *run) keep(at *place, entries []api.Entry, fault *config.Fault) *config.
 	h := r.t.history[at.id()]
 	same := func(hash string) bool { return hash == "" || hash == p.Hash }
 	delete(r.t.kept, at.id())
-	if len(entries) == 0 || p.Fault != nil || p.Fallback != nil || p.Previous != nil || len(r.problems) > problems || r.lookups > lookups ||
+	if len(entries) == 0 || rolledBack(p) || p.Fault != nil || p.Fallback != nil || p.Previous != nil || len(r.problems) > problems || r.lookups > lookups ||
 		h == nil || !same(h.ran.hash) || !same(h.previous.hash) ||
 		slices.ContainsFunc(p.Filters, func(f *config.Filter) bool { return f.Canary != nil || f.Redis != nil }) {
 		return p

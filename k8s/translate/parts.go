@@ -304,10 +304,16 @@ func (r *run) makePart(at *place, entries []api.Entry, fault *config.Fault) *con
 	hash := partHash(at, filters, fault)
 	fallback, until := r.lastGood(at, entries, hash, fault)
 	previous, previousUntil := r.previous(at, hash, fault)
-	if fault != nil {
-		r.problem(at.object, fieldOf(at), fault.Reason, "%s", strings.TrimPrefix(fault.Message, at.object.String()+": "))
+	p := &config.Part{Filters: filters, Fault: fault, Fallback: fallback, FallbackUntil: until, Previous: previous, PreviousUntil: previousUntil}
+	if r.goBack(at, p) {
+		hash = partHash(at, p.Filters, p.PreviousFault)
 	}
-	return r.intern(at, hash, &config.Part{Filters: filters, Fault: fault, Fallback: fallback, FallbackUntil: until, Previous: previous, PreviousUntil: previousUntil})
+	for _, f := range []*config.Fault{fault, p.PreviousFault} {
+		if f != nil {
+			r.problem(at.object, fieldOf(at), f.Reason, "%s", strings.TrimPrefix(f.Message, at.object.String()+": "))
+		}
+	}
+	return r.intern(at, hash, p)
 }
 
 func fieldOf(at *place) string {
@@ -332,7 +338,7 @@ func fieldOf(at *place) string {
 func partHash(at *place, filters []*config.Filter, fault *config.Fault) string {
 	key := []string{at.id()}
 	for _, f := range filters {
-		key = append(key, f.Hash, f.Name, digest(f.Except), fmt.Sprint(f.OnError), digest(f.PullSecrets))
+		key = append(key, f.Hash, f.Name, digest(f.Except), fmt.Sprint(f.OnError), digest(f.PullSecrets), f.Declaration, f.RolledBack)
 		if c := f.Canary; c != nil {
 			key = append(key, digest([]any{c.WeightPercent, c.Shadow, c.Fault}))
 			if c.Filter != nil {
@@ -356,5 +362,6 @@ func (r *run) intern(at *place, hash string, p *config.Part) *config.Part {
 }
 
 func partKey(at *place, hash string, p *config.Part) string {
-	return fmt.Sprintf("%s %s %p %d %p %d", at.id(), hash, p.Fallback, p.FallbackUntil.UnixNano(), p.Previous, p.PreviousUntil.UnixNano())
+	told := slices.ContainsFunc(p.Filters, func(f *config.Filter) bool { return f.Entry != nil })
+	return fmt.Sprintf("%s %s %p %d %p %d %v", at.id(), hash, p.Fallback, p.FallbackUntil.UnixNano(), p.Previous, p.PreviousUntil.UnixNano(), told)
 }

@@ -97,6 +97,11 @@ func (r *run) chain(at *place, name string) ([]*config.Filter, error) {
 // filter resolves one entry; owner declares it.
 func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filter, error) {
 	f := &config.Filter{Part: at.part, Name: e.Name, Owner: owner, Namespace: at.namespace, Image: e.Image, Config: e.Config, VMID: e.VMID}
+	entry := entryText(e)
+	f.Declaration = declaration(owner, at.part, entry)
+	if r.telling {
+		f.Entry = entry
+	}
 	own, base := e.Limits, config.DefaultLimits()
 	onError := e.OnError
 	policy := r.judge(at)

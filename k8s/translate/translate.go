@@ -42,6 +42,8 @@ type Objects struct {
 	Parameters      []*api.ProxyParameters
 	BackendTLS      []*gatewayv1.BackendTLSPolicy
 	Unread          []Unread
+	// RollBacks are the filters that were rolled back, by RollBack.Declaration.
+	RollBacks map[string]*RollBack
 }
 
 // Problem is one thing wrong with an object.
@@ -89,6 +91,9 @@ type Options struct {
 	// GuardImage reports whether what is stored of an image says that it is a guard;
 	// nil: nothing is stored.
 	GuardImage func(image string) bool
+	// Resolved reports whether this process has found an image's digest itself, by the
+	// hash of its filter; nil: all digests that it is told are its own.
+	Resolved func(filter, digest string) bool
 	// Ran reports whether the part with this hash has been warm; nil: none has.
 	Ran func(hash string) bool
 	Now func() time.Time
@@ -128,6 +133,9 @@ func New(o Options) *Translator {
 	}
 	if o.GuardImage == nil {
 		o.GuardImage = func(string) bool { return false }
+	}
+	if o.Resolved == nil {
+		o.Resolved = func(string, string) bool { return true }
 	}
 	return &Translator{
 		o: o, history: map[string]*history{}, parameters: map[string]*config.ProxyParameters{}, texts: map[string]parsed{}, shares: map[string]*share{},
@@ -278,6 +286,7 @@ type run struct {
 	made   map[string]madePart // by place
 	// lookups counts what was looked for beside what inputs compares.
 	lookups int
+	telling bool // filters that are resolved say what declares them
 	// changing: the run goes on from where it stands; beyond: it cannot.
 	changing, beyond bool
 	// shared: the map of upstreams is that of a config that was handed on, which nobody

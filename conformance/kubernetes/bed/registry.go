@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,8 +213,8 @@ func (b *Bed) push(layout, name, repository, tag, password string) (string, erro
 }
 
 // Variant puts a bundled plugin into a layout under a name, with a custom section
-// more: the same plugin with a digest that the bundled layout does not have, so
-// that it needs a right to pull.
+// more, which holds the name: the same plugin with a digest of its own, which the
+// bundled layout does not have, so that it needs a right to pull.
 func (b *Bed) Variant(t testing.TB, plugin, layout, name string) {
 	t.Helper()
 	module, err := os.ReadFile(filepath.Join(b.Root, "build", plugin+".wasm"))
@@ -221,7 +222,7 @@ func (b *Bed) Variant(t testing.TB, plugin, layout, name string) {
 		t.Fatal(err)
 	}
 	out := filepath.Join(t.TempDir(), "variant.wasm")
-	if err := os.WriteFile(out, append(module, 0, 2, 1, 'x'), 0o600); err != nil {
+	if err := os.WriteFile(out, slices.Concat(module, []byte{0, byte(2 + len(name)), 1, 'x'}, []byte(name)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b.pack(t, layout, name, out)

@@ -25,8 +25,10 @@ const password = "right"
 
 func TestMain(m *testing.M) {
 	os.Exit(bed.Main(m, bed.Options{
-		Replace: bed.LocalRegistry,
-		Before:  map[string]string{bed.RegistryNamespace: bed.RegistryObjects(password)},
+		Replace: map[string]string{
+			"args: [control, ": "args: [control, --tag-interval, 1s, --local-registry, \"" + bed.Registry + "\", ",
+		},
+		Before: map[string]string{bed.RegistryNamespace: bed.RegistryObjects(password)},
 	}, func(made *bed.Bed) { b = made }))
 }
 
@@ -264,7 +266,7 @@ func TestLife(t *testing.T) {
 	for range 200 {
 		_, _, _ = l.answer("/shop", false)
 	}
-	l.becomes("rolled back", want{annotation: third, accepted: "True Accepted", programmed: "False RolledBack", degraded: "True RolledBack", state: "RolledBack", reason: "RolledBack", digest: crash, status: 200, from: "two"})
+	l.becomes("rolled back", want{annotation: third, accepted: "True Accepted", programmed: "False RolledBack", degraded: "True RolledBack", state: "RolledBack", reason: "RolledBack", digest: transform, proxies: "2/2", status: 200, from: "two"})
 	l.event("RolledBack")
 
 	if err := b.Client.CoreV1().Services(l.namespace).Delete(t.Context(), "shop", metav1.DeleteOptions{}); err != nil {
