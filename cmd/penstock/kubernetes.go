@@ -92,7 +92,8 @@ func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics
 		return nil, err
 	}
 	namespace := installed(o.namespace)
-	t := withGuards(translatorOptions(f.ran), f)
+	var s *cluster.Source
+	t := withGuards(translatorOptions(func(hash string) bool { return f.ran(hash) || s.Ran(hash) }), f)
 	t.InstallNamespace, t.CheckEndpoints, t.Resolved = namespace, true, f.resolved
 	if !o.hostPorts {
 		selector, err := cluster.Labels(o.selector)
@@ -104,10 +105,11 @@ func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics
 			return nil, err
 		}
 	}
-	return cluster.New(cluster.Options{
+	s, err = cluster.New(cluster.Options{
 		Kubeconfig: o.kubeconfig, Log: log.Named("cluster"), Metrics: metrics, Translator: translate.New(t),
 		Lead: f.lead, Running: f.running, Changed: f.changed, ControllerName: controllerName, Namespace: namespace, Identity: fmt.Sprintf("%s-%d", identity, os.Getpid()),
 	})
+	return s, err
 }
 
 // namespaceFile is where a Pod finds the name of its namespace.

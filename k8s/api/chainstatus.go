@@ -75,6 +75,8 @@ type ChainFilter struct {
 	Name string `json:"name"`
 	// Origin is who declares it.
 	Origin ChainOrigin `json:"origin"`
+	// Hash is of the entry that declares it, without what it refers to.
+	Hash string `json:"hash,omitempty"`
 	// Image is what is named.
 	Image string `json:"image,omitempty"`
 	// Digest is what runs, "sha256:...".
@@ -96,12 +98,10 @@ type ChainFilter struct {
 // ChainRollBack is a form of a filter that is not to run, since its calls failed soon
 // after it came. It is over once the filter's entry or digest is another one.
 type ChainRollBack struct {
-	// Hash is of the entry that was left, without what it refers to.
-	Hash string `json:"hash"`
-	// Digest is that of its image, "sha256:...".
+	// Digest is of the image that was left, "sha256:...".
 	Digest string `json:"digest"`
-	// To is the hash of the entry that runs in its place; the same as Hash: the tag of
-	// its image pointed to another digest.
+	// To is the hash of the entry that runs in its place; the same as the filter's: the
+	// tag of its image pointed to another digest.
 	To string `json:"to"`
 }
 

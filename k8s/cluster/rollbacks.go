@@ -229,7 +229,7 @@ func rolledBack(r *translate.Result) map[string]bool {
 		if c, ok := s.(*api.ChainStatus); ok {
 			for _, f := range c.Status.Controllers[0].Filters {
 				if f.RolledBack != nil {
-					all[f.RolledBack.Hash] = true
+					all[f.Hash] = true
 				}
 			}
 		}

@@ -39,8 +39,8 @@ func statusOf(namespace string, b *translate.RollBack) *api.ChainStatus {
 	since := metav1.NewTime(time.Unix(b.Since, 0))
 	return &api.ChainStatus{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "service-s"}, Status: api.ChainStatusState{Controllers: []api.ChainController{{
 		ControllerName: "ours", Filters: []api.ChainFilter{{
-			Name: "service/x", State: "RolledBack", Digest: b.Digest, Since: &since, Origin: api.ChainOrigin{Kind: "Service", Namespace: namespace, Name: "s"},
-			RolledBack: &api.ChainRollBack{Hash: b.Declaration, Digest: b.Left, To: b.To},
+			Name: "service/x", Hash: b.Declaration, State: "RolledBack", Digest: b.Digest, Since: &since, Origin: api.ChainOrigin{Kind: "Service", Namespace: namespace, Name: "s"},
+			RolledBack: &api.ChainRollBack{Digest: b.Left, To: b.To},
 		}},
 	}}}}
 }

@@ -110,7 +110,7 @@ func run(mine *api.ChainController, hashes []string, proxies []Proxy, generation
 // ordered reports whether a filter that a proxy rolled back is so on all of them.
 func ordered(mine *api.ChainController, f *Filter) bool {
 	return slices.ContainsFunc(mine.Filters, func(c api.ChainFilter) bool {
-		return c.RolledBack != nil && c.Name == f.Name && c.RolledBack.Hash == f.Declaration
+		return c.RolledBack != nil && c.Name == f.Name && c.Hash == f.Declaration
 	})
 }
 

@@ -71,6 +71,8 @@ type Source struct {
 	mu       sync.Mutex
 	problems []translate.Problem
 	dirty    dirty
+	result   *translate.Result // the latest; nil: none yet
+	ran      map[string]bool   // parts that ran, by hash, as ChainStatuses said
 }
 
 // dirty is what has changed since the last translation.
@@ -95,10 +97,11 @@ func New(o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{o: o, config: cfg, clients: c, changes: make(chan struct{}, 1)}
+	s := &Source{o: o, config: cfg, clients: c, changes: make(chan struct{}, 1), ran: map[string]bool{}}
 	w := &watcher{clients: c, log: o.Log}
 	s.stores = newStores(w, o.ControllerName, s.changed, s.altered)
 	s.writer = newWriter(o, c, s.stores)
+	s.stores.observe = s.observe
 	return s, nil
 }
 
@@ -182,6 +185,12 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 		if result == nil {
 			result = s.translate(ctx)
 		}
+		if whole {
+			s.observeAll(result)
+		}
+		s.mu.Lock()
+		s.result = result
+		s.mu.Unlock()
 		before, whole = result, false
 		s.writer.announce(result)
 		switch {

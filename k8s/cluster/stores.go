@@ -41,6 +41,7 @@ type stores struct {
 	parameters  *store[*api.ProxyParameters]
 	chainStatus *store[*api.ChainStatus]
 	rollBacks   *rollBacks
+	observe     func(*api.ChainStatus) // is told of each that comes or changes
 	secrets     *named[*corev1.Secret]
 	configMaps  *named[*corev1.ConfigMap]
 }
@@ -53,7 +54,7 @@ type startable struct {
 }
 
 func newStores(w *watcher, controller string, changed func(), altered func(config.Object)) *stores {
-	s := &stores{watcher: w, byKind: map[string]finder{}, rollBacks: newRollBacks(controller)}
+	s := &stores{watcher: w, byKind: map[string]finder{}, rollBacks: newRollBacks(controller), observe: func(*api.ChainStatus) {}}
 	gateway, own := gatewayGV, api.GroupVersion
 	core := corev1.SchemeGroupVersion
 	s.classes = all(s, w, "GatewayClass", watched{gv: gateway, resource: "gatewayclasses", empty: list[gatewayv1.GatewayClassList]}, &gatewayv1.GatewayClass{}, changed)
@@ -92,6 +93,9 @@ func newStores(w *watcher, controller string, changed func(), altered func(confi
 		now, _ := s.chainStatus.get(c.Namespace, c.Name)
 		if s.rollBacks.look(key(c), now) {
 			changed()
+		}
+		if now != nil {
+			s.observe(now)
 		}
 	}
 	s.chainStatus.told = s.chainStatus.altered

@@ -81,7 +81,7 @@ func (s *statuses) chains() {
 			}
 			for _, f := range filters {
 				one := api.ChainFilter{
-					Name: f.ID(), Image: f.Image,
+					Name: f.ID(), Hash: f.Declaration, Image: f.Image,
 					Origin: api.ChainOrigin{Kind: f.Owner.Kind, Namespace: f.Owner.Namespace, Name: f.Owner.Name, Plugin: f.Plugin, Version: f.PluginVersion},
 				}
 				if b := s.o.RollBacks[f.Declaration]; f.RolledBack != "" && b != nil {

@@ -180,7 +180,7 @@ func (b *RollBack) tell(f *api.ChainFilter) {
 	since := metav1.NewTime(time.Unix(b.Since, 0))
 	f.State, f.Reason, f.Digest, f.Since = "RolledBack", "RolledBack", b.Digest, &since
 	f.Message = "at least half of its calls failed within a minute of running: what ran before it runs in its place, until the filter changes"
-	f.RolledBack = &api.ChainRollBack{Hash: b.Declaration, Digest: b.Left, To: b.To}
+	f.RolledBack = &api.ChainRollBack{Digest: b.Left, To: b.To}
 }
 
 // ReadRollBacks returns what a ChainStatus says in the name of a controller, and who
@@ -195,7 +195,7 @@ func ReadRollBacks(c *api.ChainStatus, controller string) (list []*RollBack, own
 				continue
 			}
 			part, _, _ := strings.Cut(f.Name, "/")
-			b := &RollBack{Declaration: f.RolledBack.Hash, Left: f.RolledBack.Digest, To: f.RolledBack.To, Digest: f.Digest, Namespace: c.Namespace}
+			b := &RollBack{Declaration: f.Hash, Left: f.RolledBack.Digest, To: f.RolledBack.To, Digest: f.Digest, Namespace: c.Namespace}
 			if f.Since != nil {
 				b.Since = f.Since.Unix()
 			}

@@ -132,8 +132,8 @@ func TestRollBackIsForAll(t *testing.T) {
 		t.Error("nothing changed, and the part is another")
 	}
 	f := r.status().Status.Controllers[0].Filters[0]
-	want := &api.ChainRollBack{Hash: made.Declaration, Digest: newDigest, To: old.Declaration}
-	if f.State != "RolledBack" || f.Digest != oldDigest || cmp.Diff(f.RolledBack, want) != "" {
+	want := &api.ChainRollBack{Digest: newDigest, To: old.Declaration}
+	if f.State != "RolledBack" || f.Hash != made.Declaration || f.Digest != oldDigest || cmp.Diff(f.RolledBack, want) != "" {
 		t.Errorf("the status says %+v", f)
 	}
 	// Much later, and also by the record of another process.
@@ -275,7 +275,7 @@ func TestReadRollBacks(t *testing.T) {
 		"no digest":            func(_ *api.ChainStatus, f *api.ChainFilter) { f.Digest = "sha256:1" },
 		"no left digest":       func(_ *api.ChainStatus, f *api.ChainFilter) { f.RolledBack.Digest = "latest" },
 		"the same digest":      func(_ *api.ChainStatus, f *api.ChainFilter) { f.RolledBack.Digest = f.Digest },
-		"a hash with more":     func(_ *api.ChainStatus, f *api.ChainFilter) { f.RolledBack.Hash += "\n" },
+		"a hash with more":     func(_ *api.ChainStatus, f *api.ChainFilter) { f.Hash += "\n" },
 		"no hash":              func(_ *api.ChainStatus, f *api.ChainFilter) { f.RolledBack.To = "" },
 		"nothing left":         func(_ *api.ChainStatus, f *api.ChainFilter) { f.RolledBack = nil },
 	}
