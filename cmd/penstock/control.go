@@ -101,7 +101,7 @@ func runControl(ctx context.Context, o controlOptions) error {
 	}
 	p.server = control.New(control.Options{Log: log.Named("control"), Metrics: p.metrics, TLS: tls, Images: p.images})
 	leads := make(chan bool, 1)
-	if p.source, err = newCluster(o.kubernetes, log, p.metrics, fleet{ran: p.server.Ran, guard: store.Guard, running: p.running, resolved: p.images.Resolved, changed: p.server.Runs(), lead: func(now bool) { leads <- now }}); err != nil {
+	if p.source, err = newCluster(o.kubernetes, log, p.metrics, fleet{ran: p.server.Ran, guard: store.Guard, running: p.running, rolledBack: p.server.RolledBack, resolved: p.images.Resolved, changed: p.server.Runs(), lead: func(now bool) { leads <- now }}); err != nil {
 		return err
 	}
 	return p.serve(ctx, o, leads)

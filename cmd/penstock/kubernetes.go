@@ -77,8 +77,10 @@ type fleet struct {
 	// resolved is translate.Options.Resolved; nil: what serves is this process.
 	resolved func(filter, digest string) bool
 	running  func() []cluster.Proxy
-	changed  <-chan struct{}
-	lead     func(bool)
+	// rolledBack is cluster.Options.RolledBack.
+	rolledBack func() bool
+	changed    <-chan struct{}
+	lead       func(bool)
 }
 
 func withGuards(o translate.Options, f fleet) translate.Options {
@@ -107,7 +109,7 @@ func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics
 	}
 	s, err = cluster.New(cluster.Options{
 		Kubeconfig: o.kubeconfig, Log: log.Named("cluster"), Metrics: metrics, Translator: translate.New(t),
-		Lead: f.lead, Running: f.running, Changed: f.changed, ControllerName: controllerName, Namespace: namespace, Identity: fmt.Sprintf("%s-%d", identity, os.Getpid()),
+		Lead: f.lead, Running: f.running, RolledBack: f.rolledBack, Changed: f.changed, ControllerName: controllerName, Namespace: namespace, Identity: fmt.Sprintf("%s-%d", identity, os.Getpid()),
 	})
 	return s, err
 }

@@ -139,7 +139,7 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSource(o, log, p.metrics, fleet{ran: p.store.Ran, guard: p.images.Guard, running: p.running, changed: p.store.Relinked(), lead: func(bool) {}})
+	s, err := newSource(o, log, p.metrics, fleet{ran: p.store.Ran, guard: p.images.Guard, running: p.running, rolledBack: func() bool { return true }, changed: p.store.Relinked(), lead: func(bool) {}})
 	if err != nil {
 		return nil, err
 	}

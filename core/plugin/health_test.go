@@ -109,6 +109,25 @@ func TestOldCallsDoNotCount(t *testing.T) {
 	}
 }
 
+// TestRetire: what another proxy found to fail is left where it runs well.
+func TestRetire(t *testing.T) {
+	b := newBed(t)
+	r := b.Acquire(spec())
+	defer r.Release()
+	b.settle(t, r)
+	r.Retire("what ran before")
+	if s := r.State(); s.Phase != RolledBack || s.Digest == "" {
+		t.Errorf("got %+v; want it left", s)
+	}
+	if _, err := r.Entry(spec()).Filter.Begin(nil, nil); !errors.Is(err, errQuarantined) {
+		t.Errorf("got %v; want it to take no exchange", err)
+	}
+	b.rested()
+	if s := r.State(); s.Phase != RolledBack {
+		t.Errorf("got %+v; want it left for good", s)
+	}
+}
+
 // TestPullRightComesBack: what was in quarantine or rolled back when its pull
 // right went is so again, not ready and shut.
 func TestPullRightComesBack(t *testing.T) {

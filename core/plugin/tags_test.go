@@ -87,3 +87,36 @@ func TestSharesKeepATenantFromTakingAll(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestATagThatStaysAfterARollBack(t *testing.T) {
+	b, f := newBed(t), spec()
+	r := b.Acquire(f)
+	defer r.Release()
+	b.settle(t, r)
+	b.image.digest = "sha256:bb"
+	b.followTags(t.Context())
+	now, _ := b.Form(f)
+	moved := b.Acquire(now)
+	defer moved.Release()
+	b.quarantine(moved)
+	moved.RollBack("what ran before")
+	pinned := b.pins[f.Hash]
+	b.followTags(t.Context()) // r runs, and the tag points to what failed
+	if b.pins[f.Hash] != pinned {
+		t.Error("the tag has not moved, and counts as moved again")
+	}
+}
+
+func TestATagThatMovesAwayFromWhatWasRolledBack(t *testing.T) {
+	b, f := newBed(t), spec()
+	r := b.Acquire(f)
+	defer r.Release()
+	b.settle(t, r)
+	b.quarantine(r)
+	r.RollBack("the entry before")
+	b.image.digest = "sha256:bb"
+	b.followTags(t.Context())
+	if now, before := b.Form(f); now.Image != "r.example/x:1@sha256:bb" || before != nil {
+		t.Errorf("got %+v, %+v; want the new digest, and nothing of what was left", now, before)
+	}
+}

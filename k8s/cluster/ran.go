@@ -38,7 +38,7 @@ func (s *Source) observe(c *api.ChainStatus) {
 // note is observe; s.mu is held.
 func (s *Source) note(c *api.ChainStatus) {
 	o := config.Object{Kind: "ChainStatus", Namespace: c.Namespace, Name: c.Name}
-	want, _ := s.result.Status[o].(*api.ChainStatus)
+	want, _ := s.result.Status.Of(o).(*api.ChainStatus)
 	i := s.writer.mine(c)
 	if want == nil || i < 0 || !programmed(&want.Status.Controllers[0], &c.Status.Controllers[i]) {
 		return

@@ -22,7 +22,7 @@ func TestRanAsChainStatusesSay(t *testing.T) {
 	want := chain()
 	want.Status.Controllers[0].Conditions, want.Status.Controllers[0].Filters[0].State, want.Status.Controllers[0].Filters[0].Digest = nil, "", ""
 	o := config.Object{Kind: "ChainStatus", Namespace: "n", Name: "service-s"}
-	result := &translate.Result{Status: map[config.Object]any{o: want}, ChainParts: map[config.Object][]string{o: {"h"}}}
+	result := &translate.Result{Status: config.OverlayOf(map[config.Object]any{o: want}), ChainParts: map[config.Object][]string{o: {"h"}}}
 	tests := map[string]struct {
 		change func(c *api.ChainController)
 		leads  bool

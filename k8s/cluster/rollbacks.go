@@ -91,6 +91,13 @@ func (b *rollBacks) all() map[string]*translate.RollBack {
 	return b.union()
 }
 
+// some reports whether anything is known that proxies may change.
+func (b *rollBacks) some() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.recorded)+len(b.told)+len(b.over) > 0
+}
+
 // union is all; b.mu is held.
 func (b *rollBacks) union() map[string]*translate.RollBack {
 	all := map[string]*translate.RollBack{}

@@ -52,6 +52,8 @@ type Options struct {
 	// value when that may be something else.
 	Running func() []Proxy
 	Changed <-chan struct{}
+	// RolledBack reports whether Running may say that a filter was rolled back.
+	RolledBack func() bool
 	// Lead is told when this process begins and ends to lead, and so to write.
 	Lead func(bool)
 	// Identity names this process among those that could write: its Pod.
@@ -226,7 +228,7 @@ func (s *Source) lead(leads bool) {
 
 // rollBacks takes over what proxies say of filters that they rolled back: all are to.
 func (s *Source) rollBacks() {
-	if s.writer.leads.Load() && s.stores.rollBacks.learn(s.o.Running(), s.writer.rolledBack()) {
+	if s.writer.leads.Load() && (s.o.RolledBack() || s.stores.rollBacks.some()) && s.stores.rollBacks.learn(s.o.Running(), s.writer.rolledBack()) {
 		s.changed()
 	}
 }

@@ -41,6 +41,9 @@ func TestRanIsWithoutWhatWasRolledBack(t *testing.T) {
 	if !f.server.Ran(hash) {
 		t.Error("it did not run though a proxy says so")
 	}
+	if f.server.RolledBack() {
+		t.Error("a filter is rolled back though nobody says so")
+	}
 	report("RolledBack")
 	report("Ready")
 	if f.server.Ran(hash) {

@@ -60,6 +60,7 @@ type Server struct {
 	changed              chan struct{}  // closed when latest is another one
 	proxies              map[*proxy]bool
 	reports              map[string]*remote.Report // by peer: they may come before the proxy is known
+	back                 map[string]bool           // peers that have rolled filters back
 	pending              []*update
 	since                time.Time       // it serves; zero: it does not yet
 	runs                 chan struct{}   // holds one: what proxies run has changed
@@ -103,7 +104,7 @@ type update struct {
 // New returns a Server without a config: proxies wait for the first.
 func New(o Options) *Server {
 	s := &Server{
-		o: o, changed: make(chan struct{}), proxies: map[*proxy]bool{}, reports: map[string]*remote.Report{}, runs: make(chan struct{}, 1), ran: map[string]bool{}, left: map[string]bool{},
+		o: o, changed: make(chan struct{}), proxies: map[*proxy]bool{}, reports: map[string]*remote.Report{}, back: map[string]bool{}, runs: make(chan struct{}, 1), ran: map[string]bool{}, left: map[string]bool{},
 		resources: newHistory(), endpoints: newHistory(),
 		connected: o.Metrics.Gauges("penstock_control_proxies", "Proxies that are connected.").With(),
 		refusals:  o.Metrics.Counters("penstock_control_refusals_total", "Updates that proxies refused, by type.", "type"),
@@ -305,12 +306,21 @@ func (s *Server) Ran(hash string) bool {
 	return s.ran[hash]
 }
 
+// RolledBack reports whether any proxy says that it has rolled a filter back: whether
+// it is worth while to look at what they run. Any goroutine may call it.
+func (s *Server) RolledBack() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.back) > 0
+}
+
 // Report takes a proxy's reports, until its connection ends.
 func (s *Server) Report(ctx context.Context, next func() (*remote.Report, error)) error {
 	from := peerOf(ctx)
 	defer func() {
 		s.mu.Lock()
 		delete(s.reports, from)
+		delete(s.back, from)
 		s.mu.Unlock()
 	}()
 	for {
@@ -320,6 +330,7 @@ func (s *Server) Report(ctx context.Context, next func() (*remote.Report, error)
 		}
 		s.mu.Lock()
 		s.reports[from] = r
+		delete(s.back, from)
 		for p := range s.proxies {
 			if p.peer == from {
 				p.tell(r)
@@ -328,6 +339,7 @@ func (s *Server) Report(ctx context.Context, next func() (*remote.Report, error)
 		for _, part := range r.Parts {
 			switch {
 			case slices.ContainsFunc(part.Filters, func(f remote.FilterReport) bool { return f.State == "RolledBack" }):
+				s.back[from] = true
 				delete(s.ran, part.Hash) // nobody is to go back to it
 				s.left[part.Hash] = s.parts[part.Hash]
 			case part.State == "Running" && s.parts[part.Hash] && !s.left[part.Hash]:
