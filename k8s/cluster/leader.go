@@ -22,6 +22,12 @@ const (
 	leaseDuration = 15 * time.Second
 	leaseRenew    = 10 * time.Second
 	leaseRetry    = 2 * time.Second
+	// newcomerWait is how long a process that has just begun lets others go first: they
+	// know what ran. Longer than anybody waits between two attempts, which is 2.2 times
+	// leaseRetry.
+	newcomerWait = 5 * time.Second
+	// abandoned is how long ago the Lease was renewed if there are no others.
+	abandoned = time.Minute
 )
 
 // elect takes part in the election until ctx is done: one process writes, the
@@ -56,10 +62,26 @@ func elect(ctx context.Context, config *rest.Config, o Options, lead func(bool))
 	if err != nil {
 		return err
 	}
+	letOthers(ctx, client.Leases(o.Namespace), o.Identity)
 	for ctx.Err() == nil {
 		elector.Run(ctx) // returns when the Lease is lost
 	}
 	return nil
+}
+
+// letOthers waits for newcomerWait if somebody else held the Lease a short while ago.
+func letOthers(ctx context.Context, leases coordinationclient.LeaseInterface, identity string) {
+	lease, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if err != nil || lease.Spec.RenewTime == nil || time.Since(lease.Spec.RenewTime.Time) > abandoned {
+		return // also if it cannot be read: the election tells why
+	}
+	if holder := lease.Spec.HolderIdentity; holder != nil && *holder == identity {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(newcomerWait):
+	}
 }
 
 // toldLock is a lock whose errors are logged, once each.

@@ -53,6 +53,7 @@ func TestAnotherLeaderKnowsWhatRan(t *testing.T) {
 	running := want{annotation: entry(transform), accepted: "True Accepted", programmed: "True Programmed", degraded: "False AsConfigured", state: "Ready", digest: transform, proxies: "2/2", status: 200, from: "one"}
 	l.becomes("it runs", running)
 	f := newFleet(l)
+	time.Sleep(time.Second) // the other control reads that, too
 
 	kept := running
 	kept.accepted, kept.programmed, kept.degraded, kept.proxies, kept.annotation = "False UnknownPlugin", "False UnknownPlugin", "True LastGood", "0/2", "- use: nobody-has-it"
