@@ -30,7 +30,9 @@ func TestControlPlaneIsReplaced(t *testing.T) {
 		_, err := bed.Client.CoreV1().Namespaces().Get(t.Context(), s.name, metav1.GetOptions{})
 		return err
 	})
-	s.apply(strings.ReplaceAll(web, "name: web", "name: more"))
+	s.eventually("objects are taken", func() error { // at first it has no address for a Service
+		return bed.ApplyText(t.Context(), strings.ReplaceAll(strings.ReplaceAll(web, "name: web", "name: more"), "NAMESPACE", s.name))
+	})
 	s.address("more")
 }
 

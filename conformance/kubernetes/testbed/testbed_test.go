@@ -72,6 +72,10 @@ func newSpaceAlone(t *testing.T) *space {
 		}
 		_ = bed.Client.CoreV1().Namespaces().Delete(context.Background(), n.Name, metav1.DeleteOptions{})
 	})
+	s.eventually("an account for Pods", func() error {
+		_, err := bed.Client.CoreV1().ServiceAccounts(n.Name).Get(t.Context(), "default", metav1.GetOptions{})
+		return err
+	})
 	return s
 }
 
