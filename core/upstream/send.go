@@ -85,7 +85,7 @@ func (g *Group) tries(x *exchange.Exchange, o *Options, r *retrier) *exchange.Er
 			}
 		}
 		tried = append(tried, e)
-		if c == nil && err.Retry && x.Attempts < maxTries && len(tried) < len(g.current.Load().ready) && !o.over(0) {
+		if c == nil && err.Retry && x.Attempts < maxTries && g.more(tried) && !o.over(0) {
 			continue
 		}
 		again, err := r.again(x, o, err)

@@ -285,6 +285,37 @@ func TestConnecting(t *testing.T) {
 	}
 }
 
+// TestEndpointsChangeMeanwhile: what came while a connection could not be opened is tried,
+// though there are no more endpoints than were tried.
+func TestEndpointsChangeMeanwhile(t *testing.T) {
+	good := newOrigin(t, func(_ int, c *originConn) {
+		c.head()
+		c.say("HTTP/1.1 204 No Content\r\n\r\n")
+	})
+	for name, next := range map[string]*config.EndpointSet{
+		"one that is ready":     endpointSet(good.addr),
+		"one that still serves": {Endpoints: []config.Endpoint{{Address: good.addr, Serving: true, Terminating: true}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, g := newSet(t, params(), closedPort(t))
+			first := true
+			s.dialer = dialFunc(func(ctx context.Context, e config.Endpoint, d time.Duration) (net.Conn, error) {
+				if !first {
+					return NetDialer{}.Dial(ctx, e, d)
+				}
+				first = false
+				s.ApplyEndpoints(map[string]*config.EndpointSet{"u": next})
+				return nil, context.DeadlineExceeded
+			})
+			e := newEdge(t, params(), &forward{group: func() *Group { return g }})
+			got, _ := e.get(t, getClose)
+			if _, tries := e.last(); !strings.HasPrefix(got, "HTTP/1.1 204 ") || tries != 2 {
+				t.Errorf("got %q after %d tries", got, tries)
+			}
+		})
+	}
+}
+
 // TestRetryOnAReusedConnection: the first connection answers once, and closes
 // when the next request has come, before any byte of an answer.
 func TestRetryOnAReusedConnection(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,6 +21,13 @@ import (
 // backoff of a kind that cannot be watched: the API server is down, refuses, or
 // does not have the kind.
 var backoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 30 * time.Second}
+
+// A kind is asked for so often at most. client-go asks again at once as long as it is
+// answered that its version is too old (410), whatever it asks for.
+const (
+	watchEvery = time.Second
+	watchBurst = 5
+)
 
 // watched is a kind as it is asked for.
 type watched struct {
@@ -61,7 +69,11 @@ func follow[T object](ctx context.Context, w *watcher, what watched, example T, 
 		}
 		return l, err
 	}
+	often := rate.NewLimiter(rate.Every(watchEvery), watchBurst)
 	lw.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		if err := often.Wait(ctx); err != nil {
+			return nil, err
+		}
 		i, err := watchFrom(ctx, o)
 		state.report(err)
 		return i, err
