@@ -168,9 +168,9 @@ var faults = []fault{
 
 const expiredTokens = "control's tokens have expired"
 
-// expiredSettles is how soon after control has valid tokens again it must take part:
-// the Lease of who led may have to end first.
-const expiredSettles = 20 * time.Second
+// expiredSettles is how soon after control has valid tokens again it must take part: the
+// Lease of who led may have to end first (15 s), and proxies to find who leads then (10 s).
+const expiredSettles = 30 * time.Second
 
 // tokensExpire has both controls find nothing but an expired token for a while; what
 // they watch has to be asked for anew.
