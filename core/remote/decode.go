@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -380,10 +379,12 @@ func patch(g *config.Gateway, changed, old map[string]*attachment) error {
 			listeners[to.Listener] = append(listeners[to.Listener], attachedRoute{a, a.about(), to.Hostnames, gone})
 		}
 	}
-	for resource, a := range changed {
+	for resource := range changed { // before what comes, also once they are in order
 		if was := old[resource]; was != nil {
 			note(was, true)
 		}
+	}
+	for _, a := range changed {
 		if a == nil {
 			continue
 		}
@@ -393,9 +394,7 @@ func patch(g *config.Gateway, changed, old map[string]*attachment) error {
 		note(a, false)
 	}
 	for i, list := range listeners {
-		slices.SortFunc(list, func(a, b attachedRoute) int {
-			return cmp.Or(a.place.compare(b.place), -cmp.Compare(truth(a.gone), truth(b.gone)))
-		})
+		slices.SortStableFunc(list, func(a, b attachedRoute) int { return a.place.compare(b.place) })
 		l := *g.Listeners[i]
 		if l.Raw() {
 			l.RawRoutes = &config.RawTable{Entries: merge(l.RawRoutes.Entries, list,
@@ -419,13 +418,6 @@ type attachedRoute struct {
 	place     about
 	hostnames []string
 	gone      bool
-}
-
-func truth(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func (a *attachment) route() any {

@@ -155,13 +155,18 @@ func (g *Group) choose(tried []*endpoint, s *Session) *endpoint {
 // than when the first one was.
 func (g *Group) more(tried []*endpoint) bool {
 	now := g.current.Load()
-	return len(now.used) > 0 && (untried(now.used, 0, tried) != nil || untried(now.ready, 0, tried) != nil)
+	return untried(now.used, 0, tried) != nil || untried(now.ready, 0, tried) != nil
 }
 
-// untried returns the n-th of a list, or the next one that was not tried.
+// untried returns the n-th of a list, or the next one that was not tried; nil: there is
+// none.
 func untried(list []*endpoint, n int, tried []*endpoint) *endpoint {
+	if len(list) == 0 {
+		return nil
+	}
+	first := n % len(list)
 	for i := range list {
-		if e := list[(n%len(list)+i)%len(list)]; !contains(tried, e) {
+		if e := list[(first+i)%len(list)]; !contains(tried, e) {
 			return e
 		}
 	}
