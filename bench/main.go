@@ -17,7 +17,7 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 5, "rounds; the median counts")
 	seconds := flag.Int("seconds", 4, "seconds of load in a round")
-	only := flag.String("only", "", "one workload, or memory, idle, half, spin, compile, tenants")
+	only := flag.String("only", "", "one workload, or cache for all of the cache's, or memory, idle, half, spin, compile, tenants, crowd, zipf")
 	write := flag.String("o", "results.md", "file for the table")
 	flag.Parse()
 	if err := bench(*rounds, time.Duration(*seconds)*time.Second, *only, *write); err != nil {
@@ -34,7 +34,7 @@ func bench(rounds int, length time.Duration, only, write string) error {
 	defer lab.close()
 	results := map[string][]sample{}
 	for _, w := range workloads() {
-		if only != "" && w.name != only {
+		if !chosen(only, w.name, w.cache) {
 			continue
 		}
 		for round := range rounds {
@@ -56,6 +56,11 @@ func bench(rounds int, length time.Duration, only, write string) error {
 	return report(results, rows, rounds, length, write)
 }
 
+// chosen reports whether -only asks for it: by its name, or as one of the cache's.
+func chosen(only, name string, cache bool) bool {
+	return only == "" || only == name || only == "cache" && cache
+}
+
 // figures are what is no load of a workload: memory, and neighbours.
 func (l *lab) figures(only string, rounds int, length time.Duration) ([]row, error) {
 	var rows []row
@@ -69,8 +74,10 @@ func (l *lab) figures(only string, rounds int, length time.Duration) ([]row, err
 		{"spin", func() ([]row, error) { return l.spinning(2 * length) }},
 		{"compile", func() ([]row, error) { return l.compiling(6 * time.Second) }},
 		{"tenants", l.tenancy},
+		{"crowd", l.crowd},
+		{"zipf", l.zipf},
 	} {
-		if only != "" && only != f.name {
+		if !chosen(only, f.name, f.name == "crowd" || f.name == "zipf") {
 			continue
 		}
 		more, err := f.measure()

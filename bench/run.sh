@@ -14,6 +14,8 @@ need taskset util-linux
 need clang-22 clang-22
 need wasm-ld-22 lld-22
 need npm npm
+need varnishd varnish
+need traffic_server trafficserver
 if [ ${#packages[@]} -gt 0 ]; then
 	echo "installing what is missing: ${packages[*]}"
 	[ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; }

@@ -28,7 +28,8 @@ type workload struct {
 	connections int
 	targets     []target
 	// load makes the load; nil: wrk over HTTP/1.1.
-	load func(w workload, length time.Duration) (sample, int, error)
+	load  func(w workload, length time.Duration) (sample, int, error)
+	cache bool // it is of the response cache
 	// servers stand behind the targets in place of the origin.
 	servers [][]string
 }
@@ -42,7 +43,7 @@ func workloads() []workload {
 		{name: "routes", path: "/1k", connections: 64, targets: []target{plain, many}},
 		{name: "guests", path: "/1k", connections: 64, targets: []target{plain, guests("C", "c"), guests("Go", "go"), guests("AssemblyScript", "assemblyscript"), guests("http-wasm", "http-wasm"),
 			guests("5 of C", "c", "c", "c", "c", "c")}},
-	}, wires()...)
+	}, append(wires(), caches()...)...)
 }
 
 // guests is penstock with header plugins that make four host calls each.

@@ -1,5 +1,6 @@
 // origin PORT: the upstream of all benchmarks. One thread, epoll, answers GET
-// with 1 KiB (/1k), 1 MiB (/1m) or nothing else; keep-alive and pipelining.
+// with 1 KiB, 64 KiB (/64k) or 1 MiB (/1m), fresh for an hour; keep-alive and
+// pipelining.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -20,22 +22,25 @@ struct client {
 	int fd, waiting;          // waiting: EPOLLOUT is asked for
 	size_t used;              // bytes in input
 	size_t sent;              // of the first answer
-	unsigned char large[256]; // ring of what is owed
+	unsigned char owed[256];  // ring of which answers are owed
 	unsigned char head, tail;
 	char input[INPUT];
 };
 
-static struct answer small, large;
+static struct answer answers[3]; // of 1 KiB, 64 KiB, 1 MiB
 static int poller;
 
 static struct answer make(size_t size) {
 	struct answer a;
 	a.bytes = malloc(size + 512);
+	char date[64];
+	time_t now = time(0);
+	strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime(&now));
 	int n = sprintf(a.bytes,
-		"HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Tue, 01 Jul 2025 10:00:00 GMT\r\n"
+		"HTTP/1.1 200 OK\r\nServer: origin\r\nDate: %s\r\n"
 		"Content-Type: application/octet-stream\r\nContent-Length: %zu\r\n"
 		"Cache-Control: public, max-age=3600\r\nETag: \"5f3b-%zu\"\r\n"
-		"Last-Modified: Tue, 01 Jul 2025 10:00:00 GMT\r\n\r\n", size, size);
+		"Last-Modified: Tue, 01 Jul 2025 10:00:00 GMT\r\n\r\n", date, size, size);
 	memset(a.bytes + n, 'x', size);
 	a.size = n + size;
 	return a;
@@ -49,7 +54,7 @@ static void watch(struct client *c, int op, int out) {
 
 static int answer(struct client *c) {
 	while (c->head != c->tail) {
-		struct answer *a = c->large[c->head] ? &large : &small;
+		struct answer *a = &answers[c->owed[c->head]];
 		ssize_t n = send(c->fd, a->bytes + c->sent, a->size - c->sent, MSG_NOSIGNAL);
 		if (n < 0) {
 			if (errno != EAGAIN)
@@ -76,7 +81,7 @@ static int receive(struct client *c) {
 	c->used += n;
 	char *p = c->input, *end = p + c->used, *stop;
 	while ((stop = memmem(p, end - p, "\r\n\r\n", 4))) {
-		c->large[c->tail++] = memmem(p, stop - p, "/1m", 3) != NULL;
+		c->owed[c->tail++] = memmem(p, stop - p, "/1m", 3) ? 2 : memmem(p, stop - p, "/64k", 4) ? 1 : 0;
 		if (c->tail == c->head)
 			return -1;
 		p = stop + 4;
@@ -92,8 +97,9 @@ int main(int argc, char **argv) {
 	if (argc != 2)
 		return fputs("usage: origin PORT\n", stderr), 2;
 	signal(SIGPIPE, SIG_IGN);
-	small = make(1 << 10);
-	large = make(1 << 20);
+	answers[0] = make(1 << 10);
+	answers[1] = make(64 << 10);
+	answers[2] = make(1 << 20);
 	int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 
+	"penstock.dev/penstock/core/cache"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/sandbox"
@@ -80,6 +81,8 @@ var (
 	_ capability.HTTPCaller = httpCaller{}
 	_ capability.GRPCCaller = httpCaller{}
 	_ capability.Resolver   = httpCaller{}
+
+	_ capability.CacheObjects = (*cache.Cache)(nil)
 )
 
 // redisDialer opens connections to "hostname:port", an operator's word, with the

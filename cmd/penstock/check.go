@@ -27,6 +27,7 @@ const (
 // bundled is the catalogue that travels with the binary.
 func bundled() []translate.Bundled {
 	return []translate.Bundled{
+		{Name: "cache-rules", Major: "1", Image: "penstock.dev/plugins/cache-rules:1"},
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
 		{Name: "transform", Major: "1", Image: "penstock.dev/plugins/transform:1"},
 		{
@@ -60,7 +61,8 @@ func checkCommand() *cobra.Command {
 		Short: "Say every problem of a folder of manifests and of its plugins; exit 1 if there is one",
 		Long: `Say every problem of a folder of manifests; exit 1 if there is one that is no
 warning. Each plugin that can be reached is compiled, started and configured
-as penstock run would; what plugins log at level warn or above goes to stderr.`,
+as penstock run would; what plugins log at level warn or above goes to stderr.
+Of each Service whose responses are cached it says by what rules.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			checked, err := files.Check(args[0], newTranslator(nil))
@@ -83,6 +85,7 @@ as penstock run would; what plugins log at level warn or above goes to stderr.`,
 				}
 				return tell(cmd.ErrOrStderr(), list)
 			}
+			tellCaches(cmd.OutOrStdout(), checked.Config)
 			return tell(cmd.OutOrStdout(), list)
 		},
 	}

@@ -32,7 +32,7 @@ func checkPlugins(ctx context.Context, o options, checked *files.Checked, timeou
 	if err != nil {
 		return nil, err
 	}
-	p, err := wirePlugins(o, log, nobody{}, telemetry.New(), nil)
+	p, err := wirePlugins(o, log, nobody{}, telemetry.New(), nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func filtersOf(c *config.Config) []*config.Filter {
 	seen := map[string]bool{}
 	var all []*config.Filter
 	add := func(f *config.Filter) {
-		if !seen[f.Hash] {
+		if !seen[f.Hash] && f.Cache == nil { // which is native
 			seen[f.Hash] = true
 			all = append(all, f)
 		}

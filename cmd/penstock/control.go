@@ -101,7 +101,7 @@ func runControl(ctx context.Context, o controlOptions) error {
 	}
 	p.server = control.New(control.Options{Log: log.Named("control"), Metrics: p.metrics, TLS: tls, Images: p.images})
 	leads := make(chan bool, 1)
-	if p.source, err = newCluster(o.kubernetes, log, p.metrics, fleet{ran: p.server.Ran, guard: store.Guard, running: p.running, rolledBack: p.server.RolledBack, resolved: p.images.Resolved, changed: p.server.Runs(), lead: func(now bool) { leads <- now }}); err != nil {
+	if p.source, err = newCluster(o.kubernetes, log, p.metrics, fleet{ran: p.server.Ran, guard: store.Guard, running: p.running, purged: p.purged, rolledBack: p.server.RolledBack, resolved: p.images.Resolved, changed: p.server.Runs(), lead: func(now bool) { leads <- now }}); err != nil {
 		return err
 	}
 	return p.serve(ctx, o, leads)
@@ -173,6 +173,19 @@ func (p *controlProcess) running() []cluster.Proxy {
 	return all
 }
 
+// purged is which purges the proxies have carried out.
+func (p *controlProcess) purged() (all []cluster.PurgingProxy, found bool) {
+	said, found := p.server.Purges()
+	for _, one := range said {
+		c := cluster.PurgingProxy{Name: one.ID, Ready: one.Ready, Purges: make(map[string]cluster.Purge, len(one.Purges))}
+		for id, r := range one.Purges {
+			c.Purges[id] = cluster.Purge{Removed: r.Removed, Error: r.Error}
+		}
+		all = append(all, c)
+	}
+	return all, found
+}
+
 func partOf(r remote.PartReport) cluster.Part {
 	part := cluster.Part{State: r.State}
 	for _, f := range r.Filters {
@@ -188,6 +201,15 @@ func (p *proxyProcess) running() []cluster.Proxy {
 		one.Parts[part.Hash] = partOf(part)
 	}
 	return []cluster.Proxy{one}
+}
+
+// purging is running for purges.
+func (p *proxyProcess) purging() ([]cluster.PurgingProxy, bool) {
+	one := cluster.PurgingProxy{Name: "run", Ready: true, Purges: map[string]cluster.Purge{}}
+	for _, r := range p.purged() {
+		one.Purges[r.ID] = cluster.Purge{Removed: r.Removed, Error: r.Error}
+	}
+	return []cluster.PurgingProxy{one}, true
 }
 
 // lead serves proxies while this process leads: there is one word for all of them.

@@ -20,10 +20,12 @@ import (
 )
 
 // What a process tells the one that replaces it: how many listening sockets it has
-// from descriptor 3 on, and where to say that it is ready.
+// from descriptor 3 on, where to say that it is ready, and where the two tell each other
+// what they remove from their caches.
 const (
 	envSockets = "PENSTOCK_SOCKETS"
 	envReady   = "PENSTOCK_READY"
+	envPeer    = "PENSTOCK_PEER"
 )
 
 // firstSocket is the first descriptor that is passed on (sd_listen_fds(3)).
@@ -35,23 +37,30 @@ const maxSockets = 10_000
 // inherit takes over what the environment says: the sockets of the process before,
 // or those of a supervisor (LISTEN_PID, LISTEN_FDS). ready is where to say that this
 // process serves; nil: nobody asks.
-func inherit(log *zap.Logger) (_ *listener.Inherited, ready *os.File) {
+func inherit(log *zap.Logger) (_ *listener.Inherited, ready *os.File, before net.Conn) {
 	if fd := number(envReady); fd >= firstSocket {
 		unix.CloseOnExec(fd)
 		ready = os.NewFile(uintptr(fd), "ready")
+	}
+	if fd := number(envPeer); fd >= firstSocket {
+		unix.CloseOnExec(fd)
+		var err error
+		if before, err = peerConn(fd); err != nil {
+			log.Warn("the process before is not told what is removed from the cache", zap.Error(err))
+		}
 	}
 	n := number(envSockets)
 	if n == 0 && number("LISTEN_PID") == os.Getpid() {
 		n = number("LISTEN_FDS")
 	}
-	for _, name := range []string{envSockets, envReady, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+	for _, name := range []string{envSockets, envReady, envPeer, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		_ = os.Unsetenv(name) // our own children get none; fails on malformed names only
 	}
 	i, err := listener.NewInherited(firstSocket, n, listener.NetBinder{})
 	if err != nil {
 		log.Warn("sockets that were passed in", zap.Error(err))
 	}
-	return i, ready
+	return i, ready, before
 }
 
 func number(env string) int {
@@ -77,9 +86,10 @@ func findSelf() (self, error) {
 const readyIn = 2 * time.Minute
 
 // replace starts the program anew, with the same arguments, passes the listening
-// sockets on, and waits until the new process says that it serves. After an error
-// there is no new process, and this one goes on.
-func (s self) replace(ctx context.Context, sockets []syscall.Conn) (pid int, err error) {
+// sockets on, and its end of a connection between the two, and waits until the new
+// process says that it serves. After an error there is no new process, and this one goes
+// on.
+func (s self) replace(ctx context.Context, sockets []syscall.Conn, peer *os.File) (pid int, err error) {
 	ours, theirs, err := os.Pipe()
 	if err != nil {
 		return 0, err
@@ -92,7 +102,7 @@ func (s self) replace(ctx context.Context, sockets []syscall.Conn) (pid int, err
 			_ = unix.Close(int(fd))
 		}
 	}()
-	conns := append(append([]syscall.Conn{}, sockets...), theirs)
+	conns := append(append([]syscall.Conn{}, sockets...), theirs, peer)
 	for _, c := range conns {
 		fd, err := duplicate(c)
 		if err != nil {
@@ -100,12 +110,14 @@ func (s self) replace(ctx context.Context, sockets []syscall.Conn) (pid int, err
 		}
 		files = append(files, uintptr(fd))
 	}
-	env := append(os.Environ(), fmt.Sprintf("%s=%d", envSockets, len(sockets)), fmt.Sprintf("%s=%d", envReady, firstSocket+len(sockets)))
+	after := firstSocket + len(sockets)
+	env := append(os.Environ(), fmt.Sprintf("%s=%d", envSockets, len(sockets)), fmt.Sprintf("%s=%d", envReady, after), fmt.Sprintf("%s=%d", envPeer, after+1))
 	pid, err = syscall.ForkExec(s.path, os.Args, &syscall.ProcAttr{Env: env, Files: files})
 	if err != nil {
 		return 0, err
 	}
 	theirs.Close()
+	peer.Close()
 	for _, fd := range files[firstSocket:] {
 		_ = unix.Close(int(fd))
 	}
@@ -159,16 +171,29 @@ func (p *proxyProcess) handOver(ctx context.Context, asked <-chan os.Signal, s s
 				sockets = append(sockets, c)
 			}
 		}
-		pid, err := s.replace(ctx, sockets)
+		pid, err := p.replace(ctx, s, sockets)
 		if err != nil {
 			p.log.Error("handing over failed: this process goes on", zap.Error(err))
 			continue
 		}
 		p.listeners.HandedOver()
+		p.handed = true // close reads it, after end
 		p.log.Info("handed over", zap.Int("pid", pid))
 		end()
 		return
 	}
+}
+
+// replace replaces the process: the two tell each other what they remove from their
+// caches until one of them ends.
+func (p *proxyProcess) replace(ctx context.Context, s self, sockets []syscall.Conn) (pid int, err error) {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return 0, err
+	}
+	defer theirs.Close()
+	p.peers.talk(ours)
+	return s.replace(ctx, sockets, theirs)
 }
 
 // readyLook is how often a new process looks whether it is ready.

@@ -77,6 +77,7 @@ type fleet struct {
 	// resolved is translate.Options.Resolved; nil: what serves is this process.
 	resolved func(filter, digest string) bool
 	running  func() []cluster.Proxy
+	purged   func() ([]cluster.PurgingProxy, bool)
 	// rolledBack is cluster.Options.RolledBack.
 	rolledBack func() bool
 	changed    <-chan struct{}
@@ -109,7 +110,7 @@ func newCluster(o kubernetesOptions, log *zap.Logger, metrics *telemetry.Metrics
 	}
 	s, err = cluster.New(cluster.Options{
 		Kubeconfig: o.kubeconfig, Log: log.Named("cluster"), Metrics: metrics, Translator: translate.New(t),
-		Lead: f.lead, Running: f.running, RolledBack: f.rolledBack, Changed: f.changed, ControllerName: controllerName, Namespace: namespace, Identity: fmt.Sprintf("%s-%d", identity, os.Getpid()),
+		Lead: f.lead, Running: f.running, Purged: f.purged, RolledBack: f.rolledBack, Changed: f.changed, ControllerName: controllerName, Namespace: namespace, Identity: fmt.Sprintf("%s-%d", identity, os.Getpid()),
 	})
 	return s, err
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -74,18 +76,26 @@ func runProxy(ctx context.Context, o options, r remoteOptions) error {
 	var p *proxyProcess
 	changed := make(chan struct{}, 1)
 	state := remote.NewState(filepath.Join(o.state, "config"), remote.StateKey(r.tls), log.Named("state"))
+	purged := make(chan struct{}, 1)
+	contact, err := openContact(o, func() *proxyProcess { return p }, log)
+	if err != nil {
+		return err
+	}
 	source := remote.New(remote.Options{
 		Address: r.control, TLS: remote.FromFolder(r.tls), Name: r.name, Log: log.Named("remote"), Metrics: metrics,
-		Modules: filepath.Join(o.state, "modules"), Quota: quota, State: state, Changed: changed,
+		Modules: filepath.Join(o.state, "modules"), Quota: quota, State: state, Contact: contact, Changed: changed, Soon: purged,
 		Report: func() *remote.Report { return p.report() },
 	})
 	if p, err = wireProxy(o, log, metrics, source.Images()); err != nil {
 		return err
 	}
 	p.problems = func() []admin.Problem { return nil } // control knows
-	p.jobs = append(p.jobs, state.Run, func(ctx context.Context) { tellChanges(ctx, p.store.Relinked(), changed) })
+	p.met = source.Met()
+	p.jobs = append(p.jobs, state.Run, contact.Run, func(ctx context.Context) { tellChanges(ctx, p.store.Relinked(), nil, changed) },
+		func(ctx context.Context) { passOn(ctx, nil, p.cache.CarriedOut(), purged) })
 	p.run = func(ctx context.Context, apply func(*config.Config, func(error)) error) error {
 		return source.Run(ctx, remote.Apply{
+			Back: func(away time.Duration) { forget(p.cache, away, log.Named("cache")) },
 			Config: func(c *config.Config) error {
 				if c.Forbidden == nil { // of an older control: what needs no list is refused all the same
 					closed := *c
@@ -102,17 +112,27 @@ func runProxy(ctx context.Context, o options, r remoteOptions) error {
 	return err
 }
 
-// tellChanges passes on that what runs may have changed, and does so now and then:
-// readiness changes by itself.
-func tellChanges(ctx context.Context, relinked <-chan struct{}, changed chan<- struct{}) {
+// tellChanges passes on that what runs, or was purged, may have changed, and does so
+// now and then: readiness changes by itself.
+func tellChanges(ctx context.Context, relinked, purged <-chan struct{}, changed chan<- struct{}) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
+	forward(ctx, relinked, purged, t.C, changed)
+}
+
+// passOn is tellChanges for who is asked whether it is ready.
+func passOn(ctx context.Context, relinked, purged <-chan struct{}, changed chan<- struct{}) {
+	forward(ctx, relinked, purged, nil, changed)
+}
+
+func forward(ctx context.Context, relinked, purged <-chan struct{}, tick <-chan time.Time, changed chan<- struct{}) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-relinked:
-		case <-t.C:
+		case <-purged:
+		case <-tick:
 		}
 		select {
 		case changed <- struct{}{}:
@@ -131,7 +151,22 @@ func (p *proxyProcess) report() *remote.Report {
 		}
 		r.Parts = append(r.Parts, one)
 	}
+	r.Purges = p.purged()
 	return r
+}
+
+// purged is what became of the config's purges.
+func (p *proxyProcess) purged() []remote.PurgeReport {
+	var all []remote.PurgeReport
+	for _, done := range p.cache.Purged() {
+		one := remote.PurgeReport{ID: done.ID, Removed: int64(done.Removed)}
+		if done.Err != nil {
+			one.Error = done.Err.Error()
+		}
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b remote.PurgeReport) int { return strings.Compare(a.ID, b.ID) })
+	return all
 }
 
 // prepare checks what all processes that serve have in common.

@@ -33,7 +33,7 @@ func heldBy(t *testing.T, routes, services int) uint64 {
 	m := telemetry.New()
 	plugins := plugin.New(plugin.Options{Log: zap.NewNop(), Metrics: m})
 	groups := upstream.New(zap.NewNop(), m, upstream.NetDialer{})
-	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, m)
+	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, nil, m)
 	decoder := remote.NewDecoder()
 	if _, err := decoder.Endpoints(&u.Endpoints); err != nil {
 		t.Fatal(err)

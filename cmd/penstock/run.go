@@ -31,6 +31,7 @@ type options struct {
 	imageQuota, memoryLimit, pidFile, zone, node     string
 	drain, tagInterval                               time.Duration
 	kubernetes                                       kubernetesOptions
+	cache                                            cacheOptions
 }
 
 func runCommand() *cobra.Command {
@@ -61,6 +62,7 @@ func runCommand() *cobra.Command {
 func proxyFlags(c *cobra.Command, o *options) {
 	f := c.Flags()
 	f.StringVar(&o.bind, "bind", "", "address that listeners bind to; default all")
+	cacheFlags(c, &o.cache)
 	adminFlags(c, o, "/config, /chains, health and metrics")
 	f.StringVar(&o.health, "health", "", "address of /livez, /readyz and /metrics for probes; default off")
 	f.StringVar(&o.memoryLimit, "memory-limit", "", "memory of the process, of which a quarter is for bodies that filters hold back; default GOMEMLIMIT, its control group's or the machine's")
@@ -77,10 +79,17 @@ func imageFlags(c *cobra.Command, o *options) {
 	f := c.Flags()
 	f.StringArrayVar(&o.images, "images", nil, "OCI layout folder with plugin images; may be repeated")
 	f.StringVar(&o.state, "state", defaultState(), "folder for images and compiled code")
-	f.StringArrayVar(&o.localRegistries, "local-registry", nil, "HOST:PORT of a registry that may be on loopback, over plain HTTP; may be repeated")
 	f.StringArrayVar(&o.mirrors, "registry-mirror", nil, "PREFIX=PREFIX: where images under the first (registry[:port][/path]) are asked for first; may be repeated")
+	registryFlags(c, o)
+	f.StringVar(&o.imageQuota, "image-quota", o.imageQuota, "disk space for pulled images; what runs is never dropped")
+}
+
+// registryFlags are those of commands that ask registries.
+func registryFlags(c *cobra.Command, o *options) {
+	f := c.Flags()
+	f.StringArrayVar(&o.localRegistries, "local-registry", nil, "HOST:PORT of a registry that may be on loopback, over plain HTTP; may be repeated")
 	f.StringArrayVar(&o.authorities, "registry-ca", nil, "HOST[:PORT]=FILE: certificate authorities (PEM) that vouch for a registry; may be repeated")
-	f.StringVar(&o.imageQuota, "image-quota", "4Gi", "disk space for pulled images; what runs is never dropped")
+	o.imageQuota = "4Gi"
 }
 
 func defaultState() string {
@@ -156,10 +165,21 @@ func (s *servers) start(l net.Listener, g admin.Guard, h http.Handler, log *zap.
 	server := admin.HTTP(h, log)
 	s.list = append(s.list, server)
 	s.group.Go(func() {
-		if err := server.Serve(g.Listen(l)); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(g.Listen(l)); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			log.Error("admin server ended", zap.Error(err))
 		}
 	})
+}
+
+// leave leaves the addresses to another process that has their sockets, too: who is
+// connected gets one answer more. Shutdown would give none to who has not asked yet.
+func (s *servers) leave() {
+	for _, l := range s.sockets {
+		l.Close()
+	}
+	for _, server := range s.list {
+		server.SetKeepAlivesEnabled(false)
+	}
 }
 
 func (s *servers) stop() {

@@ -100,7 +100,7 @@ func benchmarkChange(b *testing.B, prefix string, n int, filters string) {
 	m := telemetry.New()
 	plugins := plugin.New(plugin.Options{Log: zap.NewNop(), Metrics: m})
 	groups := upstream.New(zap.NewNop(), m, upstream.NetDialer{})
-	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, m)
+	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, nil, m)
 	generation := int64(1)
 	var c *config.Config
 	var u *remote.Update
@@ -215,7 +215,7 @@ func TestChangesLeaveNothing(t *testing.T) {
 	m := telemetry.New()
 	plugins := plugin.New(plugin.Options{Log: zap.NewNop(), Metrics: m})
 	groups := upstream.New(zap.NewNop(), m, upstream.NetDialer{})
-	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, m)
+	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, nil, m)
 	t.Cleanup(func() { store.Close(); plugins.Close(); groups.Close() })
 	generation := int64(1)
 	last := tr.Translate(o)

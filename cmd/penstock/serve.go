@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 
 	"penstock.dev/penstock/core/accesslog"
 	"penstock.dev/penstock/core/admin"
+	"penstock.dev/penstock/core/cache"
+	"penstock.dev/penstock/core/cache/store"
 	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/codec/h3"
@@ -31,6 +34,7 @@ import (
 	"penstock.dev/penstock/core/snapshot"
 	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/core/upstream"
+	"penstock.dev/penstock/hosts/capability"
 	"penstock.dev/penstock/hosts/capability/redis"
 	"penstock.dev/penstock/hosts/httpwasm"
 	"penstock.dev/penstock/hosts/proxywasm"
@@ -44,6 +48,8 @@ type proxyProcess struct {
 	// those of the source's objects.
 	run       func(context.Context, func(*config.Config, func(error)) error) error
 	problems  func() []admin.Problem
+	met       <-chan struct{}         // closed once control was there or was not to be had; nil: there is none
+	first     sync.Once               // for the first config that is applied
 	jobs      []func(context.Context) // that run as long as it serves
 	listeners *listener.Listeners
 	handler   *proxy.HTTP
@@ -54,12 +60,16 @@ type proxyProcess struct {
 	plugins   *plugin.Manager
 	images    *oci.Store // nil: control asks registries
 	engine    *sandbox.Engine
+	cache     *cache.Cache
+	responses *store.Store
 	admin     *admin.Server
 	servers   servers
 	access    *accesslog.Log // nil: off
 	inherited *listener.Inherited
 	ready     *os.File // nil: nobody waits for this process
+	peers     *peers
 	self      self
+	handed    bool  // another process has taken over
 	memory    int64 // bytes that the process may use
 
 	background sync.WaitGroup
@@ -93,8 +103,9 @@ func run(ctx context.Context, o options) error {
 
 // wirePlugins makes the parts that find, compile and start plugins.
 //
-// images is where they come from; nil: registries, asked by this process.
-func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *telemetry.Metrics, images plugin.Images) (*proxyProcess, error) {
+// images is where they come from; nil: registries, asked by this process. cached is
+// where plugins keep objects of their own; nil: nowhere.
+func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *telemetry.Metrics, images plugin.Images, cached capability.CacheObjects) (*proxyProcess, error) {
 	memory, err := memoryLimit(o.memoryLimit)
 	if err != nil {
 		return nil, err
@@ -125,7 +136,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
-				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, GRPC: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, NodeID: nodeID(),
+				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, GRPC: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, Cache: cached, NodeID: nodeID(),
 			})},
 			httpWasm{httpwasm.New(log.Named("guest"), p.metrics)},
 		},
@@ -139,7 +150,9 @@ func wire(o options, log *zap.Logger) (*proxyProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSource(o, log, p.metrics, fleet{ran: p.store.Ran, guard: p.images.Guard, running: p.running, rolledBack: func() bool { return true }, changed: p.store.Relinked(), lead: func(bool) {}})
+	changed := make(chan struct{}, 1)
+	p.jobs = append(p.jobs, func(ctx context.Context) { passOn(ctx, p.store.Relinked(), p.cache.CarriedOut(), changed) })
+	s, err := newSource(o, log, p.metrics, fleet{ran: p.store.Ran, guard: p.images.Guard, running: p.running, purged: p.purging, rolledBack: func() bool { return true }, changed: changed, lead: func(bool) {}})
 	if err != nil {
 		return nil, err
 	}
@@ -157,10 +170,21 @@ func wireProxy(o options, log *zap.Logger, metrics *telemetry.Metrics, images pl
 	if err != nil {
 		return nil, err
 	}
-	p, err := wirePlugins(o, log, upstream.NetDialer{}, metrics, images)
+	memory, err := memoryLimit(o.memoryLimit)
 	if err != nil {
 		return nil, err
 	}
+	responses, kept, err := openCache(o.cache, memory, o.state, log.Named("cache"), metrics)
+	if err != nil {
+		return nil, err
+	}
+	p, err := wirePlugins(o, log, upstream.NetDialer{}, metrics, images, responses)
+	if err != nil {
+		return nil, err
+	}
+	p.cache, p.responses = responses, kept
+	p.peers = &peers{cache: responses, log: log.Named("cache")}
+	p.cache.Tell(p.peers.tell)
 	var accessLog proxy.Log
 	var rawLog proxy.RawLog
 	rejected := func(*exchange.Conn, int, string) {}
@@ -169,12 +193,16 @@ func wireProxy(o options, log *zap.Logger, metrics *telemetry.Metrics, images pl
 		accessLog, rawLog, rejected = p.access, p.access, p.access.Rejected
 	}
 	var sockets late
-	p.store = snapshot.New(bind, &sockets, p.groups, p.plugins, p.metrics)
+	p.store = snapshot.New(bind, &sockets, p.groups, p.plugins, p.cache, p.metrics)
 	p.groups.Locate(upstream.Place{Zone: o.zone, Node: o.node})
 	handler := proxy.New(p.store, accessLog)
 	p.handler = handler
 	http1, http2, http3 := h1.NewServer(handler, p.metrics, rejected), h2.NewServer(handler, p.metrics, rejected), h3.NewServer(handler, p.metrics, rejected)
-	p.inherited, p.ready = inherit(log)
+	var before net.Conn
+	p.inherited, p.ready, before = inherit(log)
+	if before != nil {
+		p.peers.talk(before)
+	}
 	if p.self, err = findSelf(); err != nil {
 		return nil, err
 	}
@@ -182,7 +210,7 @@ func wireProxy(o options, log *zap.Logger, metrics *telemetry.Metrics, images pl
 	raw := proxy.NewRaw(p.store, rawLog)
 	p.listeners.ServeRaw(raw, raw)
 	sockets.Sockets = p.listeners
-	p.admin = admin.New(p.store, p.metrics, func() []admin.Problem { return p.problems() })
+	p.admin = admin.New(p.store, p.cache, p.metrics, func() []admin.Problem { return p.problems() })
 	return p, nil
 }
 
@@ -193,10 +221,10 @@ type late struct{ snapshot.Sockets }
 func (p *proxyProcess) serve(ctx context.Context, o options) error {
 	background, stop := context.WithCancel(context.Background())
 	p.stop = stop
-	for _, job := range append(p.jobs, p.store.Run, p.engine.Run, p.plugins.Run, p.plugins.RunRechecks, p.plugins.RunTags) {
+	for _, job := range append(p.jobs, p.store.Run, p.cache.Run, p.cache.RunPurges, p.engine.Run, p.plugins.Run, p.plugins.RunRechecks, p.plugins.RunTags) {
 		p.background.Go(func() { job(background) })
 	}
-	p.background.Go(func() { paceCollections(background, p.memory) })
+	p.background.Go(func() { paceCollections(background, p.memory, p.cache.MemoryBytes) })
 	if p.access != nil {
 		p.background.Go(func() { p.access.Run(background) })
 	}
@@ -229,7 +257,7 @@ func (p *proxyProcess) serve(ctx context.Context, o options) error {
 		err := p.store.Apply(c)
 		applied(err)
 		if err == nil {
-			p.admin.Bound()
+			p.first.Do(func() { p.background.Go(func() { p.catchUp(background) }) })
 		}
 		return err
 	})
@@ -243,6 +271,9 @@ func (p *proxyProcess) serve(ctx context.Context, o options) error {
 // close drains within the deadline and ends everything.
 func (p *proxyProcess) close(drain time.Duration) {
 	p.admin.Stopping()
+	if p.handed {
+		p.background.Go(p.letGo)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	if err := p.listeners.Drain(ctx); err != nil {
@@ -250,10 +281,24 @@ func (p *proxyProcess) close(drain time.Duration) {
 	}
 	p.servers.stop()
 	p.stop()
+	p.peers.close()
 	p.background.Wait()
 	p.handler.Close()
+	p.cache.Close()
 	p.store.Close()
+	if err := p.responses.Close(); err != nil {
+		p.log.Warn("closing the response cache", zap.Error(err))
+	}
 	p.closePlugins()
+}
+
+// letGo leaves what two processes cannot have to the one that has taken over, while this
+// one still drains: the admin addresses, and the folder of cached responses.
+func (p *proxyProcess) letGo() {
+	p.servers.leave()
+	if err := p.responses.Release(); err != nil {
+		p.log.Warn("letting go of cached responses on disk", zap.Error(err))
+	}
 }
 
 // closePlugins ends what wirePlugins made.

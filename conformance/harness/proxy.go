@@ -18,16 +18,26 @@ import (
 	"time"
 )
 
-// root is the repository, seen from a test's folder.
-const root = "../.."
+// root returns the repository's folder, which is above every test's.
+func root(t testing.TB) string {
+	t.Helper()
+	dir, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for filepath.Base(dir) != "conformance" {
+		if dir == filepath.Dir(dir) {
+			t.Fatal("the test is not below conformance/")
+		}
+		dir = filepath.Dir(dir)
+	}
+	return filepath.Dir(dir)
+}
 
 // Binary returns the path of bin/penstock, which `make build` makes.
 func Binary(t testing.TB) string {
 	t.Helper()
-	path, err := filepath.Abs(root + "/bin/penstock")
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := filepath.Join(root(t), "bin/penstock")
 	if _, err := os.Stat(path); err != nil {
 		t.Fatalf("%v: run make plugins first", err)
 	}
@@ -37,22 +47,14 @@ func Binary(t testing.TB) string {
 // BundledPlugins returns the OCI layout that `make plugins` makes.
 func BundledPlugins(t testing.TB) string {
 	t.Helper()
-	path, err := filepath.Abs(root + "/build/plugins")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return filepath.Join(root(t), "build/plugins")
 }
 
 // BundledModule returns the path of a bundled plugin's module, which `make
 // plugins` makes.
 func BundledModule(t testing.TB, name string) string {
 	t.Helper()
-	path, err := filepath.Abs(root + "/build/" + name + ".wasm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return filepath.Join(root(t), "build", name+".wasm")
 }
 
 // Options of a Proxy.
@@ -216,6 +218,13 @@ func (p *Proxy) Eventually(what string, ok func() bool) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// Logged waits until the log has text. A line can be written after the answer
+// that it is about.
+func (p *Proxy) Logged(text string) {
+	p.t.Helper()
+	p.Eventually("in the log: "+text, func() bool { return strings.Contains(p.Log(), text) })
 }
 
 // Metrics returns the text of /metrics.

@@ -106,9 +106,7 @@ func TestNoUpgradeOverHTTP2(t *testing.T) {
 	if resp.StatusCode != http.StatusNotImplemented {
 		t.Errorf("got %s; want 501", resp.Status)
 	}
-	if !strings.Contains(p.Log(), `"upgrade-refused"`) {
-		p.Eventually("the log says why", func() bool { return strings.Contains(p.Log(), `"upgrade-refused"`) })
-	}
+	p.Logged(`"upgrade-refused"`)
 }
 
 // TestTheProtocolChangesUnderTraffic: and no exchange is lost.

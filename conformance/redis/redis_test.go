@@ -147,6 +147,7 @@ func TestRedis(t *testing.T) {
 		}
 		want(t, send(t, p, "a", "MSET", "odd"), "refused 2 init 0")
 		want(t, send(t, p, "none", "GET", "k"), "refused 10 init 10")
+		p.Logged("only listed commands")
 		if n := strings.Count(p.Log(), "only listed commands"); n != 1 {
 			t.Errorf("%d lines about commands that are not listed; want 1", n)
 		}
@@ -165,9 +166,7 @@ func TestNoRedis(t *testing.T) {
 	p := start(t, gateway("  timeouts: {response: 5s}"), nil)
 	want(t, send(t, p, "a", "GET", "k"), "refused 12 init 12")
 	want(t, send(t, p, "a", "GET", "k"), "refused 12 init 12")
-	if !strings.Contains(p.Log(), "set spec.redis there") {
-		t.Errorf("the log does not say how to mend it")
-	}
+	p.Logged("set spec.redis there")
 }
 
 // TestPassword: it comes from a Secret, and a new one counts at once.
@@ -179,9 +178,7 @@ func TestPassword(t *testing.T) {
 	text := fmt.Sprintf("  redis: {address: \"127.0.0.1:%d\", passwordSecretRef: {name: redis, key: password}}", s.port)
 	p := start(t, gateway(text), map[string]string{"secret.yaml": secret("pw-mistaken")})
 	want(t, send(t, p, "a", "GET", "k"), "failed 11")
-	if log := p.Log(); !strings.Contains(log, "refuses the password") {
-		t.Error("the log does not say that the password is wrong")
-	}
+	p.Logged("refuses the password")
 	p.Write("secret.yaml", secret("pw-correct"))
 	p.Eventually("the new password counts", func() bool { return send(t, p, "a", "GET", "k") == "$-1\r\n" })
 	response, err := http.Get(p.Admin + "/config")

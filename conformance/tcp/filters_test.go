@@ -13,11 +13,20 @@ import (
 	"testing"
 
 	"penstock.dev/penstock/conformance/harness"
+	"penstock.dev/penstock/conformance/sdks"
 )
 
-// TestFilters: Proxy-Wasm's callbacks for raw connections, on the public Go SDK.
+// TestFilters: Proxy-Wasm's callbacks for raw connections, on the public Go SDK and on
+// those of this repository.
 func TestFilters(t *testing.T) {
-	layout, module := t.TempDir(), harness.Guest(t, "guests/lines")
+	t.Run("public SDK", func(t *testing.T) { testFilters(t, harness.Guest(t, "guests/lines")) })
+	for _, s := range sdks.All {
+		t.Run(s.Name, func(t *testing.T) { testFilters(t, s.Guest(t, "connection")) })
+	}
+}
+
+func testFilters(t *testing.T, module string) {
+	layout := t.TempDir()
 	manifest := filepath.Join(t.TempDir(), "plugin.json")
 	if err := os.WriteFile(manifest, []byte(`{"abi": "proxy-wasm", "connections": true}`), 0o600); err != nil {
 		t.Fatal(err)

@@ -106,8 +106,9 @@ func TestWAF(t *testing.T) {
 			}
 		})
 	}
-	if log := p.Log(); !strings.Contains(log, "rule 942100") || strings.Contains(log, "document.cookie") {
-		t.Error("the log does not name the rule, or holds what it matched")
+	p.Logged("rule 942100")
+	if strings.Contains(p.Log(), "document.cookie") {
+		t.Error("the log holds what a rule matched")
 	}
 	t.Run("responses", func(t *testing.T) { responses(t, p) })
 	if strings.Contains(p.Log(), "filter failed") {

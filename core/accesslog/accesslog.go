@@ -174,6 +174,7 @@ func appendRecord(b []byte, x *exchange.Exchange, took time.Duration) []byte {
 	b = appendText(b, `,"consumer":`, x.Consumer.Name)
 	b = appendText(b, `,"plugin":`, x.AnsweredBy)
 	b = appendText(b, `,"details":`, x.Details)
+	b = appendText(b, `,"cache":`, x.Cache)
 	return append(appendError(b, x.Err), '}')
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/cache"
 	"penstock.dev/penstock/core/snapshot"
 	"penstock.dev/penstock/core/telemetry"
 )
@@ -30,6 +31,7 @@ type Problem struct {
 // Server answers the admin and the health address.
 type Server struct {
 	store    *snapshot.Store
+	cache    *cache.Cache
 	metrics  *telemetry.Metrics
 	problems func() []Problem
 	started  time.Time
@@ -40,8 +42,8 @@ type Server struct {
 }
 
 // New returns a server that is live and not ready. problems may be nil.
-func New(store *snapshot.Store, metrics *telemetry.Metrics, problems func() []Problem) *Server {
-	return &Server{store: store, metrics: metrics, problems: problems, started: time.Now()}
+func New(store *snapshot.Store, responses *cache.Cache, metrics *telemetry.Metrics, problems func() []Problem) *Server {
+	return &Server{store: store, cache: responses, metrics: metrics, problems: problems, started: time.Now()}
 }
 
 // Bound says that the first configuration's listeners are open.
@@ -71,8 +73,9 @@ func (s *Server) Health() http.Handler {
 	return mux
 }
 
-// Admin serves what Health does, /config, /chains, and profiles of the process
-// under /debug/pprof/, to whom g lets in: who has a certificate may ask all.
+// Admin serves what Health does, /config, /chains, /cache and what lies below it, and
+// profiles of the process under /debug/pprof/, to whom g lets in: who has a certificate
+// may ask all.
 func (s *Server) Admin(g Guard) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", s.Health())
@@ -80,6 +83,9 @@ func (s *Server) Admin(g Guard) http.Handler {
 		mux.Handle("GET "+path, h)
 	}
 	mux.HandleFunc("GET /chains", s.chains)
+	mux.HandleFunc("DELETE /cache", func(w http.ResponseWriter, r *http.Request) { s.purge(w, r, g.open) })
+	mux.HandleFunc("GET /cache/stats", func(w http.ResponseWriter, _ *http.Request) { object(w, s.cache.Stats()) })
+	mux.HandleFunc("GET /cache/objects", s.cached)
 	mux.HandleFunc("GET /config", func(w http.ResponseWriter, _ *http.Request) {
 		current := s.store.Load()
 		if current == nil {

@@ -25,9 +25,9 @@ func newServer(t *testing.T) (*Server, *snapshot.Store) {
 	m := telemetry.New()
 	plugins := plugin.New(plugin.Options{Log: zap.NewNop(), Metrics: m})
 	groups := upstream.New(zap.NewNop(), m, upstream.NetDialer{})
-	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), sockets{}, groups, plugins, m)
+	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), sockets{}, groups, plugins, nil, m)
 	t.Cleanup(func() { store.Close(); plugins.Close(); groups.Close() })
-	return New(store, m, func() []Problem { return []Problem{{Object: "Service/a/b", Reason: "Invalid"}} }), store
+	return New(store, nil, m, func() []Problem { return []Problem{{Object: "Service/a/b", Reason: "Invalid"}} }), store
 }
 
 func (s *Server) get(t *testing.T, path string, health bool) (int, string) {

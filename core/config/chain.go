@@ -38,6 +38,9 @@ type Part struct {
 	PreviousFault *Fault
 }
 
+// PluginCache is the Plugin of a filter that is the response cache.
+const PluginCache = "native/cache"
+
 // ScopeBefore is the Scope of a policy's part that runs before all others.
 const ScopeBefore = "before"
 
@@ -64,11 +67,15 @@ type Filter struct {
 	// Namespace is whose Services and shared state it reaches: the owner's, the
 	// install namespace for a cluster-scoped one.
 	Namespace string
-	// Plugin is the catalogue entry that it is of, "Plugin/name" or "bundled/name",
-	// and PluginVersion its version; empty: the filter names an image.
+	// Plugin is the catalogue entry that it is of, "Plugin/name", "bundled/name" or
+	// PluginCache, and PluginVersion its version; empty: the filter names an image.
 	Plugin, PluginVersion string
 	// Hash identifies the filter runtime: owner, plugin, image, config, env, limits, grant.
 	Hash string
+	// Cache makes it the response cache, which is native: it has no Image, and of what
+	// follows only Except and Declaration. nil: it is a plugin. Of several in a chain the
+	// last one counts; no guard comes after it.
+	Cache *Cache
 	// Image is "registry/repository[:tag][@digest]".
 	Image string
 	// PullSecrets are shown to the image's registry, in this order.

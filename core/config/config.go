@@ -24,6 +24,8 @@ type Config struct {
 	Totals map[string]*Totals
 	// Forbidden is where no connection may lead; nil: with a folder of files.
 	Forbidden *Forbidden
+	// Purges are to be carried out, each once, by ID.
+	Purges []*Purge
 }
 
 // Object names a Kubernetes object.
@@ -176,6 +178,11 @@ type Backend struct {
 	Service  string // "namespace/name", for logs and metrics
 	Status   int    // 500 for an invalid reference
 	Chain    *Chain // the joined chain after the Gateway part
+	// CacheScope is what the keys of stored responses begin with: "namespace/uid:port"
+	// of the Service, so that one deleted and made again has none of the old; with the
+	// Service's name if it has no UID. Empty: no filter of Chain is a cache. A rule
+	// without Service has none, and its caches do nothing.
+	CacheScope string
 	// ProxyProtocol is the version of the header that a raw connection to the
 	// Service begins with, 1 or 2; 0: none.
 	ProxyProtocol uint8
@@ -267,6 +274,11 @@ func (c *Config) ValidateAfter(valid *Config) error {
 			if !a.IsValid() || a.Is4In6() {
 				errs.add("forbidden addresses: %s is none, or not unmapped", a)
 			}
+		}
+	}
+	for i, p := range c.Purges {
+		if p.validate(&errs); i > 0 && c.Purges[i-1].ID >= p.ID {
+			errs.add("purge %s: twice, or not in order", p.ID)
 		}
 	}
 	if SameMap(c.Upstreams, valid.Upstreams) {

@@ -97,11 +97,15 @@ func (c *Config) PartHashes() map[string]bool {
 	return all
 }
 
-// Filters returns every filter that may run, canaries included, by its hash.
+// Filters returns every plugin's filter that may run, canaries included, by its hash.
+// The response cache is none: it has no image.
 func (c *Config) Filters() map[string]*Filter {
 	all := map[string]*Filter{}
 	c.parts(func(p *Part) {
 		for _, f := range p.Filters {
+			if f.Cache != nil {
+				continue
+			}
 			all[f.Hash] = f
 			if f.Canary != nil && f.Canary.Filter != nil {
 				all[f.Canary.Filter.Hash] = f.Canary.Filter

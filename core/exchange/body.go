@@ -3,6 +3,7 @@ package exchange
 import (
 	"errors"
 	"io"
+	"os"
 )
 
 // ErrBodyTooLarge is what Body.Read returns when a limit on the body's size
@@ -52,3 +53,22 @@ func (b *Bytes) Buffered() int { return len(b.rest) }
 func (b *Bytes) Close() { b.rest = nil }
 
 var _ Body = (*Bytes)(nil)
+
+// Slicer is a Body whose bytes lie in memory and never change: a sender can hand them
+// on without a copy. Read and Next may be mixed.
+type Slicer interface {
+	Body
+	// Next returns the next bytes, at least one, or io.EOF at the end. They are not to be
+	// changed, and valid until Close or until Next has returned others.
+	Next() ([]byte, error)
+}
+
+// Filer is a Body whose next bytes may lie in a file.
+type Filer interface {
+	Body
+	// File returns where the next n bytes lie: from offset on, if they may be sent from
+	// there. The file stays open until Close; its own offset is not to be used.
+	File() (f *os.File, offset, n int64, ok bool)
+	// Skip passes over n bytes of those that File returned.
+	Skip(n int64)
+}

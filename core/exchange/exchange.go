@@ -86,7 +86,8 @@ type Client interface {
 	Send(x *Exchange) error
 	// Watch calls gone at most once, on another goroutine, if the client
 	// disconnects before stop is called. After stop returned gone is not
-	// running and will not run. Costs a goroutine: meant for a silent upstream.
+	// running and will not run. A disconnect may be noticed late, by two seconds
+	// if thousands are watched: meant for a silent upstream.
 	Watch(gone func()) (stop func())
 }
 
@@ -117,8 +118,15 @@ type Exchange struct {
 	Attempts                                    int
 	Err                                         *Error // why the exchange failed, nil if it did not
 	Details                                     string // why a filter answered, for the log
-	UpstreamStart, UpstreamHeader               time.Time
-	RequestBytes, ResponseBytes                 int64 // content bytes
+	// CacheScope names the Service's port for the response cache (config.Backend);
+	// Cache says what that did: "hit", "stale", "revalidated", "miss", "bypass" ..., empty
+	// without one.
+	CacheScope, Cache string
+	// Steer is what filters before the response cache say to it; nil: nothing. A value
+	// is never changed, only replaced.
+	Steer                         *CacheSteer
+	UpstreamStart, UpstreamHeader time.Time
+	RequestBytes, ResponseBytes   int64 // content bytes
 
 	// State is what filters of one exchange tell each other
 	// (proxy_set_property); nil until used. A value is never changed, only replaced.
@@ -143,12 +151,31 @@ func (x *Exchange) BodyIdle(d time.Duration) time.Duration {
 	return max(d, time.Duration(x.bodyIdle.Load()))
 }
 
+// CacheSteer is what filters say to a response cache that comes after them.
+type CacheSteer struct {
+	// Bypass: the request is neither answered from what is stored, nor is what it brings
+	// stored.
+	Bypass bool
+	// Key are parts that the key gets beside its own, in this order.
+	Key [][]byte
+	// TTL is how long the response is fresh in place of the entry's ttl; 0: that holds.
+	// Force: also in place of what the response says itself.
+	TTL   time.Duration
+	Force bool
+	// Tags are added to those that the response has.
+	Tags [][]byte
+}
+
 // Local is a response made by a filter or by the proxy itself.
 type Local struct {
 	Status  int
 	Details string // for the log, never for the client
 	Header  Header
 	Body    []byte
+	// Content is sent in place of Body: Length bytes, or -1 if that is not known. Without
+	// Content and Body a Length is that of the content that a HEAD asks about, or -1.
+	Content Body
+	Length  int64
 	// GRPCStatus is -1 for none.
 	GRPCStatus int32
 }

@@ -77,17 +77,23 @@ func (s *slot) note(v Verdict, err error, phase exchange.Phase, local *exchange.
 	if phase >= exchange.PhaseResponse {
 		at = &s.said[1]
 	}
-	var failure *Error
 	switch {
-	case errors.As(err, &failure):
-		at.kind = saidFailed
 	case err != nil:
-		at.kind = saidNothing
+		at.kind = kindOf(err)
 	case v == Respond:
 		*at = said{saidRespond, local.Status}
 	case v == Reset:
 		at.kind = saidReset
 	}
+}
+
+// kindOf says what an error of a call means.
+func kindOf(err error) saidKind {
+	var failure *Error
+	if errors.As(err, &failure) {
+		return saidFailed
+	}
+	return saidNothing
 }
 
 // choose lets the canary have its share; s is the entry's own.

@@ -50,6 +50,9 @@ func New(entries []Entry) *Chain {
 // Len returns the number of filters.
 func (c *Chain) Len() int { return len(c.entries) }
 
+// Entries returns the filters in their order. The list is not to be changed.
+func (c *Chain) Entries() []Entry { return c.entries }
+
 // excepted reports whether the exchange skips the entry.
 func (e *Entry) excepted(x *exchange.Exchange, path []byte) bool {
 	return slices.ContainsFunc(e.Except, func(m config.Match) bool {

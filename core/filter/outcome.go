@@ -143,8 +143,14 @@ func (r *Run) Replace(l *exchange.Local) {
 		p.Header.Add(f.Name, f.Value)
 	}
 	p.Status, p.Version, p.Body, p.ContentLength = l.Status, exchange.HTTP11, nil, int64(len(l.Body))
-	if len(l.Body) > 0 {
+	switch {
+	case l.Content != nil:
+		p.Body, p.ContentLength = l.Content, l.Length
+		l.Content, l.Length = nil, 0
+	case len(l.Body) > 0:
 		r.local.Reset(l.Body)
 		p.Body = &r.local
+	case l.Length != 0:
+		p.ContentLength, l.Length = l.Length, 0
 	}
 }

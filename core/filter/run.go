@@ -44,6 +44,9 @@ type Run struct {
 	err     *exchange.Error
 	sending bool
 	late    bool
+	skip    int // entries that are still to be left out
+
+	detacher Detacher
 
 	sides [2]side // of the request's body, of the response's
 	local exchange.Bytes
@@ -103,6 +106,7 @@ func (r *Run) Start(x *exchange.Exchange) {
 	r.stopped.Store(false)
 	r.slots, r.turns, r.reached, r.err = r.slots[:0], r.turns[:0], 0, nil
 	r.sending, r.late = false, false
+	r.skip, r.detacher = 0, nil
 }
 
 // Wait bounds how long a filter may hold the exchange with Pause; beyond it
@@ -124,9 +128,14 @@ func (r *Run) Request(c *Chain, path []byte) Outcome {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	entries := c.entries
+	if r.skip > 0 {
+		n := min(r.skip, len(entries))
+		r.skip, entries = r.skip-n, entries[n:]
+	}
 	first := len(r.slots)
-	for i := range c.entries {
-		e := &c.entries[i]
+	for i := range entries {
+		e := &entries[i]
 		r.slots = append(r.slots, r.slot(e, path))
 	}
 	end := r.x.Request.Body == nil
@@ -332,7 +341,7 @@ func (r *Run) Done() {
 	r.spare = append(r.spare, r.slots...)
 	clear(r.slots)
 	r.slots = r.slots[:0]
-	r.x, r.err = nil, nil
+	r.x, r.err, r.detacher = nil, nil, nil
 	r.sides[0].reset()
 	r.sides[1].reset()
 	r.local.Close()

@@ -21,6 +21,7 @@ import (
 	"penstock.dev/penstock/core/codec/h3"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/internal/workers"
 	"penstock.dev/penstock/core/telemetry"
 )
 
@@ -62,9 +63,7 @@ type Listeners struct {
 	tickets  certs.Tickets
 	ids      atomic.Uint64
 	running  sync.WaitGroup // accept loops and connections
-	next     chan work      // to goroutines that rest
-	resting  atomic.Int32   // of them
-	drained  chan struct{}  // closed by Drain: none rests any more
+	workers  workers.Pool   // for connections
 
 	raw        ConnHandler // nil: no raw connections
 	datagrams  FlowHandler // nil: no datagrams
@@ -124,8 +123,6 @@ func New(log *zap.Logger, m *telemetry.Metrics, http1 *h1.Server, http2 *h2.Serv
 		quics:    map[netip.AddrPort]*quicSocket{},
 		clients:  map[netip.Addr]int{},
 		flows:    map[string]*flowSocket{},
-		next:     make(chan work),
-		drained:  make(chan struct{}),
 
 		packets:    newPacketMetrics(m),
 		removedFor: removedFor,
@@ -303,7 +300,11 @@ func (l *Listeners) start(s *socket, nc net.Conn) {
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
 	s.open.Add(1)
-	l.run(work{s, c})
+	l.running.Add(1)
+	l.workers.Go(func() {
+		defer l.running.Done()
+		l.serve(s, c)
+	})
 }
 
 func (l *Listeners) serve(s *socket, c *client) {
@@ -390,10 +391,7 @@ func seen(local netip.AddrPort, port *atomic.Uint32) netip.AddrPort {
 // is closed, and ctx's error returned once their goroutines have ended.
 func (l *Listeners) Drain(ctx context.Context) error {
 	l.mu.Lock()
-	if !l.draining {
-		l.draining = true
-		close(l.drained)
-	}
+	l.draining = true
 	for _, s := range l.sockets {
 		l.unbind(s)
 	}

@@ -60,6 +60,19 @@ type Manifest struct {
 	Connections bool `json:"connections,omitempty"`
 }
 
+// ParseManifest reads a manifest as an author writes it: an unknown field is an error.
+func ParseManifest(text []byte) (m Manifest, err error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil {
+		return Manifest{}, fmt.Errorf("plugin manifest: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Manifest{}, errors.New("plugin manifest: something follows the object")
+	}
+	return m, nil
+}
+
 // Image is a plugin image with its bytes.
 type Image struct {
 	Reference Reference

@@ -30,7 +30,7 @@ func WriteLayout(dir string, ref Reference, module, manifest, schema []byte) (st
 		return "", err
 	}
 	put := func(mediaType string, data []byte) (ocispec.Descriptor, error) {
-		d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+		d := describe(mediaType, data)
 		return d, writeMode(filepath.Join(dir, "blobs", "sha256", d.Digest.Encoded()), data, layoutMode)
 	}
 	parts, err := artifact(module, manifest, schema)
@@ -58,9 +58,6 @@ type parts struct {
 // artifact makes the CNCF Wasm artifact: its image manifest and blobs. The
 // same input gives the same bytes.
 func artifact(module, manifest, schema []byte) (parts, error) {
-	describe := func(mediaType string, data []byte) ocispec.Descriptor {
-		return ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	}
 	config, err := json.Marshal(map[string]any{
 		"architecture": "wasm", "os": "wasip1", "layerDigests": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(module))},
 	})
@@ -84,6 +81,11 @@ func artifact(module, manifest, schema []byte) (parts, error) {
 	}
 	p.manifest, err = json.Marshal(m)
 	return p, err
+}
+
+// describe returns the descriptor of content.
+func describe(mediaType string, data []byte) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
 }
 
 func addToIndex(dir string, d ocispec.Descriptor) error {

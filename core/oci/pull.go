@@ -96,17 +96,26 @@ func (s *Store) names(r Reference) []string {
 func (s *Store) try(req Request, r Reference, do func(*remote.Repository) error) error {
 	var err error
 	for _, at := range s.places(r) {
-		for _, c := range attempts(req.Credentials, at) {
-			var repo *remote.Repository
-			if repo, err = s.repository(at, c); err != nil {
-				break
-			}
-			if err = do(repo); err == nil {
-				return nil
-			}
-			if err = classify(err); !errors.Is(err, ErrForbidden) {
-				break // another password does not help
-			}
+		if err = s.own(req, at, do); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// own calls do with each credential for the registry of r itself, until one works.
+func (s *Store) own(req Request, r Reference, do func(*remote.Repository) error) error {
+	var err error
+	for _, c := range attempts(req.Credentials, r) {
+		var repo *remote.Repository
+		if repo, err = s.repository(r, c); err != nil {
+			return err
+		}
+		if err = do(repo); err == nil {
+			return nil
+		}
+		if err = classify(err); !errors.Is(err, ErrForbidden) {
+			return err // another password does not help
 		}
 	}
 	return err

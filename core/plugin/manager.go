@@ -179,6 +179,13 @@ func (m *Manager) acquire(f, base *config.Filter) *Runtime {
 			r.canary = m.canary(f)
 		}
 		m.byID[f.Hash] = r
+		if f.Cache != nil { // it is native: there is nothing to load
+			r.state.Store(&State{Phase: Ready, Since: time.Now()})
+			m.states.tell(r)
+			close(r.done)
+			r.refs++
+			return r
+		}
 		m.group.Add(1)
 		go func() {
 			defer m.group.Done()

@@ -73,7 +73,8 @@ func (s *State) Runnable() bool {
 }
 
 // Entry returns f's place in a chain. f has r's hash, but may stand in another
-// part or have other exceptions. Only for a runtime that is Runnable.
+// part or have other exceptions. Only for a runtime that is Runnable. The Filter of a
+// native one, the response cache, is left to the caller.
 func (r *Runtime) Entry(f *config.Filter) filter.Entry {
 	e := filter.Entry{
 		Filter:    &r.gate,

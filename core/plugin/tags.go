@@ -91,6 +91,9 @@ func (m *Manager) followTags(ctx context.Context) {
 		if r.base != nil {
 			base = r.base
 		}
+		if base.Cache != nil {
+			continue
+		}
 		reference, err := oci.ParseReference(base.Image)
 		if err != nil || reference.Digest != "" || !r.settled() {
 			continue

@@ -22,7 +22,7 @@ var (
 func local(x *exchange.Exchange, status int) *exchange.Local {
 	l := &x.Local
 	l.Header.Reset()
-	l.Status, l.Details, l.GRPCStatus, l.Body = status, "", -1, nil
+	l.Status, l.Details, l.GRPCStatus, l.Body, l.Content, l.Length = status, "", -1, nil, nil, 0
 	return l
 }
 

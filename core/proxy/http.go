@@ -27,12 +27,14 @@ type HTTP struct {
 	metrics *snapshot.Metrics
 	mirrors mirrors
 	states  sync.Pool
+	fetches sync.Pool
 	last    atomic.Uint64 // number of an exchange
 }
 
 // New returns the handler that the listeners call.
 func New(store *snapshot.Store, log Log) *HTTP {
 	h := &HTTP{store: store, log: log, metrics: store.Metrics(), states: sync.Pool{New: func() any { return new(state) }}}
+	h.fetches.New = func() any { return new(detached) }
 	h.mirrors.init()
 	return h
 }
@@ -43,6 +45,7 @@ func (h *HTTP) Close() { h.mirrors.close() }
 
 // state is what the proxy keeps of one exchange.
 type state struct {
+	h        *HTTP
 	x        *exchange.Exchange
 	run      filter.Run
 	gateway  *snapshot.Gateway
@@ -54,6 +57,8 @@ type state struct {
 	request  router.Request
 	pins     [2]*snapshot.Link
 	pinned   int
+	link     *snapshot.Link // of the rule's chain; nil: none yet
+	outer    int            // filters of the Gateway's part
 	web      web
 	sending  upstream.Options
 	session  upstream.Session
@@ -63,7 +68,7 @@ type state struct {
 // reset forgets the exchange and keeps the run's memory.
 func (s *state) reset() {
 	s.x, s.gateway, s.listener, s.params = nil, nil, nil, nil
-	s.rule, s.match, s.backend, s.pinned = nil, nil, nil, 0
+	s.rule, s.match, s.backend, s.pinned, s.link, s.outer = nil, nil, nil, 0, nil, 0
 	s.request = router.Request{}
 	s.sending, s.session = upstream.Options{}, upstream.Session{}
 	s.web.reset()
@@ -75,9 +80,10 @@ var errDone = &exchange.Error{Status: 599, Reason: "done", Err: errors.New("answ
 // Serve implements exchange.Handler.
 func (h *HTTP) Serve(x *exchange.Exchange) {
 	s := h.states.Get().(*state)
-	s.x = x
+	s.h, s.x = h, x
 	x.ID = h.last.Add(1)
 	s.run.Start(x)
+	s.run.Detacher(s)
 	err := h.request(s)
 	if err == nil {
 		err = h.send(s)
@@ -139,9 +145,25 @@ func (h *HTTP) send(s *state) *exchange.Error {
 	return nil
 }
 
-// respond is the way out: response filters, then the client. A filter that
-// fails is answered for once by the proxy; the filters before it see that.
+// respond is the way out: response filters, then the client.
 func (h *HTTP) respond(s *state) {
+	x := s.x
+	if !h.back(s) {
+		return
+	}
+	x.Phase = exchange.PhaseEncode
+	advertise(x)
+	if s.sending.Session != nil && x.Err == nil {
+		s.tell()
+	}
+	if err := x.Client.Send(x); err != nil && x.Err == nil {
+		x.Err = encodeError(s, err)
+	}
+}
+
+// back passes the response through its filters. One that fails is answered for once
+// by the proxy; the filters before it see that. false: the client gets no answer.
+func (h *HTTP) back(s *state) bool {
 	x := s.x
 	for range maxAnswers {
 		x.Phase = exchange.PhaseResponse
@@ -164,16 +186,9 @@ func (h *HTTP) respond(s *state) {
 	}
 	if x.Err != nil && unanswered(x.Err) {
 		x.Response.Abandon()
-		return
+		return false
 	}
-	x.Phase = exchange.PhaseEncode
-	advertise(x)
-	if s.sending.Session != nil && x.Err == nil {
-		s.tell()
-	}
-	if err := x.Client.Send(x); err != nil && x.Err == nil {
-		x.Err = encodeError(s, err)
-	}
+	return true
 }
 
 // unanswered reports whether the client gets no answer because of err.
@@ -213,6 +228,16 @@ func (h *HTTP) done(s *state) {
 	x := s.x
 	x.Phase = exchange.PhaseDone
 	took := time.Since(x.Start)
+	h.free(s)
+	h.count(s, took)
+	if h.log != nil {
+		h.log.Exchange(x, took)
+	}
+	h.forget(s)
+}
+
+// free ends what the exchange began and gives back what it pinned.
+func (h *HTTP) free(s *state) {
 	s.run.Done()
 	if len(s.mirrors) > 0 {
 		h.unmirror(s)
@@ -221,11 +246,11 @@ func (h *HTTP) done(s *state) {
 		s.pins[i].Release()
 		s.pins[i] = nil
 	}
-	h.count(s, took)
-	if h.log != nil {
-		h.log.Exchange(x, took)
-	}
-	x.Response.Body = nil // it is closed, and what it was made of serves another exchange
+}
+
+// forget makes s ready for another exchange.
+func (h *HTTP) forget(s *state) {
+	s.x.Response.Body = nil // it is closed, and what it was made of serves another exchange
 	s.reset()
 	h.states.Put(s)
 }

@@ -76,13 +76,8 @@ func (h *HTTP) copied(s *state, to *snapshot.Mirror) {
 	x := &m.x
 	x.ID, x.Conn, x.Start = s.x.ID, s.x.Conn, time.Now()
 	x.Client = upstream.ContextClient{Context: h.mirrors.ctx}
-	p, a := &x.Request, &x.Arena
-	p.Method, p.Scheme, p.Authority, p.Path = a.Copy(q.Method), a.Copy(q.Scheme), a.Copy(q.Authority), a.Copy(q.Path)
-	p.Version, p.TE = q.Version, q.TE
-	x.Original.Authority = a.Copy(s.x.Original.Authority)
-	for _, f := range q.Header.Fields() {
-		p.Header.Add(a.Copy(f.Name), a.Copy(f.Value))
-	}
+	copyRequest(x, s.x)
+	x.Original.Authority = x.Arena.Copy(s.x.Original.Authority)
 	x.Consumer = s.x.Consumer
 	s.mirrors = append(s.mirrors, m)
 }

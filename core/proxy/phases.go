@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -95,7 +94,7 @@ func (s *state) target() *exchange.Error {
 		normal, query = router.SplitQuery(x.Request.Path)
 	}
 	s.request = router.Request{
-		Hostname: hostname(&x.Arena, x.Request.Authority),
+		Hostname: exchange.Hostname(&x.Arena, x.Request.Authority),
 		Path:     normal, Query: query,
 		Method: x.Request.Method, Header: &x.Request.Header,
 	}
@@ -111,27 +110,6 @@ func join(a *exchange.Arena, path, query []byte, hasQuery bool) []byte {
 	p[len(path)] = '?'
 	copy(p[len(path)+1:], query)
 	return p
-}
-
-// hostname returns authority without port, in lower case, without the final dot.
-func hostname(a *exchange.Arena, authority []byte) []byte {
-	name := authority
-	if i := bytes.LastIndexByte(name, ':'); i >= 0 && bytes.IndexByte(name[i:], ']') < 0 {
-		name = name[:i]
-	}
-	name = bytes.TrimSuffix(name, []byte("."))
-	for i, c := range name {
-		if 'A' <= c && c <= 'Z' {
-			lower := a.Copy(name)
-			for j := i; j < len(lower); j++ {
-				if c := lower[j]; 'A' <= c && c <= 'Z' {
-					lower[j] = c | 0x20
-				}
-			}
-			return lower
-		}
-	}
-	return name
 }
 
 // runGateway runs the Gateway's part of the chain; what it changes counts for
@@ -199,7 +177,8 @@ func (h *HTTP) findRule(s *state) *exchange.Error {
 		if s.backend = s.join(); s.backend == nil {
 			s.backend = pick(rule.Backends, rule.Weights, func(b *snapshot.Backend) int { return b.Config.Weight })
 		}
-		x.Service, x.Upstream = s.backend.Config.Service, s.backend.Config.Upstream
+		b := s.backend.Config
+		x.Service, x.Upstream, x.CacheScope = b.Service, b.Upstream, s.backend.CacheScope
 	}
 	return nil
 }
@@ -227,15 +206,19 @@ func (h *HTTP) runChain(s *state) *exchange.Error {
 	if s.backend != nil {
 		chain = s.backend.Chain
 	}
-	link := &noLink
-	if chain != nil {
-		var err *exchange.Error
-		if link, err = s.pin(chain); err != nil {
-			return err
+	link := s.link
+	if link == nil {
+		s.outer, link = s.run.Len(), &noLink
+		if chain != nil {
+			var err *exchange.Error
+			if link, err = s.pin(chain); err != nil {
+				return err
+			}
 		}
-		if err := s.runOne(link.Outer); err != nil {
-			return err
-		}
+		s.link = link
+	}
+	if err := s.runOne(link.Outer); err != nil {
+		return err
 	}
 	if err := h.steps(s, s.rule.Config.Steps, link.Rule, s.rule.Mirrors); err != nil {
 		return err

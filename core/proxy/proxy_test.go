@@ -15,6 +15,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"penstock.dev/penstock/core/cache"
+	"penstock.dev/penstock/core/cache/store"
 	"penstock.dev/penstock/core/codec/h1"
 	"penstock.dev/penstock/core/codec/h2"
 	"penstock.dev/penstock/core/codec/h3"
@@ -30,6 +32,8 @@ import (
 
 // bed is a whole proxy without plugins, on loopback.
 type bed struct {
+	handler *proxy.HTTP
+	cache   *cache.Cache
 	store   *snapshot.Store
 	metrics *telemetry.Metrics
 	port    uint16
@@ -46,8 +50,13 @@ func newBed(t testing.TB) *bed {
 	m, log := telemetry.New(), zap.Must(zap.NewDevelopment())
 	groups := upstream.New(log, m, upstream.NetDialer{})
 	plugins := plugin.New(plugin.Options{Images: noImages{}, Log: log, Metrics: m})
+	kept, err := store.Open(store.Options{MemoryBytes: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	responses := cache.New(kept, 32<<20, m)
 	var sockets struct{ snapshot.Sockets }
-	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), &sockets, groups, plugins, m)
+	store := snapshot.New(netip.MustParseAddr("127.0.0.1"), &sockets, groups, plugins, responses, m)
 	handler := proxy.New(store, nil)
 	listeners := listener.New(log, m, h1.NewServer(handler, m, nil), h2.NewServer(handler, m, nil), h3.NewServer(handler, m, nil), listener.NetBinder{})
 	sockets.Sockets = listeners
@@ -56,7 +65,9 @@ func newBed(t testing.TB) *bed {
 		defer cancel()
 		_ = listeners.Drain(ctx)
 		handler.Close()
+		responses.Close()
 		store.Close()
+		_ = kept.Close()
 		plugins.Close()
 		groups.Close()
 	})
@@ -66,7 +77,7 @@ func newBed(t testing.TB) *bed {
 	}
 	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
 	l.Close()
-	b := &bed{store: store, metrics: m, port: port, url: fmt.Sprintf("http://127.0.0.1:%d", port)}
+	b := &bed{handler: handler, cache: responses, store: store, metrics: m, port: port, url: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	b.client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	t.Cleanup(b.client.CloseIdleConnections)
 	return b

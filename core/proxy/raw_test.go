@@ -71,7 +71,7 @@ func newRawBed(t testing.TB, protocol string) *rawBed {
 	plugins := plugin.New(plugin.Options{Images: noImages{}, Log: log, Metrics: m})
 	var sockets struct{ snapshot.Sockets }
 	b := &rawBed{records: &records{}, p: config.DefaultProxyParameters()}
-	b.store = snapshot.New(netip.MustParseAddr("127.0.0.1"), &sockets, groups, plugins, m)
+	b.store = snapshot.New(netip.MustParseAddr("127.0.0.1"), &sockets, groups, plugins, nil, m)
 	listeners := listener.New(log, m, h1.NewServer(nil, m, nil), h2.NewServer(nil, m, nil), h3.NewServer(nil, m, nil), listener.NetBinder{})
 	raw := proxy.NewRaw(b.store, b)
 	listeners.ServeRaw(raw, raw)

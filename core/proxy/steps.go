@@ -13,6 +13,12 @@ import (
 func (h *HTTP) steps(s *state, steps []config.Step, plugins []*filter.Chain, mirrors []snapshot.Mirror) *exchange.Error {
 	for i := range steps {
 		step := &steps[i]
+		if !step.Plugins && s.run.Skipping() {
+			if step.Mirror != nil {
+				mirrors = mirrors[1:]
+			}
+			continue
+		}
 		switch {
 		case step.Request != nil:
 			snapshot.Modify(&s.x.Request.Header, step.Request)

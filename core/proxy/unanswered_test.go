@@ -51,7 +51,7 @@ func (leaving) Watch(gone func()) func() {
 // upload to it never stopped.
 func TestAResponseThatNobodyGetsIsClosed(t *testing.T) {
 	for name, verdict := range map[string]filter.Verdict{"a filter resets": filter.Reset, "the client leaves while a filter holds it": filter.Pause} {
-		h := New(snapshot.New(netip.MustParseAddr("127.0.0.1"), nil, nil, nil, telemetry.New()), nil)
+		h := New(snapshot.New(netip.MustParseAddr("127.0.0.1"), nil, nil, nil, nil, telemetry.New()), nil)
 		x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: leaving{}}
 		x.Request.Method = []byte("GET")
 		s := h.states.Get().(*state)

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -97,6 +98,9 @@ func (d *Decoder) Config(u *Delta) (*config.Config, error) {
 		c.Upstreams = maps.Clone(c.Upstreams)
 	}
 	c.Totals = maps.Clone(c.Totals)
+	if d.concerns(kindPurge) {
+		c.Purges = slices.Clone(c.Purges)
+	}
 	touched := map[string]*touch{}
 	for name := range d.removed {
 		d.remove(&c, name, touched)
@@ -171,6 +175,10 @@ func (d *Decoder) remove(c *config.Config, name string, touched map[string]*touc
 		delete(c.Totals, rest)
 	case kindForbidden:
 		c.Forbidden = nil
+	case kindPurge:
+		if i, ok := purgeAt(c.Purges, rest); ok {
+			c.Purges = slices.Delete(c.Purges, i, i+1)
+		}
 	case kindRoute, kindRaw:
 		gateway, _, _ := strings.Cut(rest, " ")
 		at(touched, gateway).routes[name] = nil
@@ -199,6 +207,17 @@ func (d *Decoder) change(c *config.Config, name string, r *Resource, touched map
 			return errForm
 		}
 		c.Forbidden, err = get[config.Forbidden](d, r)
+	case kindPurge:
+		p, err := get[config.Purge](d, r)
+		if err != nil || p.ID != rest {
+			return cmp.Or(err, errForm)
+		}
+		i, ok := purgeAt(c.Purges, rest)
+		if ok {
+			c.Purges[i] = p
+		} else {
+			c.Purges = slices.Insert(c.Purges, i, p)
+		}
 	case kindRoute, kindRaw:
 		var a *attachment
 		if a, err = get[attachment](d, r); err != nil {
@@ -210,6 +229,11 @@ func (d *Decoder) change(c *config.Config, name string, r *Resource, touched map
 		at(touched, a.Gateway).routes[name] = a
 	}
 	return err
+}
+
+// purgeAt returns the place of a purge, and whether it is there.
+func purgeAt(list []*config.Purge, id string) (int, bool) {
+	return slices.BinarySearchFunc(list, id, func(p *config.Purge, id string) int { return cmp.Compare(p.ID, id) })
 }
 
 // get returns the value of a resource of the update.

@@ -50,6 +50,7 @@ const (
 	kindRaw      = "rawroute"
 	kindUpstream = "upstream"
 	kindTotals   = "totals"
+	kindPurge    = "purge"
 	// There is one of this kind, forbiddenName.
 	kindForbidden = "forbidden"
 	forbiddenName = kindForbidden + "/addresses"
@@ -115,6 +116,9 @@ func (e *Encoder) Encode(c *config.Config) (*Update, error) {
 	e.allGateways(c)
 	differ(e.last.Upstreams, c.Upstreams, func(name string, u *config.Upstream) { e.put(kindUpstream+"/"+name, u) }, func(name string) { e.drop(kindUpstream + "/" + name) })
 	differ(e.last.Totals, c.Totals, func(name string, t *config.Totals) { e.put(kindTotals+"/"+name, t) }, func(name string) { e.drop(kindTotals + "/" + name) })
+	if !slices.Equal(e.last.Purges, c.Purges) {
+		differ(purgesByID(e.last.Purges), purgesByID(c.Purges), func(id string, p *config.Purge) { e.put(kindPurge+"/"+id, p) }, func(id string) { e.drop(kindPurge + "/" + id) })
+	}
 	switch c.Forbidden {
 	case e.last.Forbidden:
 	case nil:
@@ -154,6 +158,14 @@ func differ[T any](old, now map[string]*T, put func(string, *T), drop func(strin
 			drop(name)
 		}
 	}
+}
+
+func purgesByID(list []*config.Purge) map[string]*config.Purge {
+	all := make(map[string]*config.Purge, len(list))
+	for _, p := range list {
+		all[p.ID] = p
+	}
+	return all
 }
 
 func (e *Encoder) allGateways(c *config.Config) {

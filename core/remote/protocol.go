@@ -57,6 +57,15 @@ type Image struct {
 type Report struct {
 	Ready bool // it takes traffic
 	Parts []PartReport
+	// Purges are those of the config that it has carried out.
+	Purges []PurgeReport
+}
+
+// PurgeReport is what became of a purge on one proxy.
+type PurgeReport struct {
+	ID      string // config.Purge.ID
+	Removed int64  // stored responses that it removed, or made stale
+	Error   string // why it could not be carried out, for operators; empty: it was
 }
 
 // PartReport is a part of chains as one proxy runs it.

@@ -30,6 +30,8 @@ const (
 	keepAlive  = 10 * time.Second
 	// reportEvery is how often what runs is told at most.
 	reportEvery = 500 * time.Millisecond
+	// reportSoon is how often at most it is told what somebody waits for.
+	reportSoon = 20 * time.Millisecond
 	// renewEvery is how often the state on disk is written while nothing changes: its
 	// age is that of the last word with control.
 	renewEvery = 10 * time.Minute
@@ -47,16 +49,23 @@ type Options struct {
 	// in bytes, but for what is configured.
 	Modules string
 	Quota   int64
-	// State keeps what was applied last; nil: nothing is kept.
+	// State keeps what was applied last; nil: nothing is kept. Contact remembers when
+	// control was there; nil: nobody asks.
 	State   *State
+	Contact *Contact
 	Metrics *telemetry.Metrics
-	// Report says what runs; Changed receives a value when that may be something else.
-	Report  func() *Report
-	Changed <-chan struct{}
+	// Report says what runs; Changed receives a value when that may be something else,
+	// Soon when somebody waits to be told: that a purge is done. nil: never.
+	Report        func() *Report
+	Changed, Soon <-chan struct{}
 }
 
 // Apply is how a Source hands on what it got.
 type Apply struct {
+	// Back is called before the first config that a connection brings is handed on: control
+	// was away for so long, or for Forever, as far as Options.Contact knows. nil: nobody is
+	// told.
+	Back func(away time.Duration)
 	// Config replaces all that is served.
 	Config func(*config.Config) error
 	// Endpoints replaces those of these upstreams; nil: it has none any more.
@@ -70,6 +79,8 @@ type Source struct {
 	versions  telemetry.Counters
 
 	images *Images
+	met    chan struct{} // closed by meet
+	meet   sync.Once
 
 	mu      sync.Mutex // of the decoder, between who changes it and who writes it to disk
 	decoder *Decoder
@@ -80,7 +91,7 @@ type Source struct {
 // plugins of its config come from.
 func New(o Options) *Source {
 	s := &Source{
-		o: o, decoder: NewDecoder(),
+		o: o, decoder: NewDecoder(), met: make(chan struct{}),
 		connected: o.Metrics.Gauges("penstock_control_connected", "1 while control is connected.").With(),
 		versions:  o.Metrics.Counters("penstock_control_updates_total", "Updates from control, by type and what became of them.", "type", "result"),
 	}
@@ -91,6 +102,10 @@ func New(o Options) *Source {
 // Images returns where the plugins come from.
 func (s *Source) Images() *Images { return s.images }
 
+// Met returns a channel that is closed once the first config of control's was handed on, or
+// control was not to be had at the first try.
+func (s *Source) Met() <-chan struct{} { return s.met }
+
 // Run hands on what control sends until ctx is done; that is the error. If there
 // is a state on disk it is handed on first, unless control was there earlier.
 // While control is away, what it sent last serves.
@@ -100,6 +115,10 @@ func (s *Source) Run(ctx context.Context, apply Apply) error {
 		began := time.Now()
 		err := s.session(ctx, apply)
 		s.connected.Set(0)
+		s.meet.Do(func() { close(s.met) })
+		if s.o.Contact != nil {
+			s.o.Contact.end()
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -205,6 +224,7 @@ type talk struct {
 	changed map[string]*Resource
 	removed map[string]bool
 	parts   bool // parts of chains were among what was applied last
+	found   bool // a config has come
 	// A config that was not applied as a whole, what brought it, and when to try again.
 	refused *config.Config
 	refusal *discovery.DeltaDiscoveryResponse
@@ -346,7 +366,10 @@ func (t *talk) config(m *discovery.DeltaDiscoveryResponse) {
 	}
 	t.forget()
 	t.parts = t.parts || u.Parts()
-	if err := t.apply.Config(c); err != nil {
+	t.back()
+	err = t.apply.Config(c)
+	s.meet.Do(func() { close(s.met) })
+	if err != nil {
 		t.refused, t.refusal, t.again = c, m, time.After(retryApply)
 		t.answer(m, err)
 		return
@@ -428,15 +451,32 @@ func (s *Source) report(ctx context.Context, conn *grpc.ClientConn) {
 		if err := send(s.o.Report()); err != nil {
 			return
 		}
-		select {
-		case <-ctx.Done():
+		if !s.due(ctx) {
 			return
-		case <-time.After(reportEvery):
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.o.Changed:
 		}
 	}
+}
+
+// due waits until there is something to tell; false: ctx is done.
+func (s *Source) due(ctx context.Context) bool {
+	soonest, next := time.After(reportSoon), time.After(reportEvery)
+	select {
+	case <-ctx.Done():
+		return false
+	case <-s.o.Soon:
+		select {
+		case <-ctx.Done():
+			return false
+		case <-soonest:
+			return true
+		}
+	case <-next:
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-s.o.Changed:
+	case <-s.o.Soon:
+	}
+	return true
 }

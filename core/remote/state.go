@@ -216,10 +216,7 @@ func (s *State) write(set *Set) error {
 		s.wrote = set
 		return s.file.Sync()
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(s.dir, stateFile+".*") // mode 0600
+	f, err := newFile(s.dir, stateFile)
 	if err != nil {
 		return err
 	}
@@ -236,6 +233,15 @@ func (s *State) write(set *Set) error {
 	}
 	s.wrote, s.whole, s.usedKey = set, s.file.size, bytes.Clone(key)
 	return os.Rename(f.Name(), filepath.Join(s.dir, stateFile))
+}
+
+// newFile makes a file that is to be renamed to name, in a folder that is made if it is
+// missing.
+func newFile(dir, name string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return os.CreateTemp(dir, name+".*") // mode 0600
 }
 
 // add appends how one set differs from the one before.

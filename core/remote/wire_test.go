@@ -110,6 +110,9 @@ func filled() *config.Config {
 		f.fill(reflect.ValueOf(u).Elem(), 0)
 		f.fill(reflect.ValueOf(s).Elem(), 0)
 		f.fill(reflect.ValueOf(t).Elem(), 0)
+		p := &config.Purge{}
+		f.fill(reflect.ValueOf(p).Elem(), 0)
+		c.Purges = append(c.Purges, p)
 		c.Upstreams[fmt.Sprint("ns/s:", f.n)], c.Totals[fmt.Sprint("ns", f.n)] = u, t
 		c.Endpoints = c.Endpoints.With(map[string]*config.EndpointSet{fmt.Sprint("ns/s:", f.n): s})
 	}
@@ -273,6 +276,11 @@ func TestManyChanges(t *testing.T) {
 		if n := random.IntN(4); n < 3 {
 			c.Forbidden = &config.Forbidden{Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})}}
 		}
+		for p := range 4 {
+			if random.IntN(2) == 0 {
+				c.Purges = append(c.Purges, &config.Purge{ID: fmt.Sprint("ns/p/", p), Namespace: "ns", Soft: random.IntN(2) == 0})
+			}
+		}
 		for u := range random.IntN(3) {
 			name := fmt.Sprint("u", u)
 			c.Upstreams[name] = &config.Upstream{Name: name, Parameters: parameters[random.IntN(len(parameters))]}
@@ -317,6 +325,8 @@ func TestFaultsAreRefused(t *testing.T) {
 		"another forbidden":  {"forbidden/a", text(map[string]any{}), "unexpected form"},
 		"no address":         {forbiddenName, text(map[string]any{"Addresses": []any{"10.0.0.0.1"}}), forbiddenName},
 		"a missing value":    {"upstream/a", text(map[string]any{"Parameters": "parameters/abc"}), "missing"},
+		"another's purge":    {"purge/n/p/u", text(map[string]any{"ID": "n/q/u"}), "unexpected form"},
+		"a purge's list":     {"purge/n/p/u", text(map[string]any{"ID": "n/p/u", "Tags": "a"}), "purge/n/p/u"},
 		"one of other kind":  {"upstream/a", text(map[string]any{"Parameters": "upstream/a"}), "unexpected form"},
 		"itself":             {"part/a", text(map[string]any{"Fallback": "part/a"}), ""},
 		"no gateway":         {"route/x/y r", text(map[string]any{"Gateway": "x/y", "Route": map[string]any{}}), "gateway x/y"},
@@ -369,4 +379,26 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("(-first +second)\n%s", diff)
 		}
 	})
+}
+
+// TestAPurgeComesAlone: the others stay the same values, and so does what is served.
+func TestAPurgeComesAlone(t *testing.T) {
+	c := filled()
+	e, d := new(Encoder), NewDecoder()
+	_, before := over(t, e, d, c)
+	changed := *c
+	changed.Purges = append([]*config.Purge{{ID: "a/p/u", Namespace: "a", Tags: []string{"t"}, Created: time.Unix(5, 0).UTC()}}, c.Purges...)
+	u, after := over(t, e, d, &changed)
+	if len(u.Config.Changed) != 1 || u.Config.Changed[0].Name != "purge/a/p/u" || len(u.Config.Removed) > 0 || u.Config.Parts() {
+		t.Errorf("sent %+v; want one resource", u)
+	}
+	if !cmp.Equal(&changed, after, same) || after.Purges[1] != before.Purges[0] || after.Gateways[0] != before.Gateways[0] || !config.SameMap(after.Upstreams, before.Upstreams) {
+		t.Errorf("(-sent +arrived)\n%s", cmp.Diff(&changed, after, same))
+	}
+	if len(before.Purges) != len(c.Purges) {
+		t.Error("the config of before is another one now")
+	}
+	if u, after := over(t, e, d, c); len(u.Config.Removed) != 1 || !cmp.Equal(c, after, same) || len(u.Config.Changed) > 0 {
+		t.Errorf("sent %+v; want one that is gone", u)
+	}
 }

@@ -38,6 +38,8 @@ type Options struct {
 	// CacheBytes bounds the compile cache; what was used least goes first, and
 	// what runs stays. Default 2 GiB.
 	CacheBytes int64
+	// Clock is the time that guests see; nil: the machine's.
+	Clock Clock
 }
 
 // MaxModuleBytes is the size beyond which a module is refused.
@@ -47,6 +49,7 @@ const MaxModuleBytes = 64 << 20
 // methods may be called by several goroutines at once.
 type Engine struct {
 	o       Options
+	began   time.Time // by o.Clock
 	log     *zap.Logger
 	metrics metrics
 	cache   wazero.CompilationCache
@@ -91,6 +94,9 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = defaultCacheBytes
 	}
+	if o.Clock == nil {
+		o.Clock = SystemClock{}
+	}
 	code, err := openCodeCache(o.Dir, o.CacheBytes, log)
 	if err != nil {
 		return nil, fmt.Errorf("compile cache: %w", err)
@@ -100,7 +106,7 @@ func New(o Options, log *zap.Logger, m *telemetry.Metrics) (*Engine, error) {
 		return nil, fmt.Errorf("compile cache: %w", err)
 	}
 	return &Engine{
-		o: o, log: log, cache: cache, code: code,
+		o: o, began: o.Clock.Now(), log: log, cache: cache, code: code,
 		compiling: make(chan struct{}, 1),
 		slow:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
 		pools:     map[*Pool]struct{}{},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -105,8 +106,8 @@ func (i *Instance) moduleConfig() wazero.ModuleConfig {
 	c := wazero.NewModuleConfig().
 		WithName("").
 		WithStartFunctions().
-		WithSysWalltime().
-		WithSysNanotime().
+		WithWalltime(i.walltime, 1000).
+		WithNanotime(i.nanotime, 1).
 		WithRandSource(&random{i}).
 		WithStdout(&lines{i: i}).
 		WithStderr(&lines{i: i, stderr: true})
@@ -114,6 +115,17 @@ func (i *Instance) moduleConfig() wazero.ModuleConfig {
 		c = c.WithEnv(e.Name, e.Value)
 	}
 	return c
+}
+
+func (i *Instance) walltime() (seconds int64, nanoseconds int32) {
+	now := i.pool.engine.o.Clock.Now()
+	return now.Unix(), int32(now.Nanosecond()) //nolint:gosec // below 1e9
+}
+
+// nanotime is never zero: Go's runtime takes that for a clock that is broken.
+func (i *Instance) nanotime() int64 {
+	e := i.pool.engine
+	return int64(e.o.Clock.Now().Sub(e.began) + time.Second)
 }
 
 // What WASI costs a guest, in steps.

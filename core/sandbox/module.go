@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
@@ -111,6 +113,9 @@ func (m *Module) Export(name string) (t FuncType, ok bool) {
 	t, ok = m.exports[name]
 	return t, ok
 }
+
+// Exports returns the names of the exported functions, in their order.
+func (m *Module) Exports() []string { return slices.Sorted(maps.Keys(m.exports)) }
 
 // Imports returns the functions that the guest asks for, but those of WASI,
 // which the sandbox serves.

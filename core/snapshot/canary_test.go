@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"penstock.dev/penstock/core/cache"
+	"penstock.dev/penstock/core/cache/store"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
@@ -95,7 +97,11 @@ func newRunBed(t *testing.T) *runBed {
 	b := &runBed{answers: &answers{refused: map[string]error{}}}
 	b.plugins = plugin.New(plugin.Options{Images: b.answers, Engine: engine, ABIs: []plugin.ABI{b.answers}, Log: log, Metrics: m})
 	groups := upstream.New(log, m, upstream.NetDialer{})
-	b.Store = New(netip.MustParseAddr("127.0.0.1"), &sockets{}, groups, b.plugins, m)
+	kept, err := store.Open(store.Options{MemoryBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Store = New(netip.MustParseAddr("127.0.0.1"), &sockets{}, groups, b.plugins, cache.New(kept, 1<<20, m), m)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); b.Run(ctx) }()

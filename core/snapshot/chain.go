@@ -92,6 +92,9 @@ func (c *Chain) wait(l *Link) error {
 	}
 }
 
+// Again pins a link that is pinned already once more.
+func (l *Link) Again() { l.refs.Add(1) }
+
 // acquire adds a pin unless the link is already closed.
 func (l *Link) acquire() bool {
 	for {

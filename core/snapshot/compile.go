@@ -105,7 +105,7 @@ func (c *compiler) rule(cfg *config.Rule, route string, old *Rule) *Rule {
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]
 		r.Weights += uint64(b.Weight)
-		r.Backends = append(r.Backends, Backend{Config: b, Upstream: c.group(b.Upstream), Chain: c.chain(b.Chain), Counters: c.metrics.of(cfg.Name, b.Service), Mirrors: c.mirrors(cfg.Name, b.Steps)})
+		r.Backends = append(r.Backends, Backend{Config: b, Upstream: c.group(b.Upstream), Chain: c.chain(b.Chain), Counters: c.metrics.of(cfg.Name, b.Service), Mirrors: c.mirrors(cfg.Name, b.Steps), CacheScope: cacheScope(cfg, b)})
 	}
 	return r
 }

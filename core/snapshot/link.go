@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"penstock.dev/penstock/core/cache"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/plugin"
@@ -13,6 +14,7 @@ import (
 // linker makes links.
 type linker struct {
 	plugins *plugin.Manager
+	cache   *cache.Cache
 	now     func() time.Time
 	due     time.Time // when to link again all the same; zero: never
 }
@@ -78,6 +80,9 @@ func (k *linker) link(c *Chain) *Link {
 		l.parts = append(l.parts, choice)
 	}
 	l.pending = l.pending && l.Fault == nil
+	if l.Fault == nil && !l.pending {
+		l.guardCache()
+	}
 	if old != nil && slices.EqualFunc(old.parts, l.parts, func(a, b choice) bool { return a.equal(&b) }) {
 		for i := range l.parts {
 			old.parts[i].missing = l.parts[i].missing // which nobody else looks at
@@ -86,7 +91,7 @@ func (k *linker) link(c *Chain) *Link {
 		return nil
 	}
 	if l.Fault == nil && !l.pending {
-		l.join()
+		k.join(l)
 	}
 	return l
 }
@@ -94,29 +99,46 @@ func (k *linker) link(c *Chain) *Link {
 // join makes the filter chains: what the Route and those before it declare, what
 // stands among the rule's own filters, what stands among the backendRef's, and the
 // rest, which runs between these two.
-func (l *Link) join() {
-	var outer, inner []filter.Entry
+func (k *linker) join(l *Link) {
+	var outer, inner []member
+	var rule, backend []*[]member
 	for _, c := range l.parts {
-		var own []filter.Entry
+		var own []member
 		for n, f := range c.filters {
-			e := c.runtimes[n].Entry(f)
+			m := member{entry: c.runtimes[n].Entry(f), config: f, state: c.runtimes[n].State(), canary: c.canaries[n]}
 			if o := c.canaries[n]; o.runs {
-				e.Canary = o.runtime.Canary(o.config, o.form)
+				m.entry.Canary = o.runtime.Canary(o.config, o.form)
 			}
-			own = append(own, e)
+			own = append(own, m)
 		}
-		switch {
-		case c.part.Name == "route" || c.part.Scope == config.ScopeBefore:
+		switch stage(c.part) {
+		case 0:
 			outer = append(outer, own...)
-		case c.part.Name == config.PartRule:
-			l.Rule = append(l.Rule, filter.New(own))
-		case c.part.Name == config.PartBackend:
-			l.Backend = append(l.Backend, filter.New(own))
-		default:
+		case 1:
+			rule = append(rule, &own)
+		case 2:
 			inner = append(inner, own...)
+		default:
+			backend = append(backend, &own)
 		}
 	}
-	l.Outer, l.Inner = filter.New(outer), filter.New(inner)
+	order := append(append(append([]*[]member{&outer}, rule...), &inner), backend...)
+	k.place(order)
+	l.Outer, l.Inner = chainOf(outer), chainOf(inner)
+	for _, list := range rule {
+		l.Rule = append(l.Rule, chainOf(*list))
+	}
+	for _, list := range backend {
+		l.Backend = append(l.Backend, chainOf(*list))
+	}
+}
+
+func chainOf(list []member) *filter.Chain {
+	var entries []filter.Entry
+	for _, m := range list {
+		entries = append(entries, m.entry)
+	}
+	return filter.New(entries)
 }
 
 // Raw returns the filters for a raw connection, outermost first. notRaw is the

@@ -63,6 +63,8 @@ type Backend struct {
 	Chain    *Chain          // nil: none
 	Counters *Counters
 	Mirrors  []Mirror // of Config.Steps, in their order
+	// CacheScope is what keys of the response cache begin with; empty: there is none.
+	CacheScope string
 }
 
 // Port returns the listeners of a socket, nil if there is none.

@@ -49,7 +49,7 @@ func newBed(t *testing.T) *bed {
 	b := &bed{images: images{make(chan error)}, sockets: &sockets{}}
 	b.plugins = plugin.New(plugin.Options{Images: b.images, Log: log, Metrics: m})
 	groups := upstream.New(log, m, upstream.NetDialer{})
-	b.Store = New(netip.MustParseAddr("127.0.0.1"), b.sockets, groups, b.plugins, m)
+	b.Store = New(netip.MustParseAddr("127.0.0.1"), b.sockets, groups, b.plugins, nil, m)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); b.Run(ctx) }()

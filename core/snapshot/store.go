@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/cache"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/telemetry"
@@ -44,11 +45,12 @@ type Store struct {
 	ran   map[string]bool // part hashes that run or ran since they are configured
 }
 
-// New returns a Store that serves nothing yet. Listeners bind to bind.
-func New(bind netip.Addr, sockets Sockets, groups *upstream.Set, plugins *plugin.Manager, m *telemetry.Metrics) *Store {
+// New returns a Store that serves nothing yet. Listeners bind to bind. responses is the
+// response cache of its chains.
+func New(bind netip.Addr, sockets Sockets, groups *upstream.Set, plugins *plugin.Manager, responses *cache.Cache, m *telemetry.Metrics) *Store {
 	return &Store{
 		bind: bind, sockets: sockets, groups: groups,
-		linker:  &linker{plugins: plugins, now: time.Now},
+		linker:  &linker{plugins: plugins, cache: responses, now: time.Now},
 		metrics: NewMetrics(m),
 		routes:  map[*config.Route]*route{},
 		ran:     map[string]bool{},
@@ -93,6 +95,9 @@ func (s *Store) Apply(cfg *config.Config) error {
 		return config.Socket{Address: netip.AddrPortFrom(s.bind, port)}
 	}}
 	sockets := c.compile(cfg)
+	if s.linker.cache != nil {
+		s.linker.cache.CarryOut(cfg.Purges)
+	}
 	s.relink(c.new)
 	s.current.Store(c.new)
 	s.metrics.forget(old, c.new, c.turn())

@@ -203,3 +203,28 @@ func (g *GuestMetric) collect(out chan<- prometheus.Metric, labels ...string) {
 }
 
 func toUTF8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// GuestValues returns what the guests of one filter have counted, by the metric's name:
+// of a histogram its samples.
+func (m *Metrics) GuestValues(owner, filter string) map[string]int64 {
+	all := map[string]int64{}
+	m.guests.mu.Lock()
+	defer m.guests.mu.Unlock()
+	for s := range m.guests.sets {
+		if s.owner != owner || s.filter != filter {
+			continue
+		}
+		s.mu.Lock()
+		for _, g := range s.byName {
+			if g.Kind != GuestHistogram {
+				all[g.name] = g.Value()
+				continue
+			}
+			g.mu.Lock()
+			all[g.name] = int64(min(g.count, math.MaxInt64)) //nolint:gosec // bounded
+			g.mu.Unlock()
+		}
+		s.mu.Unlock()
+	}
+	return all
+}

@@ -55,6 +55,11 @@ type Options struct {
 	Names capability.Resolver
 	// Redis sends guests' commands; nil: UNIMPLEMENTED.
 	Redis capability.RedisCaller
+	// Cache keeps guests' own objects; nil: UNIMPLEMENTED, also for steering.
+	Cache capability.CacheObjects
+	// Clock is the time that guests are told, and that their ticks go by; nil: the
+	// machine's.
+	Clock sandbox.Clock
 	// NodeID is property node.id; Version is xds.node.metadata's version.
 	NodeID, Version string
 }
@@ -71,6 +76,9 @@ type ABI struct {
 
 // New returns an ABI.
 func New(o Options) *ABI {
+	if o.Clock == nil {
+		o.Clock = sandbox.SystemClock{}
+	}
 	return &ABI{o: o,
 		stores: sharedStores{stores: map[string]*sharedStore{}}, shares: shares{by: map[string]*instances{}},
 		imports: imports(), foreigns: foreignFuncs(), cel: sync.OnceValues(cel.New),

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"strconv"
-	"time"
 
 	"penstock.dev/penstock/core/exchange"
 )
@@ -47,7 +46,7 @@ func requestProperty(v *vm, s *stream, path []string) ([]byte, bool) {
 		if !s.done { // only known at the end
 			return nil, false
 		}
-		return appendU64(v.scratch, uint64(time.Since(x.Start))), true
+		return appendU64(v.scratch, uint64(v.r.f.abi.o.Clock.Now().Sub(x.Start))), true
 	case "protocol":
 		return []byte(protocol(q.Version)), true
 	case "size":

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -39,7 +40,7 @@ func foreignFuncs() map[string]foreignFunc {
 		return func(v *vm, args []byte) ([]byte, uint32) { return nil, do(v, args) }
 	}
 	nothing := plain(func(*vm, []byte) uint32 { return statusOK })
-	return map[string]foreignFunc{
+	funcs := map[string]foreignFunc{
 		"penstock.set_consumer":  plain(setConsumer),
 		"penstock.set_callbacks": plain(setCallbacks),
 		"get_log_level": func(v *vm, _ []byte) ([]byte, uint32) {
@@ -74,6 +75,8 @@ func foreignFuncs() map[string]foreignFunc {
 		"inject_encoded_data_to_filter_chain":           plain(injectMessage),
 		"inject_encoded_data_to_filter_chain_on_header": plain(injectMessage),
 	}
+	maps.Copy(funcs, cacheFunctions())
+	return funcs
 }
 
 func resultOr(status uint32) func([]byte, error) ([]byte, uint32) {

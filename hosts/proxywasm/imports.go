@@ -168,7 +168,7 @@ func stateImports() map[string]hostFunc {
 			return statusOK
 		}},
 		"proxy_get_current_time_nanoseconds": {1, func(v *vm, p []uint64) uint32 {
-			if !v.i.Memory().WriteUint64Le(u(p[0]), uint64(time.Now().UnixNano())) {
+			if !v.i.Memory().WriteUint64Le(u(p[0]), uint64(v.r.f.abi.o.Clock.Now().UnixNano())) {
 				return statusInvalidMemory
 			}
 			return statusOK

@@ -39,7 +39,7 @@ type root struct {
 // add makes the root context of a filter and configures it, within the steps left.
 func (v *vm) add(f *Filter, left *int64) (*root, error) {
 	r := &root{f: f, v: v, id: v.newID(), starting: true}
-	r.loop.init()
+	r.loop.init(f.abi.o.Clock)
 	v.roots[f] = r
 	v.r, v.current, v.effective = r, nil, nil
 	err := r.configure(left)
@@ -224,20 +224,37 @@ func (r *root) stranded() bool { return r.v.in.key != "" && r.f.alone.Load() }
 // rootLoop makes the callbacks that time and other instances cause, one after
 // another: ticks, queues.
 type rootLoop struct {
-	once   sync.Once
-	period chan time.Duration // capacity 1
-	kick   chan struct{}      // capacity 1
-	done   chan struct{}
+	once  sync.Once
+	timer sandbox.Timer // of ticks
+	kick  chan struct{} // capacity 1
+	done  chan struct{}
 
-	mu    sync.Mutex
-	ready []uint32 // queues that something was put into
+	mu     sync.Mutex
+	period time.Duration // of ticks; 0: none
+	ready  []uint32      // queues that something was put into
 }
 
-func (l *rootLoop) init() {
-	l.period, l.kick, l.done = make(chan time.Duration, 1), make(chan struct{}, 1), make(chan struct{})
+func (l *rootLoop) init(c sandbox.Clock) {
+	l.timer, l.kick, l.done = c.NewTimer(), make(chan struct{}, 1), make(chan struct{})
 }
 
 func (l *rootLoop) stop() { close(l.done) }
+
+// tick arms the timer anew.
+func (l *rootLoop) tick(period time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.period = period
+	l.arm()
+}
+
+func (l *rootLoop) arm() {
+	if l.period == 0 {
+		l.timer.Stop()
+	} else {
+		l.timer.Reset(l.period)
+	}
+}
 
 // setTick arms the ticker; 0 stops it.
 func (r *root) setTick(d time.Duration) {
@@ -247,11 +264,7 @@ func (r *root) setTick(d time.Duration) {
 	if d > 0 {
 		d = max(d, minTick)
 	}
-	select {
-	case <-r.loop.period:
-	default:
-	}
-	r.loop.period <- d
+	r.loop.tick(d)
 	r.work()
 }
 
@@ -281,27 +294,20 @@ func (r *root) notify(queue uint32) {
 // serve runs until the root context is closed.
 func (r *root) serve() {
 	l := &r.loop
-	var period time.Duration
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	defer l.timer.Stop()
 	for {
 		select {
 		case <-l.done:
 			return
-		case period = <-l.period:
-			timer.Reset(max(period, minTick))
-			if period == 0 {
-				timer.Stop()
-			}
-		case <-timer.C:
-			if period == 0 {
-				continue
-			}
+		case <-l.timer.C():
 			r.v.i.Pace(l.done)
 			r.locked(func() {
 				r.on("proxy_on_tick", func(v *vm) error { return v.callRoot(v.fn.tick) })
 			})
-			timer.Reset(period)
+			l.mu.Lock()
+			l.arm()
+			l.mu.Unlock()
+			l.timer.Handled()
 		case <-l.kick:
 			l.mu.Lock()
 			ready := l.ready

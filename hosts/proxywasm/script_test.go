@@ -153,6 +153,7 @@ type scene struct {
 	calls *calls
 	grpc  *grpcCalls
 	redis *redisCalls
+	cache *shelves
 }
 
 type sceneOptions struct {
@@ -162,8 +163,9 @@ type sceneOptions struct {
 	grant  []string
 	with   *scene // shares its ABI, and its trace
 	names  capability.Resolver
-	multi  bool   // the image says multiConfig
-	name   string // of the owner; default the test's
+	cache  *shelves // nil: UNIMPLEMENTED
+	multi  bool     // the image says multiConfig
+	name   string   // of the owner; default the test's
 }
 
 func newScene(tb testing.TB, o sceneOptions) *scene {
@@ -201,7 +203,11 @@ func tryScene(tb testing.TB, o sceneOptions) (*scene, error) {
 		o.change(c)
 	}
 	s := &scene{trace: newTrace(), tb: tb, calls: &calls{begun: make(chan *begunCall, 100)}, grpc: &grpcCalls{begun: make(chan *grpcBegun, 100)}, redis: &redisCalls{begun: make(chan *redisBegun, 200)}}
-	s.abi = New(Options{Log: zap.New(s.trace), Metrics: telemetry.New(), HTTP: s.calls, GRPC: s.grpc, Redis: s.redis, Names: o.names, NodeID: "node-1"})
+	with := Options{Log: zap.New(s.trace), Metrics: telemetry.New(), HTTP: s.calls, GRPC: s.grpc, Redis: s.redis, Names: o.names, NodeID: "node-1"}
+	if o.cache != nil {
+		with.Cache, s.cache = o.cache, o.cache
+	}
+	s.abi = New(with)
 	if o.with != nil {
 		s.trace, s.abi = o.with.trace, o.with.abi
 	}

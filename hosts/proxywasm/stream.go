@@ -64,6 +64,9 @@ type stream struct {
 	done   bool  // the last callbacks run
 	failed bool
 	grown  int // bytes put into maps
+	// steered: the filter has steered the cache; before is what was said before it.
+	steered bool
+	before  *exchange.CacheSteer
 	// delivering: an answer is handed over on the exchange's goroutine.
 	delivering bool
 	deliveries []func(*vm) error

@@ -24,11 +24,13 @@ type vm struct {
 	roots      map[*Filter]*root
 	r          *root // whose callback runs; else the last one's; never nil
 	streams    map[uint32]*stream
-	current    *stream                      // whose callback runs; nil: the root's
-	effective  *stream                      // nil: the root
-	early      bool                         // before proxy_on_vm_start: nothing but the log works
-	vmStart    bool                         // within proxy_on_vm_start
-	consumers  map[string]exchange.Consumer // by the JSON that named them
+	current    *stream                         // whose callback runs; nil: the root's
+	effective  *stream                         // nil: the root
+	early      bool                            // before proxy_on_vm_start: nothing but the log works
+	vmStart    bool                            // within proxy_on_vm_start
+	consumers  map[string]exchange.Consumer    // by the JSON that named them
+	steers     map[string]*exchange.CacheSteer // by the bytes that said so; their values are never changed
+	object     []byte                          // buffer for an object of the cache
 
 	calls    map[uint32]*call // under way, by their number
 	lastCall uint32

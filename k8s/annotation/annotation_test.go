@@ -130,16 +130,6 @@ func TestParseTellsAllProblems(t *testing.T) {
 	}
 }
 
-func TestLaterKeysAreNotSupported(t *testing.T) {
-	for _, text := range []string{
-		"- cache", "- {use: cache, name: b}",
-	} {
-		if _, err := Parse(text, "Service"); err == nil || Reason(err) != "NotSupported" {
-			t.Errorf("%s: got %v; want NotSupported", text, err)
-		}
-	}
-}
-
 func TestMapping(t *testing.T) {
 	m, err := Mapping("{\"a\": 1, b: [x, yes]}", 100)
 	if err != nil || string(m["a"]) != "1" || string(m["b"]) != `["x","yes"]` {
@@ -160,6 +150,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("- use: a\n  except: [{path: {value: /x}, methods: [GET]}]\n  configFrom: [{secretKeyRef: {name: a, key: b}}]\n")
 	f.Add("- {use: a, canary: {use: a@2, weight: 0, mode: shadow}}\n")
 	f.Add("- &a {<<: *a}\n")
+	f.Add("- {use: cache, config: {ttl: 60s, key: {headers: [accept-language], query: {allow: [id]}}, bypass: [{cookie: s, value: a}], ignore: [private]}}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		entries, err := Parse(text, "Service")
 		if err != nil {

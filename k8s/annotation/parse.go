@@ -160,8 +160,8 @@ func entry(v any, path, kind string, p *problems) api.Entry {
 		p.add(join(path, "onError"), "%.40q is neither reject nor skip", e.OnError)
 	}
 	e.Limits = limits(f)
-	if e.Use == "cache" {
-		p.list = append(p.list, &Error{Path: join(path, "use"), Reason: "NotSupported", Message: "the response cache is not supported yet: remove the entry"})
+	if IsCache(e.Use) {
+		cacheEntry(f, &e, kind)
 	}
 	if v, ok := m["canary"]; ok {
 		if c, ok := mapping(v, join(path, "canary"), p); ok {
@@ -322,6 +322,9 @@ func list[T any](f fields, key string, read func(fields) T) []T {
 
 func canary(f fields) *api.Canary {
 	c := &api.Canary{Use: f.text("use", useForm, "name or name@major"), Image: f.image(), Mode: f.required("mode", modeForm, "live or shadow")}
+	if IsCache(c.Use) {
+		f.p.add(join(f.path, "use"), "the cache is no version of a plugin: want another plugin")
+	}
 	n := 0
 	for _, key := range []string{"use", "image"} {
 		if _, ok := f.m[key]; ok {

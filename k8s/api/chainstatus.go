@@ -113,8 +113,8 @@ type ChainOrigin struct {
 	Namespace string `json:"namespace,omitempty"`
 	// Name of the object.
 	Name string `json:"name"`
-	// Plugin is the catalogue entry, "Plugin/name" or "bundled/name", and Version its
-	// version; empty: the object names an image.
+	// Plugin is the catalogue entry, "Plugin/name", "bundled/name" or "native/cache",
+	// and Version its version; empty: the object names an image.
 	Plugin string `json:"plugin,omitempty"`
 	// Version of the catalogue entry.
 	Version string `json:"version,omitempty"`

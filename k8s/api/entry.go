@@ -24,7 +24,7 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.use), has(self.image), has(self.chain)].exists_one(x, x)",message="exactly one of use, image and chain"
 type Entry struct {
-	// Use is a catalogue entry: name or name@major.
+	// Use is a catalogue entry: name or name@major; or cache, the response cache.
 	// +kubebuilder:validation:MaxLength=80
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(@[0-9]{1,6})?$')",message="want name or name@major"
 	Use string `json:"use,omitempty"`

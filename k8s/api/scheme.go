@@ -13,7 +13,7 @@ var GroupVersion = schema.GroupVersion{Group: Group, Version: Version}
 func AddToScheme(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
 		&PluginPolicy{}, &PluginPolicyList{}, &Plugin{}, &PluginList{}, &PluginChain{}, &PluginChainList{}, &ProxyParameters{}, &ProxyParametersList{},
-		&ChainStatus{}, &ChainStatusList{},
+		&ChainStatus{}, &ChainStatusList{}, &CachePurge{}, &CachePurgeList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

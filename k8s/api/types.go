@@ -153,8 +153,10 @@ type Totals struct {
 	MetricSeries *int32 `json:"metricSeries,omitempty"`
 }
 
-// Plugin is a catalogue entry. Cluster scope.
+// Plugin is a catalogue entry. Cluster scope. No one replaces the response cache, which
+// is no plugin.
 //
+// +kubebuilder:validation:XValidation:rule="self.metadata.name != 'cache'",message="metadata.name: cache is the response cache: want another name"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,categories=penstock

@@ -77,6 +77,11 @@ func (w *writer) merged(current object, want any) object {
 		o.Status.Conditions = timed(o.Status.Conditions, want.(*api.ObjectStatus).Conditions, now)
 	case *api.ProxyParameters:
 		o.Status.Conditions = timed(o.Status.Conditions, want.(*api.ObjectStatus).Conditions, now)
+	case *api.CachePurge:
+		s := want.(*api.CachePurgeStatus)
+		old := o.Status
+		o.Status = *s.DeepCopy()
+		o.Status.Conditions = timed(old.Conditions, s.Conditions, now)
 	case *api.ChainStatus:
 		s := &want.(*api.ChainStatus).Status.Controllers[0]
 		list := slices.Clone(o.Status.Controllers)

@@ -63,7 +63,7 @@ func (n *named[T]) start(ctx context.Context, id [2]string) *single[T] {
 	ctx, stop := context.WithCancel(ctx)
 	one := &single[T]{store: newStore(n.trim, n.changed), stop: stop, since: time.Now()}
 	what := n.kind
-	what.namespace = id[0]
+	what.namespace, what.pace = id[0], patience
 	what.options = func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, id[1]).String()
 	}

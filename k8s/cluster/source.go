@@ -52,6 +52,11 @@ type Options struct {
 	// value when that may be something else.
 	Running func() []Proxy
 	Changed <-chan struct{}
+	// Purged returns which purges the proxies have carried out, for CachePurges; Changed
+	// tells of it too. found is false as long as there may be proxies that are not in the
+	// list, since this process has only begun to serve them: until then no CachePurge is
+	// completed.
+	Purged func() (proxies []PurgingProxy, found bool)
 	// RolledBack reports whether Running may say that a filter was rolled back.
 	RolledBack func() bool
 	// Lead is told when this process begins and ends to lead, and so to write.
@@ -165,6 +170,7 @@ func (s *Source) Run(ctx context.Context, apply func(*config.Config, Applied) er
 			case <-s.o.Changed:
 				s.rollBacks()
 				s.writer.rerun()
+				s.writer.repurge()
 			}
 		}
 	})

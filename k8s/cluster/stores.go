@@ -39,6 +39,7 @@ type stores struct {
 	plugins     *store[*api.Plugin]
 	chains      *store[*api.PluginChain]
 	parameters  *store[*api.ProxyParameters]
+	purges      *store[*api.CachePurge]
 	chainStatus *store[*api.ChainStatus]
 	rollBacks   *rollBacks
 	observe     func(*api.ChainStatus) // is told of each that comes or changes
@@ -84,6 +85,8 @@ func newStores(w *watcher, controller string, changed func(), altered func(confi
 	s.plugins = all(s, w, "Plugin", watched{gv: own, resource: "plugins", empty: list[api.PluginList]}, &api.Plugin{}, changed)
 	s.chains = all(s, w, "PluginChain", watched{gv: own, resource: "pluginchains", empty: list[api.PluginChainList]}, &api.PluginChain{}, changed)
 	s.parameters = all(s, w, "ProxyParameters", watched{gv: own, resource: "proxyparameters", empty: list[api.ProxyParametersList]}, &api.ProxyParameters{}, changed)
+	s.purges = all(s, w, "CachePurge", watched{gv: own, resource: "cachepurges", empty: list[api.CachePurgeList]}, &api.CachePurge{}, changed)
+	s.purges.altered = func(o *api.CachePurge) { altered(naming("CachePurge", o)) }
 	s.chainStatus = all(s, w, "ChainStatus", watched{gv: own, resource: "chainstatuses", empty: list[api.ChainStatusList]}, &api.ChainStatus{}, func() {
 		if s.rollBacks.lookAll(s.chainStatus.list()) {
 			changed()
@@ -113,6 +116,7 @@ func (s *stores) changes(list map[config.Object]bool) *translate.Changes {
 	c := &translate.Changes{
 		HTTPRoutes: map[string]*gatewayv1.HTTPRoute{}, GRPCRoutes: map[string]*gatewayv1.GRPCRoute{},
 		Services: map[string]*corev1.Service{}, EndpointSlices: map[string][]*discoveryv1.EndpointSlice{},
+		CachePurges: map[string]*api.CachePurge{},
 	}
 	for o := range list {
 		name := o.Namespace + "/" + o.Name
@@ -123,6 +127,8 @@ func (s *stores) changes(list map[config.Object]bool) *translate.Changes {
 			c.GRPCRoutes[name], _ = s.grpc.get(o.Namespace, o.Name)
 		case "Service":
 			c.Services[name], _ = s.services.get(o.Namespace, o.Name)
+		case "CachePurge":
+			c.CachePurges[name], _ = s.purges.get(o.Namespace, o.Name)
 		case "EndpointSlice":
 			c.EndpointSlices[name] = s.slices.grouped(name)
 		}
@@ -196,6 +202,7 @@ func (s *stores) objects() *translate.Objects {
 		Chains:          s.chains.list(),
 		Parameters:      s.parameters.list(),
 		BackendTLS:      s.backendTLS.list(),
+		CachePurges:     s.purges.list(),
 		RollBacks:       s.rollBacks.all(),
 	}
 }

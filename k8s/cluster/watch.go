@@ -18,9 +18,15 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// backoff of a kind that cannot be watched: the API server is down, refuses, or
-// does not have the kind.
-var backoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 30 * time.Second}
+// How long to wait before a kind that cannot be watched is asked for again.
+var (
+	// backoff is for a kind that everything depends on: once the API server is back,
+	// what changed meanwhile is known soon. Endpoints that are gone are asked until then.
+	backoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 4 * time.Second}
+	// patience is for what there may be thousands of (single objects), or nothing at all
+	// for good (a kind that is not installed).
+	patience = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 30 * time.Second}
+)
 
 // A kind is asked for so often at most. client-go asks again at once as long as it is
 // answered that its version is too old (410), whatever it asks for.
@@ -36,6 +42,7 @@ type watched struct {
 	namespace string // empty: all
 	options   func(*metav1.ListOptions)
 	empty     func() runtime.Object // an empty list of it
+	pace      wait.Backoff          // between attempts; zero: backoff
 }
 
 // String names it for people.
@@ -69,16 +76,30 @@ func follow[T object](ctx context.Context, w *watcher, what watched, example T, 
 		}
 		return l, err
 	}
-	often := rate.NewLimiter(rate.Every(watchEvery), watchBurst)
+	often, missing := rate.NewLimiter(rate.Every(watchEvery), watchBurst), patience
 	lw.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 		if err := often.Wait(ctx); err != nil {
 			return nil, err
 		}
 		i, err := watchFrom(ctx, o)
 		state.report(err)
+		if !absent(err) {
+			missing = patience
+			return i, err
+		}
+		if o.SendInitialEvents != nil { // it is listed next
+			return i, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(missing.Step()):
+		}
 		return i, err
 	}
 	quiet, pace := logr.Discard(), backoff
+	if what.pace != (wait.Backoff{}) {
+		pace = what.pace
+	}
 	r := cache.NewReflectorWithOptions(lw, example, s, cache.ReflectorOptions{Logger: &quiet, Name: what.String(), Backoff: &pace})
 	w.group.Go(func() { r.RunWithContext(ctx) })
 }

@@ -1,17 +1,93 @@
 package cluster
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/rest"
 
 	"penstock.dev/penstock/k8s/api"
 )
+
+// serverOf answers in place of an API server.
+type serverOf func(r *http.Request) (status int, body string)
+
+func (t serverOf) RoundTrip(r *http.Request) (*http.Response, error) {
+	status, body := t(r)
+	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+}
+
+// TestOutage: however long the API server was away, what everything depends on is
+// watched again soon after it is back; and a kind that is not installed is asked for
+// seldom.
+func TestOutage(t *testing.T) {
+	const (
+		away   = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"ServiceUnavailable","code":503}`
+		busy   = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"TooManyRequests","code":429}`
+		absent = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","details":{},"code":404}`
+	)
+	handlers := utilruntime.ErrorHandlers // they are paced by the time of day
+	utilruntime.ErrorHandlers = nil
+	defer func() { utilruntime.ErrorHandlers = handlers }()
+	for _, test := range []struct {
+		name   string
+		status int
+		body   string
+		within time.Duration
+		most   int64 // requests a minute, after the first ones
+	}{
+		{"unavailable", 503, away, 7 * time.Second, 40},
+		{"too many requests", 429, busy, 7 * time.Second, 40},
+		{"not installed", 404, absent, time.Minute, 20},
+	} {
+		for away := 10 * time.Second; away < 5*time.Minute; away += 20 * time.Second { // how long it waits is by chance
+			synctest.Test(t, func(t *testing.T) {
+				var requests atomic.Int64
+				var back, watched atomic.Bool
+				c, err := newClients(&rest.Config{Host: "http://api.example", Transport: serverOf(func(r *http.Request) (int, string) {
+					requests.Add(1)
+					switch {
+					case !back.Load():
+						return test.status, test.body
+					case r.URL.Query().Get("watch") == "":
+						return 200, `{"kind":"PluginList","apiVersion":"penstock.dev/v1alpha1","metadata":{"resourceVersion":"7"},"items":[]}`
+					}
+					watched.Store(true)
+					return 200, ""
+				})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				w := &watcher{clients: c, log: zap.NewNop()}
+				follow(ctx, w, watchedPlugins, &api.Plugin{}, newStore(trimmed[*api.Plugin], func() {}))
+				time.Sleep(away)
+				if n := requests.Load(); n == 0 || n > 20+test.most*int64(away/time.Second)/60 {
+					t.Errorf("%s: %d requests in %v; want 20 and %d a minute at most", test.name, n, away, test.most)
+				}
+				back.Store(true)
+				time.Sleep(test.within)
+				synctest.Wait()
+				if !watched.Load() {
+					t.Errorf("%s: not watched %v after the end of %v", test.name, test.within, away)
+				}
+				stop()
+				w.group.Wait()
+			})
+		}
+	}
+}
+
+var watchedPlugins = watched{gv: api.GroupVersion, resource: "plugins", empty: list[api.PluginList]}
 
 // TestForgetfulAPIServer: one that always says that what it is asked for is too old is
 // not asked again and again, and what it has is read all the same.
@@ -35,7 +111,7 @@ func TestForgetfulAPIServer(t *testing.T) {
 	}
 	w := &watcher{clients: c, log: zap.NewNop()}
 	made := newStore(trimmed[*api.Plugin], func() {})
-	follow(t.Context(), w, watched{gv: api.GroupVersion, resource: "plugins", empty: list[api.PluginList]}, &api.Plugin{}, made)
+	follow(t.Context(), w, watchedPlugins, &api.Plugin{}, made)
 	time.Sleep(3 * time.Second)
 	if n := requests.Load(); n > 30 || watches.Load() == 0 {
 		t.Errorf("%d requests in 3 s, %d of them watches", n, watches.Load())

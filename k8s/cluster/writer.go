@@ -43,6 +43,7 @@ var resources = map[string]schema.GroupVersionResource{
 	"Plugin":           api.GroupVersion.WithResource("plugins"),
 	"PluginChain":      api.GroupVersion.WithResource("pluginchains"),
 	"ProxyParameters":  api.GroupVersion.WithResource("proxyparameters"),
+	"CachePurge":       api.GroupVersion.WithResource("cachepurges"),
 	"ChainStatus":      api.GroupVersion.WithResource("chainstatuses"),
 }
 
@@ -63,7 +64,8 @@ type writer struct {
 	writes         telemetry.Counters
 
 	running func() []Proxy
-	paces   map[config.Object]*rate.Limiter // of ChainStatuses; guarded by mu
+	purged  func() ([]PurgingProxy, bool)
+	paces   map[config.Object]*rate.Limiter // of ChainStatuses and CachePurges; guarded by mu
 
 	mu     sync.Mutex
 	wanted *translate.Result // nil: none yet
@@ -96,7 +98,7 @@ func (w written) is(want any, unserved, version string) bool {
 func newWriter(o Options, c *clients, s *stores) *writer {
 	w := &writer{
 		clients: c, stores: s, log: o.Log, controllerName: o.ControllerName, namespace: o.Namespace, identity: o.Identity, now: time.Now,
-		running: o.Running, paces: map[config.Object]*rate.Limiter{}, seen: map[config.Object]written{}, said: map[config.Object]string{}, due: map[config.Object]uint64{},
+		running: o.Running, purged: o.Purged, paces: map[config.Object]*rate.Limiter{}, seen: map[config.Object]written{}, said: map[config.Object]string{}, due: map[config.Object]uint64{},
 		writes: o.Metrics.Counters("penstock_kubernetes_writes_total", "Writes to the API server, by kind and result.", "kind", "result"),
 		queue:  workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[config.Object](firstWriteWait, lastWriteWait)),
 	}
@@ -260,6 +262,8 @@ func (w *writer) one(ctx context.Context, o config.Object) {
 	var err error
 	if o.Kind == "ChainStatus" {
 		err = w.chain(ctx, o)
+	} else if o.Kind == "CachePurge" {
+		err = w.purge(ctx, o)
 	} else if infrastructure(o) {
 		err = w.provide(ctx, o)
 	} else {

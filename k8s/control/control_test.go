@@ -331,6 +331,43 @@ func TestAConfigReachesEveryProxy(t *testing.T) {
 	}
 }
 
+// TestPurgesGoOutAndComeBack: each proxy gets a purge, and what it reports is known by
+// its name.
+func TestPurgesGoOutAndComeBack(t *testing.T) {
+	f := newFleet(t)
+	c := someConfig(2)
+	p := &config.Purge{ID: "ns/p/u", Namespace: "ns", Tags: []string{"t"}}
+	c.Purges = []*config.Purge{p}
+	var done outcome
+	a, b := f.proxy("a", nil), f.proxy("b", nil)
+	if err := f.server.Update(c, done.applied); err != nil {
+		t.Fatal(err)
+	}
+	for i, one := range []*proxy{a, b} {
+		eventually(t, "the purge", func() bool {
+			got, _ := one.last()
+			return got != nil && len(got.Purges) == 1 && got.Purges[0].ID == p.ID && slices.Equal(got.Purges[0].Tags, p.Tags)
+		})
+		one.mu.Lock()
+		one.report = remote.Report{Ready: true, Purges: []remote.PurgeReport{{ID: p.ID, Removed: int64(10 * (i + 1))}, {ID: "ns/q/u", Removed: -5, Error: "no"}}}
+		one.mu.Unlock()
+		one.changed <- struct{}{}
+	}
+	eventually(t, "what became of it", func() bool {
+		got, _ := f.server.Purges()
+		return len(got) == 2 && got[0].ID == "a" && got[0].Ready && got[0].Purges[p.ID].Removed == 10 && got[1].Purges[p.ID].Removed == 20
+	})
+	all, found := f.server.Purges()
+	if found {
+		t.Error("all proxies were found as soon as it serves")
+	}
+	if got := all[0].Purges["ns/q/u"]; got.Removed != 0 || got.Error != "no" {
+		t.Errorf("got %+v; want no number below 0", got)
+	}
+	a.stop()
+	eventually(t, "a is gone", func() bool { all, _ := f.server.Purges(); return len(all) == 1 })
+}
+
 // TestEndpointsComeAlone: endpoints are no new config.
 func TestEndpointsComeAlone(t *testing.T) {
 	f := newFleet(t)

@@ -25,10 +25,18 @@ type proxy struct {
 	config, endpoints uint64 // versions that it acknowledged
 	fault             string
 	parts             []remote.PartReport
+	purges            map[string]remote.PurgeReport // by ID; never written to
 }
 
 // tell takes a report over. Server.mu is held.
-func (p *proxy) tell(r *remote.Report) { p.ready, p.parts = r.Ready, r.Parts }
+func (p *proxy) tell(r *remote.Report) {
+	p.ready, p.parts = r.Ready, r.Parts
+	p.purges = make(map[string]remote.PurgeReport, len(r.Purges))
+	for _, one := range r.Purges[:min(len(r.Purges), maxPurges)] {
+		one.Removed = max(one.Removed, 0)
+		p.purges[one.ID] = one
+	}
+}
 
 // peerOf names a connection.
 func peerOf(ctx context.Context) string {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -32,6 +33,7 @@ const (
 	reconnectFor = 12 * time.Second
 	keepAlive    = 10 * time.Second
 	maxProxies   = 10_000
+	maxPurges    = 10_000 // of one report
 )
 
 // Options of a Server.
@@ -225,7 +227,7 @@ func (s *Server) settle() {
 			}
 		case i < len(s.pending)-1 && u.told: // a newer one waits
 		default:
-			found := have || !s.since.IsZero() && time.Since(s.since) > reconnectFor
+			found := have || s.found()
 			if !u.told && found && time.Since(u.since) > pendingAfter {
 				u.told = true
 				why := "no proxy is connected"
@@ -286,6 +288,29 @@ func (s *Server) Proxies() []ProxyState {
 	slices.SortFunc(all, func(a, b ProxyState) int { return slices.Compare([]string{a.ID}, []string{b.ID}) })
 	return all
 }
+
+// PurgeState is which purges a proxy says to have carried out.
+type PurgeState struct {
+	ID     string // of the proxy
+	Ready  bool
+	Purges map[string]remote.PurgeReport // by ID; not to be written to
+}
+
+// Purges returns which purges the proxies have carried out, by name. found is false as
+// long as some may be looking for this process, which has only begun to serve. Any
+// goroutine may call it.
+func (s *Server) Purges() (all []PurgeState, found bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.proxies {
+		all = append(all, PurgeState{ID: p.id, Ready: p.ready, Purges: p.purges})
+	}
+	slices.SortFunc(all, func(a, b PurgeState) int { return cmp.Compare(a.ID, b.ID) })
+	return all, s.found()
+}
+
+// found reports whether proxies have had the time to find this process. s.mu is held.
+func (s *Server) found() bool { return !s.since.IsZero() && time.Since(s.since) > reconnectFor }
 
 // Serving reports whether proxies are served: by the process that leads. Any goroutine
 // may call it.

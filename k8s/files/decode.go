@@ -72,6 +72,7 @@ func kinds() map[string]kind {
 		"penstock.dev/v1alpha1 PluginChain":  {false, func() metav1.Object { return &api.PluginChain{} }},
 
 		"penstock.dev/v1alpha1 ProxyParameters": {false, func() metav1.Object { return &api.ProxyParameters{} }},
+		"penstock.dev/v1alpha1 CachePurge":      {false, func() metav1.Object { return &api.CachePurge{} }},
 	}
 }
 
@@ -280,6 +281,9 @@ func complete(o metav1.Object, group, kind string, text []byte) {
 	o.SetUID(types.UID(hash([]byte(group + "\n" + kind + "\n" + o.GetNamespace() + "\n" + o.GetName()))))
 	o.SetResourceVersion(hash(text))
 	switch o := o.(type) {
+	case *api.CachePurge: // one that was changed is another one
+		spec, _ := json.Marshal(o.Spec)
+		o.SetUID(types.UID(hash([]byte("CachePurge\n" + o.Namespace + "\n" + o.Name + "\n" + string(spec)))))
 	case *corev1.Secret:
 		if o.Data == nil {
 			o.Data = map[string][]byte{}

@@ -300,6 +300,26 @@ func TestCheckTellsEverything(t *testing.T) {
 	}
 }
 
+// TestAPurgeThatWasChangedIsAnother: what was done is not done again, but for another
+// spec.
+func TestAPurgeThatWasChangedIsAnother(t *testing.T) {
+	uid := func(more string) string {
+		t.Helper()
+		items := parse("a.yaml", []byte("apiVersion: penstock.dev/v1alpha1\nkind: CachePurge\nmetadata: {name: a}\n"+more)).items
+		if len(items) != 1 {
+			t.Fatalf("%q: %d objects", more, len(items))
+		}
+		return string(items[0].value.GetUID())
+	}
+	a := uid("spec: {tags: [t]}")
+	if a != uid("# a comment\nspec:\n  tags:\n  - t\nstatus: {removed: 1}") {
+		t.Error("the same spec is another purge")
+	}
+	if a == uid("spec: {tags: [u]}") {
+		t.Error("another spec is the same purge")
+	}
+}
+
 // FuzzLoad: no file makes it panic, and an object that is accepted is accepted
 // again, with the same identity, once it is written as JSON.
 func FuzzLoad(f *testing.F) {
@@ -307,6 +327,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(route("a")))
 	f.Add([]byte("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {a: b}"))
 	f.Add([]byte("apiVersion: v1\nkind: List\nitems: [{}]"))
+	f.Add([]byte("apiVersion: penstock.dev/v1alpha1\nkind: CachePurge\nmetadata: {name: a}\nspec: {tags: [t]}"))
 	f.Add([]byte("---\n--- \na: &a [*a]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		items := parse("f.yaml", text).items

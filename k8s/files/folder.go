@@ -200,6 +200,8 @@ func add(all *translate.Objects, it item) {
 		all.Chains = append(all.Chains, o)
 	case *api.ProxyParameters:
 		all.Parameters = append(all.Parameters, o)
+	case *api.CachePurge:
+		all.CachePurges = append(all.CachePurges, o)
 	case *gatewayv1.BackendTLSPolicy:
 		all.BackendTLS = append(all.BackendTLS, o)
 	default:

@@ -23,6 +23,7 @@ type Changes struct {
 	Services   map[string]*corev1.Service
 	// EndpointSlices has all that there are of a Service, by its namespace/name.
 	EndpointSlices map[string][]*discoveryv1.EndpointSlice
+	CachePurges    map[string]*api.CachePurge
 }
 
 // Change returns what Translate would if nothing but these objects has changed since
@@ -61,7 +62,7 @@ func (s *standing) change(last *Result, changes *Changes) *Result {
 	s.run.config, s.problems, s.beyond = &next, nil, false
 	s.shared, s.endpointSets = true, map[string]*config.EndpointSet{}
 	c := &change{standing: s, last: last, changes: changes, routes: map[config.Object]*moved{}, upstreams: map[string]bool{}}
-	if !c.services() || !c.slices() || !c.read() || !c.serve() || c.beyond || !c.settle() || !c.endpoints() {
+	if !c.services() || !c.slices() || !c.read() || !c.serve() || c.beyond || !c.settle() || !c.endpoints() || !c.purges() {
 		return nil
 	}
 	c.tables()

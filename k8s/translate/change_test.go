@@ -40,7 +40,7 @@ func moved[T interface {
 func changes(before, after *translate.Objects) (c *translate.Changes, ok bool) {
 	c = &translate.Changes{
 		HTTPRoutes: moved(before.HTTPRoutes, after.HTTPRoutes), GRPCRoutes: moved(before.GRPCRoutes, after.GRPCRoutes),
-		Services: moved(before.Services, after.Services), EndpointSlices: map[string][]*discoveryv1.EndpointSlice{},
+		Services: moved(before.Services, after.Services), CachePurges: moved(before.CachePurges, after.CachePurges), EndpointSlices: map[string][]*discoveryv1.EndpointSlice{},
 	}
 	for _, s := range moved(before.EndpointSlices, after.EndpointSlices) {
 		if s != nil {
@@ -81,6 +81,7 @@ func TestChangesAlone(t *testing.T) {
 			}
 			now := w.Objects
 			now.HTTPRoutes, now.Services, now.EndpointSlices, now.Gateways = slices.Clone(now.HTTPRoutes), slices.Clone(now.Services), slices.Clone(now.EndpointSlices), slices.Clone(now.Gateways)
+			now.CachePurges = slices.Clone(now.CachePurges)
 			c, ok := changes(&before, &now)
 			before = now
 			var got *translate.Result
@@ -110,7 +111,7 @@ func TestChangesAlone(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{"HTTPRoute", "GRPCRoute", "Service", "EndpointSlice", "with filters"} {
+	for _, kind := range []string{"HTTPRoute", "GRPCRoute", "Service", "EndpointSlice", "CachePurge", "with filters"} {
 		if alone[kind] < 10 {
 			t.Errorf("%d changes went alone: %s", alone[kind], kind)
 		}
@@ -121,7 +122,7 @@ func note(alone map[string]int, c *translate.Changes, text string) {
 	if strings.Contains(text, "part service") {
 		alone["with filters"]++
 	}
-	for kind, n := range map[string]int{"HTTPRoute": len(c.HTTPRoutes), "GRPCRoute": len(c.GRPCRoutes), "Service": len(c.Services), "EndpointSlice": len(c.EndpointSlices)} {
+	for kind, n := range map[string]int{"HTTPRoute": len(c.HTTPRoutes), "GRPCRoute": len(c.GRPCRoutes), "Service": len(c.Services), "EndpointSlice": len(c.EndpointSlices), "CachePurge": len(c.CachePurges)} {
 		if n > 0 {
 			alone[kind]++
 		}

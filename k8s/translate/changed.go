@@ -110,15 +110,23 @@ func about(list []Problem, o config.Object) (first, last int) {
 func (c *change) say(made *Result) {
 	s := &statuses{run: c.run, before: c.t.statuses, now: map[config.Object]any{}, problems: map[config.Object][]*Problem{}}
 	for i := range made.Problems {
-		if p := &made.Problems[i]; !p.Warning && (c.routes[p.Object] != nil || p.Object.Kind == "Gateway") {
+		if p := &made.Problems[i]; !p.Warning && (c.routes[p.Object] != nil || p.Object.Kind == "Gateway" || p.Object.Kind == "CachePurge") {
 			s.problems[p.Object] = append(s.problems[p.Object], p)
 		}
 	}
 	made.Changed = []config.Object{}
+	var gone []config.Object
 	for _, m := range c.order {
 		made.Changed = append(made.Changed, m.object)
 		if m.route != nil {
 			s.route(m.route.candidate)
+		}
+	}
+	for name, p := range c.changes.CachePurges {
+		if o := objectNamed("CachePurge", name); p != nil {
+			s.purge(p)
+		} else {
+			gone = append(gone, o)
 		}
 	}
 	gateways := map[*gateway]bool{}
@@ -142,6 +150,12 @@ func (c *change) say(made *Result) {
 	}
 	for _, m := range c.order {
 		write(m.object, s.now[m.object])
+	}
+	for _, o := range gone {
+		if s.before.Of(o) != nil {
+			now[o] = nil
+			made.Changed = append(made.Changed, o)
+		}
 	}
 	for o, v := range s.now {
 		if c.routes[o] == nil && write(o, v) {

@@ -171,6 +171,9 @@ func dump(c *config.Config, problems []translate.Problem) string {
 			p(1, "protocol %s", u.Protocol)
 		}
 	}
+	for _, x := range c.Purges {
+		p(0, "purge %s of %s soft=%v urls %q prefixes %q hostnames %q tags %q", x.ID, x.Namespace, x.Soft, x.URLs, x.Prefixes, x.Hostnames, x.Tags)
+	}
 	for _, x := range problems {
 		level := "error"
 		if x.Warning {
@@ -225,6 +228,9 @@ func dumpRule(p func(int, string, ...any), r *config.Rule) {
 	}
 	for _, x := range r.Backends {
 		p(4, "backend %d %s %s status %d", x.Weight, x.Upstream, x.Service, x.Status)
+		if x.CacheScope != "" {
+			p(5, "cache scope %s", x.CacheScope)
+		}
 		dumpSteps(p, 5, x.Steps)
 		if x.Redirect != nil {
 			p(5, "redirect %+v", *x.Redirect)
@@ -279,6 +285,10 @@ func dumpChain(p func(int, string, ...any), depth int, c *config.Chain) {
 		for _, f := range part.Filters {
 			p(depth+1, "filter %s of %s: %s guard=%v grant=%d %v onError=%d denied=%v", f.ID(), f.Owner, f.Image, f.Guard, f.Grant, f.Capabilities, f.OnError, f.DeniedDigests)
 			p(depth+2, "config %s env %v except %v", f.Config, f.Env, f.Except)
+			if f.Cache != nil {
+				p(depth+2, "%s %+v", f.Plugin, *f.Cache)
+				continue
+			}
 			if f.RootID+f.VMID+string(f.VMConfig) != "" || f.HeaderStop != 0 || f.Egress != nil {
 				p(depth+2, "root %s vm %s %s headerStop %d egress %v", f.RootID, f.VMID, f.VMConfig, f.HeaderStop, f.Egress)
 			}

@@ -29,6 +29,9 @@ func (r *run) guards() map[string][]string {
 		}
 	}
 	for name, p := range r.plugins {
+		if name == annotation.UseCache { // nothing runs it
+			continue
+		}
 		if !p.Spec.Guard && !slices.Contains(p.Spec.Capabilities, capabilityConsumer) {
 			continue
 		}
@@ -141,6 +144,9 @@ func (r *run) required(s *corev1.Service, own *config.Part, others []*config.Par
 // something else is no guard.
 func (r *run) has(p *config.Part, name string) bool {
 	return p != nil && slices.ContainsFunc(p.Filters, func(f *config.Filter) bool {
+		if f.Cache != nil {
+			return false
+		}
 		if p.Name == "policy" && f.Name == name {
 			return true
 		}

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
 
@@ -39,7 +40,8 @@ func (w *world) one(of ...string) string { return of[w.IntN(len(of))] }
 func (w *world) service(name string) *corev1.Service {
 	s := &corev1.Service{ObjectMeta: w.meta("apps", name, false)}
 	s.Spec.Ports = []corev1.ServicePort{{Name: "http", Port: int32(80 + w.IntN(2)), Protocol: corev1.ProtocolTCP, AppProtocol: pointer(w.one("http", "kubernetes.io/h2c", "other"))}}
-	if text := w.one("", "", "[transform]", "[nobody]"); text != "" && (!w.plain || w.IntN(10) == 0) {
+	s.UID = types.UID(w.one("u", "v")) // it may be made again
+	if text := w.one("", "", "[transform]", "[nobody]", "[cache]", "[transform, cache]", "[cache, key-auth]"); text != "" && (!w.plain || w.IntN(10) == 0) {
 		s.Annotations = map[string]string{api.AnnotationPlugins: text}
 	}
 	return s
@@ -68,7 +70,7 @@ func (w *world) route(name string) *gatewayv1.HTTPRoute {
 		h.Spec.Rules = append(h.Spec.Rules, gatewayv1.HTTPRouteRule{Filters: []gatewayv1.HTTPRouteFilter{{Type: "Unknown"}}})
 	}
 	if w.IntN(6) == 0 && !w.plain {
-		h.Annotations = map[string]string{w.one(api.AnnotationPlugins, "penstock.dev/unknown"): "[transform]"}
+		h.Annotations = map[string]string{w.one(api.AnnotationPlugins, "penstock.dev/unknown"): w.one("[transform]", "[key-auth]", "[cache]")}
 	}
 	if w.IntN(8) == 0 {
 		h.Status.Parents = []gatewayv1.RouteParentStatus{{ControllerName: "penstock.dev/gateway-controller"}}
@@ -87,10 +89,19 @@ func (w *world) grpcRoute(name string) *gatewayv1.GRPCRoute {
 	return g
 }
 
+func (w *world) purge(name string) *api.CachePurge {
+	p := &api.CachePurge{ObjectMeta: w.meta("apps", name, true)}
+	p.Spec.Tags = []string{w.one("a", "b", "c", "no tag")}
+	if w.IntN(4) == 0 {
+		p.Status.Conditions = []metav1.Condition{{Type: "Completed", Status: "True", ObservedGeneration: p.Generation, LastTransitionTime: metav1.Unix(int64(w.IntN(2)*990-3000), 0)}}
+	}
+	return p
+}
+
 // change makes one object another, takes one away or adds one.
 func (w *world) change() {
 	name := w.one("s0", "s1", "s2")
-	switch w.IntN(14) {
+	switch w.IntN(16) {
 	case 0:
 		w.Services = append(slices.DeleteFunc(w.Services, func(s *corev1.Service) bool { return s.Name == name }), w.service(name))
 	case 1:
@@ -110,7 +121,8 @@ func (w *world) change() {
 		if w.IntN(2) == 0 && !w.plain {
 			p := &api.PluginPolicy{ObjectMeta: w.meta("", "p", true)}
 			p.Spec.NamespaceSelector.MatchLabels = map[string]string{"kubernetes.io/metadata.name": w.one("apps", "other")}
-			p.Spec.Overrides.Before = []api.Entry{{Use: w.one("transform", "nobody")}}
+			p.Spec.Overrides.Before = []api.Entry{{Use: w.one("transform", "nobody", "cache")}}
+			p.Spec.Overrides.After = []api.Entry{{Use: w.one("transform", "key-auth")}}
 			w.Policies = append(w.Policies, p)
 		}
 	case 5:
@@ -146,6 +158,12 @@ func (w *world) change() {
 		w.GRPCRoutes = slices.DeleteFunc(slices.Clone(w.GRPCRoutes), func(o *gatewayv1.GRPCRoute) bool { return o.Name == g.Name })
 		if w.IntN(3) > 0 {
 			w.GRPCRoutes = append(w.GRPCRoutes, g)
+		}
+	case 11, 12:
+		p := w.purge(fmt.Sprint("p", w.IntN(4)))
+		w.CachePurges = slices.DeleteFunc(slices.Clone(w.CachePurges), func(o *api.CachePurge) bool { return o.Name == p.Name })
+		if w.IntN(3) > 0 {
+			w.CachePurges = append(w.CachePurges, p)
 		}
 	case 10: // never missing or wrong: what was good before would serve
 		p := &api.ProxyParameters{ObjectMeta: w.meta("apps", "p", true)}

@@ -23,6 +23,7 @@ type keptPart struct {
 	epoch      uint64
 	parameters *config.ProxyParameters
 	keep, ran  bool
+	noCache    string
 	redis      bool // it would use a Redis, and there is none
 }
 
@@ -30,7 +31,7 @@ type keptPart struct {
 func (r *run) kept(at *place, entries []api.Entry, fault *config.Fault) *config.Part {
 	k := r.t.kept[at.id()]
 	if k == nil || fault != nil || len(entries) != k.n || &entries[0] != k.entries || k.epoch != r.t.inputs.epoch ||
-		k.parameters != r.current || k.keep != at.keep || k.ran != r.t.o.Ran(k.part.Hash) {
+		k.parameters != r.current || k.keep != at.keep || k.noCache != at.noCache || k.ran != r.t.o.Ran(k.part.Hash) {
 		return nil
 	}
 	object := at.object.String()
@@ -60,7 +61,7 @@ func (r *run) keep(at *place, entries []api.Entry, fault *config.Fault) *config.
 	_, redis := r.redis[at.object.String()]
 	r.t.kept[at.id()] = &keptPart{
 		part: p, key: partKey(at, p.Hash, p), entries: &entries[0], n: len(entries), epoch: r.t.inputs.epoch, parameters: r.current,
-		keep: at.keep, ran: r.t.o.Ran(p.Hash), redis: redis,
+		keep: at.keep, noCache: at.noCache, ran: r.t.o.Ran(p.Hash), redis: redis,
 	}
 	return p
 }

@@ -78,6 +78,7 @@ type memos struct {
 	upstreams memo[config.Upstream]
 	endpoints memo[config.EndpointSet]
 	totals    memo[config.Totals]
+	purges    memo[config.Purge]
 
 	parameters memo[config.ProxyParameters]
 
@@ -97,6 +98,7 @@ func (m *memos) turn() {
 	m.upstreams.turn()
 	m.endpoints.turn()
 	m.totals.turn()
+	m.purges.turn()
 	m.parameters.turn()
 	m.tls.turn()
 	m.certificates.turn()
@@ -114,6 +116,7 @@ func (m *memos) settle(good bool) {
 	m.upstreams.settle(good)
 	m.endpoints.settle(good)
 	m.totals.settle(good)
+	m.purges.settle(good)
 	m.parameters.settle(good)
 	m.tls.settle(good)
 	m.certificates.settle(good)

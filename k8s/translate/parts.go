@@ -28,6 +28,7 @@ type place struct {
 	namespace   string // of references, and of the policy
 	trusted     bool   // the policy's own entries
 	keep        bool   // last good may serve
+	noCache     string // why no cache may stand here; empty: it may
 	declarer    *policy
 }
 
@@ -96,7 +97,7 @@ func (r *run) routeParts(kind string, route metav1.Object, before, last []*confi
 			r.noteChain("Service", service, slices.Concat(first, defaults, []*config.Part{own}, after))
 		}
 	}
-	return append(append(parts, after...), last...)
+	return r.cached(append(append(parts, after...), last...), kind, route, service)
 }
 
 // ofService is the part that a Service declares for a port.
@@ -160,6 +161,7 @@ func (r *run) overridesOf(p *policy) [2]*config.Part {
 	if p.fault != nil {
 		return [2]*config.Part{r.part(&at, nil, p.fault)}
 	}
+	at.noCache = r.noCache(p)
 	behind := at
 	behind.scope = "after"
 	return [2]*config.Part{r.partOf(&at, p.before), r.partOf(&behind, p.after)}
@@ -194,6 +196,9 @@ func (r *run) partOf(at *place, entries []api.Entry) *config.Part {
 // that a text that cannot be read finds what the one before it was.
 func (r *run) declared(name string, o config.Object, meta metav1.Object, take func(*api.Entry) bool, scope string) *config.Part {
 	at := place{part: name, object: o, scope: scope, namespace: o.Namespace, keep: true}
+	if name == "gateway" {
+		at.noCache = annotation.NoService
+	}
 	if m := r.made[at.id()]; r.changing && m.part != nil {
 		return m.part
 	}

@@ -85,6 +85,11 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 	}
 	c.before, c.after = entries("spec.overrides.before", p.Spec.Overrides.Before), entries("spec.overrides.after", p.Spec.Overrides.After)
 	c.defaults = entries("spec.defaults.plugins", p.Spec.Defaults.Plugins)
+	for i, name := range p.Spec.Require {
+		if name == annotation.UseCache {
+			broken(fmt.Sprintf("spec.require[%d]", i), "Invalid", "the cache is no guard: write it into defaults or overrides")
+		}
+	}
 	for i, rule := range p.Spec.Images {
 		field := fmt.Sprintf("spec.images[%d]", i)
 		switch {

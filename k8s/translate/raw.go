@@ -160,7 +160,7 @@ func (r *run) inapplicable(route *rawRoute, parts []*config.Part) {
 			continue
 		}
 		i := slices.IndexFunc(p.Filters, func(f *config.Filter) bool {
-			return route.kind == "UDPRoute" || strings.HasPrefix(f.Plugin, "bundled/")
+			return route.kind == "UDPRoute" || f.Cache != nil || strings.HasPrefix(f.Plugin, "bundled/")
 		})
 		if i < 0 {
 			continue

@@ -66,6 +66,9 @@ func (r *run) resolve(at *place, entries []api.Entry) ([]*config.Filter, *config
 		}
 		seen[f.Name] = true
 	}
+	if f := cacheFault(at, filters); f != nil {
+		return nil, f
+	}
 	return filters, nil
 }
 
@@ -101,6 +104,9 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 	f.Declaration = declaration(owner, at.part, entry)
 	if r.telling {
 		f.Entry = entry
+	}
+	if annotation.IsCache(e.Use) {
+		return f, r.cache(at, f, e)
 	}
 	own, base := e.Limits, config.DefaultLimits()
 	onError := e.OnError
@@ -212,6 +218,9 @@ func (r *run) judge(at *place) *namespacePolicy {
 // catalogue finds a Plugin object or a bundled plugin; spec is nil for the latter.
 func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 	name, major, _ := strings.Cut(use, "@")
+	if name == annotation.UseCache {
+		return nil, refuse("UnknownPlugin", "the cache is no plugin: want another name")
+	}
 	p := r.plugins[name]
 	if u := r.unread(config.Object{Kind: "Plugin", Name: name}); u != nil && p == nil { // it may replace a bundled one
 		return nil, refuse("UnknownPlugin", "%s cannot be read", u)
@@ -273,7 +282,7 @@ func versionNames(versions []api.PluginVersion) string {
 }
 
 func (r *run) catalogueNames() []string {
-	var all []string
+	all := []string{annotation.UseCache}
 	for _, b := range r.t.o.Bundled {
 		all = append(all, b.Name)
 	}

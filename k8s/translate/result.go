@@ -16,8 +16,9 @@ type Result struct {
 	Problems []Problem
 	// Status is what we say of each object that is ours, or hangs on one that is: a
 	// pointer to a GatewayClassStatus, GatewayStatus, ListenerSetStatus, RouteStatus
-	// or PolicyStatus of Gateway API, or to an api.ObjectStatus, or of a ChainStatus to
-	// the wanted object, with our entry alone. There are only our own entries, with
+	// or PolicyStatus of Gateway API, or to an api.ObjectStatus, or of a CachePurge to an
+	// api.CachePurgeStatus without what proxies say, or of a ChainStatus to the wanted
+	// object, with our entry alone. There are only our own entries, with
 	// observedGeneration and without times: whoever writes it puts them among those
 	// of other controllers, and waits until the data plane serves Config, which is
 	// why what Config serves counts as Programmed here. A route or policy whose list

@@ -87,7 +87,7 @@ func (r *run) goBack(at *place, p *config.Part) bool {
 	filters := p.Filters
 	for i, f := range filters {
 		b := r.o.RollBacks[f.Declaration]
-		if b == nil || f.Guard || b.Namespace != "" && b.Namespace != f.Owner.Namespace {
+		if b == nil || f.Guard || f.Cache != nil || b.Namespace != "" && b.Namespace != f.Owner.Namespace {
 			continue
 		}
 		old, err := r.before(at, f, b)
@@ -162,6 +162,9 @@ func (r *run) before(at *place, f *config.Filter, b *RollBack) (*config.Filter, 
 			}
 			if slices.Contains(old.DeniedDigests, b.Digest) {
 				return nil, refuse("RefusedByPolicy", "digest %s is denied by policy", b.Digest)
+			}
+			if old.Cache != nil {
+				return nil, nil // no proxy says so of it
 			}
 			old.Canary = nil
 			return old, nil

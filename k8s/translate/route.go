@@ -119,7 +119,7 @@ func (r *run) ruleParts(f *httpRoute, g *gatewayv1.Gateway, i int) *ruleParts {
 	for j := range rule.backends {
 		b := r.backend(f, g, i, j, parts)
 		p.backends = append(p.backends, b)
-		p.key += fmt.Sprintf(" %s %d %p%s", b.Upstream, b.Status, b.Chain, stepsKey(b.Steps))
+		p.key += fmt.Sprintf(" %s %d %p %s%s", b.Upstream, b.Status, b.Chain, b.CacheScope, stepsKey(b.Steps))
 	}
 	p.key += ";"
 	return p
@@ -175,6 +175,9 @@ func (r *run) backend(f *httpRoute, g *gatewayv1.Gateway, i, j int, before []*co
 	b.Steps, b.Redirect = r.steps(f, &ref.filters, field), ref.filters.redirect
 	b.Upstream, b.Status = r.upstream(service, port, f.grpc()), 0
 	b.Chain = r.join(r.routeParts(f.kind, f.Object, before, own, g, service, port.Name))
+	if caches(b.Chain) {
+		b.CacheScope = cacheScope(service, port)
+	}
 	return b
 }
 

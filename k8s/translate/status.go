@@ -68,6 +68,9 @@ func (s *statuses) own() {
 	for _, o := range s.o.Parameters {
 		judge(s, "ProxyParameters", o)
 	}
+	for _, p := range s.o.CachePurges {
+		s.purge(p)
+	}
 }
 
 func judge(s *statuses, kind string, meta metav1.Object) {

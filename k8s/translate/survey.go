@@ -43,6 +43,9 @@ func (r *run) survey() {
 
 func (r *run) surveyPlugin(p *api.Plugin) {
 	o := config.Object{Kind: "Plugin", Name: p.Name}
+	if p.Name == annotation.UseCache {
+		r.problem(o, "metadata.name", "Invalid", "use: cache is the response cache, which no Plugin replaces: give this one another name")
+	}
 	if len(p.Spec.Versions) == 0 {
 		r.problem(o, "spec.versions", "Invalid", "empty: a Plugin needs a version with an image")
 	}

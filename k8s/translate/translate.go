@@ -41,6 +41,7 @@ type Objects struct {
 	Chains          []*api.PluginChain
 	Parameters      []*api.ProxyParameters
 	BackendTLS      []*gatewayv1.BackendTLSPolicy
+	CachePurges     []*api.CachePurge
 	Unread          []Unread
 	// RollBacks are the filters that were rolled back, by RollBack.Declaration.
 	RollBacks map[string]*RollBack
@@ -178,6 +179,7 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 		}
 	}
 	r.current, r.identity, r.at = t.o.Parameters, nil, nil
+	r.purges()
 	r.callable()
 	r.unused()
 	r.unattached()
@@ -217,7 +219,7 @@ func same(last, c *config.Config) bool {
 	if endpoints {
 		c.Endpoints = last.Endpoints
 	}
-	return upstreams && endpoints && totals && last.Forbidden == c.Forbidden && slices.Equal(last.Gateways, c.Gateways)
+	return upstreams && endpoints && totals && last.Forbidden == c.Forbidden && slices.Equal(last.Purges, c.Purges) && slices.Equal(last.Gateways, c.Gateways)
 }
 
 func takeOver[T any](last map[string]*T, now *map[string]*T) bool {
@@ -266,6 +268,7 @@ type run struct {
 	configMaps      map[string]*corev1.ConfigMap
 	labels          map[string]map[string]string // of namespaces
 	chains          map[string]*api.PluginChain
+	cachePurges     map[string]*api.CachePurge
 	plugins         map[string]*api.Plugin
 	namespaces      map[string]*namespacePolicy
 	// policyParts is what a policy's overrides are, before and after; nil: nothing.
@@ -316,6 +319,7 @@ func newRun(t *Translator, o *Objects) *run {
 		secrets:         index(o.Secrets),
 		configMaps:      index(o.ConfigMaps),
 		chains:          index(o.Chains),
+		cachePurges:     index(o.CachePurges),
 		plugins:         map[string]*api.Plugin{},
 		slices:          make(map[string][]*discoveryv1.EndpointSlice, len(o.EndpointSlices)),
 		labels:          map[string]map[string]string{},

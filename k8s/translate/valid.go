@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"penstock.dev/penstock/core/config"
 )
 
 // What the API server's schemas refuse, refused here: with a folder of files
@@ -21,7 +23,7 @@ func invalidFilter(f *gatewayv1.HTTPRouteFilter) string {
 	case gatewayv1.HTTPRouteFilterRequestRedirect:
 		return invalidRedirect(f.RequestRedirect)
 	case gatewayv1.HTTPRouteFilterURLRewrite:
-		if h := f.URLRewrite.Hostname; h != nil && !hostname(string(*h)) {
+		if h := f.URLRewrite.Hostname; h != nil && !config.ValidHostname(string(*h)) {
 			return fmt.Sprintf("urlRewrite.hostname: %q is no hostname", *h)
 		}
 		return invalidPath("urlRewrite.path", f.URLRewrite.Path)
@@ -54,7 +56,7 @@ func invalidRedirect(x *gatewayv1.HTTPRequestRedirectFilter) string {
 	switch {
 	case x.Scheme != nil && *x.Scheme != "http" && *x.Scheme != "https":
 		return fmt.Sprintf("requestRedirect.scheme: %q is neither http nor https", *x.Scheme)
-	case x.Hostname != nil && !hostname(string(*x.Hostname)):
+	case x.Hostname != nil && !config.ValidHostname(string(*x.Hostname)):
 		return fmt.Sprintf("requestRedirect.hostname: %q is no hostname", *x.Hostname)
 	case x.Port != nil && (*x.Port < 1 || *x.Port > 65535):
 		return fmt.Sprintf("requestRedirect.port: %d is not in 1..65535", *x.Port)
@@ -135,23 +137,8 @@ func fieldValue(s string) bool {
 	return len(s) <= 4096 && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
 
-// hostname reports whether s is a name without wildcard, in any case.
-func hostname(s string) bool {
-	if s == "" || len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.ContainsFunc(label, func(c rune) bool {
-			return c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
-		}) {
-			return false
-		}
-	}
-	return true
-}
-
 // wildcard reports whether s is a hostname, maybe with "*" as its first label.
-func wildcard(s string) bool { return hostname(strings.TrimPrefix(s, "*.")) }
+func wildcard(s string) bool { return config.ValidHostname(strings.TrimPrefix(s, "*.")) }
 
 // normalPath reports whether a path can equal one that a request was
 // normalised to.

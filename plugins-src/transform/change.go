@@ -16,18 +16,26 @@ func changePath(c *requestConfig, path string) string {
 	case c.Path.Set != "":
 		p = c.Path.Set
 	case c.Path.ReplaceStart.From != "":
-		if rest, ok := strings.CutPrefix(p, c.Path.ReplaceStart.From); ok {
-			p = c.Path.ReplaceStart.To + rest
-			if !strings.HasPrefix(p, "/") {
-				p = "/" + p
-			}
-		}
+		p = replaceStart(p, c.Path.ReplaceStart)
 	}
 	query = changeQuery(&c.Query, query)
 	if query != "" || hasQuery && len(c.Query.Remove) == 0 {
 		return p + "?" + query
 	}
 	return p
+}
+
+// replaceStart replaces a prefix of whole segments: /v1 is none of /v11.
+func replaceStart(path string, r prefix) string {
+	from, to := strings.TrimSuffix(r.From, "/"), strings.TrimSuffix(r.To, "/")
+	rest, ok := strings.CutPrefix(path, from)
+	if !ok || rest != "" && rest[0] != '/' {
+		return path
+	}
+	if path = to + rest; !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	return path
 }
 
 // changeQuery keeps the order and the encoding of what it does not change.

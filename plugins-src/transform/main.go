@@ -4,6 +4,7 @@ package main
 
 import (
 	"strconv"
+	"strings"
 
 	sdk "penstock.dev/penstock/wasm-sdk/go"
 )
@@ -91,17 +92,17 @@ func (s *stream) wants(h sdk.Header, c *bodyChanges, end bool) bool {
 
 // RequestBody implements sdk.Stream.
 func (s *stream) RequestBody(size int, end bool) sdk.Action {
-	return s.body(&s.request, size, end, &s.plugin.config.Request.Body, sdk.RequestBody, sdk.SetRequestBody)
+	return s.body(&s.request, size, end, &s.plugin.config.Request.Body, sdk.RequestBody)
 }
 
 // ResponseBody implements sdk.Stream.
 func (s *stream) ResponseBody(size int, end bool) sdk.Action {
-	return s.body(&s.response, size, end, &s.plugin.config.Response.Body, sdk.ResponseBody, sdk.SetResponseBody)
+	return s.body(&s.response, size, end, &s.plugin.config.Response.Body, sdk.ResponseBody)
 }
 
 // body holds a JSON body back until it is whole; one that grows too large, or
 // is no JSON object, streams on as it is.
-func (s *stream) body(wanted *bool, size int, end bool, c *bodyChanges, get func(int, int) []byte, set func([]byte) error) sdk.Action {
+func (s *stream) body(wanted *bool, size int, end bool, c *bodyChanges, b sdk.Buffer) sdk.Action {
 	if !*wanted {
 		return sdk.Continue
 	}
@@ -114,12 +115,12 @@ func (s *stream) body(wanted *bool, size int, end bool, c *bodyChanges, get func
 		return sdk.Pause
 	}
 	*wanted = false
-	changed, err := changeBody(c, get(0, size))
+	changed, err := changeBody(c, b.Get(0, size))
 	if err != nil {
 		sdk.Log(sdk.Debug, err.Error())
 		return sdk.Continue
 	}
-	must(set(changed))
+	must(b.Set(changed))
 	return sdk.Continue
 }
 
@@ -140,16 +141,33 @@ func changeHeader(h sdk.Header, c *changes) {
 		must(h.Del(n))
 	}
 	for _, r := range c.Rename {
-		if v, ok := h.Get(r[0]); ok {
-			must(h.Del(r[0]))
-			must(h.Set(r[1], v))
-		}
+		rename(h, r[0], r[1])
 	}
 	for _, s := range c.Set {
 		must(h.Set(s[0], s[1]))
 	}
 	for _, a := range c.Add {
 		must(h.Add(a[0], a[1]))
+	}
+}
+
+// rename gives all fields of a name another one, in place of those that had it.
+func rename(h sdk.Header, from, to string) {
+	if _, ok := h.Get(from); !ok { // most often, and cheaper to know
+		return
+	}
+	first := true
+	for _, f := range h.All() {
+		if !strings.EqualFold(f[0], from) {
+			continue
+		}
+		if first {
+			must(h.Del(from))
+			must(h.Set(to, f[1]))
+			first = false
+			continue
+		}
+		must(h.Add(to, f[1]))
 	}
 }
 

@@ -21,6 +21,7 @@ var specs = map[string]string{
 	"Deployment":       `spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: a}]}}}`,
 	"PluginChain":      `spec: {plugins: []}`,
 	"PluginPolicy":     `spec: {namespaceSelector: {}}`,
+	"CachePurge":       `spec: {tags: [t]}`,
 	"Pod":              `spec: {containers: [{name: a, image: a}]}`,
 	"BackendTLSPolicy": `spec: {targetRefs: [{group: "", kind: Service, name: a}], validation: {hostname: a.example, wellKnownCACertificates: System}}`,
 }
@@ -82,7 +83,7 @@ func TestAnnotations(t *testing.T) {
 func TestAnnotationsElsewhere(t *testing.T) {
 	for _, k := range []struct{ version, kind string }{
 		{"v1", "Namespace"}, {"v1", "ConfigMap"}, {"v1", "Secret"}, {"v1", "ServiceAccount"}, {"apps/v1", "Deployment"},
-		{gatewayV1, "UDPRoute"}, {gatewayV1, "BackendTLSPolicy"}, {"penstock.dev/v1alpha1", "PluginChain"}, {"penstock.dev/v1alpha1", "PluginPolicy"},
+		{gatewayV1, "UDPRoute"}, {gatewayV1, "BackendTLSPolicy"}, {"penstock.dev/v1alpha1", "PluginChain"}, {"penstock.dev/v1alpha1", "PluginPolicy"}, {"penstock.dev/v1alpha1", "CachePurge"},
 	} {
 		t.Run(k.kind, func(t *testing.T) {
 			for _, text := range []string{`penstock.dev/plugins: "[]"`, `penstock.dev/on-invalid: keep`, `penstock.dev/mesh: x`, `penstock.dev/x: x`} {

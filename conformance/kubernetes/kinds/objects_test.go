@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -60,7 +61,7 @@ func TestDocumentedObjects(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, kind := range []string{"PluginPolicy", "Plugin", "PluginChain", "ProxyParameters", "Service"} {
+	for _, kind := range []string{"PluginPolicy", "Plugin", "PluginChain", "ProxyParameters", "CachePurge", "Service"} {
 		if seen[kind] == 0 {
 			t.Errorf("no document shows a %s", kind)
 		}
@@ -131,6 +132,16 @@ spec:
   egress: [{hostname: a.example}]
 ---
 apiVersion: penstock.dev/v1alpha1
+kind: CachePurge
+metadata: {name: whole}
+spec:
+  urls: ["https://shop.example/a?b=%20c&d", "http://[fd00::1]:8080/"]
+  prefixes: ["https://shop.example", "https://shop.example:8443/img/"]
+  hostnames: [shop.example, a]
+  tags: [product-1, "~!a:b"]
+  soft: true
+---
+apiVersion: penstock.dev/v1alpha1
 kind: ProxyParameters
 metadata: {name: whole}
 spec:
@@ -159,6 +170,7 @@ func TestWrongObjects(t *testing.T) {
 	plugin := func(rest string) string {
 		return ours("Plugin", "{versions: [{name: \"1\", image: \"registry.example.com/a:1\"}], "+rest+"}")
 	}
+	purge := func(rest string) string { return ours("CachePurge", "{"+rest+"}") }
 	parameters := func(rest string) string { return ours("ProxyParameters", "{"+rest+"}") }
 	const image = "want registry/repository[:tag][@sha256:digest], without a scheme, and with a tag or digest"
 	tests := map[string]struct{ text, want string }{
@@ -217,6 +229,20 @@ func TestWrongObjects(t *testing.T) {
 		"a version that is no number":    {ours("Plugin", "{versions: [{name: v1, image: \"registry.example.com/a:1\"}]}"), "want a major number of 1 to 6 digits"},
 		"a default that is no version":   {plugin(`defaultVersion: "2"`), "defaultVersion: no such version"},
 		"a guard that skips":             {plugin("guard: true, onError: skip"), "onError: a guard never skips"},
+		"a plugin in the cache's place":  {strings.Replace(plugin(""), "tried", "cache", 1), "metadata.name: cache is the response cache: want another name"},
+		"a purge of nothing":             {purge("soft: true"), "empty: want urls, prefixes, hostnames or tags"},
+		"a purge of empty lists":         {purge("urls: [], tags: []"), "empty: want urls, prefixes, hostnames or tags"},
+		"a purge of a path":              {purge("urls: [/a]"), "spec.urls[0]: Invalid value: \"/a\": want an absolute URL of http or https without a fragment"},
+		"a purge of a file":              {purge("urls: [\"file:///a\"]"), "want an absolute URL of http or https"},
+		"a purge of a fragment":          {purge("urls: [\"https://a.example/#b\"]"), "without a fragment"},
+		"a purge of a space":             {purge("urls: [\"https://a.example/a b\"]"), "want an absolute URL of http or https"},
+		"a prefix's query":               {purge("prefixes: [\"https://a.example/?b\"]"), "spec.prefixes[0]: Invalid value: \"https://a.example/?b\": want an absolute URL of http or https without a query or fragment"},
+		"a purge of a wildcard":          {purge("hostnames: [\"*.example\"]"), "spec.hostnames[0]: Invalid value: \"*.example\": want a hostname in lower case, without a wildcard"},
+		"a purge in capitals":            {purge("hostnames: [A.example]"), "want a hostname in lower case"},
+		"a purge of two tags in one":     {purge("tags: [a b]"), "want a tag: visible characters without spaces and commas"},
+		"a purge of a tag with a comma":  {purge("tags: [\"a,b\"]"), "want a tag"},
+		"a purge of a long tag":          {purge("tags: [" + strings.Repeat("x", 257) + "]"), "spec.tags[0]"},
+		"a purge of 257 tags":            {purge("tags: [a" + strings.Repeat(", a", 256) + "]"), "must have at most 256 items"},
 		"a trusted name":                 {parameters("trustedProxies: [proxy.example]"), "spec.trustedProxies[0]: Invalid value: \"proxy.example\": want an address, or a prefix as 10.0.0.0/8"},
 		"bits beyond a prefix":           {parameters("trustedProxies: [10.0.0.1/8]"), "without bits beyond its length"},
 		"PROXY protocol 3":               {parameters("proxyProtocol: {upstreams: [{service: a, version: 3}]}"), "spec.proxyProtocol.upstreams[0].version"},
@@ -241,6 +267,26 @@ func TestWrongObjects(t *testing.T) {
 	}
 }
 
+// TestAPurgeIsNeverChanged: another purge is another object.
+func TestAPurgeIsNeverChanged(t *testing.T) {
+	o := parse(strings.Replace(ours("CachePurge", "{tags: [t]}"), "tried", "changed", 1))[0]
+	at, err := api.at(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := at.Create(t.Context(), o, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = at.Delete(context.Background(), o.GetName(), metav1.DeleteOptions{}) }()
+	made.Object["spec"] = map[string]any{"tags": []any{"t", "u"}}
+	_, err = at.Update(t.Context(), made, metav1.UpdateOptions{})
+	api.judge(t, err, "a purge is never changed: make another one")
+	made.Object["spec"] = map[string]any{"tags": []any{"t"}, "soft": true}
+	_, err = at.Update(t.Context(), made, metav1.UpdateOptions{})
+	api.judge(t, err, "a purge is never changed: make another one")
+}
+
 func entries(n int) string {
 	var all []string
 	for i := range n {
@@ -256,6 +302,7 @@ func TestColumns(t *testing.T) {
 	tests := map[string]struct{ short, object, status, columns, row string }{
 		"PluginPolicy":    {"pp", ours("PluginPolicy", "{namespaceSelector: {}}"), "{conditions: [" + accepted + "]}", "NAME ACCEPTED REASON AGE", "tried True Accepted"},
 		"Plugin":          {"plugins.penstock.dev", ours("Plugin", `{versions: [{name: "1", image: "registry.example.com/a:1"}], defaultVersion: "1", guard: true, description: words}`), "{conditions: [" + accepted + "]}", "NAME DEFAULT GUARD ACCEPTED DESCRIPTION AGE", "tried 1 true True words"},
+		"CachePurge":      {"cpurge", ours("CachePurge", "{tags: [t]}"), "{removed: 7, conditions: [" + accepted + ", " + fmt.Sprintf(condition, "Completed", "False", "Pending") + "]}", "NAME ACCEPTED COMPLETED REMOVED AGE", "tried True False 7"},
 		"PluginChain":     {"pch", ours("PluginChain", "{plugins: []}"), "{conditions: [" + accepted + "]}", "NAME ACCEPTED AGE", "tried True"},
 		"ProxyParameters": {"pxp", ours("ProxyParameters", "{}"), "", "NAME AGE", "tried"},
 		"ChainStatus": {
@@ -324,8 +371,8 @@ func TestExplain(t *testing.T) {
 			}
 		}
 	}
-	if kinds != 5 {
-		t.Errorf("%d kinds; want 5", kinds)
+	if kinds != 6 {
+		t.Errorf("%d kinds; want 6", kinds)
 	}
 	if got := api.kubectl(t, "explain", "chst.status.controllers.filters.digest"); !strings.Contains(got, "what runs") {
 		t.Errorf("kubectl explain says\n%s", got)

@@ -38,19 +38,11 @@ func newFleet(l *life) *fleet {
 }
 
 // pods are the proxies that are ready.
-func (f *fleet) pods() (all []corev1.Pod) {
+func (f *fleet) pods() []corev1.Pod {
 	f.Helper()
-	list, err := b.Client.CoreV1().Pods(bed.Namespace).List(context.Background(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=proxy"})
+	all, err := b.Proxies(context.Background())
 	if err != nil {
 		f.Fatal(err)
-	}
-	for _, p := range list.Items {
-		ready := slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-		})
-		if p.DeletionTimestamp == nil && ready {
-			all = append(all, p)
-		}
 	}
 	return all
 }
@@ -118,10 +110,7 @@ func (f *fleet) failOnOne(from string) {
 // scale makes it so many proxies.
 func (f *fleet) scale(n int) {
 	f.Helper()
-	text := fmt.Sprintf(`{"spec":{"replicas":%d}}`, n)
-	if _, err := b.Client.AppsV1().Deployments(bed.Namespace).Patch(context.Background(), "penstock-proxy", types.StrategicMergePatchType, []byte(text), metav1.PatchOptions{}); err != nil {
-		f.Fatal(err)
-	}
+	b.Scale(f.T, n)
 	f.ready(n)
 }
 

@@ -42,6 +42,11 @@ metadata: {name: one, namespace: NAMESPACE}
 spec: {plugins: [{name: t, use: transform, config: {response: {headers: {set: {X-Chain: one}}}}}]}
 ---
 apiVersion: penstock.dev/v1alpha1
+kind: CachePurge
+metadata: {name: one, namespace: NAMESPACE}
+spec: {tags: [t]}
+---
+apiVersion: penstock.dev/v1alpha1
 kind: ProxyParameters
 metadata: {name: one, namespace: NAMESPACE}
 spec: {}

@@ -108,6 +108,9 @@ func (c *Conn) sendBody(x *exchange.Exchange, f form) error {
 	if src := spliceable(p.Body, &c.w, p.ContentLength); src != nil {
 		return c.out.splice(src)
 	}
+	if b, ok := p.Body.(exchange.Slicer); ok && p.ContentLength >= sliceLeast {
+		return c.out.sendSlices(b, p.ContentLength)
+	}
 	return c.out.sendLength(p.Body, p.ContentLength)
 }
 

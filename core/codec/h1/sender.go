@@ -3,6 +3,7 @@ package h1
 import (
 	"errors"
 	"io"
+	"net"
 	"strconv"
 	"time"
 
@@ -32,6 +33,8 @@ type sender struct {
 	limited io.LimitedReader
 	least   int // bytes per second that the peer must take; 0: no bound
 	meter   pace.Meter
+	two     [2][]byte // what is written at once, and vector of it
+	vector  net.Buffers
 }
 
 // begin readies s for a message.

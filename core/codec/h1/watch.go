@@ -1,37 +1,31 @@
 package h1
 
 import (
-	"sync/atomic"
+	"sync"
 	"time"
+
+	"penstock.dev/penstock/core/internal/watch"
 )
 
-// watcher is a goroutine that waits for the client's end while nobody reads.
+// watcher is told once that the client has gone.
 type watcher struct {
-	stop atomic.Bool
-	quit chan struct{} // closed to end one that only looks; nil: it reads
-	done chan struct{}
+	*watch.Watch
+	w  *wire
+	at int // in lookout.watched; -1: no longer there
 }
 
-// Watch implements exchange.Client. A half close counts as a disconnect. While
-// another goroutine reads the request's body nothing is noticed: it sees the
-// end. Bytes of a next request are kept; they end the watch.
+// Watch implements exchange.Client. A half close of TCP counts as a
+// disconnect, one of TLS does not (RFC 8446, 6.1). While another goroutine reads the
+// request's body nothing is noticed: it sees the end. A connection that is no socket is
+// not watched.
 func (c *Conn) Watch(gone func()) (stop func()) {
 	c.stopWatch()
-	if !c.body.mu.TryLock() {
+	if c.w.probe == nil || !c.body.mu.TryLock() {
 		return func() {}
 	}
-	whole := c.body.done()
 	c.body.mu.Unlock()
-	w := &watcher{done: make(chan struct{})}
-	switch {
-	case whole:
-		go c.watch(w, gone)
-	case c.w.probe == nil:
-		return func() {}
-	default: // unread bytes of the body hide the end from a read
-		w.quit = make(chan struct{})
-		go c.look(w, gone)
-	}
+	w := &watcher{Watch: watch.New(gone), w: &c.w}
+	c.server.lookout.add(w)
 	c.watcher = w
 	return func() {
 		if c.watcher == w {
@@ -40,58 +34,92 @@ func (c *Conn) Watch(gone func()) (stop func()) {
 	}
 }
 
-func (c *Conn) watch(w *watcher, gone func()) {
-	defer close(w.done)
-	for !w.stop.Load() {
-		switch err := c.in.fill(c.p.IdleTimeout); err {
-		case nil:
-			return
-		case errInterrupted, errTimeout:
-		default:
-			gone()
-			return
-		}
-	}
-}
-
-// lookEvery is how often a connection with an unread body is looked at.
-const lookEvery = 100 * time.Millisecond
-
-// look asks the socket whether the client has closed it.
-func (c *Conn) look(w *watcher, gone func()) {
-	defer close(w.done)
-	t := time.NewTicker(lookEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-w.quit:
-			return
-		case <-t.C:
-		}
-		if c.w.closed() {
-			gone()
-			return
-		}
-	}
-}
-
-// stopWatch ends the watch that runs, if there is one, and waits for it.
+// stopWatch ends the watch that runs, if there is one, and waits for what it tells.
 func (c *Conn) stopWatch() {
 	w := c.watcher
 	if w == nil {
 		return
 	}
 	c.watcher = nil
-	if w.quit != nil {
-		close(w.quit)
-	} else {
-		w.stop.Store(true)
-		c.w.interrupt()
-	}
-	<-w.done
+	c.server.lookout.remove(w)
+	w.Stop()
 }
 
-// StopBody makes reading the request's body fail, now and from now on. It may
-// be called by any goroutine while the exchange lasts: an upstream that needs
-// no more of the body frees the goroutine that copies it.
-func (c *Conn) StopBody() { c.body.Close() }
+// lookout asks sockets whether their clients have closed them: reading would not do
+// while bytes of the body or of a next request are there, and a goroutine for each of
+// the thousands that may wait for one response costs more than the response.
+type lookout struct {
+	mu      sync.Mutex
+	watched []*watcher
+	next    int  // that is looked at
+	running bool // a goroutine looks
+}
+
+// So many connections are looked at each time: one of a few every tenth of a second, one
+// of 10,000 every two seconds.
+const (
+	lookEvery = 100 * time.Millisecond
+	lookMost  = 500
+)
+
+func (l *lookout) add(w *watcher) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.at = len(l.watched)
+	l.watched = append(l.watched, w)
+	if !l.running {
+		l.running = true
+		go l.run()
+	}
+}
+
+func (l *lookout) remove(w *watcher) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.at < 0 {
+		return
+	}
+	end := len(l.watched) - 1
+	last := l.watched[end]
+	l.watched[w.at], last.at = last, w.at
+	l.watched[end] = nil
+	l.watched = l.watched[:end]
+	w.at = -1
+}
+
+// run looks until there is nobody to be looked at.
+func (l *lookout) run() {
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	var some []*watcher
+	for {
+		<-t.C
+		if some = l.some(some[:0]); len(some) == 0 {
+			return
+		}
+		for i, w := range some {
+			if w.w.closed() {
+				l.remove(w)
+				go w.Tell() // others are looked at meanwhile
+			}
+			some[i] = nil
+		}
+	}
+}
+
+// some appends those whose turn it is. If it appends none, run is to end.
+func (l *lookout) some(to []*watcher) []*watcher {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for range min(len(l.watched), lookMost) {
+		if l.next >= len(l.watched) {
+			l.next = 0
+		}
+		to = append(to, l.watched[l.next])
+		l.next++
+	}
+	if len(to) == 0 {
+		l.running, l.watched = false, nil
+	}
+	return to
+}

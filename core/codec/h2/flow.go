@@ -9,6 +9,7 @@ import (
 	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
+	"penstock.dev/penstock/core/internal/watch"
 )
 
 // What can end a message early.
@@ -39,7 +40,7 @@ type flow struct {
 	eager    bool      // it waited for what all share, and has more to send at hand
 	active   time.Time // content was sent last
 	sendWait waiter
-	watch    *watcher        // who is to be told that it ended early
+	watch    *watch.Watch    // who is to be told that it ended early
 	tied     *UpstreamStream // and what ends then
 	relay    *relay          // the tunnel that it is; nil: none
 }

@@ -130,14 +130,14 @@ func (c *Conn) start(s *stream) error {
 	return nil
 }
 
-// launch serves the streams that wait for it, each on a goroutine of its own.
+// launch serves the streams that wait for it, each on a goroutine.
 // c.mu is held.
 func (c *Conn) launch() {
 	c.sweep()
 	for i, s := range c.waiting {
 		c.waiting[i] = nil
 		c.running.Add(1)
-		go s.run()
+		c.server.workers.Go(s.run)
 	}
 	c.waiting = c.waiting[:0]
 }

@@ -3,10 +3,10 @@ package h2
 import (
 	"fmt"
 	"runtime/debug"
-	"sync"
 
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/pace"
+	"penstock.dev/penstock/core/internal/watch"
 )
 
 // stream is one request and its response. It is the exchange.Client of its
@@ -130,7 +130,7 @@ func (s *stream) finish() {
 func (c *Conn) lost(f *flow, err error) {
 	f.in.fail(err)
 	if f.watch != nil {
-		f.watch.tell(c)
+		c.tell(f.watch)
 	}
 	if f.tied != nil {
 		f.tied.cancel(errClientGone) // no lock is taken the other way round
@@ -180,41 +180,23 @@ func (c *Conn) resetOne() error {
 	return nil
 }
 
-// watcher tells once that the client is gone.
-type watcher struct {
-	gone func()
-
-	mu      sync.Mutex // held while gone runs
-	stopped bool
-}
-
-// tell calls gone on another goroutine. c.mu is held.
-func (w *watcher) tell(c *Conn) {
+// tell tells a watch that the client is gone, on another goroutine. c.mu is held.
+func (c *Conn) tell(w *watch.Watch) {
 	c.running.Add(1)
 	go func() {
 		defer c.running.Done()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if !w.stopped {
-			w.gone()
-		}
+		w.Tell()
 	}()
-}
-
-func (w *watcher) stop() {
-	w.mu.Lock()
-	w.stopped = true
-	w.mu.Unlock()
 }
 
 // Watch implements exchange.Client.
 func (s *stream) Watch(gone func()) (stop func()) {
 	s.stopWatch()
-	w := &watcher{gone: gone}
+	w := watch.New(gone)
 	c := s.c
 	c.mu.Lock()
 	if s.gone {
-		w.tell(c)
+		c.tell(w)
 	} else {
 		s.watch = w
 	}
@@ -225,7 +207,7 @@ func (s *stream) Watch(gone func()) (stop func()) {
 			s.watch = nil
 		}
 		c.mu.Unlock()
-		w.stop()
+		w.Stop()
 	}
 }
 
@@ -247,7 +229,7 @@ func (s *stream) stopWatch() {
 	s.watch = nil
 	s.c.mu.Unlock()
 	if w != nil {
-		w.stop()
+		w.Stop()
 	}
 }
 

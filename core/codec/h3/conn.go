@@ -133,7 +133,7 @@ func (c *Conn) accept() {
 	}
 }
 
-// start serves a request on a goroutine of its own.
+// start serves a request on a goroutine.
 func (c *Conn) start(qs *quic.Stream) {
 	c.mu.Lock()
 	if c.ended || c.drain >= drainLast {
@@ -150,7 +150,7 @@ func (c *Conn) start(qs *quic.Stream) {
 	c.serving++
 	c.running.Add(1)
 	c.mu.Unlock()
-	go c.server.stream(c, qs).run()
+	c.server.workers.Go(c.server.stream(c, qs).run)
 }
 
 // cancel ends both directions of a stream.

@@ -9,6 +9,7 @@ import (
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
+	"penstock.dev/penstock/core/internal/workers"
 	"penstock.dev/penstock/core/telemetry"
 )
 
@@ -21,6 +22,7 @@ type Server struct {
 	pool     bufpool.Pool
 	streams  sync.Pool
 	date     rfc9110.Date
+	workers  workers.Pool // for streams
 }
 
 // NewServer returns a Server that hands exchanges to h. rejected, if it is not

@@ -14,6 +14,7 @@ import (
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/internal/bufpool"
 	"penstock.dev/penstock/core/internal/pace"
+	"penstock.dev/penstock/core/internal/watch"
 )
 
 // stream is one request and its response. It is the exchange.Client of its
@@ -333,39 +334,25 @@ func (s *stream) reset(code code) {
 
 // watcher tells once that the client is gone.
 type watcher struct {
-	gone  func()
+	*watch.Watch
 	unset func() bool
-
-	mu      sync.Mutex // held while gone runs
-	stopped bool
-}
-
-func (w *watcher) tell() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.stopped {
-		w.stopped = true
-		w.gone()
-	}
 }
 
 func (w *watcher) stop() {
 	w.unset()
-	w.mu.Lock()
-	w.stopped = true
-	w.mu.Unlock()
+	w.Stop()
 }
 
 // Watch implements exchange.Client: the client is gone once it wants no response
 // (STOP_SENDING), or its connection has ended.
 func (s *stream) Watch(gone func()) (stop func()) {
 	s.stopWatch()
-	w := &watcher{gone: gone}
+	w := &watcher{Watch: watch.New(gone)}
 	c := s.c
 	c.running.Add(1) // by a stream that is counted itself
 	unset := context.AfterFunc(s.qs.Context(), func() {
 		defer c.running.Done()
-		w.tell()
+		w.Tell()
 	})
 	w.unset = func() bool {
 		if unset() {

@@ -22,6 +22,7 @@ Penstock serves examples/quickstart on http://127.0.0.1:8080. In another termina
   curl -i -H 'X-API-Key: quickstart-key' http://127.0.0.1:8080/       # 200, and transform added X-Served-By
   curl -s http://127.0.0.1:9901/metrics | grep penstock_plugin_       # what the plugins took
   curl -s http://127.0.0.1:9901/chains                                # what runs
+  curl -i http://127.0.0.1:8080/catalog/17                            # twice: Cache-Status says that the second is a hit
 
 Edit examples/quickstart/config/*.yaml: a change is live at once, a mistake is
 refused with its place, and traffic goes on. Ctrl-C ends it.

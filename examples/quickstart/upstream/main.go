@@ -1,5 +1,5 @@
-// Command upstream is the Service of the quick start: it answers with what it
-// received.
+// Command upstream is the Services of the quick start: it answers with what it
+// received, and under /catalog with pages that a cache may keep.
 package main
 
 import (
@@ -9,14 +9,35 @@ import (
 	"log"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
 func main() {
 	address := flag.String("listen", "127.0.0.1:9000", "address to listen on")
 	flag.Parse()
-	server := &http.Server{Addr: *address, Handler: http.HandlerFunc(echo), ReadHeaderTimeout: 10 * time.Second}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", echo)
+	var c catalog
+	mux.HandleFunc("GET /catalog/{page}", c.page)
+	mux.HandleFunc("POST /catalog/break", func(http.ResponseWriter, *http.Request) { c.broken.Store(true) })
+	mux.HandleFunc("POST /catalog/mend", func(http.ResponseWriter, *http.Request) { c.broken.Store(false) })
+	server := &http.Server{Addr: *address, Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	log.Fatal(server.ListenAndServe())
+}
+
+// catalog is pages that take a while to make.
+type catalog struct{ broken atomic.Bool }
+
+func (c *catalog) page(w http.ResponseWriter, r *http.Request) {
+	if c.broken.Load() {
+		http.Error(w, "out of order", http.StatusServiceUnavailable)
+		return
+	}
+	time.Sleep(300 * time.Millisecond)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Surrogate-Key", "catalog page-"+r.PathValue("page"))
+	fmt.Fprintf(w, "page %s, made at %s\n", r.PathValue("page"), time.Now().Format("15:04:05.000"))
 }
 
 func echo(w http.ResponseWriter, r *http.Request) {

@@ -115,6 +115,12 @@ func serve(args []string) error {
 		}
 		_, _ = w.Write(text)
 	})
+	var made atomic.Int64
+	mux.HandleFunc("/cached/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=3600")
+		w.Header().Set("Surrogate-Key", strings.Join(r.URL.Query()["tag"], " "))
+		fmt.Fprintf(w, "made %d\n", made.Add(1))
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		hostname, _ := os.Hostname()
 		fmt.Println("asked by", r.RemoteAddr)
