@@ -20,8 +20,14 @@ help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build bin/penstock
+build: sdks ## Build bin/penstock
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/penstock ./cmd/penstock
+
+# The same files give the same bytes. Tests and their corpora stay here.
+.PHONY: sdks
+sdks: # of penstock plugin new
+	@(cd wasm-sdk && find . -type f ! -path '*/test/*' ! -path '*/tests/*' ! -path '*/node_modules/*' ! -path '*/target/*' ! -name '*_test.go' ! -name Cargo.lock -print | sed 's,^\./,,' | LC_ALL=C sort | \
+		tar --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=644 -cf - -T -) | gzip -9n >author/scaffold/sdk/sdks.tar.gz
 
 .PHONY: plugins
 plugins: build ## Build the bundled plugins into the OCI layout build/plugins
@@ -39,7 +45,7 @@ run: plugins ## Serve examples/quickstart on 127.0.0.1:8080 until Ctrl-C
 	@exec bin/quickstart
 
 .PHONY: test
-test: cc redis toolchains plugins testbed-build check ## All checks, tests with the race detector, and short conformance runs
+test: cc redis toolchains assemblyscript rust cachesuite plugins testbed-build check ## All checks, tests with the race detector, and short conformance runs
 	@for m in $(MODULES); do case " $(NETNS) " in *" $$m "*) unshare -Urnm true || \
 		{ echo "LEFT OUT: $$m: this machine does not allow user, network and mount namespaces"; continue; };; esac; \
 		echo "test $$m"; (cd $$m && PENSTOCK_GATEWAYAPI=1 go test $(TAGS) $(ALONE) -race -shuffle=on -timeout 20m ./...) || exit 1; done
@@ -68,9 +74,10 @@ bench: plugins ## Measure against nginx, HAProxy and Caddy; writes bench/results
 	bench/run.sh
 
 .PHONY: soak
-soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new digest each 5 s; a thousand swaps; then half an hour over every protocol; then 20 minutes of faults in a cluster
+soak: plugins ## Ten minutes of load each: the YAML rewritten each second; a new digest each 5 s; a thousand swaps; then half an hour over every protocol; an hour of the cache; then 20 minutes of faults in a cluster
 	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-10m} go test -count=1 -timeout 60m -run '^Test(Soak|Swap|ThousandSwaps)$$' -v ./soak
 	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-30m} go test -count=1 -timeout 60m -run '^TestMixed$$' -v ./soak
+	cd conformance && PENSTOCK_SOAK=$${PENSTOCK_SOAK:-1h} go test -count=1 -timeout 90m -run '^TestCache$$' -v ./soak
 	$(MAKE) faults PENSTOCK_LONG=1
 
 .PHONY: faults
@@ -78,7 +85,7 @@ faults: plugins testbed-build ## Faults in a cluster with traffic: a minute, or 
 	cd conformance/kubernetes && PENSTOCK_LONG=$(PENSTOCK_LONG) go test -count=1 -timeout 60m -v ./faults
 
 .PHONY: conformance
-conformance: redis toolchains clients plugins ## The full public suites
+conformance: redis toolchains assemblyscript rust cachesuite clients plugins ## The full public suites
 	cd conformance && PENSTOCK_LONG=1 go test -count=1 -timeout 60m -v ./...
 	$(MAKE) gatewayapi PENSTOCK_LONG=1
 
@@ -129,9 +136,31 @@ clients: # programs of others that are clients in conformance/clients
 		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends curl nghttp2-client chromium slowhttptest testssl.sh tinyproxy-bin; } || \
 		{ echo "make conformance needs curl, nghttp, chromium, slowhttptest, testssl and tinyproxy: install them"; exit 1; }
 
+.PHONY: cachesuite
+cachesuite: toolchains # http-cache-tests, at the versions of its lockfile, for conformance/cache
+	@cmp -s conformance/cache/suite/package-lock.json build/http-cache-tests/package-lock.json || ! command -v npm >/dev/null || { \
+		rm -rf build/http-cache-tests build/http-cache-tests.new && mkdir -p build/http-cache-tests.new && \
+		cp conformance/cache/suite/package.json conformance/cache/suite/package-lock.json build/http-cache-tests.new && \
+		(cd build/http-cache-tests.new && npm ci --ignore-scripts --no-audit --no-fund) && mv build/http-cache-tests.new build/http-cache-tests; }
+
+.PHONY: assemblyscript
+assemblyscript: toolchains # its compiler, at the version of the lockfile, for conformance/sdks
+	@cmp -s wasm-sdk/assemblyscript/package-lock.json build/assemblyscript/package-lock.json || ! command -v npm >/dev/null || { \
+		rm -rf build/assemblyscript build/assemblyscript.new && mkdir -p build/assemblyscript.new && \
+		cp wasm-sdk/assemblyscript/package.json wasm-sdk/assemblyscript/package-lock.json build/assemblyscript.new && \
+		(cd build/assemblyscript.new && npm ci --ignore-scripts --no-audit --no-fund) && mv build/assemblyscript.new build/assemblyscript; }
+
 .PHONY: toolchains
-toolchains: # of the guests in conformance/proxywasm that are not in Go
-	@{ command -v clang-22 && command -v wasm-ld-22 && command -v npm; } >/dev/null || \
-		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends clang-22 lld-22 npm; } || \
+toolchains: # of guests and SDKs that are not in Go; clang's own libraries are for the sanitizers
+	@{ command -v clang-22 && command -v wasm-ld-22 && command -v npm && ls $$(clang-22 -print-runtime-dir)/libclang_rt.fuzzer-*; } >/dev/null || \
+		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends clang-22 lld-22 libclang-rt-22-dev npm; } || \
 		test -n "$$PENSTOCK_SKIP_TOOLCHAINS" || \
-		{ echo "make test needs clang-22, lld-22 and npm for guests in C and AssemblyScript: install them, or set PENSTOCK_SKIP_TOOLCHAINS=1"; exit 1; }
+		{ echo "make test needs clang-22, lld-22, libclang-rt-22-dev and npm for guests and SDKs in C and AssemblyScript: install them, or set PENSTOCK_SKIP_TOOLCHAINS=1"; exit 1; }
+
+# Its standard library for WebAssembly is built by the tests, once, into build/rust: a minute and more.
+.PHONY: rust
+rust: # of the guests in Rust; /usr/bin/cargo, whatever else there is
+	@{ test -x /usr/bin/cargo && test -d /usr/lib/rustlib/src/rust/library/vendor && command -v wasm-ld-22; } >/dev/null || \
+		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends rustc-web cargo-web rust-web-src lld-22; } || \
+		test -n "$$PENSTOCK_SKIP_TOOLCHAINS" || \
+		{ echo "make test needs rustc-web, cargo-web, rust-web-src and lld-22 for guests in Rust: install them, or set PENSTOCK_SKIP_TOOLCHAINS=1"; exit 1; }

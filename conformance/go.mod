@@ -125,9 +125,12 @@ require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260803160001-6ac0973c030d // indirect
 	google.golang.org/grpc v1.83.2
 	google.golang.org/protobuf v1.36.11
+	penstock.dev/penstock/wasm-sdk/go v0.0.0
 )
 
 tool (
 	github.com/distribution/distribution/v3/cmd/registry
 	github.com/summerwind/h2spec/cmd/h2spec
 )
+
+replace penstock.dev/penstock/wasm-sdk/go => ../wasm-sdk/go

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"penstock.dev/penstock/conformance/harness"
+	"penstock.dev/penstock/conformance/sdks"
 )
 
 // patient is gRPC's test service, with calls that wait until they are given up.
@@ -66,11 +67,25 @@ spec:
 `
 
 // TestGRPCOfAPlugin: a plugin calls a server of grpc-go in its namespace over
-// HTTP/2; what it hears becomes the answer.
+// HTTP/2; what it hears becomes the answer. One imports the host's functions, the others
+// are on the SDKs of this repository.
 func TestGRPCOfAPlugin(t *testing.T) {
+	t.Run("functions", func(t *testing.T) {
+		layout := t.TempDir()
+		harness.Pack(t, layout, "grpc", harness.Guest(t, "guests/grpc"))
+		testGRPC(t, layout, false)
+	})
+	eachSDK(t, func(t *testing.T, s *sdks.SDK) {
+		layout := t.TempDir()
+		own(t, s, layout, "grpc")
+		testGRPC(t, layout, true)
+	})
+}
+
+// testGRPC runs the plugin of layout; leaves: it cancels what it opened for an exchange
+// that ends.
+func testGRPC(t *testing.T, layout string, leaves bool) {
 	s := &patient{interop.NewTestServer(), make(chan struct{}, 1)}
-	layout := t.TempDir()
-	harness.Pack(t, layout, "grpc", harness.Guest(t, "guests/grpc"))
 	greeter := strings.Replace(harness.Service("greeter", "", s.serve(t)), "{name: http, port: 80,", "{name: http, appProtocol: kubernetes.io/h2c, port: 80,", 1)
 	limits := "\n  limits: {cpuTime: 200ms, cpuTimeExchange: 1s}"
 	p := harness.Start(t, harness.Options{Images: []string{layout}, Files: map[string]string{
@@ -101,10 +116,14 @@ func TestGRPCOfAPlugin(t *testing.T) {
 		"deadline":    {kind: "unary", upstream: there, method: "UnaryCall", messages: message(t, &testgrpc.SimpleRequest{FillUsername: true}), timeout: "300", outcome: "closed 4 4 deadline exceeded", gone: true},
 		"stream":      {upstream: there, method: "FullDuplexCall", messages: stream + "," + stream, outcome: "closed 0 0", body: strings.Join([]string{answer, second, answer, second}, ","), metadata: true},
 		"cancel":      {upstream: there, method: "FullDuplexCall", messages: message(t, &testgrpc.StreamingOutputCallRequest{ResponseParameters: []*testgrpc.ResponseParameters{{Size: 3}}}), cancel: "yes", outcome: "cancelled 0", body: answer, gone: true},
+		"leave":       {upstream: there, method: "FullDuplexCall", messages: message(t, &testgrpc.StreamingOutputCallRequest{}), cancel: "leave", gone: true},
 		"unknown":     {kind: "unary", upstream: "outbound|80||nobody.default.svc.cluster.local", method: "EmptyCall", outcome: "refused"},
 		"not granted": {path: "/may", kind: "unary", upstream: there, method: "EmptyCall", outcome: "refused 10"},
 		"HTTP/1.1":    {kind: "unary", upstream: "outbound|80||plain.default.svc.cluster.local", method: "EmptyCall", outcome: "closed 14 14 the Service's port has no appProtocol: kubernetes.io/h2c"},
 	} {
+		if name == "leave" && !leaves {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			path := tt.path
 			if path == "" {

@@ -67,6 +67,12 @@ func do(t *testing.T, method, url, body string, header http.Header) (*http.Respo
 	if header != nil {
 		r.Header = header
 	}
+	return send(t, r)
+}
+
+// send sends a request, and reads its response.
+func send(t *testing.T, r *http.Request) (*http.Response, string) {
+	t.Helper()
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -156,9 +162,7 @@ func TestPublicSDK(t *testing.T) {
 				t.Errorf("not in the metrics: %s", line)
 			}
 		}
-		if !strings.Contains(p.Log(), "request 6") {
-			t.Error("the plugin's log line is missing")
-		}
+		p.Logged("request 6")
 	})
 
 	t.Run("a tick lets a paused request go on", func(t *testing.T) {

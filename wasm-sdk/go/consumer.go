@@ -25,9 +25,10 @@ func SetConsumer(c Consumer) error {
 	return err
 }
 
-// Only says in Configure that just these callbacks are of use with this
+// Only says in Configure that just these callbacks of a Stream are of use with this
 // configuration. The proxy then does not make the others, and holds no body up
-// for them. Elsewhere than in Penstock all are made, as if nothing was said.
+// for them; those of a Plugin, of calls and of raw connections it makes all the same.
+// Elsewhere than in Penstock all are made, as if nothing was said.
 func Only(c Callbacks) {
 	_, _ = CallForeign("penstock.set_callbacks", binary.LittleEndian.AppendUint32(nil, uint32(c)))
 }

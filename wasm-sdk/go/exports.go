@@ -22,6 +22,7 @@ func memoryAllocate(size uint32) uint32 {
 
 //go:wasmexport proxy_on_context_create
 func contextCreate(id, parent uint32) {
+	effective = id
 	if parent == 0 {
 		contexts.plugins[id] = registered()
 		return
@@ -30,15 +31,32 @@ func contextCreate(id, parent uint32) {
 }
 
 //go:wasmexport proxy_on_vm_start
-func vmStart(_, _ uint32) uint32 { return 1 }
+func vmStart(root, size uint32) uint32 {
+	effective = root
+	s, ok := contexts.plugins[root].(VMStarter)
+	if !ok {
+		return 1
+	}
+	return accepted(s.VMStart(vmConfiguration.copy(size)))
+}
 
 //go:wasmexport proxy_on_configure
 func configure(root, size uint32) uint32 {
-	var config []byte
-	if size > 0 {
-		config = append(config, buffer(bufferPluginConfiguration, 0, int(size))...)
+	effective = root
+	return accepted(contexts.plugins[root].Configure(pluginConfiguration.copy(size)))
+}
+
+// copy returns a configuration of that size, to be kept.
+func (b Buffer) copy(size uint32) []byte {
+	if size == 0 {
+		return nil
 	}
-	if err := contexts.plugins[root].Configure(config); err != nil {
+	return append([]byte(nil), b.get(0, size)...)
+}
+
+// accepted is what a start returns, which logs why it failed.
+func accepted(err error) uint32 {
+	if err != nil {
 		Log(Error, err.Error())
 		return 0
 	}
@@ -47,44 +65,92 @@ func configure(root, size uint32) uint32 {
 
 //go:wasmexport proxy_on_request_headers
 func requestHeaders(id, _, end uint32) uint32 {
+	effective = id
 	return uint32(contexts.streams[id].RequestHeaders(end != 0))
 }
 
 //go:wasmexport proxy_on_request_body
 func requestBody(id, size, end uint32) uint32 {
+	effective = id
 	return uint32(contexts.streams[id].RequestBody(int(size), end != 0))
 }
 
 //go:wasmexport proxy_on_request_trailers
 func requestTrailers(id, _ uint32) uint32 {
+	effective = id
 	return uint32(contexts.streams[id].RequestTrailers())
 }
 
 //go:wasmexport proxy_on_response_headers
 func responseHeaders(id, _, end uint32) uint32 {
+	effective = id
 	return uint32(contexts.streams[id].ResponseHeaders(end != 0))
 }
 
 //go:wasmexport proxy_on_response_body
 func responseBody(id, size, end uint32) uint32 {
+	effective = id
 	return uint32(contexts.streams[id].ResponseBody(int(size), end != 0))
 }
 
 //go:wasmexport proxy_on_response_trailers
 func responseTrailers(id, _ uint32) uint32 {
+	effective = id
 	return uint32(contexts.streams[id].ResponseTrailers())
 }
 
 //go:wasmexport proxy_on_done
 func done(id uint32) uint32 {
+	effective = id
 	if s := contexts.streams[id]; s != nil {
 		s.Done()
+	} else if f, ok := contexts.plugins[id].(Finisher); ok && !f.Done() {
+		return 0
 	}
 	return 1
 }
 
+//go:wasmexport proxy_on_log
+func logStream(id uint32) {
+	effective = id
+	if l, ok := contexts.streams[id].(Logger); ok {
+		l.Log()
+	}
+}
+
 //go:wasmexport proxy_on_delete
 func deleteContext(id uint32) {
+	effective = id
+	if len(grpcCalls) > 0 {
+		leaveGRPC(id)
+	}
 	delete(contexts.streams, id)
-	delete(contexts.plugins, id)
+	if contexts.plugins[id] != nil {
+		delete(contexts.plugins, id)
+		forgetCalls()
+	}
+}
+
+// forgetCalls drops the calls of contexts that have ended: a Plugin that has ended too is
+// not told what came of them.
+func forgetCalls() {
+	ended := func(context uint32) bool { return contexts.streams[context] == nil && contexts.plugins[context] == nil }
+	for id, c := range httpCalls {
+		if ended(c.context) {
+			delete(httpCalls, id)
+		}
+	}
+	for id, c := range grpcCalls {
+		if ended(c.context) {
+			delete(grpcCalls, id)
+		}
+	}
+}
+
+//go:wasmexport proxy_on_foreign_function
+func foreignFunction(root, function, size uint32) {
+	effective = root
+	if f, ok := contexts.plugins[root].(ForeignReceiver); ok {
+		f.ForeignFunction(function, foreignArguments.get(0, size))
+	}
 }

@@ -2,22 +2,22 @@ package sdk
 
 import "encoding/binary"
 
-// encodePairs serialises a map as Proxy-Wasm does: count, sizes, then each key
-// and value followed by a NUL.
-func encodePairs(pairs [][2]string) []byte {
+// appendPairs appends a list as Proxy-Wasm has it: count, sizes, then each name and
+// value followed by a NUL; of an empty one nothing.
+func appendPairs(dst []byte, pairs [][2]string) []byte {
 	if len(pairs) == 0 {
-		return nil
+		return dst
 	}
-	out := binary.LittleEndian.AppendUint32(nil, uint32(len(pairs)))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(pairs)))
 	for _, p := range pairs {
-		out = binary.LittleEndian.AppendUint32(out, uint32(len(p[0])))
-		out = binary.LittleEndian.AppendUint32(out, uint32(len(p[1])))
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p[0])))
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p[1])))
 	}
 	for _, p := range pairs {
-		out = append(append(out, p[0]...), 0)
-		out = append(append(out, p[1]...), 0)
+		dst = append(append(dst, p[0]...), 0)
+		dst = append(append(dst, p[1]...), 0)
 	}
-	return out
+	return dst
 }
 
 // decodePairs is the inverse; the host's bytes are trusted to be well formed,

@@ -7,7 +7,9 @@ type Action uint32
 const (
 	// Continue hands headers, the part of the body or trailers on.
 	Continue Action = 0
-	// Pause holds them back; for a body, the next callback sees all of it so far.
+	// Pause holds them back. Of a body, the next callback sees all of it so far. Of
+	// headers and trailers, no callback of that direction follows until Resume or Respond
+	// is called, by what a call calls, or by Tick.
 	Pause Action = 1
 )
 
@@ -36,6 +38,75 @@ type Stream interface {
 	Done()
 }
 
+// A Plugin may implement more callbacks:
+
+// VMStarter is a Plugin that is told the VM's configuration, before its own. Where several
+// configurations share an instance, only the first one's Plugin is. An error refuses it.
+type VMStarter interface{ VMStart(config []byte) error }
+
+// Ticker is a Plugin that is called as SetTickPeriod says.
+type Ticker interface{ Tick() }
+
+// QueueReader is a Plugin that is told that something was put into a queue which it
+// registered. It is told once each time; another instance may have taken it by then.
+type QueueReader interface{ QueueReady(q Queue) }
+
+// Finisher is a Plugin that is told that it is to end. If Done returns false it goes on,
+// with its ticks and calls, until it calls the function Done, or the proxy waits no longer.
+type Finisher interface{ Done() bool }
+
+// ForeignReceiver is a Plugin that a function called by CallForeign calls back. arguments
+// are valid until the next call of a function of this package.
+type ForeignReceiver interface {
+	ForeignFunction(function uint32, arguments []byte)
+}
+
+// A Stream may implement more callbacks:
+
+// Logger is a Stream that is called when proxies write their access logs. It comes after
+// Done in Penstock, and before it in others; Only's OnDone stands for it too.
+type Logger interface{ Log() }
+
+// Connection is a Stream that is also there for raw connections: TCP, or what TLS carries.
+// DownstreamData sees what the client sent, UpstreamData what it gets, each size bytes,
+// all that were held back so far, in the Buffers of the same names; end says that this
+// side sends no more. Embed BaseConnection for the callbacks that a plugin does not need.
+// In Penstock the image's manifest has to say "connections": true.
+type Connection interface {
+	NewConnection() Action
+	DownstreamData(size int, end bool) Action
+	UpstreamData(size int, end bool) Action
+	DownstreamClose(by Peer)
+	UpstreamClose(by Peer)
+}
+
+// Peer is who closed a connection (proxy_peer_type_t).
+type Peer uint32
+
+// The peers.
+const (
+	UnknownPeer Peer = 0
+	LocalPeer   Peer = 1 // the proxy
+	RemotePeer  Peer = 2
+)
+
+// StreamType is a direction of a stream, for Resume and Reset (proxy_stream_type_t).
+type StreamType uint32
+
+// The directions: of an exchange, of a raw connection.
+const (
+	Request    StreamType = 0
+	Response   StreamType = 1
+	Downstream StreamType = 2
+	Upstream   StreamType = 3
+)
+
+// Context is the number of a Plugin or of a Stream; see EffectiveContext.
+type Context uint32
+
+// Queue is a shared queue; see RegisterQueue.
+type Queue uint32
+
 // Callbacks is a set of callbacks, for Only.
 type Callbacks uint32
 
@@ -47,7 +118,7 @@ const (
 	OnResponseHeaders
 	OnResponseBody
 	OnResponseTrailers
-	OnDone
+	OnDone // also Log
 )
 
 // Base continues in every callback.
@@ -73,6 +144,24 @@ func (Base) ResponseTrailers() Action { return Continue }
 
 // Done implements Stream.
 func (Base) Done() {}
+
+// BaseConnection continues in every callback of a raw connection.
+type BaseConnection struct{}
+
+// NewConnection implements Connection.
+func (BaseConnection) NewConnection() Action { return Continue }
+
+// DownstreamData implements Connection.
+func (BaseConnection) DownstreamData(int, bool) Action { return Continue }
+
+// UpstreamData implements Connection.
+func (BaseConnection) UpstreamData(int, bool) Action { return Continue }
+
+// DownstreamClose implements Connection.
+func (BaseConnection) DownstreamClose(Peer) {}
+
+// UpstreamClose implements Connection.
+func (BaseConnection) UpstreamClose(Peer) {}
 
 // registered makes a Plugin for each configuration; set by Register.
 var registered func() Plugin

@@ -1,0 +1,146 @@
+package cases
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/hosts/capability"
+)
+
+// Why a call has no answer.
+var callFailures = map[string]error{
+	"timeout": errors.New("no answer in time"),
+	"refused": errors.New("connection refused"),
+	"reset":   errors.New("connection reset"),
+}
+
+// calls answer what a plugin calls, as a case says. They stand in for upstream.Caller.
+type calls struct {
+	clock *clock
+
+	mu      sync.Mutex
+	script  []Call
+	made    int // calls of the script
+	pending []*pending
+	faults  []string
+}
+
+// pending is a call whose answer is still to come.
+type pending struct {
+	due  time.Time
+	done func(*capability.HTTPAnswer, error)
+	said *Call
+	gone bool // it was given up
+}
+
+func newCalls(c *clock) *calls { return &calls{clock: c} }
+
+// expect replaces the script.
+func (c *calls) expect(script []Call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.script, c.made, c.faults = script, 0, nil
+}
+
+// HTTPCall implements capability.HTTPCaller.
+func (c *calls) HTTPCall(k *capability.HTTPCall, done func(*capability.HTTPAnswer, error)) (func(), error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	what := fmt.Sprintf("%s %s to %q", k.Method, k.Path, k.Upstream)
+	if c.made >= len(c.script) {
+		c.faults = append(c.faults, "a call that is not in calls: "+what)
+		return nil, capability.ErrUnknownUpstream
+	}
+	said := &c.script[c.made]
+	where := fmt.Sprintf("calls[%d]", c.made)
+	c.made++
+	if said.To != "" && said.To != k.Upstream {
+		c.faults = append(c.faults, fmt.Sprintf("%s.to: got %q; want %q", where, k.Upstream, said.To))
+	}
+	if said.Request != nil {
+		got := message{method: string(k.Method), path: string(k.Path), authority: string(k.Authority), scheme: string(k.Scheme), headers: &k.Header, trailers: &k.Trailer, body: k.Body}
+		c.faults = append(c.faults, got.compare(where+".request", said.Request)...)
+	}
+	after := time.Duration(said.After)
+	if said.Fails == "timeout" && after == 0 {
+		after = k.Timeout
+	}
+	if k.Timeout > 0 && after > k.Timeout { // who calls does not wait for it
+		said = &Call{Fails: "timeout"}
+		after = k.Timeout
+	}
+	p := &pending{due: c.clock.Now().Add(after), done: done, said: said}
+	c.pending = append(c.pending, p)
+	return func() {
+		c.mu.Lock()
+		p.gone = true
+		c.mu.Unlock()
+	}, nil
+}
+
+// next returns the call whose answer is due first, and when; nil: none is to come.
+func (c *calls) next() (*pending, time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending = slices.DeleteFunc(c.pending, func(p *pending) bool { return p.gone })
+	if len(c.pending) == 0 {
+		return nil, time.Time{}
+	}
+	first := slices.MinFunc(c.pending, func(a, b *pending) int { return a.due.Compare(b.due) })
+	return first, first.due
+}
+
+// answer gives a call its answer.
+func (c *calls) answer(p *pending) {
+	c.clock.to(p.due)
+	c.mu.Lock()
+	gone := p.gone
+	p.gone = true
+	c.mu.Unlock()
+	switch {
+	case gone:
+	case p.said.Fails != "":
+		p.done(nil, callFailures[p.said.Fails])
+	default:
+		r := p.said.Response
+		a := &capability.HTTPAnswer{Status: status(r), Body: []byte(strings.Join(r.parts(), ""))}
+		r.Headers.addTo(&a.Header)
+		r.Trailers.addTo(&a.Trailer)
+		p.done(a, nil)
+	}
+}
+
+// end returns what was wrong with the calls of the script.
+func (c *calls) end() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	faults := c.faults
+	if c.made < len(c.script) {
+		faults = append(faults, fmt.Sprintf("calls[%d]: it was not made", c.made))
+	}
+	c.script, c.made, c.faults = nil, 0, nil
+	return faults
+}
+
+func status(m *Message) int {
+	if m.Status == 0 {
+		return 200
+	}
+	return m.Status
+}
+
+// addTo appends the fields to a list.
+func (f Fields) addTo(h *exchange.Header) {
+	for _, one := range f {
+		for _, v := range one.Values {
+			h.Add([]byte(one.Name), []byte(v))
+		}
+	}
+}
+
+var _ capability.HTTPCaller = (*calls)(nil)

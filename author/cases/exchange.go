@@ -1,0 +1,422 @@
+package cases
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/filter"
+)
+
+const (
+	// looks is how often, by the machine's time, it is looked whether an exchange
+	// waits; without a change for still looks it waits for a call if there is one, for
+	// long ones for anything.
+	looks = 5 * time.Millisecond
+	still = 6
+	long  = 200
+	// held is how many times in a row there may be nothing that it could wait for.
+	held = 20
+	// holds is how long, by the case's time, a plugin may hold an exchange; ends is how
+	// long it may take by the machine's.
+	holds = time.Minute
+	ends  = time.Minute
+)
+
+// conn is the client's connection.
+var conn = &exchange.Conn{
+	ID: 1, Remote: netip.MustParseAddrPort("192.0.2.10:40000"), Local: netip.MustParseAddrPort("192.0.2.1:80"),
+	RemoteIP: []byte("192.0.2.10"), LocalPort: []byte("80"),
+}
+
+// client is the side of an exchange that watches for its end; whoever watches waits.
+type client struct {
+	waits atomic.Int32
+
+	mu   sync.Mutex
+	gone func()
+}
+
+// Inform implements exchange.Client.
+func (*client) Inform(*exchange.Exchange, int, *exchange.Header) error { return nil }
+
+// Send implements exchange.Client.
+func (*client) Send(*exchange.Exchange) error { return nil }
+
+// Watch implements exchange.Client.
+func (c *client) Watch(gone func()) func() {
+	c.waits.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = gone
+	return sync.OnceFunc(func() {
+		c.waits.Add(-1)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.gone = nil
+	})
+}
+
+// leave is the client that goes.
+func (c *client) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone != nil {
+		c.gone()
+	}
+}
+
+// body is a message's content that comes in parts, each when it is read.
+type body struct {
+	parts []string
+	read  *atomic.Int64 // reads, so that it is seen that the exchange goes on
+	end   func()
+}
+
+// Read implements exchange.Body.
+func (b *body) Read(p []byte) (int, error) {
+	b.read.Add(1)
+	if len(b.parts) == 0 {
+		if b.end != nil {
+			b.end()
+			b.end = nil
+		}
+		return 0, io.EOF
+	}
+	n := copy(p, b.parts[0])
+	if b.parts[0] = b.parts[0][n:]; b.parts[0] == "" {
+		b.parts = b.parts[1:]
+	}
+	return n, nil
+}
+
+// Buffered implements exchange.Body: parts come one by one.
+func (*body) Buffered() int { return 0 }
+
+// Close implements exchange.Body.
+func (b *body) Close() { b.parts = nil }
+
+// under is an exchange under way.
+type under struct {
+	t       *trial
+	e       *Exchange
+	x       *exchange.Exchange
+	run     filter.Run
+	client  client
+	reads   atomic.Int64
+	sending atomic.Pointer[stopper] // the request's body, while the upstream reads it
+
+	reached  bool
+	upstream message // what came to it
+	response message
+}
+
+// exchange makes one exchange and returns what was not as wanted.
+func (t *trial) exchange(e *Exchange) []string {
+	t.pass(t.clock.Now().Add(time.Duration(e.Advance)))
+	t.calls.expect(e.Calls)
+	u := &under{t: t, e: e}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		u.serve()
+	}()
+	if err := u.watch(done); err != nil {
+		return append(t.calls.end(), err.Error())
+	}
+	return append(u.compare(), t.calls.end()...)
+}
+
+// pass has all happen until end, and moves the time there.
+func (t *trial) pass(end time.Time) {
+	for t.step(end) {
+	}
+	t.clock.to(end)
+}
+
+// step has what is due first happen, an answer to a call or a timer; false: there is
+// nothing until end.
+func (t *trial) step(end time.Time) bool {
+	call, due := t.calls.next()
+	timer, fires := t.clock.next()
+	switch {
+	case call != nil && !due.After(end) && (timer == nil || !due.After(fires)):
+		t.calls.answer(call)
+	case timer != nil && !fires.After(end):
+		t.clock.fire(timer)
+	default:
+		return false
+	}
+	return true
+}
+
+// watch moves the time on whenever the exchange waits for something, until it is done.
+func (u *under) watch(done <-chan struct{}) error {
+	tick := time.NewTicker(looks)
+	defer tick.Stop()
+	end := time.After(ends)
+	limit := u.t.clock.Now().Add(holds)
+	reads, same, idle := int64(-1), 0, 0
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-end:
+			return errNoExchange
+		case <-tick.C:
+		}
+		same++
+		if now := u.reads.Load(); now != reads {
+			reads, same = now, 0
+		}
+		if u.client.waits.Load() == 0 { // a body may be held, or a callback be slow
+			if call, _ := u.t.calls.next(); call != nil && same > still {
+				u.t.calls.answer(call)
+				continue
+			}
+			if same < long {
+				continue
+			}
+		}
+		if u.t.step(limit) {
+			idle = 0
+		} else if idle++; idle > held {
+			u.client.leave()
+			if b := u.sending.Load(); b != nil {
+				(*b).Stop()
+			}
+			<-done
+			return errHeld
+		}
+	}
+}
+
+// stopper is a body that somebody may wait for.
+type stopper interface{ Stop() }
+
+// serve is the exchange, as core/proxy makes it.
+func (u *under) serve() {
+	u.x = u.made()
+	u.run.Start(u.x)
+	defer u.run.Done()
+	u.x.Phase = exchange.PhaseRequest
+	path, _, _ := strings.Cut(string(u.x.Request.Path), "?")
+	out := u.run.Request(u.t.chain, []byte(path))
+	if out == filter.Passed {
+		out = u.run.RequestBody()
+	}
+	if out == filter.Passed {
+		out = u.send()
+	}
+	if out == filter.Failed {
+		u.failed()
+	}
+	u.back()
+}
+
+// made is the request.
+func (u *under) made() *exchange.Exchange {
+	m := u.e.Request
+	if m == nil {
+		m = &Message{}
+	}
+	x := &exchange.Exchange{ID: 1, Conn: conn, Client: &u.client, Start: u.t.clock.Now(), Gateway: "default/edge", Listener: "http", Service: "default/case"}
+	q := &x.Request
+	q.Version = exchange.HTTP11
+	for _, f := range []struct {
+		to         *[]byte
+		value, def string
+	}{{&q.Method, m.Method, "GET"}, {&q.Path, m.Path, "/"}, {&q.Authority, m.Authority, "www.example"}, {&q.Scheme, m.Scheme, "http"}} {
+		if *f.to = []byte(f.value); f.value == "" {
+			*f.to = []byte(f.def)
+		}
+	}
+	x.Original.Method, x.Original.Authority, x.Original.Path = slices.Clone(q.Method), slices.Clone(q.Authority), slices.Clone(q.Path)
+	m.Headers.addTo(&q.Header)
+	q.Body, q.ContentLength = u.content(m, &q.Header, &q.Trailer)
+	return x
+}
+
+// content is a message's body, whose length its header says. Parts have no length, as in
+// chunked coding.
+func (u *under) content(m *Message, header, trailer *exchange.Header) (exchange.Body, int64) {
+	if m.parts() == nil && m.Trailers == nil {
+		return nil, 0
+	}
+	b := &body{parts: slices.Clone(m.parts()), read: &u.reads}
+	if m.Body != nil && m.Trailers == nil {
+		if _, said := header.Get("content-length"); !said {
+			header.Add([]byte("Content-Length"), strconv.AppendInt(nil, int64(len(*m.Body)), 10))
+		}
+		return b, int64(len(*m.Body))
+	}
+	b.end = func() { m.Trailers.addTo(trailer) }
+	return b, -1
+}
+
+// send is what the upstream does: it reads the request, and answers.
+func (u *under) send() filter.Outcome {
+	x := u.x
+	x.Phase = exchange.PhaseSend
+	u.run.Sending()
+	if b, ok := x.Request.Body.(stopper); ok {
+		u.sending.Store(&b)
+		defer u.sending.Store(nil)
+	}
+	content, err := u.readAll(x.Request.Body)
+	if err != nil {
+		if u.run.Late() {
+			return filter.Answered
+		}
+		return filter.Failed
+	}
+	u.reached = true
+	q := &x.Request
+	u.upstream = message{method: string(q.Method), path: string(q.Path), authority: string(q.Authority), scheme: string(q.Scheme), headers: copied(&q.Header), trailers: copied(&q.Trailer), body: content}
+	answer := &Message{}
+	if u.e.Upstream != nil && u.e.Upstream.Response != nil {
+		answer = u.e.Upstream.Response
+	}
+	p := &x.Response
+	p.Status, p.Version = status(answer), exchange.HTTP11
+	answer.Headers.addTo(&p.Header)
+	p.Body, p.ContentLength = u.content(answer, &p.Header, &p.Trailer)
+	x.Upstream, x.Endpoint = "default/case:80", "192.0.2.20:8080"
+	return filter.Passed
+}
+
+// back is the response's way to the client.
+func (u *under) back() {
+	x := u.x
+	for range 64 { // as in core/proxy: each time fewer filters are left
+		x.Phase = exchange.PhaseResponse
+		out := u.run.Response()
+		if out == filter.Passed {
+			x.Phase = exchange.PhaseResponseBody
+			out = u.run.ResponseBody()
+		}
+		if out == filter.Passed {
+			break
+		}
+		if out == filter.Failed {
+			u.failed()
+		}
+	}
+	p := &x.Response
+	content, err := u.readAll(p.Body)
+	from := "upstream"
+	switch {
+	case u.response.failure != "":
+		from = "proxy"
+	case x.AnsweredBy != "":
+		from = "plugin"
+	}
+	u.response = message{status: p.Status, from: from, failure: u.response.failure, headers: copied(&p.Header), trailers: copied(&p.Trailer), body: content}
+	if err != nil { // the client sees that it is cut
+		u.response.from, u.response.failure = "proxy", reason(u.run.Err(), err)
+	}
+}
+
+// failed makes the proxy's answer to a filter's failure the response.
+func (u *under) failed() {
+	err := u.run.Err()
+	if err == nil {
+		err = &exchange.Error{Status: 500, Reason: "unknown", Err: errors.New("no reason")}
+	}
+	u.response.failure = err.Reason
+	u.run.Replace(&exchange.Local{Status: err.Status, GRPCStatus: -1})
+}
+
+func reason(err *exchange.Error, other error) string {
+	if err != nil {
+		return err.Reason
+	}
+	return other.Error()
+}
+
+func (u *under) readAll(b exchange.Body) ([]byte, error) {
+	if b == nil {
+		return nil, nil
+	}
+	defer b.Close()
+	var all []byte
+	part := make([]byte, 32<<10)
+	for {
+		n, err := b.Read(part)
+		u.reads.Add(1)
+		all = append(all, part[:n]...)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+	}
+}
+
+// copied is a list of fields that stays.
+func copied(h *exchange.Header) *exchange.Header {
+	c := &exchange.Header{}
+	for _, f := range h.Fields() {
+		c.Add(slices.Clone(f.Name), slices.Clone(f.Value))
+	}
+	return c
+}
+
+// compare says what was not as wanted.
+func (u *under) compare() (faults []string) {
+	if up := u.e.Upstream; up != nil {
+		switch {
+		case up.Reached != nil && *up.Reached != u.reached, !u.reached && (up.Request != nil || up.Response != nil):
+			faults = append(faults, fmt.Sprintf("upstream.reached: got %t; the response is %d %s %s", u.reached, u.response.status, u.response.from, u.response.failure))
+		case u.reached:
+			faults = append(faults, u.upstream.compare("upstream.request", up.Request)...)
+		}
+	}
+	if want := u.e.Consumer; want != nil {
+		if got := u.x.Consumer; got.Name != want.Name || !slices.Equal(got.Groups, want.Groups) {
+			faults = append(faults, fmt.Sprintf("consumer: got %q of %q; want %q of %q", got.Name, got.Groups, want.Name, want.Groups))
+		}
+	}
+	faults = append(faults, u.e.Cache.compare(u.x.Steer)...)
+	return append(faults, u.response.compare("response", u.e.Response)...)
+}
+
+// compare says how what was said to the cache differs.
+func (c *Cache) compare(said *exchange.CacheSteer) []string {
+	if c == nil {
+		return nil
+	}
+	got := Cache{}
+	if said != nil {
+		got = Cache{Bypass: said.Bypass, TTL: Duration(said.TTL), Force: said.Force}
+		for _, part := range said.Key {
+			got.Key = append(got.Key, string(part))
+		}
+		for _, tag := range said.Tags {
+			got.Tags = append(got.Tags, string(tag))
+		}
+	}
+	if got.Bypass == c.Bypass && got.TTL == c.TTL && got.Force == c.Force && slices.Equal(got.Key, c.Key) && slices.Equal(got.Tags, c.Tags) {
+		return nil
+	}
+	return []string{fmt.Sprintf("cache: got %s; want %s", got, *c)}
+}
+
+// String writes it for people.
+func (c Cache) String() string {
+	return fmt.Sprintf("bypass %t, key %q, ttl %v, force %t, tags %q", c.Bypass, c.Key, time.Duration(c.TTL), c.Force, c.Tags)
+}
+
+var (
+	_ exchange.Client = (*client)(nil)
+	_ exchange.Body   = (*body)(nil)
+)

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"penstock.dev/penstock/author/cases"
+	"penstock.dev/penstock/author/scaffold"
+	"penstock.dev/penstock/author/toolchain"
+	"penstock.dev/penstock/core/oci"
+	"penstock.dev/penstock/core/plugin"
+	"penstock.dev/penstock/hosts/httpwasm"
+	"penstock.dev/penstock/hosts/proxywasm"
+)
+
+func pluginCommand() *cobra.Command {
+	c := &cobra.Command{Use: "plugin", Short: "Write, build and test plugins"}
+	c.AddCommand(pluginNewCommand(), pluginBuildCommand(), pluginTestCommand(), pluginInspectCommand(), pluginPushCommand(), pluginSignCommand(), pluginVerifyCommand())
+	return c
+}
+
+// folderOf is the plugin's folder that a command is about.
+func folderOf(args []string) string {
+	if len(args) == 0 {
+		return "."
+	}
+	return args[0]
+}
+
+// moduleName is the module that a folder's plugin is built to.
+const moduleName = "plugin.wasm"
+
+func pluginNewCommand() *cobra.Command {
+	var language string
+	c := &cobra.Command{
+		Use:   "new NAME",
+		Short: "Make the folder of a new plugin, with its SDK, which builds and passes its cases",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := args[0]
+			if err := scaffold.New(dir, filepath.Base(dir), language); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: next, cd %s && penstock plugin test\n", dir, dir)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&language, "lang", "go", "language: "+strings.Join(scaffold.Languages, ", "))
+	return c
+}
+
+func pluginBuildCommand() *cobra.Command {
+	var out string
+	c := &cobra.Command{
+		Use:   "build [FOLDER]",
+		Short: "Compile a plugin to " + moduleName + " in its folder",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := folderOf(args)
+			if out == "" {
+				out = filepath.Join(dir, moduleName)
+			}
+			if err := buildPlugin(cmd.Context(), dir, out); err != nil {
+				return err
+			}
+			info, err := os.Stat(out)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes\n", out, info.Size())
+			return nil
+		},
+	}
+	c.Flags().StringVarP(&out, "output", "o", "", "module to write, default "+moduleName+" in the folder")
+	return c
+}
+
+func buildPlugin(ctx context.Context, dir, out string) error {
+	l, err := toolchain.Detect(dir)
+	if err != nil {
+		return err
+	}
+	return l.Build(ctx, dir, out)
+}
+
+// testOptions are those of penstock plugin test.
+type testOptions struct {
+	module string
+	json   bool
+	name   string
+}
+
+func pluginTestCommand() *cobra.Command {
+	var o testOptions
+	c := &cobra.Command{
+		Use:   "test [FOLDER] [CASES...]",
+		Short: "Build a plugin and run its cases, those of cases.yaml and cases/*.yaml",
+		Long: "Build a plugin and run its cases: files of YAML that say what goes in and what is to come out.\n" +
+			"They run on the sandbox and the ABI hosts of the proxy, without a network, and with the time set by hand.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, files := folderOf(args), []string(nil)
+			if len(args) > 1 {
+				files = args[1:]
+			}
+			return testPlugin(cmd.Context(), cmd.OutOrStdout(), dir, files, o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.module, "module", "", "test this Wasm module, and build none")
+	f.StringVar(&o.name, "run", "", "run the case of this name only")
+	f.BoolVar(&o.json, "json", false, "write one line of JSON for each case")
+	return c
+}
+
+func testPlugin(ctx context.Context, out io.Writer, dir string, files []string, o testOptions) error {
+	if len(files) == 0 {
+		found, err := filepath.Glob(filepath.Join(dir, "cases", "*.yaml"))
+		if err != nil {
+			return err
+		}
+		if one := filepath.Join(dir, "cases.yaml"); exists(one) {
+			found = append([]string{one}, found...)
+		}
+		if files = found; len(files) == 0 {
+			return fmt.Errorf("%s: neither cases.yaml nor cases/*.yaml is there", dir)
+		}
+	}
+	scratch, err := os.MkdirTemp("", "penstock-plugin")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+	image, _, err := imageOf(ctx, dir, o.module)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	bed, err := cases.New(cases.Options{Plugin: image, CacheDir: compiledCases(scratch), Compiler: []string{self, "compile"}, ABIs: caseABIs})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = bed.Close() }()
+	return runCases(ctx, out, bed, files, o)
+}
+
+// compiledCases is where the modules of cases are compiled to, so that each is compiled
+// once.
+func compiledCases(scratch string) string {
+	if dir, err := os.UserCacheDir(); err == nil {
+		if dir = filepath.Join(dir, "penstock"); os.MkdirAll(dir, 0o700) == nil {
+			return filepath.Join(dir, "compiled")
+		}
+	}
+	return filepath.Join(scratch, "compiled")
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// imageOf is a folder's plugin as an image would have it, with the text of its manifest,
+// nil if there is none. Without a module it is built.
+func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifest []byte, err error) {
+	if module == "" {
+		scratch, err := os.MkdirTemp("", "penstock-plugin")
+		if err != nil {
+			return nil, nil, err
+		}
+		defer func() { _ = os.RemoveAll(scratch) }()
+		module = filepath.Join(scratch, moduleName)
+		if err := buildPlugin(ctx, dir, module); err != nil {
+			return nil, nil, err
+		}
+	}
+	image = &oci.Image{Digest: "sha256:cases"}
+	if image.Module, err = os.ReadFile(module); err != nil { //nolint:gosec // the author's own file
+		return nil, nil, err
+	}
+	name := filepath.Join(dir, "plugin.json")
+	manifest, err = os.ReadFile(name) //nolint:gosec // the author's own file
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, nil, err
+	default:
+		if image.Manifest, err = oci.ParseManifest(manifest); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	image.Schema, err = os.ReadFile(filepath.Join(dir, "schema.json")) //nolint:gosec // the author's own file
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, nil, err
+	}
+	return image, manifest, nil
+}
+
+// caseABIs are the hosts that cases run on: those of the proxy.
+func caseABIs(w cases.World) []plugin.ABI {
+	return []plugin.ABI{
+		proxyWasm{proxywasm.New(proxywasm.Options{Log: w.Log, Metrics: w.Metrics, HTTP: w.HTTP, Cache: w.Cache, Clock: w.Clock, NodeID: "case"})},
+		httpWasm{httpwasm.New(w.Log, w.Metrics)},
+	}
+}
+
+func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string, o testOptions) error {
+	ran, failed := 0, 0
+	began := time.Now()
+	for _, path := range files {
+		text, err := os.ReadFile(path) //nolint:gosec // the author's own file
+		if err != nil {
+			return err
+		}
+		file, err := cases.Parse(path, text)
+		if err != nil {
+			return err
+		}
+		for i := range file.Cases {
+			if o.name != "" && file.Cases[i].Name != o.name {
+				continue
+			}
+			r, err := bed.Run(ctx, file, &file.Cases[i])
+			if err != nil {
+				return fmt.Errorf("%s: case %q: %w", path, file.Cases[i].Name, err)
+			}
+			ran++
+			if len(r.Faults) > 0 {
+				failed++
+			}
+			if err := report(out, path, &r, o.json); err != nil {
+				return err
+			}
+		}
+	}
+	if ran == 0 {
+		return fmt.Errorf("no case is called %q", o.name)
+	}
+	if !o.json {
+		fmt.Fprintf(out, "%d cases, %d failed, in %v\n", ran, failed, time.Since(began).Round(time.Millisecond))
+	}
+	if failed > 0 {
+		return errReported
+	}
+	return nil
+}
+
+func report(out io.Writer, path string, r *cases.Result, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(struct {
+			File string `json:"file"`
+			*cases.Result
+		}{path, r})
+	}
+	if len(r.Faults) == 0 {
+		fmt.Fprintf(out, "ok    %s (%v)\n", r.Name, r.Took.Round(time.Millisecond))
+		return nil
+	}
+	fmt.Fprintf(out, "FAIL  %s (%s)\n", r.Name, path)
+	for _, f := range r.Faults {
+		fmt.Fprintf(out, "      %s\n", f)
+	}
+	for _, l := range r.Logs {
+		fmt.Fprintf(out, "      log   %s\n", l)
+	}
+	return nil
+}
