@@ -151,9 +151,9 @@ assemblyscript: toolchains # its compiler, at the version of the lockfile, for c
 		(cd build/assemblyscript.new && npm ci --ignore-scripts --no-audit --no-fund) && mv build/assemblyscript.new build/assemblyscript; }
 
 .PHONY: toolchains
-toolchains: # of guests and SDKs that are not in Go; clang's own libraries are for the sanitizers
-	@{ command -v clang-22 && command -v wasm-ld-22 && command -v npm && ls $$(clang-22 -print-runtime-dir)/libclang_rt.fuzzer-*; } >/dev/null || \
-		{ command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends clang-22 lld-22 libclang-rt-22-dev npm; } || \
+toolchains: # of guests and SDKs that are not in Go; clang's own libraries are for the sanitizers; an npm that is there may be no package of the system's
+	@missing=$$(command -v clang-22 >/dev/null && command -v wasm-ld-22 >/dev/null && ls $$(clang-22 -print-runtime-dir)/libclang_rt.fuzzer-* >/dev/null 2>&1 || echo clang-22 lld-22 libclang-rt-22-dev; command -v npm >/dev/null || echo npm); \
+		test -z "$$missing" || { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } || \
 		test -n "$$PENSTOCK_SKIP_TOOLCHAINS" || \
 		{ echo "make test needs clang-22, lld-22, libclang-rt-22-dev and npm for guests and SDKs in C and AssemblyScript: install them, or set PENSTOCK_SKIP_TOOLCHAINS=1"; exit 1; }
 
