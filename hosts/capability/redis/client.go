@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -77,16 +78,64 @@ func (c *Clients) Close() {
 
 // RedisCall implements capability.RedisCaller.
 func (c *Clients) RedisCall(k *capability.RedisCall, done func([]byte, error)) (func(), error) {
-	r := k.Filter.Redis
 	own := prefix(k.Filter)
 	query, err := rewrite(k.Query, own)
 	if err != nil {
 		return nil, err
 	}
-	timeout := r.Timeout
+	timeout := k.Filter.Redis.Timeout
 	if k.Timeout > 0 {
 		timeout = min(timeout, k.Timeout)
 	}
+	return c.begin(k.Filter.Redis, own, query, timeout, done)
+}
+
+var _ capability.RedisScripter = (*Clients)(nil)
+
+// RedisScript implements capability.RedisScripter: by the script's sum, and with its text
+// to a server that does not know it.
+func (c *Clients) RedisScript(s *capability.RedisScript, done func([]byte, error)) (func(), error) {
+	r, own := s.Filter.Redis, prefix(s.Filter)
+	words := append([]string{"EVALSHA", s.SHA1, "1", own + s.Key}, s.Args...)
+	var mu sync.Mutex
+	stopped, stop := false, func() {}
+	cancel := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		stop()
+	}
+	mu.Lock() // what comes of the first waits until stop is known
+	defer mu.Unlock()
+	first, err := c.begin(r, own, appendQuery(nil, words...), r.Timeout, func(reply []byte, err error) {
+		if err != nil || !bytes.HasPrefix(reply, []byte("-NOSCRIPT")) {
+			done(reply, err)
+			return
+		}
+		words[0], words[1] = "EVAL", s.Source
+		mu.Lock()
+		if stopped {
+			mu.Unlock()
+			return
+		}
+		again, err := c.begin(r, own, appendQuery(nil, words...), r.Timeout, done)
+		if err == nil {
+			stop = again
+		}
+		mu.Unlock()
+		if err != nil {
+			done(nil, err)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	stop = first
+	return cancel, nil
+}
+
+// begin sends a query on the connection of a prefix.
+func (c *Clients) begin(r *config.Redis, own string, query []byte, timeout time.Duration, done func([]byte, error)) (func(), error) {
 	cl, err := c.client(r)
 	if err != nil {
 		return nil, err
