@@ -167,7 +167,7 @@ func TestKeysThatAreRefused(t *testing.T) {
 		"a secret as public key":  {"RS256", crypto.FormatRaw, make([]byte, 64), "not a secret"},
 		"a small RSA key":         {"RS256", crypto.FormatPEM, forms(small.Public())[crypto.FormatPEM], "2048 to 8192 bits, this one 1024"},
 		"another curve":           {"ES384", crypto.FormatJWK, []byte("{" + ec + "}"), "another kind or curve"},
-		"a point off the curve":   {"ES256", crypto.FormatJWK, []byte(`{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a1"}`), "no point of its curve"},
+		"a point off the curve":   {"ES256", crypto.FormatJWK, []byte(`{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5b0"}`), "cannot be read"},
 		"for something else":      {"ES256", crypto.FormatJWK, []byte("{" + ec + `,"use":"enc"}`), "use or key_ops"},
 		"operations of something": {"ES256", crypto.FormatJWK, []byte("{" + ec + `,"key_ops":["deriveKey"]}`), "use or key_ops"},
 		"another algorithm":       {"ES256", crypto.FormatJWK, []byte("{" + ec + `,"alg":"ES384"}`), `for "ES384"`},
