@@ -18,6 +18,9 @@ import (
 	"penstock.dev/penstock/author/toolchain"
 	"penstock.dev/penstock/core/oci"
 	"penstock.dev/penstock/core/plugin"
+	"penstock.dev/penstock/hosts/capability/crypto"
+	"penstock.dev/penstock/hosts/capability/kv"
+	"penstock.dev/penstock/hosts/capability/ratelimit"
 	"penstock.dev/penstock/hosts/httpwasm"
 	"penstock.dev/penstock/hosts/proxywasm"
 )
@@ -209,10 +212,24 @@ func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifes
 
 // caseABIs are the hosts that cases run on: those of the proxy.
 func caseABIs(w cases.World) []plugin.ABI {
+	o := proxywasm.Options{Log: w.Log, Metrics: w.Metrics, HTTP: w.HTTP, Cache: w.Cache, Passwords: casePasswords{}, Clock: w.Clock, NodeID: "case"}
+	if w.Clock != nil { // else only what a module exports is asked for
+		o.Rates = ratelimit.New(ratelimit.Options{Now: w.Clock.Now, Alone: true})
+		o.KV = kv.New(kv.Options{Now: w.Clock.Now})
+	}
 	return []plugin.ABI{
-		proxyWasm{proxywasm.New(proxywasm.Options{Log: w.Log, Metrics: w.Metrics, HTTP: w.HTTP, Cache: w.Cache, Clock: w.Clock, NodeID: "case"})},
+		proxyWasm{proxywasm.New(o)},
 		httpWasm{httpwasm.New(w.Log, w.Metrics)},
 	}
+}
+
+// casePasswords checks passwords while the time of a case stands still.
+type casePasswords struct{}
+
+// Check implements capability.PasswordChecker.
+func (casePasswords) Check(_ string, hash, password []byte, _ func(bool)) (right, now bool, cancel func(), err error) {
+	right, err = crypto.CheckPassword(hash, password)
+	return right, true, nil, err
 }
 
 func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string, o testOptions) error {

@@ -35,6 +35,9 @@ import (
 	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/core/upstream"
 	"penstock.dev/penstock/hosts/capability"
+	"penstock.dev/penstock/hosts/capability/crypto"
+	"penstock.dev/penstock/hosts/capability/kv"
+	"penstock.dev/penstock/hosts/capability/ratelimit"
 	"penstock.dev/penstock/hosts/capability/redis"
 	"penstock.dev/penstock/hosts/httpwasm"
 	"penstock.dev/penstock/hosts/proxywasm"
@@ -57,6 +60,7 @@ type proxyProcess struct {
 	groups    *upstream.Set
 	caller    *upstream.Caller
 	redis     *redis.Clients
+	passwords *crypto.Passwords
 	plugins   *plugin.Manager
 	images    *oci.Store // nil: control asks registries
 	engine    *sandbox.Engine
@@ -131,12 +135,14 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 	p.groups = upstream.New(log.Named("upstream"), p.metrics, dialer)
 	p.caller = upstream.NewCaller(p.groups, upstream.ResolveDNS, config.DefaultProxyParameters())
 	p.redis = redis.New(redis.Options{Log: log.Named("redis"), Metrics: p.metrics, Dial: redisDialer{p.groups.Outward("redis")}.dial})
+	p.passwords = crypto.NewPasswords(nil)
 	p.plugins = plugin.New(plugin.Options{
 		Images: images, Told: told, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
 		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
-				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, GRPC: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, Cache: cached, NodeID: nodeID(),
+				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, GRPC: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, Cache: cached,
+				Rates: ratelimit.New(ratelimit.Options{Redis: p.redis}), KV: kv.New(kv.Options{}), Passwords: p.passwords, NodeID: nodeID(),
 			})},
 			httpWasm{httpwasm.New(log.Named("guest"), p.metrics)},
 		},
@@ -304,6 +310,7 @@ func (p *proxyProcess) letGo() {
 // closePlugins ends what wirePlugins made.
 func (p *proxyProcess) closePlugins() {
 	p.plugins.Close()
+	p.passwords.Close()
 	p.redis.Close()
 	p.caller.Close()
 	p.groups.Close()

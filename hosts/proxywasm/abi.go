@@ -57,6 +57,11 @@ type Options struct {
 	Redis capability.RedisCaller
 	// Cache keeps guests' own objects; nil: UNIMPLEMENTED, also for steering.
 	Cache capability.CacheObjects
+	// Rates counts events for guests' limits, KV keeps values for them, and Passwords
+	// checks passwords; nil: UNIMPLEMENTED.
+	Rates     capability.RateLimiter
+	KV        capability.KVStore
+	Passwords capability.PasswordChecker
 	// Clock is the time that guests are told, and that their ticks go by; nil: the
 	// machine's.
 	Clock sandbox.Clock

@@ -38,16 +38,7 @@ const (
 // length before it, in 16 bits.
 func cacheFunctions() map[string]foreignFunc {
 	of := func(do foreignFunc) foreignFunc {
-		return func(v *vm, args []byte) ([]byte, uint32) {
-			f := v.r.f
-			if !f.allowed(capability.Cache) {
-				return nil, statusInternal
-			}
-			if f.abi.o.Cache == nil {
-				return nil, statusUnimplemented
-			}
-			return do(v, args)
-		}
+		return capable(capability.Cache, func(a *ABI) bool { return a.o.Cache != nil }, do)
 	}
 	return map[string]foreignFunc{
 		"penstock.cache_steer":  of(steerCache),

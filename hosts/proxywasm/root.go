@@ -32,6 +32,7 @@ type root struct {
 	budget *sandbox.Budget // of the callback that runs
 
 	expressions  expressions
+	keys         keys
 	redisTimeout time.Duration // 0: that of the parameters
 	loop         rootLoop
 }

@@ -7,6 +7,7 @@ import (
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/sandbox"
+	"penstock.dev/penstock/hosts/capability"
 )
 
 // vm is the state of one instance; used under its lock.
@@ -30,7 +31,8 @@ type vm struct {
 	vmStart    bool                            // within proxy_on_vm_start
 	consumers  map[string]exchange.Consumer    // by the JSON that named them
 	steers     map[string]*exchange.CacheSteer // by the bytes that said so; their values are never changed
-	object     []byte                          // buffer for an object of the cache
+	object     []byte                          // buffer for a result
+	rate       capability.Rate                 // that is asked for
 
 	calls    map[uint32]*call // under way, by their number
 	lastCall uint32

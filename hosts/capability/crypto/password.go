@@ -118,6 +118,16 @@ func (p *Passwords) Check(namespace string, hash, password []byte, done func(rig
 	return false, false, sync.OnceFunc(func() { close(stop) }), nil
 }
 
+// CheckPassword compares a password with its hash at once, however long that takes. Errors
+// say why the hash cannot be read.
+func CheckPassword(hash, password []byte) (right bool, err error) {
+	check, err := parseHash(string(hash))
+	if err != nil || len(password) > maxPassword {
+		return false, err
+	}
+	return check(password), nil
+}
+
 // name is what a right password is remembered by: nobody can tell it from that.
 func (p *Passwords) name(hash, password []byte) (name [sha256.Size]byte) {
 	h := hmac.New(sha256.New, p.secret[:])

@@ -26,6 +26,8 @@ type Options struct {
 	Now func() time.Time
 	// Redis counts for all proxies; nil: nothing does.
 	Redis capability.RedisScripter
+	// Alone: there are no other proxies, and what all share is counted here.
+	Alone bool
 	// Keys and AllKeys bound how many are remembered of a namespace and of all; 0: 262,144
 	// and 1,048,576.
 	Keys, AllKeys int

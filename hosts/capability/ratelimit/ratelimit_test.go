@@ -267,7 +267,9 @@ func TestShared(t *testing.T) {
 	var got []string
 	ask := func(name string) {
 		t.Helper()
-		tell := func(a capability.RateAnswer, err error) { got = append(got, fmt.Sprint(name, " ", a.Allowed, " ", err)) }
+		tell := func(a capability.RateAnswer, err error) {
+			got = append(got, fmt.Sprint(name, " ", a.Allowed, " ", err))
+		}
 		a, now, _, err := l.TakeShared(r, tell)
 		if err != nil {
 			t.Fatal(err)

@@ -49,6 +49,9 @@ type asker struct {
 
 // TakeShared implements capability.RateLimiter.
 func (l *Limiter) TakeShared(r *capability.Rate, done func(capability.RateAnswer, error)) (a capability.RateAnswer, now bool, cancel func(), err error) {
+	if l.o.Alone {
+		return l.Take(r), true, nil, nil
+	}
 	if l.o.Redis == nil || r.Filter.Redis == nil {
 		return a, false, nil, capability.ErrNoRedis
 	}
