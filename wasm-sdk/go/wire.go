@@ -45,3 +45,10 @@ func milliseconds(d time.Duration) (uint32, error) {
 	}
 	return uint32(ms), nil
 }
+
+// appendText appends a text behind its length in 16 bits; one that is longer is cut: no
+// proxy knows the name or the hash that is left.
+func appendText(dst []byte, text string) []byte {
+	text = text[:min(len(text), math.MaxUint16)]
+	return append(binary.LittleEndian.AppendUint16(dst, uint16(len(text))), text...)
+}

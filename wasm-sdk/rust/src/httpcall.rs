@@ -10,8 +10,8 @@ use crate::host;
 use crate::memory::{returned, with_room};
 use crate::pairs::append_pairs;
 use crate::status::failure;
-use crate::wire::milliseconds;
-use crate::{Buffer, CallError, Header, Status};
+use crate::wire::{milliseconds, read_u32};
+use crate::{Buffer, CallError, Header, Status, call_foreign};
 
 /// What came of an http_call. Its lists and its body can be read in the
 /// callback, and only there.
@@ -82,6 +82,25 @@ pub fn http_call(
     })?;
     HTTP_CALLS.with(|c| c.insert(id, EFFECTIVE.get(), Box::new(answered)));
     Ok(())
+}
+
+/// Calls a foreign function whose answer is there now, or comes as that of an
+/// HTTP call does: it returns a number, and after 0 the answer.
+pub(crate) fn call_later(
+    name: &str,
+    arguments: &[u8],
+    answered: impl FnOnce(Result<Vec<u8>, CallError>) + 'static,
+) -> Result<Option<Vec<u8>>, Status> {
+    let answer = call_foreign(name, arguments)?;
+    let id = read_u32(&answer, 0).ok_or(Status::ResultMismatch)?;
+    if id == 0 {
+        return Ok(Some(answer[4..].to_vec()));
+    }
+    let answered = move |r: Result<HttpResponse, CallError>| {
+        answered(r.map(|r| r.body.all().unwrap_or_default().to_vec()))
+    };
+    HTTP_CALLS.with(|c| c.insert(id, EFFECTIVE.get(), Box::new(answered)));
+    Ok(None)
 }
 
 /// This is proxy_on_http_call_response.

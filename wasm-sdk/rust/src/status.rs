@@ -100,6 +100,15 @@ pub struct CallError {
     pub message: String,
 }
 
+impl From<Status> for CallError {
+    fn from(status: Status) -> CallError {
+        CallError {
+            status,
+            message: String::new(),
+        }
+    }
+}
+
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self.status.fmt(f)?;

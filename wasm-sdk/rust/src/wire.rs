@@ -33,6 +33,14 @@ pub(crate) fn read_u32(b: &[u8], at: usize) -> Option<u32> {
     b.try_into().ok().map(u32::from_le_bytes)
 }
 
+/// Appends a text behind its length in 16 bits; Status::BadArgument: it is longer.
+pub(crate) fn append_text(dst: &mut Vec<u8>, text: &[u8]) -> Result<(), Status> {
+    let n = u16::try_from(text.len()).map_err(|_| Status::BadArgument)?;
+    dst.extend_from_slice(&n.to_le_bytes());
+    dst.extend_from_slice(text);
+    Ok(())
+}
+
 /// Returns a time as the ABI has it, rounded up, so that what is more than
 /// nothing stays so; Status::BadArgument: it is beyond 24 days.
 pub(crate) fn milliseconds(d: Duration) -> Result<u32, Status> {
