@@ -5,7 +5,7 @@ export GOFLAGS ?= -buildvcs=false
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PLUGINS  := $(notdir $(patsubst %/,%,$(wildcard plugins-src/*/)))
-MODULES  := . wasm-sdk/go conformance conformance/kubernetes conformance/routes $(addprefix plugins-src/,$(PLUGINS))
+MODULES  := . wasm-sdk/go conformance conformance/readme conformance/kubernetes conformance/routes $(patsubst %/go.mod,%,$(wildcard plugins-src/*/go.mod))
 # Modules whose tests need namespaces of the kernel.
 NETNS    := conformance/kubernetes conformance/routes
 FUZZTIME ?= 10s
@@ -13,7 +13,6 @@ FUZZTIME ?= 10s
 TAGS     := $$(sed 's/^/-tags=/' tags 2>/dev/null)
 # Clusters come one after the other: each has the machine for itself.
 ALONE     = $$(test $$m = conformance/kubernetes && echo -p 1)
-GUEST    := GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags='-s -w'
 
 .PHONY: help
 help: ## List the targets
@@ -29,14 +28,31 @@ sdks: # of penstock plugin new
 	@(cd wasm-sdk && find . -type f ! -path '*/test/*' ! -path '*/tests/*' ! -path '*/node_modules/*' ! -path '*/target/*' ! -name '*_test.go' ! -name Cargo.lock -print | sed 's,^\./,,' | LC_ALL=C sort | \
 		tar --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=644 -cf - -T -) | gzip -9n >author/scaffold/sdk/sdks.tar.gz
 
+# Each in its language, by the tool that authors have. What has not changed is left alone.
 .PHONY: plugins
-plugins: build ## Build the bundled plugins into the OCI layout build/plugins
-	@for p in $(PLUGINS); do \
+plugins: build toolchains assemblyscript rust ## Build the bundled plugins into the OCI layout build/plugins
+	@mkdir -p build/plugins && for p in $(PLUGINS); do \
+		dir=plugins-src/$$p; \
+		test -e build/$$p.made && test -z "$$(find $$dir/ wasm-sdk author/toolchain core/oci Makefile "$$(go env GOROOT)/VERSION" -name node_modules -prune -o -type f -newer build/$$p.made -print -quit)" && continue; \
 		echo "plugin $$p"; \
-		(cd plugins-src/$$p && $(GUEST) $(TAGS) -o ../../build/$$p.wasm .) && \
+		touch build/$$p.making; \
+		if test -e $$dir/asconfig.json; then \
+			mkdir -p $$dir/node_modules/@penstock && ln -sfn ../../../build/assemblyscript/node_modules/assemblyscript $$dir/node_modules/assemblyscript && \
+			ln -sfn ../../../../wasm-sdk/assemblyscript $$dir/node_modules/@penstock/sdk || exit 1; \
+		fi; \
+		said=$$(CARGO_TARGET_DIR=$(CURDIR)/build/rust bin/penstock plugin build $$dir --output build/$$p.wasm 2>&1) || \
+			case "$$PENSTOCK_SKIP_TOOLCHAINS $$said" in \
+				[!\ ]*"not installed"*) echo "LEFT OUT: plugin $$p: $$said"; continue;; \
+				*) echo "plugin $$p: $$said"; exit 1;; \
+			esac; \
 		bin/penstock image pack --layout build/plugins --name penstock.dev/plugins/$$p:1 \
-			--manifest plugins-src/$$p/plugin.json --schema plugins-src/$$p/schema.json build/$$p.wasm || exit 1; \
+			--manifest $$dir/plugin.json --schema $$dir/schema.json build/$$p.wasm || exit 1; \
+		mv build/$$p.making build/$$p.made; \
 	done
+
+.PHONY: catalogue
+catalogue: ## Write docs/catalogue.md and the tables of plugins' READMEs
+	go test -count=1 -run '^TestUpToDate$$' ./author/catalogue -update
 
 .PHONY: run
 run: plugins ## Serve examples/quickstart on 127.0.0.1:8080 until Ctrl-C
@@ -157,7 +173,7 @@ toolchains: # of guests and SDKs that are not in Go; clang's own libraries are f
 		test -n "$$PENSTOCK_SKIP_TOOLCHAINS" || \
 		{ echo "make test needs clang-22, lld-22, libclang-rt-22-dev and npm for guests and SDKs in C and AssemblyScript: install them, or set PENSTOCK_SKIP_TOOLCHAINS=1"; exit 1; }
 
-# Its standard library for WebAssembly is built by the tests, once, into build/rust: a minute and more.
+# Its standard library for WebAssembly is built once, into build/rust: a minute and more.
 .PHONY: rust
 rust: # of the guests in Rust; /usr/bin/cargo, whatever else there is
 	@{ test -x /usr/bin/cargo && test -d /usr/lib/rustlib/src/rust/library/vendor && command -v wasm-ld-22; } >/dev/null || \

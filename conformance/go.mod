@@ -125,6 +125,7 @@ require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260803160001-6ac0973c030d // indirect
 	google.golang.org/grpc v1.83.2
 	google.golang.org/protobuf v1.36.11
+	penstock.dev/penstock/conformance/readme v0.0.0
 	penstock.dev/penstock/wasm-sdk/go v0.0.0
 )
 
@@ -134,3 +135,5 @@ tool (
 )
 
 replace penstock.dev/penstock/wasm-sdk/go => ../wasm-sdk/go
+
+replace penstock.dev/penstock/conformance/readme => ./readme

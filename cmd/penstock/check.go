@@ -28,6 +28,7 @@ const (
 func bundled() []translate.Bundled {
 	return []translate.Bundled{
 		{Name: "cache-rules", Major: "1", Image: "penstock.dev/plugins/cache-rules:1"},
+		{Name: "cors", Major: "1", Image: "penstock.dev/plugins/cors:1"},
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
 		{Name: "transform", Major: "1", Image: "penstock.dev/plugins/transform:1"},
 		{

@@ -90,7 +90,7 @@ func parseRule(at string, raw json.RawMessage) (*rule, error) {
 		"query":   r.query.read,
 		"device":  func(at string, raw json.RawMessage) error { return read(at, raw, &r.device) },
 		"key": func(at string, raw json.RawMessage) error {
-			return object(at, raw, map[string]field{
+			err := object(at, raw, map[string]field{
 				"headers": func(at string, raw json.RawMessage) error {
 					return names(at, raw, &r.headers, isToken, "a header's name")
 				},
@@ -98,6 +98,10 @@ func parseRule(at string, raw json.RawMessage) (*rule, error) {
 					return names(at, raw, &r.cookies, isToken, "a cookie's name")
 				},
 			})
+			if err == nil && r.headers == nil && r.cookies == nil {
+				return fmt.Errorf("%s: it is empty: want headers or cookies", at)
+			}
+			return err
 		},
 		"tags": func(at string, raw json.RawMessage) error {
 			return names(at, raw, &r.tags, isTag, "a tag: 1 to 256 visible ASCII characters without commas")
@@ -132,6 +136,9 @@ func (r *rule) readPath(at string, raw json.RawMessage) error {
 		return fmt.Errorf("%s: want exactly one of exact and prefix", at)
 	}
 	path := exact + prefix
+	if at += ".exact"; exact == "" {
+		at = strings.TrimSuffix(at, "exact") + "prefix"
+	}
 	normal, clear := normalise(path)
 	if path[0] != '/' || strings.ContainsAny(path, "?#") || !clear || normal != path {
 		return fmt.Errorf("%s: %.80q is no path as it is matched: want one such as /static, without a query, dot segments, empty segments and needless encoding", at, path)
@@ -264,11 +271,18 @@ func read[T any](at string, raw json.RawMessage, to *T) error {
 
 // names reads a list of different texts that fit.
 func names(at string, raw json.RawMessage, to *[]string, fits func(string) bool, what string) error {
-	if err := read(at, raw, to); err != nil {
+	var list []json.RawMessage
+	if err := read(at, raw, &list); err != nil {
 		return err
 	}
-	if len(*to) == 0 || len(*to) > maxList {
-		return fmt.Errorf("%s: %d elements: want 1 to %d", at, len(*to), maxList)
+	if len(list) == 0 || len(list) > maxList {
+		return fmt.Errorf("%s: %d elements: want 1 to %d", at, len(list), maxList)
+	}
+	*to = make([]string, len(list))
+	for i, one := range list {
+		if err := read(fmt.Sprintf("%s[%d]", at, i), one, &(*to)[i]); err != nil {
+			return err
+		}
 	}
 	for i, s := range *to {
 		if !fits(s) {

@@ -13,10 +13,10 @@ import (
 func changePath(c *requestConfig, path string) string {
 	p, query, hasQuery := strings.Cut(path, "?")
 	switch {
-	case c.Path.Set != "":
-		p = c.Path.Set
-	case c.Path.ReplaceStart.From != "":
-		p = replaceStart(p, c.Path.ReplaceStart)
+	case c.Path.Set != nil:
+		p = *c.Path.Set
+	case c.Path.ReplaceStart != nil:
+		p = replaceStart(p, c.Path.ReplaceStart.From, *c.Path.ReplaceStart.To)
 	}
 	query = changeQuery(&c.Query, query)
 	if query != "" || hasQuery && len(c.Query.Remove) == 0 {
@@ -26,8 +26,8 @@ func changePath(c *requestConfig, path string) string {
 }
 
 // replaceStart replaces a prefix of whole segments: /v1 is none of /v11.
-func replaceStart(path string, r prefix) string {
-	from, to := strings.TrimSuffix(r.From, "/"), strings.TrimSuffix(r.To, "/")
+func replaceStart(path, from, to string) string {
+	from, to = strings.TrimSuffix(from, "/"), strings.TrimSuffix(to, "/")
 	rest, ok := strings.CutPrefix(path, from)
 	if !ok || rest != "" && rest[0] != '/' {
 		return path
@@ -63,7 +63,7 @@ func changeQuery(c *changes, query string) string {
 	for _, n := range c.Remove {
 		drop(n)
 	}
-	for _, r := range c.Rename {
+	for _, r := range c.rename {
 		for i, p := range pairs {
 			if name(p) == r[0] {
 				_, value, _ := strings.Cut(p, "=")
@@ -71,11 +71,11 @@ func changeQuery(c *changes, query string) string {
 			}
 		}
 	}
-	for _, s := range c.Set {
+	for _, s := range c.set {
 		drop(s[0])
 		pairs = append(pairs, url.QueryEscape(s[0])+"="+url.QueryEscape(s[1]))
 	}
-	for _, a := range c.Add {
+	for _, a := range c.add {
 		pairs = append(pairs, url.QueryEscape(a[0])+"="+url.QueryEscape(a[1]))
 	}
 	return strings.Join(pairs, "&")

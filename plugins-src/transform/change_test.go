@@ -8,14 +8,19 @@ import (
 
 func TestParseRefuses(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
-		"an empty text":         {``, "empty"},
-		"an unknown field":      {`{"reqest":{}}`, "unknown field"},
-		"a bad header name":     {`{"request":{"headers":{"set":{"a b":"1"}}}}`, `config.request.headers: "a b" is no name`},
-		"a line break":          {`{"response":{"headers":{"add":{"a":"1\r\nb: 2"}}}}`, "line break"},
-		"a bad status":          {`{"response":{"status":99}}`, "config.response.status"},
-		"two changes of path":   {`{"request":{"path":{"set":"/a","replacePrefix":{"from":"/b","to":"/"}}}}`, "exclude each other"},
-		"a path with a query":   {`{"request":{"path":{"set":"/a?b"}}}`, "config.request.path.set"},
-		"a negative body limit": {`{"maxBody":-1}`, "config.maxBody"},
+		"an empty text":            {``, "empty"},
+		"an unknown field":         {`{"reqest":{}}`, "unknown field"},
+		"a bad header name":        {`{"request":{"headers":{"set":{"a b":"1"}}}}`, `config.request.headers.set: "a b" is no name`},
+		"a line break":             {`{"response":{"headers":{"add":{"a":"1\r\nb: 2"}}}}`, "line break"},
+		"a bad status":             {`{"response":{"status":99}}`, "config.response.status"},
+		"two changes of path":      {`{"request":{"path":{"set":"/a","replacePrefix":{"from":"/b","to":"/"}}}}`, "exclude each other"},
+		"a path with a query":      {`{"request":{"path":{"set":"/a?b"}}}`, "config.request.path.set"},
+		"a negative body limit":    {`{"maxBody":-1}`, "config.maxBody"},
+		"a status that is text":    {`{"response":{"status":"200"}}`, "config.response.status: a text; want a number"},
+		"a prefix from nothing":    {`{"request":{"path":{"replacePrefix":{"to":"/"}}}}`, "config.request.path.replacePrefix.from: missing"},
+		"a prefix to nowhere":      {`{"request":{"path":{"replacePrefix":{"from":"/a"}}}}`, "config.request.path.replacePrefix.to: missing"},
+		"a field without a name":   {`{"response":{"body":{"remove":[""]}}}`, "config.response.body.remove[0]"},
+		"a value that is a number": {`{"request":{"query":{"set":{"a":1}}}}`, "config.request.query.set.a: a number; want a text"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,12 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"sort"
 	"strings"
+
+	sdk "penstock.dev/penstock/wasm-sdk/go"
 )
 
 // config is the plugin's configuration.
@@ -27,45 +28,42 @@ type requestConfig struct {
 
 type responseConfig struct {
 	Headers changes     `json:"headers"`
-	Status  int         `json:"status"` // 0: as it is
+	Status  *int        `json:"status"` // nil: as it is
 	Body    bodyChanges `json:"body"`
 }
 
 // changes of a list of names and values; made in the order of the fields.
 type changes struct {
-	Remove []string `json:"remove"`
-	Rename pairs    `json:"rename"` // from: to
-	Set    pairs    `json:"set"`
-	Add    pairs    `json:"add"`
+	Remove  []string          `json:"remove"`
+	Renames map[string]string `json:"rename"` // from: to
+	Sets    map[string]string `json:"set"`
+	Adds    map[string]string `json:"add"`
+	// The same, by check.
+	rename, set, add pairs
 }
 
-func (c *changes) empty() bool { return len(c.Remove)+len(c.Rename)+len(c.Set)+len(c.Add) == 0 }
+func (c *changes) empty() bool { return len(c.Remove)+len(c.rename)+len(c.set)+len(c.add) == 0 }
 
 // pairs is a mapping in the order of its keys, so that the same configuration
 // always does the same.
 type pairs [][2]string
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (p *pairs) UnmarshalJSON(text []byte) error {
-	var m map[string]string
-	if err := json.Unmarshal(text, &m); err != nil {
-		return err
-	}
+func inOrder(m map[string]string) (p pairs) {
 	for _, k := range keys(m) {
-		*p = append(*p, [2]string{k, m[k]})
+		p = append(p, [2]string{k, m[k]})
 	}
-	return nil
+	return p
 }
 
 // pathConfig changes the path, not the query.
 type pathConfig struct {
-	Set          string `json:"set"`
-	ReplaceStart prefix `json:"replacePrefix"`
+	Set          *string `json:"set"`
+	ReplaceStart *prefix `json:"replacePrefix"`
 }
 
 type prefix struct {
-	From string `json:"from"`
-	To   string `json:"to"`
+	From string  `json:"from"`
+	To   *string `json:"to"`
 }
 
 // bodyChanges of a JSON object; a name with dots is a path into it.
@@ -77,63 +75,98 @@ type bodyChanges struct {
 
 func (b *bodyChanges) empty() bool { return len(b.Remove)+len(b.Rename)+len(b.Set) == 0 }
 
-const defaultMaxBody = 512 << 10
+const (
+	defaultMaxBody = 512 << 10
+	mostMaxBody    = 64 << 20 // what an entry may hold back
+)
 
 // parse reads the configuration strictly and reports all problems at once.
 func parse(text []byte) (*config, error) {
-	c := &config{MaxBody: defaultMaxBody}
 	if len(text) == 0 {
 		return nil, errors.New("config: empty: say what to change under request or response")
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(c); err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+	made, err := sdk.ParseConfig(text, config{MaxBody: defaultMaxBody})
+	if err != nil {
+		return nil, err
 	}
+	c := &made
 	errs := []error{
 		c.Request.Headers.check("config.request.headers", true),
 		c.Request.Query.check("config.request.query", false),
+		c.Request.Path.check("config.request.path"),
+		c.Request.Body.check("config.request.body"),
 		c.Response.Headers.check("config.response.headers", true),
+		c.Response.Body.check("config.response.body"),
 	}
-	if s := c.Response.Status; s != 0 && (s < 200 || s > 599) {
-		errs = append(errs, fmt.Errorf("config.response.status: %d is not in 200..599", s))
+	if s := c.Response.Status; s != nil && (*s < 200 || *s > 599) {
+		errs = append(errs, fmt.Errorf("config.response.status: %d is not in 200..599", *s))
 	}
-	p := c.Request.Path
-	if p.Set != "" && p.ReplaceStart.From != "" {
-		errs = append(errs, errors.New("config.request.path: set and replacePrefix exclude each other"))
-	}
-	if p.Set != "" && (p.Set[0] != '/' || strings.Contains(p.Set, "?")) {
-		errs = append(errs, errors.New("config.request.path.set: want a path that starts with / and has no query"))
-	}
-	if c.MaxBody < 0 {
-		errs = append(errs, errors.New("config.maxBody: must not be negative"))
+	if c.MaxBody < 0 || c.MaxBody > mostMaxBody {
+		errs = append(errs, fmt.Errorf("config.maxBody: %d is not in 0..%d", c.MaxBody, mostMaxBody))
 	}
 	return c, errors.Join(errs...)
 }
 
-func (c *changes) check(at string, header bool) error {
+func (p *pathConfig) check(at string) error {
+	if p.Set != nil && p.ReplaceStart != nil {
+		return fmt.Errorf("%s: set and replacePrefix exclude each other", at)
+	}
+	if p.Set != nil && (!strings.HasPrefix(*p.Set, "/") || strings.Contains(*p.Set, "?")) {
+		return fmt.Errorf("%s.set: want a path that starts with / and has no query", at)
+	}
+	if p.ReplaceStart == nil {
+		return nil
+	}
+	if p.ReplaceStart.From == "" {
+		return fmt.Errorf("%s.replacePrefix.from: missing", at)
+	}
+	if p.ReplaceStart.To == nil {
+		return fmt.Errorf("%s.replacePrefix.to: missing; \"\" removes the prefix", at)
+	}
+	return nil
+}
+
+func (b *bodyChanges) check(at string) error {
 	var errs []error
-	name := func(n string) {
+	for i, path := range b.Remove {
+		if path == "" {
+			errs = append(errs, fmt.Errorf("%s.remove[%d]: must not be empty", at, i))
+		}
+	}
+	for _, from := range keys(b.Rename) {
+		if from == "" || b.Rename[from] == "" {
+			errs = append(errs, fmt.Errorf("%s.rename.%s: must not be empty", at, from))
+		}
+	}
+	for _, path := range keys(b.Set) {
+		if path == "" {
+			errs = append(errs, fmt.Errorf("%s.set: a name must not be empty", at))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *changes) check(at string, header bool) error {
+	c.rename, c.set, c.add = inOrder(c.Renames), inOrder(c.Sets), inOrder(c.Adds)
+	var errs []error
+	name := func(n, at string) {
 		if n == "" || header && !token(n) {
-			errs = append(errs, fmt.Errorf("%s: %q is no name", at, n))
+			errs = append(errs, fmt.Errorf("%s: %.80q is no name", at, n))
 		}
 	}
-	value := func(n, v string) {
-		if header && strings.ContainsAny(v, "\r\n\x00") {
-			errs = append(errs, fmt.Errorf("%s.%s: the value holds a line break or NUL", at, n))
-		}
+	for i, n := range c.Remove {
+		name(n, fmt.Sprintf("%s.remove[%d]", at, i))
 	}
-	for _, n := range c.Remove {
-		name(n)
+	for _, p := range c.rename {
+		name(p[0], at+".rename")
+		name(p[1], at+".rename."+p[0])
 	}
-	for _, p := range c.Rename {
-		name(p[0])
-		name(p[1])
-	}
-	for _, list := range []pairs{c.Set, c.Add} {
+	for kind, list := range map[string]pairs{"set": c.set, "add": c.add} {
 		for _, p := range list {
-			name(p[0])
-			value(p[0], p[1])
+			name(p[0], at+"."+kind)
+			if header && strings.ContainsAny(p[1], "\r\n\x00") {
+				errs = append(errs, fmt.Errorf("%s.%s.%s: the value holds a line break or NUL", at, kind, p[0]))
+			}
 		}
 	}
 	return errors.Join(errs...)

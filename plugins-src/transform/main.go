@@ -25,7 +25,7 @@ func (p *plugin) Configure(text []byte) (err error) {
 		return err
 	}
 	q, r := &p.config.Request, &p.config.Response
-	p.path = q.Path.Set != "" || q.Path.ReplaceStart.From != "" || !q.Query.empty()
+	p.path = q.Path.Set != nil || q.Path.ReplaceStart != nil || !q.Query.empty()
 	var only sdk.Callbacks
 	if p.path || !q.Headers.empty() {
 		only |= sdk.OnRequestHeaders
@@ -33,7 +33,7 @@ func (p *plugin) Configure(text []byte) (err error) {
 	if !q.Body.empty() {
 		only |= sdk.OnRequestHeaders | sdk.OnRequestBody | sdk.OnRequestTrailers
 	}
-	if r.Status != 0 || !r.Headers.empty() {
+	if r.Status != nil || !r.Headers.empty() {
 		only |= sdk.OnResponseHeaders
 	}
 	if !r.Body.empty() {
@@ -70,8 +70,8 @@ func (s *stream) RequestHeaders(end bool) sdk.Action {
 func (s *stream) ResponseHeaders(end bool) sdk.Action {
 	c := &s.plugin.config.Response
 	changeHeader(sdk.ResponseHeader, &c.Headers)
-	if c.Status != 0 {
-		must(sdk.ResponseHeader.Set(":status", strconv.Itoa(c.Status)))
+	if c.Status != nil {
+		must(sdk.ResponseHeader.Set(":status", strconv.Itoa(*c.Status)))
 	}
 	s.response = s.wants(sdk.ResponseHeader, &c.Body, end)
 	return sdk.Continue
@@ -140,13 +140,13 @@ func changeHeader(h sdk.Header, c *changes) {
 	for _, n := range c.Remove {
 		must(h.Del(n))
 	}
-	for _, r := range c.Rename {
+	for _, r := range c.rename {
 		rename(h, r[0], r[1])
 	}
-	for _, s := range c.Set {
+	for _, s := range c.set {
 		must(h.Set(s[0], s[1]))
 	}
-	for _, a := range c.Add {
+	for _, a := range c.add {
 		must(h.Add(a[0], a[1]))
 	}
 }

@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -52,16 +53,60 @@ func parse(text []byte) (*config, error) {
 		BodyLimit:      64 << 10, OverLimit: "reject",
 	}
 	if len(bytes.TrimSpace(text)) > 0 {
-		d := json.NewDecoder(bytes.NewReader(text))
-		d.DisallowUnknownFields()
-		if err := d.Decode(c); err != nil {
-			return nil, fmt.Errorf("config: %w", err)
-		}
-		if _, err := d.Token(); !errors.Is(err, io.EOF) {
-			return nil, errors.New("config: something follows the mapping")
+		if err := c.read(text); err != nil {
+			return nil, err
 		}
 	}
 	return c, c.validate()
+}
+
+// read reads field by field: every error has its path.
+func (c *config) read(text []byte) error {
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(text, &values); err != nil || values == nil {
+		return errors.New("config: want one mapping")
+	}
+	texts := map[string]*string{"mode": &c.Mode, "rules": &c.Rules, "rulesAfter": &c.RulesAfter, "overLimit": &c.OverLimit}
+	numbers := map[string]*int{"paranoiaLevel": &c.ParanoiaLevel, "inboundThreshold": &c.InboundThreshold, "outboundThreshold": &c.OutboundThreshold, "bodyLimit": &c.BodyLimit}
+	var all []error
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		at, raw := "config."+name, values[name]
+		switch {
+		case texts[name] != nil:
+			all = append(all, value(at, raw, texts[name], "text"))
+		case numbers[name] != nil:
+			all = append(all, value(at, raw, numbers[name], "a whole number"))
+		case name == "inspectResponse":
+			all = append(all, value(at, raw, &c.InspectResponse, "true or false"))
+		case name == "allowedMethods":
+			all = append(all, list(at, raw, &c.AllowedMethods, "text"))
+		case name == "excludeRules":
+			all = append(all, list(at, raw, &c.ExcludeRules, "a whole number"))
+		default:
+			all = append(all, fmt.Errorf("config.%.80s: unknown field", name))
+		}
+	}
+	return errors.Join(all...)
+}
+
+func value[T any](at string, raw json.RawMessage, to *T, want string) error {
+	if err := json.Unmarshal(raw, to); err != nil {
+		return fmt.Errorf("%s: want %s", at, want)
+	}
+	return nil
+}
+
+func list[T any](at string, raw json.RawMessage, to *[]T, want string) error {
+	var values []json.RawMessage
+	if err := value(at, raw, &values, "a list"); err != nil || values == nil {
+		return err
+	}
+	*to = make([]T, len(values))
+	var all []error
+	for i, one := range values {
+		all = append(all, value(fmt.Sprintf("%s[%d]", at, i), one, &(*to)[i], want))
+	}
+	return errors.Join(all...)
 }
 
 func (c *config) validate() error {

@@ -12,7 +12,7 @@ func TestParse(t *testing.T) {
 		"nothing":                    {``, ""},
 		"an empty mapping":           {`{}`, ""},
 		"a whole configuration":      {`{"mode":"detect","paranoiaLevel":2,"inboundThreshold":10,"outboundThreshold":8,"allowedMethods":["GET"],"excludeRules":[942100],"rules":"","rulesAfter":"","inspectResponse":true,"bodyLimit":1024,"overLimit":"partial"}`, ""},
-		"an unknown field":           {`{"paranoia":1}`, `unknown field "paranoia"`},
+		"an unknown field":           {`{"paranoia":1}`, "config.paranoia: unknown field"},
 		"an unknown mode":            {`{"mode":"off"}`, "config.mode"},
 		"a paranoia level of 5":      {`{"paranoiaLevel":5}`, "config.paranoiaLevel"},
 		"a threshold of 0":           {`{"inboundThreshold":0}`, "config.inboundThreshold"},
@@ -25,6 +25,11 @@ func TestParse(t *testing.T) {
 		"the deciding rule excluded": {`{"excludeRules":[1,949110]}`, "config.excludeRules[1]"},
 		"a negative rule":            {`{"excludeRules":[-1]}`, "config.excludeRules[0]"},
 		"two mappings":               {`{}{}`, "config:"},
+		"null":                       {`null`, "config: want one mapping"},
+		"a level that is text":       {`{"paranoiaLevel":"1"}`, "config.paranoiaLevel: want a whole number"},
+		"half a level":               {`{"paranoiaLevel":1.5}`, "config.paranoiaLevel: want a whole number"},
+		"a method that is a number":  {`{"allowedMethods":["GET",1]}`, "config.allowedMethods[1]: want text"},
+		"methods that are no list":   {`{"allowedMethods":"GET"}`, "config.allowedMethods: want a list"},
 		"a list":                     {`[]`, "config:"},
 	}
 	for name, test := range tests {
