@@ -57,6 +57,8 @@ type Options struct {
 	Redis capability.RedisCaller
 	// Cache keeps guests' own objects; nil: UNIMPLEMENTED, also for steering.
 	Cache capability.CacheObjects
+	// Consumers finds Consumer objects for guests; nil: UNIMPLEMENTED.
+	Consumers capability.Consumers
 	// Clock is the time that guests are told, and that their ticks go by; nil: the
 	// machine's.
 	Clock sandbox.Clock

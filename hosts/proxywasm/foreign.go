@@ -76,6 +76,7 @@ func foreignFuncs() map[string]foreignFunc {
 		"inject_encoded_data_to_filter_chain_on_header": plain(injectMessage),
 	}
 	maps.Copy(funcs, cacheFunctions())
+	maps.Copy(funcs, consumerFunctions())
 	return funcs
 }
 

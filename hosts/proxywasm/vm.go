@@ -30,7 +30,7 @@ type vm struct {
 	vmStart    bool                            // within proxy_on_vm_start
 	consumers  map[string]exchange.Consumer    // by the JSON that named them
 	steers     map[string]*exchange.CacheSteer // by the bytes that said so; their values are never changed
-	object     []byte                          // buffer for an object of the cache
+	object     []byte                          // buffer for what a foreign function returns
 
 	calls    map[uint32]*call // under way, by their number
 	lastCall uint32
