@@ -33,13 +33,13 @@ type Credential struct {
 	Type string
 	// ID is what it is found by: CredentialID of the key, of the name in basic
 	// authentication, of the issuer or key id of a token.
-	ID CredentialDigest
+	ID CredentialDigest `json:"-"`
 	// Data is what a plugin that has found it checks the request by: what it is, a NUL,
 	// and the bytes. Nothing for "key-auth", where knowing the ID's text is all there is.
 	// For "basic-auth" it is "password", or "hash" in the form of crypt(5). For "jwt" it
 	// is the algorithm (RFC 7518, 3.1), and the secret, or the public key in DER (RFC
 	// 5280, SubjectPublicKeyInfo).
-	Data []byte
+	Data []byte `json:"-"`
 }
 
 // CredentialDigest is a SHA-256.
