@@ -97,8 +97,12 @@ func credentialsOf(namespace string) config.Object {
 // readConsumer reads a Consumer, unless it and its Secrets are as they were.
 func (r *run) readConsumer(o *api.Consumer) {
 	s, key := &r.t.consumers, o.Namespace+"/"+o.Name
-	if len(o.Spec.Credentials) > 0 {
-		r.references[credentialsOf(o.Namespace)] = true
+	switch secrets := credentialsOf(o.Namespace); {
+	case len(o.Spec.Credentials) == 0 || r.references[secrets]:
+	case r.changing: // nobody has read them yet
+		r.beyond = true
+	default:
+		r.references[secrets] = true
 	}
 	one := &consumer{key: key, object: o, version: version(o)}
 	for _, ref := range o.Spec.Credentials[:min(len(o.Spec.Credentials), api.MaxConsumerCredentials)] {

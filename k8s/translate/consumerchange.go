@@ -31,10 +31,6 @@ func (c *change) consumers() bool {
 		} else if one := s.all[name]; one != nil {
 			s.leave(one)
 		}
-		namespace, _, _ := strings.Cut(name, "/")
-		if c.references[credentialsOf(namespace)] && !c.last.References[credentialsOf(namespace)] {
-			return false
-		}
 	}
 	for name := range c.changes.Credentials {
 		for _, one := range slices.Collect(maps.Keys(s.users[name])) {
@@ -48,7 +44,7 @@ func (c *change) consumers() bool {
 		}
 	}
 	c.run.config.Consumers = s.served
-	return true
+	return !c.beyond
 }
 
 // consumer says of a Consumer whether it can be found, and whether its credentials are
