@@ -35,6 +35,7 @@ import (
 	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/core/upstream"
 	"penstock.dev/penstock/hosts/capability"
+	"penstock.dev/penstock/hosts/capability/consumer"
 	"penstock.dev/penstock/hosts/capability/crypto"
 	"penstock.dev/penstock/hosts/capability/kv"
 	"penstock.dev/penstock/hosts/capability/ratelimit"
@@ -61,6 +62,7 @@ type proxyProcess struct {
 	caller    *upstream.Caller
 	redis     *redis.Clients
 	passwords *crypto.Passwords
+	consumers *consumer.Index
 	plugins   *plugin.Manager
 	images    *oci.Store // nil: control asks registries
 	engine    *sandbox.Engine
@@ -114,7 +116,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 	if err != nil {
 		return nil, err
 	}
-	p := &proxyProcess{log: log, metrics: metrics, memory: memory}
+	p := &proxyProcess{log: log, metrics: metrics, memory: memory, consumers: new(consumer.Index)}
 	var told <-chan struct{}
 	if from, ok := images.(*remote.Images); ok {
 		told = from.Told()
@@ -141,7 +143,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
-				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, GRPC: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, Cache: cached,
+				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, GRPC: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, Cache: cached, Consumers: p.consumers,
 				Rates: ratelimit.New(ratelimit.Options{Redis: p.redis}), KV: kv.New(kv.Options{}), Passwords: p.passwords, NodeID: nodeID(),
 			})},
 			httpWasm{httpwasm.New(log.Named("guest"), p.metrics)},
@@ -200,6 +202,7 @@ func wireProxy(o options, log *zap.Logger, metrics *telemetry.Metrics, images pl
 	}
 	var sockets late
 	p.store = snapshot.New(bind, &sockets, p.groups, p.plugins, p.cache, p.metrics)
+	p.store.Consumers(p.consumers)
 	p.groups.Locate(upstream.Place{Zone: o.zone, Node: o.node})
 	handler := proxy.New(p.store, accessLog)
 	p.handler = handler

@@ -21,7 +21,8 @@ type shown struct {
 
 // config returns what may be shown of c.
 func (s shown) config(c *config.Config) *config.Config {
-	out := &config.Config{Upstreams: c.Upstreams, Endpoints: c.Endpoints, Totals: c.Totals, Forbidden: c.Forbidden}
+	out := &config.Config{Upstreams: c.Upstreams, Endpoints: c.Endpoints, Totals: c.Totals, Forbidden: c.Forbidden, ConsumerGrants: c.ConsumerGrants}
+	out.Consumers = s.consumers(c.Consumers)
 	if s.namespace != "" {
 		s.services(c, out)
 	}
@@ -39,6 +40,7 @@ func (s shown) has(namespace string) bool { return s.namespace == "" || s.namesp
 // services shows what is of the namespace's Services: no Gateway's parameters, nor
 // its certificate for upstreams.
 func (s shown) services(c, out *config.Config) {
+	out.ConsumerGrants = s.grants(c.ConsumerGrants)
 	out.Upstreams, out.Totals = map[string]*config.Upstream{}, map[string]*config.Totals{}
 	endpoints := map[string]*config.EndpointSet{}
 	for name, u := range c.Upstreams {
@@ -60,6 +62,35 @@ func (s shown) services(c, out *config.Config) {
 	if t := c.Totals[s.namespace]; t != nil {
 		out.Totals[s.namespace] = t
 	}
+}
+
+// grants shows who may use the namespace's Consumers.
+func (s shown) grants(all *config.ConsumerGrants) *config.ConsumerGrants {
+	if all == nil {
+		return nil
+	}
+	own := &config.ConsumerGrants{}
+	for _, g := range all.List {
+		if g.Namespace == s.namespace {
+			own.List = append(own.List, g)
+		}
+	}
+	return own
+}
+
+// consumers shows who there is and what types of credentials each has: these themselves
+// are never written.
+func (s shown) consumers(all config.Overlay[string, *config.Consumer]) config.Overlay[string, *config.Consumer] {
+	if s.namespace == "" {
+		return all
+	}
+	own := map[string]*config.Consumer{}
+	for key, c := range all.All() {
+		if c.Namespace == s.namespace {
+			own[key] = c
+		}
+	}
+	return config.OverlayOf(own)
 }
 
 // upstream is an upstream's name; in one namespace without the Gateway that has

@@ -60,6 +60,7 @@ func (f *Filter) appendExtra(key []byte, x *exchange.Exchange) []byte {
 		key = appendCookie(key, &x.Request.Header, name)
 	}
 	if k.Consumer {
+		key = appendPart(key, x.Consumer.Object) // names are unique in a namespace alone
 		key = appendPart(key, x.Consumer.Name)
 		key = binary.AppendUvarint(key, uint64(len(x.Consumer.Groups)))
 		for _, g := range x.Consumer.Groups {

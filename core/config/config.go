@@ -26,6 +26,10 @@ type Config struct {
 	Forbidden *Forbidden
 	// Purges are to be carried out, each once, by ID.
 	Purges []*Purge
+	// Consumers by "namespace/name". They change often, and nothing is recompiled for it.
+	Consumers Overlay[string, *Consumer]
+	// ConsumerGrants say who may use Consumers of another namespace; nil: nobody.
+	ConsumerGrants *ConsumerGrants
 }
 
 // Object names a Kubernetes object.
@@ -281,6 +285,7 @@ func (c *Config) ValidateAfter(valid *Config) error {
 			errs.add("purge %s: twice, or not in order", p.ID)
 		}
 	}
+	c.Consumers.Differ(valid.Consumers, func(key string, one *Consumer) { one.validate(key, &errs) }, func(string) {})
 	if SameMap(c.Upstreams, valid.Upstreams) {
 		return errs.err()
 	}

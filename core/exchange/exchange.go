@@ -66,6 +66,9 @@ type Response struct {
 type Consumer struct {
 	Name   string // empty: nobody
 	Groups []string
+	// Object is the Consumer object that it is, "namespace/name"; empty: a filter knows it
+	// from elsewhere. Two of different namespaces may have one name.
+	Object string
 }
 
 // ErrInvalidMessage means that a message was made, by a filter for instance, which the

@@ -164,7 +164,7 @@ func (r *record) open(x *exchange.Exchange, path []byte) {
 	r.held.bytes = size
 	c := &exchange.Exchange{
 		Conn: x.Conn, Client: nobody{}, Phase: x.Phase, Start: x.Start,
-		Consumer: exchange.Consumer{Name: x.Consumer.Name, Groups: slices.Clone(x.Consumer.Groups)},
+		Consumer: exchange.Consumer{Name: x.Consumer.Name, Groups: slices.Clone(x.Consumer.Groups), Object: x.Consumer.Object},
 		Gateway:  x.Gateway, Listener: x.Listener, Route: x.Route, Service: x.Service, Upstream: x.Upstream,
 	}
 	a, q := &c.Arena, &x.Request

@@ -29,6 +29,8 @@ type Decoder struct {
 	removed map[string]bool
 	next    map[string]made
 	depth   int
+	// consumers are those that came, changed or went: nil.
+	consumers map[string]*config.Consumer
 }
 
 // made is a value with the version of the resource that it is of.
@@ -101,6 +103,7 @@ func (d *Decoder) Config(u *Delta) (*config.Config, error) {
 	if d.concerns(kindPurge) {
 		c.Purges = slices.Clone(c.Purges)
 	}
+	d.consumers = map[string]*config.Consumer{}
 	touched := map[string]*touch{}
 	for name := range d.removed {
 		d.remove(&c, name, touched)
@@ -115,6 +118,7 @@ func (d *Decoder) Config(u *Delta) (*config.Config, error) {
 			return nil, err
 		}
 	}
+	c.Consumers = c.Consumers.With(d.consumers)
 	for name, t := range touched {
 		t.commit(name, d.gateways)
 	}
@@ -175,6 +179,10 @@ func (d *Decoder) remove(c *config.Config, name string, touched map[string]*touc
 		delete(c.Totals, rest)
 	case kindForbidden:
 		c.Forbidden = nil
+	case kindGrants:
+		c.ConsumerGrants = nil
+	case kindConsumer:
+		d.consumers[rest] = nil
 	case kindPurge:
 		if i, ok := purgeAt(c.Purges, rest); ok {
 			c.Purges = slices.Delete(c.Purges, i, i+1)
@@ -207,6 +215,17 @@ func (d *Decoder) change(c *config.Config, name string, r *Resource, touched map
 			return errForm
 		}
 		c.Forbidden, err = get[config.Forbidden](d, r)
+	case kindGrants:
+		if name != grantsName {
+			return errForm
+		}
+		c.ConsumerGrants, err = get[config.ConsumerGrants](d, r)
+	case kindConsumer:
+		one, err := get[config.Consumer](d, r)
+		if err != nil || one.Object() != rest {
+			return cmp.Or(err, errForm)
+		}
+		d.consumers[rest] = one
 	case kindPurge:
 		p, err := get[config.Purge](d, r)
 		if err != nil || p.ID != rest {

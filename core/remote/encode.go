@@ -51,9 +51,12 @@ const (
 	kindUpstream = "upstream"
 	kindTotals   = "totals"
 	kindPurge    = "purge"
-	// There is one of this kind, forbiddenName.
+	kindConsumer = "consumer"
+	// There is one of each of these kinds.
 	kindForbidden = "forbidden"
 	forbiddenName = kindForbidden + "/addresses"
+	kindGrants    = "consumergrants"
+	grantsName    = kindGrants + "/all"
 )
 
 // attachment is a route as one Gateway serves it, and where.
@@ -119,13 +122,9 @@ func (e *Encoder) Encode(c *config.Config) (*Update, error) {
 	if !slices.Equal(e.last.Purges, c.Purges) {
 		differ(purgesByID(e.last.Purges), purgesByID(c.Purges), func(id string, p *config.Purge) { e.put(kindPurge+"/"+id, p) }, func(id string) { e.drop(kindPurge + "/" + id) })
 	}
-	switch c.Forbidden {
-	case e.last.Forbidden:
-	case nil:
-		e.drop(forbiddenName)
-	default:
-		e.put(forbiddenName, c.Forbidden)
-	}
+	c.Consumers.Differ(e.last.Consumers, func(name string, one *config.Consumer) { e.put(kindConsumer+"/"+name, one) }, func(name string) { e.drop(kindConsumer + "/" + name) })
+	only(e, forbiddenName, e.last.Forbidden, c.Forbidden)
+	only(e, grantsName, e.last.ConsumerGrants, c.ConsumerGrants)
 	c.Endpoints.Differ(e.last.Endpoints, e.putEndpoints, func(name string) {
 		delete(e.endpoints, name)
 		e.update.Endpoints.Removed = append(e.update.Endpoints.Removed, name)
@@ -138,6 +137,17 @@ func (e *Encoder) Encode(c *config.Config) (*Update, error) {
 	}
 	e.last = c
 	return e.update, nil
+}
+
+// only puts or drops what there is one of.
+func only[T any](e *Encoder, name string, old, now *T) {
+	switch {
+	case old == now:
+	case now == nil:
+		e.drop(name)
+	default:
+		e.put(name, now)
+	}
 }
 
 // differ calls put for what is new or another value, and drop for what is gone.

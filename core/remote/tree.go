@@ -90,8 +90,8 @@ func tree(v reflect.Value, ref func(reflect.Value) string) (any, error) {
 	case reflect.Struct:
 		return fields(v, ref)
 	case reflect.Slice, reflect.Array:
-		if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
-			return v.Bytes(), nil
+		if t.Elem().Kind() == reflect.Uint8 {
+			return octets(v), nil
 		}
 		list := make([]any, v.Len())
 		for i := range list {
@@ -123,6 +123,16 @@ func tree(v reflect.Value, ref func(reflect.Value) string) (any, error) {
 		return v.Uint(), nil
 	}
 	return nil, fmt.Errorf("BUG: %s cannot be sent", t)
+}
+
+// octets returns the bytes of a slice or array of them.
+func octets(v reflect.Value) []byte {
+	if v.Kind() == reflect.Slice {
+		return v.Bytes()
+	}
+	b := make([]byte, v.Len())
+	reflect.Copy(reflect.ValueOf(b), v)
+	return b
 }
 
 func fields(v reflect.Value, ref func(reflect.Value) string) (any, error) {
@@ -225,12 +235,16 @@ func plantFields(v reflect.Value, x any, deref func(reflect.Type, string) (refle
 
 func plantList(v reflect.Value, x any, deref func(reflect.Type, string) (reflect.Value, error)) error {
 	t := v.Type()
-	if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
+	if t.Elem().Kind() == reflect.Uint8 {
 		b, ok := x.([]byte)
-		if !ok {
+		if !ok || t.Kind() == reflect.Array && len(b) != t.Len() {
 			return errForm
 		}
-		v.SetBytes(b)
+		if t.Kind() == reflect.Slice {
+			v.SetBytes(b)
+		} else {
+			reflect.Copy(v, reflect.ValueOf(b))
+		}
 		return nil
 	}
 	list, ok := x.([]any)

@@ -59,6 +59,10 @@ func (f *filler) fill(v reflect.Value, depth int) {
 		for i := range 2 {
 			f.fill(v.Index(i), depth+1)
 		}
+	case reflect.Array:
+		for i := range v.Len() {
+			f.fill(v.Index(i), depth+1)
+		}
 	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
 		e := reflect.New(v.Type().Elem()).Elem()
@@ -86,6 +90,8 @@ func filled() *config.Config {
 	c := &config.Config{Upstreams: map[string]*config.Upstream{}, Totals: map[string]*config.Totals{}}
 	c.Forbidden = &config.Forbidden{}
 	f.fill(reflect.ValueOf(c.Forbidden).Elem(), 0)
+	c.ConsumerGrants = &config.ConsumerGrants{}
+	f.fill(reflect.ValueOf(c.ConsumerGrants).Elem(), 0)
 	for range 2 {
 		g := &config.Gateway{}
 		f.fill(reflect.ValueOf(g).Elem(), 0)
@@ -113,6 +119,9 @@ func filled() *config.Config {
 		p := &config.Purge{}
 		f.fill(reflect.ValueOf(p).Elem(), 0)
 		c.Purges = append(c.Purges, p)
+		one := &config.Consumer{}
+		f.fill(reflect.ValueOf(one).Elem(), 0)
+		c.Consumers = c.Consumers.With(map[string]*config.Consumer{one.Object(): one})
 		c.Upstreams[fmt.Sprint("ns/s:", f.n)], c.Totals[fmt.Sprint("ns", f.n)] = u, t
 		c.Endpoints = c.Endpoints.With(map[string]*config.EndpointSet{fmt.Sprint("ns/s:", f.n): s})
 	}
@@ -122,6 +131,9 @@ func filled() *config.Config {
 var same = cmp.Options{
 	cmp.Comparer(func(a, b *regexp.Regexp) bool { return a == b || a != nil && b != nil && a.String() == b.String() }),
 	cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}),
+	cmp.Transformer("consumers", func(o config.Overlay[string, *config.Consumer]) map[string]*config.Consumer {
+		return maps.Collect(o.All())
+	}),
 	cmp.Transformer("all", func(o config.Overlay[string, *config.EndpointSet]) map[string]*config.EndpointSet {
 		return maps.Collect(o.All())
 	}),
@@ -228,6 +240,31 @@ func TestForbiddenAddressesComeAlone(t *testing.T) {
 	}
 }
 
+// TestAConsumerComesAlone: and the others stay the same values.
+func TestAConsumerComesAlone(t *testing.T) {
+	c := filled()
+	e, d := new(Encoder), NewDecoder()
+	_, before := over(t, e, d, c)
+	one := &config.Consumer{Namespace: "store", Name: "shop", Username: "shop", Groups: []string{"buyers"}, Credentials: []config.Credential{{Type: "key-auth", ID: config.CredentialID("key-auth", []byte("12345678"))}}}
+	changed := *c
+	changed.Consumers = c.Consumers.With(map[string]*config.Consumer{one.Object(): one})
+	u, after := over(t, e, d, &changed)
+	if len(u.Config.Changed) != 1 || u.Config.Changed[0].Name != "consumer/store/shop" || len(u.Config.Removed) > 0 || !u.Endpoints.Empty() {
+		t.Errorf("sent %+v; want one resource", u)
+	}
+	if !cmp.Equal(after.Consumers.Of("store/shop"), one) || after.Consumers.Len() != 3 || !config.SameMap(after.Upstreams, before.Upstreams) {
+		t.Errorf("got %v", after.Consumers)
+	}
+	for key, was := range before.Consumers.All() {
+		if after.Consumers.Of(key) != was {
+			t.Errorf("%s is another value", key)
+		}
+	}
+	if u, after = over(t, e, d, c); len(u.Config.Removed) != 1 || len(u.Config.Changed) > 0 || after.Consumers.Of("store/shop") != nil {
+		t.Errorf("sent %+v; want it gone", u)
+	}
+}
+
 // TestManyChanges: after any row of changes there is what a fresh pair would have.
 func TestManyChanges(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
@@ -281,6 +318,15 @@ func TestManyChanges(t *testing.T) {
 				c.Purges = append(c.Purges, &config.Purge{ID: fmt.Sprint("ns/p/", p), Namespace: "ns", Soft: random.IntN(2) == 0})
 			}
 		}
+		for n := range 4 {
+			if one := (&config.Consumer{Namespace: "ns", Name: fmt.Sprint("c", n), Username: fmt.Sprint("u", random.IntN(2))}); random.IntN(2) == 0 {
+				one.Credentials = []config.Credential{{Type: "key-auth", ID: config.CredentialID("key-auth", []byte{byte(random.IntN(2))})}}
+				c.Consumers = c.Consumers.With(map[string]*config.Consumer{one.Object(): one})
+			}
+		}
+		if n := random.IntN(3); n < 2 {
+			c.ConsumerGrants = &config.ConsumerGrants{List: []config.ConsumerGrant{{FromKind: "Service", FromNamespace: fmt.Sprint("ns", n), Namespace: "ns"}}}
+		}
 		for u := range random.IntN(3) {
 			name := fmt.Sprint("u", u)
 			c.Upstreams[name] = &config.Upstream{Name: name, Parameters: parameters[random.IntN(len(parameters))]}
@@ -323,6 +369,10 @@ func TestFaultsAreRefused(t *testing.T) {
 		"a type":             {"upstream/a", text(map[string]any{"Name": 5}), "Name"},
 		"a number too large": {"totals/a", text(map[string]any{"Filters": uint64(1 << 63)}), "Filters"},
 		"another forbidden":  {"forbidden/a", text(map[string]any{}), "unexpected form"},
+		"other grants":       {"consumergrants/a", text(map[string]any{}), "unexpected form"},
+		"another consumer":   {"consumer/n/a", text(map[string]any{"Namespace": "n", "Name": "b"}), "unexpected form"},
+		"a short digest":     {"consumer/n/a", text(map[string]any{"Namespace": "n", "Name": "a", "Credentials": []any{map[string]any{"ID": []byte{1}}}}), "ID"},
+		"a list as a digest": {"consumer/n/a", text(map[string]any{"Namespace": "n", "Name": "a", "Credentials": []any{map[string]any{"ID": []any{1}}}}), "ID"},
 		"no address":         {forbiddenName, text(map[string]any{"Addresses": []any{"10.0.0.0.1"}}), forbiddenName},
 		"a missing value":    {"upstream/a", text(map[string]any{"Parameters": "parameters/abc"}), "missing"},
 		"another's purge":    {"purge/n/p/u", text(map[string]any{"ID": "n/q/u"}), "unexpected form"},

@@ -23,13 +23,21 @@ type Sockets interface {
 	Reconcile([]config.Socket) error
 }
 
+// Consumers are what plugins find by what requests show. Implemented by the composition
+// root's index.
+type Consumers interface {
+	// Apply makes these all there are, and the grants those that hold.
+	Apply(config.Overlay[string, *config.Consumer], *config.ConsumerGrants)
+}
+
 // Store holds the snapshot that serves and replaces it.
 type Store struct {
-	bind    netip.Addr
-	sockets Sockets
-	groups  *upstream.Set
-	linker  *linker
-	metrics *Metrics
+	bind      netip.Addr
+	sockets   Sockets
+	consumers Consumers // nil: nobody looks them up
+	groups    *upstream.Set
+	linker    *linker
+	metrics   *Metrics
 
 	// Written under mu; read by every exchange.
 	current atomic.Pointer[Snapshot]
@@ -60,6 +68,10 @@ func New(bind netip.Addr, sockets Sockets, groups *upstream.Set, plugins *plugin
 	}
 }
 
+// Consumers has an index told of the consumers of every config. To be called before the
+// first Apply.
+func (s *Store) Consumers(c Consumers) { s.consumers = c }
+
 // Metrics counts what the snapshots serve.
 func (s *Store) Metrics() *Metrics { return s.metrics }
 
@@ -86,6 +98,9 @@ func (s *Store) Apply(cfg *config.Config) error {
 	}
 	if err := cfg.ValidateAfter(valid); err != nil {
 		return fmt.Errorf("config refused: %w", err)
+	}
+	if s.consumers != nil {
+		s.consumers.Apply(cfg.Consumers, cfg.ConsumerGrants)
 	}
 	s.groups.Forbid(cfg.Forbidden)
 	steady := s.groups.Apply(cfg.Upstreams, cfg.Endpoints)

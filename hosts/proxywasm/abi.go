@@ -62,6 +62,8 @@ type Options struct {
 	Rates     capability.RateLimiter
 	KV        capability.KVStore
 	Passwords capability.PasswordChecker
+	// Consumers finds Consumer objects for guests; nil: UNIMPLEMENTED.
+	Consumers capability.Consumers
 	// Clock is the time that guests are told, and that their ticks go by; nil: the
 	// machine's.
 	Clock sandbox.Clock

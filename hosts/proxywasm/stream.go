@@ -67,6 +67,7 @@ type stream struct {
 	// steered: the filter has steered the cache; before is what was said before it.
 	steered bool
 	before  *exchange.CacheSteer
+	found   exchange.Consumer // that the filter found last; without a name: none
 	// delivering: an answer is handed over on the exchange's goroutine.
 	delivering bool
 	deliveries []func(*vm) error

@@ -13,7 +13,7 @@ var GroupVersion = schema.GroupVersion{Group: Group, Version: Version}
 func AddToScheme(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
 		&PluginPolicy{}, &PluginPolicyList{}, &Plugin{}, &PluginList{}, &PluginChain{}, &PluginChainList{}, &ProxyParameters{}, &ProxyParametersList{},
-		&ChainStatus{}, &ChainStatusList{}, &CachePurge{}, &CachePurgeList{},
+		&ChainStatus{}, &ChainStatusList{}, &CachePurge{}, &CachePurgeList{}, &Consumer{}, &ConsumerList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

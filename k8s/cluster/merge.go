@@ -77,6 +77,8 @@ func (w *writer) merged(current object, want any) object {
 		o.Status.Conditions = timed(o.Status.Conditions, want.(*api.ObjectStatus).Conditions, now)
 	case *api.ProxyParameters:
 		o.Status.Conditions = timed(o.Status.Conditions, want.(*api.ObjectStatus).Conditions, now)
+	case *api.Consumer:
+		o.Status.Conditions = timed(o.Status.Conditions, want.(*api.ObjectStatus).Conditions, now)
 	case *api.CachePurge:
 		s := want.(*api.CachePurgeStatus)
 		old := o.Status

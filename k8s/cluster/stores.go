@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -43,7 +44,9 @@ type stores struct {
 	chainStatus *store[*api.ChainStatus]
 	rollBacks   *rollBacks
 	observe     func(*api.ChainStatus) // is told of each that comes or changes
+	consumers   *store[*api.Consumer]
 	secrets     *named[*corev1.Secret]
+	credentials *labelled
 	configMaps  *named[*corev1.ConfigMap]
 }
 
@@ -87,6 +90,9 @@ func newStores(w *watcher, controller string, changed func(), altered func(confi
 	s.parameters = all(s, w, "ProxyParameters", watched{gv: own, resource: "proxyparameters", empty: list[api.ProxyParametersList]}, &api.ProxyParameters{}, changed)
 	s.purges = all(s, w, "CachePurge", watched{gv: own, resource: "cachepurges", empty: list[api.CachePurgeList]}, &api.CachePurge{}, changed)
 	s.purges.altered = func(o *api.CachePurge) { altered(naming("CachePurge", o)) }
+	s.consumers = all(s, w, "Consumer", watched{gv: own, resource: "consumers", empty: list[api.ConsumerList]}, &api.Consumer{}, changed)
+	s.consumers.altered = func(o *api.Consumer) { altered(naming("Consumer", o)) }
+	s.credentials = &labelled{w: w, changed: changed, altered: func(o *corev1.Secret) { altered(naming("Secret", o)) }, namespaces: map[string]*single[*corev1.Secret]{}}
 	s.chainStatus = all(s, w, "ChainStatus", watched{gv: own, resource: "chainstatuses", empty: list[api.ChainStatusList]}, &api.ChainStatus{}, func() {
 		if s.rollBacks.lookAll(s.chainStatus.list()) {
 			changed()
@@ -116,7 +122,7 @@ func (s *stores) changes(list map[config.Object]bool) *translate.Changes {
 	c := &translate.Changes{
 		HTTPRoutes: map[string]*gatewayv1.HTTPRoute{}, GRPCRoutes: map[string]*gatewayv1.GRPCRoute{},
 		Services: map[string]*corev1.Service{}, EndpointSlices: map[string][]*discoveryv1.EndpointSlice{},
-		CachePurges: map[string]*api.CachePurge{},
+		CachePurges: map[string]*api.CachePurge{}, Consumers: map[string]*api.Consumer{}, Credentials: map[string]*corev1.Secret{},
 	}
 	for o := range list {
 		name := o.Namespace + "/" + o.Name
@@ -129,6 +135,10 @@ func (s *stores) changes(list map[config.Object]bool) *translate.Changes {
 			c.Services[name], _ = s.services.get(o.Namespace, o.Name)
 		case "CachePurge":
 			c.CachePurges[name], _ = s.purges.get(o.Namespace, o.Name)
+		case "Consumer":
+			c.Consumers[name], _ = s.consumers.get(o.Namespace, o.Name)
+		case "Secret":
+			c.Credentials[name] = s.credentials.get(o.Namespace, o.Name)
 		case "EndpointSlice":
 			c.EndpointSlices[name] = s.slices.grouped(name)
 		}
@@ -169,15 +179,18 @@ func (s *stores) find(o config.Object) (object, bool) {
 // refer makes these the Secrets and ConfigMaps that are watched, and returns the
 // channels of those that were not read yet.
 func (s *stores) refer(ctx context.Context, references map[config.Object]bool) []<-chan struct{} {
-	secrets, configMaps := map[[2]string]bool{}, map[[2]string]bool{}
+	secrets, configMaps, credentials := map[[2]string]bool{}, map[[2]string]bool{}, map[string]bool{}
 	for o := range references {
-		if id := [2]string{o.Namespace, o.Name}; o.Kind == "Secret" {
+		switch id := [2]string{o.Namespace, o.Name}; {
+		case o.Kind == "Secret" && o.Name == "":
+			credentials[o.Namespace] = true
+		case o.Kind == "Secret":
 			secrets[id] = true
-		} else {
+		default:
 			configMaps[id] = true
 		}
 	}
-	return append(s.secrets.want(ctx, secrets), s.configMaps.want(ctx, configMaps)...)
+	return slices.Concat(s.secrets.want(ctx, secrets), s.configMaps.want(ctx, configMaps), s.credentials.want(ctx, credentials))
 }
 
 // objects gathers what there is.
@@ -203,6 +216,8 @@ func (s *stores) objects() *translate.Objects {
 		Parameters:      s.parameters.list(),
 		BackendTLS:      s.backendTLS.list(),
 		CachePurges:     s.purges.list(),
+		Consumers:       s.consumers.list(),
+		Credentials:     s.credentials.list(),
 		RollBacks:       s.rollBacks.all(),
 	}
 }

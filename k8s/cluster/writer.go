@@ -44,6 +44,7 @@ var resources = map[string]schema.GroupVersionResource{
 	"PluginChain":      api.GroupVersion.WithResource("pluginchains"),
 	"ProxyParameters":  api.GroupVersion.WithResource("proxyparameters"),
 	"CachePurge":       api.GroupVersion.WithResource("cachepurges"),
+	"Consumer":         api.GroupVersion.WithResource("consumers"),
 	"ChainStatus":      api.GroupVersion.WithResource("chainstatuses"),
 }
 

@@ -73,6 +73,7 @@ func kinds() map[string]kind {
 
 		"penstock.dev/v1alpha1 ProxyParameters": {false, func() metav1.Object { return &api.ProxyParameters{} }},
 		"penstock.dev/v1alpha1 CachePurge":      {false, func() metav1.Object { return &api.CachePurge{} }},
+		"penstock.dev/v1alpha1 Consumer":        {false, func() metav1.Object { return &api.Consumer{} }},
 	}
 }
 

@@ -186,6 +186,9 @@ func add(all *translate.Objects, it item) {
 		all.Services = append(all.Services, o)
 	case *corev1.Secret:
 		all.Secrets = append(all.Secrets, o)
+		if _, ok := o.Labels[api.LabelCredential]; ok {
+			all.Credentials = append(all.Credentials, o)
+		}
 	case *corev1.ConfigMap:
 		all.ConfigMaps = append(all.ConfigMaps, o)
 	case *corev1.Namespace:
@@ -202,6 +205,8 @@ func add(all *translate.Objects, it item) {
 		all.Parameters = append(all.Parameters, o)
 	case *api.CachePurge:
 		all.CachePurges = append(all.CachePurges, o)
+	case *api.Consumer:
+		all.Consumers = append(all.Consumers, o)
 	case *gatewayv1.BackendTLSPolicy:
 		all.BackendTLS = append(all.BackendTLS, o)
 	default:

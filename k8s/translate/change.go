@@ -24,6 +24,9 @@ type Changes struct {
 	// EndpointSlices has all that there are of a Service, by its namespace/name.
 	EndpointSlices map[string][]*discoveryv1.EndpointSlice
 	CachePurges    map[string]*api.CachePurge
+	Consumers      map[string]*api.Consumer
+	// Credentials are Secrets with the label of Consumers' credentials.
+	Credentials map[string]*corev1.Secret
 }
 
 // Change returns what Translate would if nothing but these objects has changed since
@@ -53,6 +56,9 @@ type change struct {
 	order   []*moved
 	// upstreams are those that routes lead to no more, or do now.
 	upstreams map[string]bool
+	// altered are the Consumers that came, went, or of which something else is to be told
+	// now, by namespace/name.
+	altered []string
 }
 
 func (s *standing) change(last *Result, changes *Changes) *Result {
@@ -62,7 +68,7 @@ func (s *standing) change(last *Result, changes *Changes) *Result {
 	s.run.config, s.problems, s.beyond = &next, nil, false
 	s.shared, s.endpointSets = true, map[string]*config.EndpointSet{}
 	c := &change{standing: s, last: last, changes: changes, routes: map[config.Object]*moved{}, upstreams: map[string]bool{}}
-	if !c.services() || !c.slices() || !c.read() || !c.serve() || c.beyond || !c.settle() || !c.endpoints() || !c.purges() {
+	if !c.services() || !c.slices() || !c.read() || !c.serve() || c.beyond || !c.settle() || !c.endpoints() || !c.purges() || !c.consumers() {
 		return nil
 	}
 	c.tables()

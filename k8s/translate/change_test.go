@@ -40,7 +40,8 @@ func moved[T interface {
 func changes(before, after *translate.Objects) (c *translate.Changes, ok bool) {
 	c = &translate.Changes{
 		HTTPRoutes: moved(before.HTTPRoutes, after.HTTPRoutes), GRPCRoutes: moved(before.GRPCRoutes, after.GRPCRoutes),
-		Services: moved(before.Services, after.Services), CachePurges: moved(before.CachePurges, after.CachePurges), EndpointSlices: map[string][]*discoveryv1.EndpointSlice{},
+		Services: moved(before.Services, after.Services), CachePurges: moved(before.CachePurges, after.CachePurges),
+		Consumers: moved(before.Consumers, after.Consumers), Credentials: moved(before.Credentials, after.Credentials), EndpointSlices: map[string][]*discoveryv1.EndpointSlice{},
 	}
 	for _, s := range moved(before.EndpointSlices, after.EndpointSlices) {
 		if s != nil {
@@ -81,7 +82,7 @@ func TestChangesAlone(t *testing.T) {
 			}
 			now := w.Objects
 			now.HTTPRoutes, now.Services, now.EndpointSlices, now.Gateways = slices.Clone(now.HTTPRoutes), slices.Clone(now.Services), slices.Clone(now.EndpointSlices), slices.Clone(now.Gateways)
-			now.CachePurges = slices.Clone(now.CachePurges)
+			now.CachePurges, now.Consumers, now.Credentials = slices.Clone(now.CachePurges), slices.Clone(now.Consumers), slices.Clone(now.Credentials)
 			c, ok := changes(&before, &now)
 			before = now
 			var got *translate.Result
@@ -111,7 +112,7 @@ func TestChangesAlone(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{"HTTPRoute", "GRPCRoute", "Service", "EndpointSlice", "CachePurge", "with filters"} {
+	for _, kind := range []string{"HTTPRoute", "GRPCRoute", "Service", "EndpointSlice", "CachePurge", "Consumer", "Credential", "with filters"} {
 		if alone[kind] < 10 {
 			t.Errorf("%d changes went alone: %s", alone[kind], kind)
 		}
@@ -122,7 +123,7 @@ func note(alone map[string]int, c *translate.Changes, text string) {
 	if strings.Contains(text, "part service") {
 		alone["with filters"]++
 	}
-	for kind, n := range map[string]int{"HTTPRoute": len(c.HTTPRoutes), "GRPCRoute": len(c.GRPCRoutes), "Service": len(c.Services), "EndpointSlice": len(c.EndpointSlices), "CachePurge": len(c.CachePurges)} {
+	for kind, n := range map[string]int{"HTTPRoute": len(c.HTTPRoutes), "GRPCRoute": len(c.GRPCRoutes), "Service": len(c.Services), "EndpointSlice": len(c.EndpointSlices), "CachePurge": len(c.CachePurges), "Consumer": len(c.Consumers), "Credential": len(c.Credentials)} {
 		if n > 0 {
 			alone[kind]++
 		}

@@ -70,14 +70,22 @@ func (l *listener) table() *config.RouteTable {
 	return &config.RouteTable{Entries: entries}
 }
 
-// told returns what is wrong with objects now: all as before, but for the routes.
+// told returns what is wrong with objects now: all as before, but for the routes and
+// Consumers that changed.
 func (c *change) told() []Problem {
 	fresh := tidied(c.problems)
 	c.problems = fresh
 	old := c.last.Problems
 	gone := 0
+	var changed []config.Object
 	for _, m := range c.order {
-		first, last := about(old, m.object)
+		changed = append(changed, m.object)
+	}
+	for _, name := range c.altered {
+		changed = append(changed, objectNamed("Consumer", name))
+	}
+	for _, o := range changed {
+		first, last := about(old, o)
 		gone += last - first
 	}
 	if gone == 0 && len(fresh) == 0 {
@@ -86,11 +94,12 @@ func (c *change) told() []Problem {
 	all := make([]Problem, 0, len(old)-gone+len(fresh))
 	from := 0
 	// By name, as the problems are.
-	for _, m := range slices.SortedFunc(slices.Values(c.order), func(a, b *moved) int { return cmp.Compare(a.object.String(), b.object.String()) }) {
-		first, last := about(old, m.object)
+	slices.SortFunc(changed, func(a, b config.Object) int { return cmp.Compare(a.String(), b.String()) })
+	for _, o := range changed {
+		first, last := about(old, o)
 		all = append(all, old[from:first]...)
 		from = last
-		i, j := about(fresh, m.object)
+		i, j := about(fresh, o)
 		all = append(all, fresh[i:j]...)
 	}
 	return append(all, old[from:]...)
@@ -110,7 +119,7 @@ func about(list []Problem, o config.Object) (first, last int) {
 func (c *change) say(made *Result) {
 	s := &statuses{run: c.run, before: c.t.statuses, now: map[config.Object]any{}, problems: map[config.Object][]*Problem{}}
 	for i := range made.Problems {
-		if p := &made.Problems[i]; !p.Warning && (c.routes[p.Object] != nil || p.Object.Kind == "Gateway" || p.Object.Kind == "CachePurge") {
+		if p := &made.Problems[i]; !p.Warning && (c.routes[p.Object] != nil || p.Object.Kind == "Gateway" || p.Object.Kind == "CachePurge" || p.Object.Kind == "Consumer") {
 			s.problems[p.Object] = append(s.problems[p.Object], p)
 		}
 	}
@@ -127,6 +136,13 @@ func (c *change) say(made *Result) {
 			s.purge(p)
 		} else {
 			gone = append(gone, o)
+		}
+	}
+	for _, name := range c.altered {
+		if one := c.t.consumers.all[name]; one != nil {
+			s.consumer(one.object)
+		} else {
+			gone = append(gone, objectNamed("Consumer", name))
 		}
 	}
 	gateways := map[*gateway]bool{}

@@ -174,6 +174,19 @@ func dump(c *config.Config, problems []translate.Problem) string {
 	for _, x := range c.Purges {
 		p(0, "purge %s of %s soft=%v urls %q prefixes %q hostnames %q tags %q", x.ID, x.Namespace, x.Soft, x.URLs, x.Prefixes, x.Hostnames, x.Tags)
 	}
+	for _, name := range sorted(maps.Collect(c.Consumers.All())) {
+		x := c.Consumers.Of(name)
+		p(0, "consumer %s username %s groups %q", name, x.Username, x.Groups)
+		for _, k := range x.Credentials {
+			how, data, _ := bytes.Cut(k.Data, []byte{0})
+			p(1, "credential %s %x %s %d bytes", k.Type, k.ID[:4], how, len(data))
+		}
+	}
+	if c.ConsumerGrants != nil {
+		for _, g := range c.ConsumerGrants.List {
+			p(0, "grant %s %s to Consumer %s/%s", g.FromKind, g.FromNamespace, g.Namespace, g.Name)
+		}
+	}
 	for _, x := range problems {
 		level := "error"
 		if x.Warning {

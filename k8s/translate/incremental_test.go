@@ -98,10 +98,51 @@ func (w *world) purge(name string) *api.CachePurge {
 	return p
 }
 
+// consumer is one that may have the username or a key of another, or a Secret that is not
+// there.
+func (w *world) consumer(namespace, name string) *api.Consumer {
+	c := &api.Consumer{ObjectMeta: w.meta(namespace, name, true)}
+	c.CreationTimestamp = metav1.Unix(int64(w.IntN(3)), 0)
+	c.Spec.Username = w.one("", "", "shop", "no name", "c1")
+	for range w.IntN(3) {
+		c.Spec.Credentials = append(c.Spec.Credentials, api.CredentialRef{Name: w.one("k0", "k1", "k2", "gone")})
+	}
+	return c
+}
+
+// key is a Secret of a Consumer, most of the time.
+func (w *world) key(namespace, name string) *corev1.Secret {
+	s := &corev1.Secret{ObjectMeta: w.meta(namespace, name, false)}
+	s.Labels = map[string]string{api.LabelCredential: w.one("key-auth", "key-auth", "key-auth", "another")}
+	s.Data = map[string][]byte{"key": []byte(w.one("first-key", "second-key", "third-key", "short"))}
+	return s
+}
+
+// changeConsumers is change for Consumers and their Secrets.
+func (w *world) changeConsumers() {
+	namespace := w.one("apps", "apps", "other")
+	if w.IntN(2) == 0 {
+		c := w.consumer(namespace, w.one("c0", "c1", "c2", "c3"))
+		w.Consumers = slices.DeleteFunc(slices.Clone(w.Consumers), func(o *api.Consumer) bool { return o.Namespace == c.Namespace && o.Name == c.Name })
+		if w.IntN(4) > 0 {
+			w.Consumers = append(w.Consumers, c)
+		}
+	} else {
+		k := w.key(namespace, w.one("k0", "k1", "k2"))
+		w.Credentials = slices.DeleteFunc(slices.Clone(w.Credentials), func(o *corev1.Secret) bool { return o.Namespace == k.Namespace && o.Name == k.Name })
+		if w.IntN(4) > 0 {
+			w.Credentials = append(w.Credentials, k)
+		}
+	}
+	w.Shuffle(len(w.Consumers), func(i, j int) { w.Consumers[i], w.Consumers[j] = w.Consumers[j], w.Consumers[i] })
+}
+
 // change makes one object another, takes one away or adds one.
 func (w *world) change() {
 	name := w.one("s0", "s1", "s2")
-	switch w.IntN(16) {
+	switch w.IntN(19) {
+	case 16, 17, 18:
+		w.changeConsumers()
 	case 0:
 		w.Services = append(slices.DeleteFunc(w.Services, func(s *corev1.Service) bool { return s.Name == name }), w.service(name))
 	case 1:
@@ -113,7 +154,7 @@ func (w *world) change() {
 		if w.IntN(2) == 0 {
 			g := &gatewayv1beta1.ReferenceGrant{ObjectMeta: w.meta("apps", "g", true)}
 			g.Spec.From = []gatewayv1beta1.ReferenceGrantFrom{{Group: gatewayv1.GroupName, Kind: "HTTPRoute", Namespace: "other"}}
-			g.Spec.To = []gatewayv1beta1.ReferenceGrantTo{{Kind: "Service"}}
+			g.Spec.To = []gatewayv1beta1.ReferenceGrantTo{{Kind: "Service"}, {Group: api.Group, Kind: "Consumer"}}
 			w.ReferenceGrants = append(w.ReferenceGrants, g)
 		}
 	case 4:

@@ -37,7 +37,8 @@ type Result struct {
 	// ChainParts are the hashes of the parts that a ChainStatus of Status is about.
 	ChainParts map[config.Object][]string
 	// References are the Secrets and ConfigMaps that the objects name, there or
-	// not: a source that watches single ones watches these.
+	// not: a source that watches single ones watches these. A Secret without a name is all
+	// those of its namespace that carry the label of Consumers' credentials.
 	References map[config.Object]bool
 }
 

@@ -36,7 +36,7 @@ func stand(r *run) *standing {
 		return nil
 	}
 	o := *r.o
-	o.HTTPRoutes, o.GRPCRoutes, o.Services, o.EndpointSlices, o.Secrets, o.ConfigMaps, o.CachePurges = nil, nil, nil, nil, nil, nil, nil
+	o.HTTPRoutes, o.GRPCRoutes, o.Services, o.EndpointSlices, o.Secrets, o.ConfigMaps, o.CachePurges, o.Credentials, o.Consumers = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	r.o, r.children = &o, nil
 	r.changing = true
 	return &standing{run: r, base: r.t.run, counted: map[*served]bool{}}

@@ -71,6 +71,9 @@ func (s *statuses) own() {
 	for _, p := range s.o.CachePurges {
 		s.purge(p)
 	}
+	for _, c := range s.o.Consumers {
+		s.consumer(c)
+	}
 }
 
 func judge(s *statuses, kind string, meta metav1.Object) {

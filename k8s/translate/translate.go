@@ -34,15 +34,19 @@ type Objects struct {
 	Services        []*corev1.Service
 	EndpointSlices  []*discoveryv1.EndpointSlice
 	Secrets         []*corev1.Secret
-	ConfigMaps      []*corev1.ConfigMap
-	Namespaces      []*corev1.Namespace
-	Policies        []*api.PluginPolicy
-	Plugins         []*api.Plugin
-	Chains          []*api.PluginChain
-	Parameters      []*api.ProxyParameters
-	BackendTLS      []*gatewayv1.BackendTLSPolicy
-	CachePurges     []*api.CachePurge
-	Unread          []Unread
+	// Credentials are the Secrets that carry the label of Consumers' credentials, of the
+	// namespaces that Result.References says at least.
+	Credentials []*corev1.Secret
+	ConfigMaps  []*corev1.ConfigMap
+	Namespaces  []*corev1.Namespace
+	Policies    []*api.PluginPolicy
+	Plugins     []*api.Plugin
+	Chains      []*api.PluginChain
+	Parameters  []*api.ProxyParameters
+	BackendTLS  []*gatewayv1.BackendTLSPolicy
+	CachePurges []*api.CachePurge
+	Consumers   []*api.Consumer
+	Unread      []Unread
 	// RollBacks are the filters that were rolled back, by RollBack.Declaration.
 	RollBacks map[string]*RollBack
 }
@@ -121,6 +125,7 @@ type Translator struct {
 	restored   map[string]*restored       // by upstream
 	behind     map[string]map[string]bool // its keys by namespace/name of the Service
 	forbidden  forbidden
+	consumers  consumers
 	// barred is forbidden as the config has it; nil: nothing is.
 	barred *config.Forbidden
 	// standing is the last translation as Change goes on with it; nil: it cannot.
@@ -140,7 +145,7 @@ func New(o Options) *Translator {
 	}
 	return &Translator{
 		o: o, history: map[string]*history{}, parameters: map[string]*config.ProxyParameters{}, texts: map[string]parsed{}, shares: map[string]*share{},
-		restored: map[string]*restored{}, behind: map[string]map[string]bool{}, kept: map[string]*keptPart{},
+		restored: map[string]*restored{}, behind: map[string]map[string]bool{}, kept: map[string]*keptPart{}, consumers: newConsumers(),
 	}
 }
 
@@ -180,6 +185,7 @@ func (t *Translator) translate(o *Objects) (_ *Result, again bool) {
 	}
 	r.current, r.identity, r.at = t.o.Parameters, nil, nil
 	r.purges()
+	r.consumers()
 	r.callable()
 	r.unused()
 	r.unattached()
@@ -219,7 +225,8 @@ func same(last, c *config.Config) bool {
 	if endpoints {
 		c.Endpoints = last.Endpoints
 	}
-	return upstreams && endpoints && totals && last.Forbidden == c.Forbidden && slices.Equal(last.Purges, c.Purges) && slices.Equal(last.Gateways, c.Gateways)
+	consumers := c.Consumers.Equal(last.Consumers) && c.ConsumerGrants == last.ConsumerGrants
+	return upstreams && endpoints && totals && consumers && last.Forbidden == c.Forbidden && slices.Equal(last.Purges, c.Purges) && slices.Equal(last.Gateways, c.Gateways)
 }
 
 func takeOver[T any](last map[string]*T, now *map[string]*T) bool {
@@ -265,6 +272,7 @@ type run struct {
 	services        map[string]*corev1.Service      // by namespace/name
 	slices          map[string][]*discoveryv1.EndpointSlice
 	secrets         map[string]*corev1.Secret
+	credentials     map[string]*corev1.Secret
 	configMaps      map[string]*corev1.ConfigMap
 	labels          map[string]map[string]string // of namespaces
 	chains          map[string]*api.PluginChain
@@ -317,6 +325,7 @@ func newRun(t *Translator, o *Objects) *run {
 		proxyParameters: index(o.Parameters),
 		services:        t.inputs.services.byName,
 		secrets:         index(o.Secrets),
+		credentials:     index(o.Credentials),
 		configMaps:      index(o.ConfigMaps),
 		chains:          index(o.Chains),
 		cachePurges:     index(o.CachePurges),

@@ -29,6 +29,7 @@ mod grpc;
 mod header;
 mod host;
 mod httpcall;
+mod identity;
 mod json;
 mod kv;
 mod log;
@@ -59,6 +60,10 @@ pub use foreign::call_foreign;
 pub use grpc::{Grpc, GrpcHandler, GrpcResponse, grpc_call, grpc_stream};
 pub use header::{Header, REQUEST_HEADER, REQUEST_TRAILER, RESPONSE_HEADER, RESPONSE_TRAILER};
 pub use httpcall::{HttpResponse, http_call};
+pub use identity::{
+    Identity, MAX_CONSUMER_NAMESPACES, MAX_CREDENTIAL_LOOKUP, MAX_CREDENTIAL_TYPE,
+    current_consumer, find_consumer, identify_consumer, use_consumer,
+};
 pub use json::Json;
 pub use kv::{KvValue, MAX_KV_KEY, MAX_KV_VALUE, kv_add, kv_delete, kv_get, kv_put};
 pub use log::{Level, log, log_enabled, log_level};

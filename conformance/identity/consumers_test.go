@@ -1,0 +1,175 @@
+package identity
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"penstock.dev/penstock/conformance/harness"
+)
+
+// consumer is a Consumer with one key, and its Secret.
+func consumer(namespace, name, key, rest string) string {
+	return fmt.Sprintf(`apiVersion: penstock.dev/v1alpha1
+kind: Consumer
+metadata: {name: %[2]s, namespace: %[1]s}
+spec: {credentials: [{name: %[2]s-key}]%[4]s}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: %[2]s-key, namespace: %[1]s, labels: {penstock.dev/credential: key-auth}}
+stringData: {key: %[3]s}
+`, namespace, name, key, rest)
+}
+
+// byKey asks for a path with a key, and returns the status, and what came of who sent it.
+func byKey(t *testing.T, p *harness.Proxy, path, key string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, p.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-API-Key", key)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	return response.StatusCode, response.Header.Get("X-Got-X-Consumer-Username") + " " + response.Header.Get("X-Got-X-Consumer-Groups")
+}
+
+// soon waits a second at most.
+func soon(t *testing.T, p *harness.Proxy, what string, ok func() bool) {
+	t.Helper()
+	begin := time.Now()
+	for !ok() {
+		if time.Since(begin) > time.Second {
+			t.Fatalf("not within a second: %s\n%s", what, p.Log())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Logf("after %v: %s", time.Since(begin).Round(time.Millisecond), what)
+}
+
+// startConsumers is a proxy with Services by name whose annotations are these.
+func startConsumers(t *testing.T, handler http.HandlerFunc, annotations map[string]string) *harness.Proxy {
+	t.Helper()
+	port := harness.Upstream(t, handler)
+	files := map[string]string{"gateway.yaml": harness.GatewayFor(1)}
+	for name, text := range annotations {
+		files[name+".yaml"] = harness.Service(name, text, port)
+	}
+	p := harness.Start(t, harness.Options{Files: files, Images: []string{harness.BundledPlugins(t)}})
+	for name := range annotations {
+		p.Eventually(name+" runs", func() bool { return p.Chain("Service/default/"+name).State == "Running" })
+	}
+	return p
+}
+
+// instances is what there are of plugins' instances, and how many were started.
+func instances(p *harness.Proxy) (lines string) {
+	for line := range strings.Lines(p.Metrics()) {
+		if strings.HasPrefix(line, "penstock_plugin_instances{") || strings.HasPrefix(line, "penstock_plugin_starts") {
+			lines += line
+		}
+	}
+	return lines
+}
+
+// TestConsumersChange: a Consumer comes, gets another key and groups, and goes, each live
+// within a second and without a new instance.
+func TestConsumersChange(t *testing.T) {
+	p := startConsumers(t, harness.Echo, map[string]string{"a": "- {use: key-auth, config: {consumers: {}}}", "b": "- {use: key-auth, config: {consumers: {}, keys: [{key: of-the-config, consumer: old}]}}"})
+	is := func(path, key string, status int, who string) func() bool {
+		return func() bool {
+			gotStatus, gotWho := byKey(t, p, path, key)
+			return gotStatus == status && (status != 200 || gotWho == who)
+		}
+	}
+	if !is("/a", "first-key", 401, "")() {
+		t.Fatal("a key that nobody has does not get 401")
+	}
+	before := instances(p)
+	p.Write("shop.yaml", consumer("default", "shop", "first-key", ", groups: [buyers, eu]"))
+	soon(t, p, "the new key", is("/a", "first-key", 200, "shop buyers,eu"))
+	soon(t, p, "the new key elsewhere", is("/b", "first-key", 200, "shop buyers,eu"))
+	if !is("/b", "of-the-config", 200, "old ")() || !is("/a", "of-the-config", 401, "")() {
+		t.Error("keys of a configuration count elsewhere, or no more beside Consumers")
+	}
+	p.Write("shop.yaml", consumer("default", "shop", "second-key", ", groups: [sellers], username: mobile"))
+	soon(t, p, "another key, name and group", is("/a", "second-key", 200, "mobile sellers"))
+	if !is("/a", "first-key", 401, "")() {
+		t.Error("the key that was replaced still counts")
+	}
+	p.Write("more.yaml", consumer("default", "other", "third-key", ""))
+	soon(t, p, "another Consumer", is("/a", "third-key", 200, "other "))
+	p.Write("shop.yaml", "")
+	soon(t, p, "it is gone", is("/a", "second-key", 401, ""))
+	if !is("/a", "third-key", 200, "other ")() {
+		t.Error("the other one is gone too")
+	}
+	if log := p.Log(); strings.Contains(log, "first-key") || strings.Contains(log, "second-key") || strings.Contains(p.AdminText("/config"), "third-key") {
+		t.Error("a key is in the log, or told by the admin API")
+	}
+	if after := instances(p); after != before {
+		t.Errorf("instances were\n%s\nand are\n%s", before, after)
+	}
+}
+
+// TestConsumersElsewhere: another namespace's Consumers count if the filter names it, and
+// a ReferenceGrant there permits it.
+func TestConsumersElsewhere(t *testing.T) {
+	p := startConsumers(t, harness.Echo, map[string]string{
+		"a": "- {use: key-auth, config: {consumers: {}}}",
+		"b": "- {use: key-auth, config: {consumers: {namespaces: [partners]}}}",
+	})
+	p.Write("partner.yaml", consumer("partners", "acme", "partner-key", "")+"---\n"+consumer("partners", "zenith", "zenith-key", ""))
+	p.Write("own.yaml", consumer("default", "own", "default-key", ""))
+	soon(t, p, "the own one", func() bool { status, _ := byKey(t, p, "/b", "default-key"); return status == 200 })
+	if status, _ := byKey(t, p, "/b", "partner-key"); status != 401 {
+		t.Errorf("without a ReferenceGrant: got %d; want 401", status)
+	}
+	grant := func(kind, name string) string {
+		return fmt.Sprintf("apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {name: a, namespace: partners}\nspec: {from: [{group: \"\", kind: %s, namespace: default}], to: [{group: penstock.dev, kind: Consumer%s}]}\n", kind, name)
+	}
+	p.Write("grant.yaml", grant("Service", ", name: acme"))
+	soon(t, p, "permitted", func() bool {
+		status, who := byKey(t, p, "/b", "partner-key")
+		return status == 200 && who == "acme "
+	})
+	for path, key := range map[string]string{"/a": "partner-key", "/b": "zenith-key"} {
+		if status, _ := byKey(t, p, path, key); status != 401 {
+			t.Errorf("%s with %s, which nothing permits: got %d; want 401", path, key, status)
+		}
+	}
+	p.Write("grant.yaml", grant("Gateway", ""))
+	soon(t, p, "permitted no more", func() bool { status, _ := byKey(t, p, "/b", "partner-key"); return status == 401 })
+}
+
+// TestConsumersHaveResponsesOfTheirOwn: the cache's key holds who it was, also where two of
+// different namespaces have one name.
+func TestConsumersHaveResponsesOfTheirOwn(t *testing.T) {
+	var asked atomic.Int64
+	p := startConsumers(t, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Cache-Control", "private, max-age=60")
+		harness.Echo(w, r)
+	}, map[string]string{"a": "- {use: key-auth, config: {consumers: {namespaces: [partners]}}}\n- {use: cache, config: {key: {consumer: true}}}"})
+	p.Write("all.yaml", strings.Join([]string{consumer("default", "one", "key-of-one", ""), consumer("default", "two", "key-of-two", ""), consumer("partners", "one", "key-elsewhere", ""),
+		"apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {name: a, namespace: partners}\nspec: {from: [{group: \"\", kind: Service, namespace: default}], to: [{group: penstock.dev, kind: Consumer}]}\n"}, "---\n"))
+	soon(t, p, "the keys", func() bool { status, _ := byKey(t, p, "/a/warm", "key-elsewhere"); return status == 200 })
+	asked.Store(0)
+	for range 3 {
+		for key, want := range map[string]string{"key-of-one": "one ", "key-of-two": "two ", "key-elsewhere": "one "} {
+			if status, who := byKey(t, p, "/a/x", key); status != 200 || who != want {
+				t.Errorf("%s: got %d for %q; want %q", key, status, who, want)
+			}
+		}
+	}
+	if n := asked.Load(); n != 3 {
+		t.Errorf("the origin was asked %d times; want once for each consumer", n)
+	}
+}
