@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"math"
 	"time"
 
 	"penstock.dev/penstock/hosts/capability"
@@ -85,10 +86,13 @@ func (c *count) wait(limit, cost float64, size, gone int64) time.Duration {
 	if cost > limit {
 		return 0
 	}
-	// Of n events before a moment, n*(1-share gone) count; at this share they fit.
-	fits := func(n, others float64) float64 { return 1 - (limit-cost-others)/n }
-	if float64(c.current)+cost <= limit {
-		return time.Duration(fits(float64(c.before), float64(c.current))*float64(size)) - time.Duration(gone) + 1
+	// Of n events before a moment, n*(1-share gone) count; after this much of a window they
+	// fit, in whole microseconds.
+	fits := func(n, others float64) time.Duration {
+		return time.Duration(math.Ceil((1-(limit-cost-others)/n)*float64(size)/1000-0.001)) * time.Microsecond
 	}
-	return time.Duration(size-gone) + time.Duration(fits(float64(c.current), 0)*float64(size)) + 1
+	if float64(c.current)+cost <= limit {
+		return fits(float64(c.before), float64(c.current)) - time.Duration(gone)
+	}
+	return time.Duration(size-gone) + fits(float64(c.current), 0)
 }
