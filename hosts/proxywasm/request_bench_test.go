@@ -18,9 +18,17 @@ import (
 	"penstock.dev/penstock/core/telemetry"
 )
 
-// bundledPlugin builds a plugin of plugins-src and starts it with this config.
+// bundledPlugin builds a plugin of plugins-src and starts it with this config. One in Rust
+// is built by make plugins.
 func bundledPlugin(tb testing.TB, name, conf string) *Filter {
 	tb.Helper()
+	if _, err := os.Stat("../../plugins-src/" + name + "/Cargo.toml"); err == nil {
+		wasm, err := os.ReadFile("../../build/" + name + ".wasm")
+		if err != nil {
+			tb.Skipf("%v: run make plugins first", err)
+		}
+		return pluginOf(tb, wasm, conf)
+	}
 	out := filepath.Join(tb.TempDir(), name+".wasm")
 	c := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
 	c.Dir = "../../plugins-src/" + name
@@ -47,8 +55,8 @@ func pluginOf(tb testing.TB, wasm []byte, conf string) *Filter {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	f, err := New(Options{Log: zap.NewNop(), Metrics: m}).Start(tb.Context(), module, &config.Filter{
-		Part: "service", Name: "plugin", Owner: config.Object{Kind: "Service", Namespace: "ns", Name: "svc"},
+	f, err := New(Options{Log: zap.NewNop(), Metrics: m, Consumers: people{"key-auth benchmark-key": {who: exchange.Consumer{Name: "bench"}}}}).Start(tb.Context(), module, &config.Filter{
+		Part: "service", Name: "plugin", Owner: config.Object{Kind: "Service", Namespace: "ns", Name: "svc"}, Namespace: "ns",
 		Config: []byte(conf), Limits: config.DefaultLimits(),
 	}, config.Loaded{Grant: []string{"consumer"}})
 	if err != nil {
@@ -104,6 +112,11 @@ func BenchmarkGuest(b *testing.B) {
 // BenchmarkKeyAuth is all that the plugin costs one exchange.
 func BenchmarkKeyAuth(b *testing.B) {
 	benchmarkRequest(b, bundledPlugin(b, "key-auth", `{"keys":[{"key":"benchmark-key","consumer":"bench"}]}`))
+}
+
+// BenchmarkKeyAuthConsumer is the same with a key of a Consumer object.
+func BenchmarkKeyAuthConsumer(b *testing.B) {
+	benchmarkRequest(b, bundledPlugin(b, "key-auth", `{"consumers":{}}`))
 }
 
 // BenchmarkTransform sets a header each way.
