@@ -5,7 +5,7 @@ export GOFLAGS ?= -buildvcs=false
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PLUGINS  := $(notdir $(patsubst %/,%,$(wildcard plugins-src/*/)))
-MODULES  := . wasm-sdk/go conformance conformance/kubernetes conformance/routes $(addprefix plugins-src/,$(PLUGINS))
+MODULES  := . wasm-sdk/go conformance conformance/kubernetes conformance/routes $(patsubst %/go.mod,%,$(wildcard plugins-src/*/go.mod))
 # Modules whose tests need namespaces of the kernel.
 NETNS    := conformance/kubernetes conformance/routes
 FUZZTIME ?= 10s
@@ -30,10 +30,11 @@ sdks: # of penstock plugin new
 		tar --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=644 -cf - -T -) | gzip -9n >author/scaffold/sdk/sdks.tar.gz
 
 .PHONY: plugins
-plugins: build ## Build the bundled plugins into the OCI layout build/plugins
+plugins: build rust ## Build the bundled plugins into the OCI layout build/plugins
 	@for p in $(PLUGINS); do \
 		echo "plugin $$p"; \
-		(cd plugins-src/$$p && $(GUEST) $(TAGS) -o ../../build/$$p.wasm .) && \
+		if test -e plugins-src/$$p/Cargo.toml; then CARGO_TARGET_DIR=$(CURDIR)/build/rust bin/penstock plugin build plugins-src/$$p --output build/$$p.wasm; \
+		else (cd plugins-src/$$p && $(GUEST) $(TAGS) -o ../../build/$$p.wasm .); fi && \
 		bin/penstock image pack --layout build/plugins --name penstock.dev/plugins/$$p:1 \
 			--manifest plugins-src/$$p/plugin.json --schema plugins-src/$$p/schema.json build/$$p.wasm || exit 1; \
 	done

@@ -66,6 +66,7 @@ func TestConsumersAreFound(t *testing.T) {
 		"with data":                  {[]string{foreign("consumer_find", finding(0, "basic-auth", "anna"))}, []string{fmt.Sprintf(`0 %q`, anna)}, exchange.Consumer{}},
 		"and used":                   {[]string{foreign("consumer_find", finding(0, "basic-auth", "anna")), foreign("consumer_use", "")}, []string{fmt.Sprintf(`0 %q`, anna), `0 ""`}, two["basic-auth anna"].who},
 		"and used at once":           {[]string{foreign("consumer_find", finding(1, "key-auth", "first"))}, []string{fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
+		"and used without a word":    {[]string{foreign("consumer_find", finding(3, "key-auth", "first")), foreign("consumer_find", finding(2, "basic-auth", "anna"))}, []string{`0 ""`, `0 ""`}, two["key-auth first"].who},
 		"of another namespace":       {[]string{foreign("consumer_find", finding(1, "key-auth", "second", "nowhere", "partners"))}, []string{`0 "\x04\x00acme\x00"`}, two["partners key-auth second"].who},
 		"not asked for elsewhere":    {[]string{foreign("consumer_find", finding(1, "key-auth", "second"))}, []string{`1 ""`}, exchange.Consumer{}},
 		"nobody has it":              {[]string{foreign("consumer_find", finding(1, "key-auth", "third")), foreign("consumer_use", "")}, []string{`1 ""`, `1 ""`}, exchange.Consumer{}},
@@ -97,7 +98,7 @@ func TestConsumersAreFound(t *testing.T) {
 func TestMalformedFindings(t *testing.T) {
 	right := finding(0, "key-auth", "first", "partners")
 	wrong := map[string]string{
-		"nothing": "", "an unknown flag": finding(2, "key-auth", "first"), "no type": finding(0, "", "first"), "no text": finding(0, "key-auth", ""),
+		"nothing": "", "an unknown flag": finding(4, "key-auth", "first"), "no type": finding(0, "", "first"), "no text": finding(0, "key-auth", ""),
 		"a long type": finding(0, strings.Repeat("t", 65), "first"), "a long text": finding(0, "key-auth", strings.Repeat("k", 4097)),
 		"an empty namespace": finding(0, "key-auth", "first", ""), "a long namespace": finding(0, "key-auth", "first", strings.Repeat("n", 64)),
 		"many namespaces": finding(0, "key-auth", "first", strings.Split(strings.Repeat("n ", 16)+"n", " ")...), "something behind": right + "x",
