@@ -51,7 +51,7 @@ function shown(r: sdk.Result<sdk.Identity>): string {
   const err = r.err;
   if (err) return err.message;
   const who = r.value;
-  return who.username + " [" + who.groups.join(" ") + "] " + sdk.text(who.data).replaceAll("\0", " ");
+  return who.username + "/" + sdk.text(who.data).replaceAll("\0", " ") + " [" + who.groups.join(" ") + "]";
 }
 
 sdk.register((): sdk.Plugin => new Consumers());

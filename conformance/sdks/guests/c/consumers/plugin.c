@@ -24,10 +24,10 @@ static ps_str told(ps_status status) { return status == PS_OK ? PS_STR("ok") : p
 static ps_str shown(ps_status status, const ps_identity *who) {
   ps_str said, data = PS_STR("");
   if (status != PS_OK) return ps_status_text(status);
-  said = PS_CAT(who->username, PS_STR(" ["));
-  for (size_t i = 0; i < who->groups.len; i++) said = PS_CAT(said, i > 0 ? PS_STR(" ") : PS_STR(""), who->groups.items[i]);
   for (size_t i = 0; i < who->data.len; i++) data = PS_CAT(data, who->data.data[i] ? ((ps_str){who->data.data + i, 1}) : PS_STR(" "));
-  return PS_CAT(said, PS_STR("] "), data);
+  said = PS_CAT(who->username, PS_STR("/"), data, PS_STR(" ["));
+  for (size_t i = 0; i < who->groups.len; i++) said = PS_CAT(said, i > 0 ? PS_STR(" ") : PS_STR(""), who->groups.items[i]);
+  return PS_CAT(said, PS_STR("]"));
 }
 
 static ps_str step(plugin *p, ps_str name, ps_str kind, ps_str key) {

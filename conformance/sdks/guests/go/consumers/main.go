@@ -74,5 +74,5 @@ func shown(who sdk.Identity, err error) string {
 	if err != nil {
 		return err.Error()
 	}
-	return who.Username + " [" + strings.Join(who.Groups, " ") + "] " + string(bytes.ReplaceAll(who.Data, []byte{0}, []byte(" ")))
+	return who.Username + "/" + string(bytes.ReplaceAll(who.Data, []byte{0}, []byte(" "))) + " [" + strings.Join(who.Groups, " ") + "]"
 }

@@ -34,7 +34,11 @@ struct Stream {
 
 impl sdk::Stream for Stream {
     fn request_headers(&mut self, _end: bool) -> Action {
-        let field = |name| REQUEST_HEADER.get(name).map_or(String::new(), |b| b.to_string());
+        let field = |name| {
+            REQUEST_HEADER
+                .get(name)
+                .map_or(String::new(), |b| b.to_string())
+        };
         let (kind, key) = (field("x-kind"), field("x-key"));
         let said: Vec<String> = field("x-do")
             .split_whitespace()
@@ -67,7 +71,7 @@ fn shown(who: Result<Identity, Status>) -> String {
         Ok(who) => {
             let groups: Vec<&str> = who.groups().collect();
             let data = String::from_utf8_lossy(who.data()).replace('\0', " ");
-            format!("{} [{}] {data}", who.username(), groups.join(" "))
+            format!("{}/{data} [{}]", who.username(), groups.join(" "))
         }
         Err(status) => status.to_string(),
     }
