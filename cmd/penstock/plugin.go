@@ -210,7 +210,7 @@ func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifes
 // caseABIs are the hosts that cases run on: those of the proxy.
 func caseABIs(w cases.World) []plugin.ABI {
 	return []plugin.ABI{
-		proxyWasm{proxywasm.New(proxywasm.Options{Log: w.Log, Metrics: w.Metrics, HTTP: w.HTTP, Cache: w.Cache, Clock: w.Clock, NodeID: "case"})},
+		proxyWasm{proxywasm.New(proxywasm.Options{Log: w.Log, Metrics: w.Metrics, HTTP: w.HTTP, Cache: w.Cache, Consumers: w.Consumers, Clock: w.Clock, NodeID: "case"})},
 		httpWasm{httpwasm.New(w.Log, w.Metrics)},
 	}
 }
