@@ -39,7 +39,9 @@ type World struct {
 	Metrics *telemetry.Metrics
 	HTTP    capability.HTTPCaller
 	Cache   capability.CacheObjects
-	Clock   sandbox.Clock
+	// Consumers are the Consumer objects of the case.
+	Consumers capability.Consumers
+	Clock     sandbox.Clock
 }
 
 // Bed runs cases of one plugin, one after another. Close it once.
@@ -80,6 +82,7 @@ type Result struct {
 type trial struct {
 	*Bed
 	f     *config.Filter
+	who   []Someone // Consumer objects
 	calls *calls
 	logs  logs
 	m     *telemetry.Metrics
@@ -91,6 +94,9 @@ func (b *Bed) Run(ctx context.Context, file *File, c *Case) (Result, error) {
 	began := time.Now()
 	b.clock.reset()
 	t := &trial{Bed: b, calls: newCalls(b.clock), m: telemetry.New(), f: b.filter(file, c)}
+	if t.who = file.Consumers; c.Consumers != nil {
+		t.who = c.Consumers
+	}
 	faults, err := t.run(ctx, c)
 	return Result{Name: c.Name, Faults: faults, Logs: t.logs.lines(), Took: time.Since(began)}, err
 }
@@ -129,7 +135,7 @@ func (b *Bed) filter(file *File, c *Case) *config.Filter {
 func (t *trial) run(ctx context.Context, c *Case) (faults []string, err error) {
 	log := zap.New(&t.logs)
 	manager := plugin.New(plugin.Options{
-		Images: fixed{t.o.Plugin}, Engine: t.engine, Log: log, Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m), ABIs: t.o.ABIs(World{log, t.m, t.calls, &objects{clock: t.clock}, t.clock}),
+		Images: fixed{t.o.Plugin}, Engine: t.engine, Log: log, Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m), ABIs: t.o.ABIs(World{log, t.m, t.calls, &objects{clock: t.clock}, index(t.who, t.f), t.clock}),
 	})
 	defer manager.Close()
 	r := manager.Acquire(t.f)

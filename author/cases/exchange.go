@@ -229,6 +229,9 @@ func (u *under) made() *exchange.Exchange {
 		m = &Message{}
 	}
 	x := &exchange.Exchange{ID: 1, Conn: conn, Client: &u.client, Start: u.t.clock.Now(), Gateway: "default/edge", Listener: "http", Service: "default/case"}
+	if known := u.e.Known; known != nil {
+		x.Consumer = exchange.Consumer{Name: known.Name, Groups: known.Groups}
+	}
 	q := &x.Request
 	q.Version = exchange.HTTP11
 	for _, f := range []struct {

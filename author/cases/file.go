@@ -25,7 +25,9 @@ type File struct {
 	// Capabilities that the plugin is granted; nil: those its manifest asks for.
 	Capabilities []string `yaml:"capabilities"`
 	Limits       Limits   `yaml:"limits"`
-	Cases        []Case   `yaml:"cases"`
+	// Consumers are the Consumer objects of every case without some of its own.
+	Consumers []Someone `yaml:"consumers"`
+	Cases     []Case    `yaml:"cases"`
 }
 
 // Limits are those of an annotation's entry; one that is zero is the default.
@@ -62,6 +64,8 @@ const maxSize = 1 << 30
 type Case struct {
 	Name   string `yaml:"name"`
 	Config Config `yaml:"config"`
+	// Consumers are in place of the file's; nil: those.
+	Consumers []Someone `yaml:"consumers"`
 	// Refused is a part of why the plugin refuses its configuration. The case has no
 	// exchange then.
 	Refused string `yaml:"refused"`
@@ -84,7 +88,9 @@ type Exchange struct {
 	// Calls are those that the plugin makes, in this order, with their answers.
 	Calls    []Call    `yaml:"calls"`
 	Upstream *Upstream `yaml:"upstream"`
-	// Consumer is who the plugin says sent the request.
+	// Known is who filters before the plugin have found to have sent the request.
+	Known *Consumer `yaml:"known"`
+	// Consumer is who sent the request, as the plugin has left it.
 	Consumer *Consumer `yaml:"consumer"`
 	// Cache is what the plugin says to the response cache after it.
 	Cache    *Cache   `yaml:"cache"`
@@ -137,12 +143,6 @@ type Cache struct {
 	TTL    Duration `yaml:"ttl"`
 	Force  bool     `yaml:"force"`
 	Tags   []string `yaml:"tags"`
-}
-
-// Consumer is who sent a request.
-type Consumer struct {
-	Name   string   `yaml:"name"`
-	Groups []string `yaml:"groups"`
 }
 
 // Config is a plugin's configuration, as an annotation has it: a string as it is, all
@@ -238,6 +238,9 @@ func Parse(name string, text []byte) (*File, error) {
 	if err := d.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: more than one document", name)
 	}
+	if err := someone(f.Consumers); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	if len(f.Cases) == 0 {
 		return nil, fmt.Errorf("%s: cases: want at least one", name)
 	}
@@ -257,7 +260,7 @@ func Parse(name string, text []byte) (*File, error) {
 
 // check finds what a case cannot mean.
 func (c *Case) check() error {
-	inline := c.Request != nil || c.Response != nil || c.Upstream != nil || c.Calls != nil || c.Consumer != nil || c.Cache != nil || c.Advance != 0
+	inline := c.Request != nil || c.Response != nil || c.Upstream != nil || c.Calls != nil || c.Consumer != nil || c.Known != nil || c.Cache != nil || c.Advance != 0
 	switch {
 	case c.Refused != "" && (inline || c.Exchanges != nil):
 		return errors.New("refused: a plugin that refuses its configuration has no exchange")
@@ -273,11 +276,11 @@ func (c *Case) check() error {
 			return err
 		}
 	}
-	return nil
+	return someone(c.Consumers)
 }
 
 func (e *Exchange) check() error {
-	if err := errors.Join(e.Request.check("request"), e.Request.made("request"), e.Response.check("response")); err != nil {
+	if err := errors.Join(e.Known.check("known"), e.Request.check("request"), e.Request.made("request"), e.Response.check("response")); err != nil {
 		return err
 	}
 	if u := e.Upstream; u != nil {

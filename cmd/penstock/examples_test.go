@@ -154,6 +154,37 @@ func TestTCPDocument(t *testing.T) {
 	}
 }
 
+// TestConsumersDocument checks each YAML of docs/consumers.md, which leaves the way to its
+// Services, and what was there before, to the reader.
+func TestConsumersDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/consumers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := yamlBlock.FindAllStringSubmatch(string(text), -1)
+	if len(blocks) < 3 {
+		t.Fatalf("%d blocks", len(blocks))
+	}
+	for i, block := range blocks {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(block[1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		checked, err := files.Check(dir, newTranslator(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range checked.Problems {
+			if p.Reason != "NoRoutes" && (i == 0 || p.Reason != "SecretMissing") {
+				t.Errorf("block %d: %s", i, p)
+			}
+		}
+		if n := checked.Config.Consumers.Len(); n != 1-i/2 { // the last one is of another's
+			t.Errorf("block %d: %d Consumers", i, n)
+		}
+	}
+}
+
 // TestBundledGuards: a bundled plugin is known as a guard, before its image is read, if
 // its manifest says so; each one that authenticates or filters requests does.
 func TestBundledGuards(t *testing.T) {

@@ -23,7 +23,7 @@ func TestGoReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	source := "package main\n\nimport (\n\"bytes\"\n\"errors\"\n\"strconv\"\n\"time\"\n\nsdk \"penstock.dev/penstock/wasm-sdk/go\"\n)\n" + strings.Join(goSDK.Readme(t), "")
+	source := "package main\n\nimport (\n\"bytes\"\n\"crypto/subtle\"\n\"errors\"\n\"strconv\"\n\"time\"\n\nsdk \"penstock.dev/penstock/wasm-sdk/go\"\n)\n" + strings.Join(goSDK.Readme(t), "")
 	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}

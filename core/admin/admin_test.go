@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
@@ -84,10 +86,27 @@ func TestConfigHidesSecrets(t *testing.T) {
 	c := &config.Config{Gateways: []*config.Gateway{{Parameters: config.DefaultProxyParameters(), Listeners: []*config.Listener{{
 		Name: "http", Port: 80, Chain: chain, Routes: &config.RouteTable{Entries: []*config.RouteEntry{{Route: &config.Route{Rules: []*config.Rule{rule}}}}},
 	}}}}}
+	who := func(namespace string) *config.Consumer {
+		return &config.Consumer{Namespace: namespace, Name: "mobile", Username: "anna", Credentials: []config.Credential{{Type: "jwt", ID: config.CredentialID("jwt", []byte("hush-hush")), Data: []byte("HS256\x00hush-hush")}}}
+	}
+	c.Consumers = config.OverlayOf(map[string]*config.Consumer{"store/mobile": who("store"), "other/mobile": who("other")})
 	if err := store.Apply(c); err != nil {
 		t.Fatal(err)
 	}
+	own := shown{namespace: "store"}.config(c)
+	if own.Consumers.Len() != 1 || own.Consumers.Of("store/mobile") == nil {
+		t.Errorf("a namespace is shown %v", own.Consumers)
+	}
 	code, body := s.get(t, "/config", false)
+	id := config.CredentialID("jwt", []byte("hush-hush"))
+	for _, secret := range []string{fmt.Sprintf("%x", id[:4]), base64.StdEncoding.EncodeToString(id[:])[:12], fmt.Sprintf("%d,%d,%d", id[0], id[1], id[2]), "HS256", base64.StdEncoding.EncodeToString([]byte("HS256"))[:6]} {
+		if strings.Contains(body, secret) {
+			t.Errorf("a credential is shown: %s", secret)
+		}
+	}
+	if !strings.Contains(body, "anna") {
+		t.Error("the Consumer is not shown")
+	}
 	if code != 200 || strings.Contains(body, "hush") || strings.Contains(body, "aHVzaC1odXNo") || !strings.Contains(body, "TOKEN") {
 		t.Errorf("got %d, %s", code, body)
 	}

@@ -294,7 +294,7 @@ func TestCompilerSeesNoSecrets(t *testing.T) {
 // compile cache: reading and checking it, and a first instance. `make plugins`
 // builds the plugin, which the Go toolchain makes 3 MB of.
 func BenchmarkStartFromCache(b *testing.B) {
-	code, err := os.ReadFile("../../build/key-auth.wasm")
+	code, err := os.ReadFile("../../build/transform.wasm")
 	if err != nil {
 		b.Fatalf("%v: run make plugins first", err)
 	}

@@ -13,9 +13,12 @@ const (
 	stepsOfNamespace = 200
 )
 
-// findUses is the flag of penstock.consumer_find that makes what was found the exchange's
-// consumer.
-const findUses = 1 << 0
+// Flags of penstock.consumer_find: what was found becomes the exchange's consumer; and it is
+// not returned.
+const (
+	findUses  = 1 << 0
+	findQuiet = 1 << 1
+)
 
 // consumerFunctions are foreign functions about Consumer objects. Numbers in their
 // arguments and results are little endian, texts have their length before them, in 16 bits,
@@ -49,7 +52,7 @@ func findConsumer(v *vm, args []byte) ([]byte, uint32) {
 	flags, kind, lookup := r.byte(), r.text(1, capability.MaxCredentialType), r.text(1, capability.MaxCredentialLookup)
 	namespaces := r.list(capability.MaxConsumerNamespaces, 1, capability.MaxNamespace)
 	v.i.Spend(stepsOfFind + stepsOfNamespace*int64(len(namespaces)) + int64(len(lookup)))
-	if r.bad || len(r.rest) > 0 || flags&^findUses != 0 {
+	if r.bad || len(r.rest) > 0 || flags&^(findUses|findQuiet) != 0 {
 		return nil, statusBadArgument
 	}
 	s := v.effective
@@ -65,6 +68,9 @@ func findConsumer(v *vm, args []byte) ([]byte, uint32) {
 	}
 	if flags&findUses != 0 {
 		s.x.Consumer = who
+	}
+	if flags&findQuiet != 0 {
+		return nil, statusOK
 	}
 	return v.keepObject(append(appendConsumer(v.object[:0], &who), data...)), statusOK
 }

@@ -164,8 +164,9 @@ type sceneOptions struct {
 	with   *scene // shares its ABI, and its trace
 	names  capability.Resolver
 	cache  *shelves // nil: UNIMPLEMENTED
-	multi  bool     // the image says multiConfig
-	name   string   // of the owner; default the test's
+	people capability.Consumers
+	multi  bool   // the image says multiConfig
+	name   string // of the owner; default the test's
 }
 
 func newScene(tb testing.TB, o sceneOptions) *scene {
@@ -204,6 +205,7 @@ func tryScene(tb testing.TB, o sceneOptions) (*scene, error) {
 	}
 	s := &scene{trace: newTrace(), tb: tb, calls: &calls{begun: make(chan *begunCall, 100)}, grpc: &grpcCalls{begun: make(chan *grpcBegun, 100)}, redis: &redisCalls{begun: make(chan *redisBegun, 200)}}
 	with := Options{Log: zap.New(s.trace), Metrics: telemetry.New(), HTTP: s.calls, GRPC: s.grpc, Redis: s.redis, Names: o.names, NodeID: "node-1"}
+	with.Consumers = o.people
 	if o.cache != nil {
 		with.Cache, s.cache = o.cache, o.cache
 	}

@@ -21,6 +21,9 @@ export { GRPC, GRPCHandler, GRPCResponse, grpcCall, grpcStream } from "./grpc";
 export { Header, RequestHeader, RequestTrailer, ResponseHeader, ResponseTrailer } from "./header";
 export { callForeign, reset, respond, respondGRPC, resume } from "./host";
 export { HTTPResponse, httpCall } from "./httpcall";
+export {
+  Identity, MaxConsumerNamespaces, MaxCredentialLookup, MaxCredentialType, currentConsumer, findConsumer, identifyConsumer, useConsumer,
+} from "./identity";
 export { Level, log, logEnabled, logLevel } from "./log";
 export { Counter, Gauge, Histogram, defineCounter, defineGauge, defineHistogram } from "./metric";
 export { Action, Callbacks, Connection, Peer, Plugin, Stream, StreamType, register } from "./plugin";

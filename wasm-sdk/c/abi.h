@@ -82,7 +82,7 @@ ps_status ps_take(uint32_t status, struct ps_given g, ps_str *result);
 // ps_failure returns a host function's status, which is never one of the SDK's own.
 ps_status ps_failure(uint32_t status);
 
-// ---- Wire formats (wire.c, cache.c) ----
+// ---- Wire formats (wire.c, cache.c, identity.c) ----
 
 // ps_writer appends to room; what has no place is counted only.
 struct ps_writer {
@@ -109,6 +109,8 @@ ps_status ps_read_bool(ps_str bytes, bool *value);
 size_t ps_utf8(const char *p, size_t n);
 // ps_consumer_encode writes the argument of penstock.set_consumer.
 ps_status ps_consumer_encode(ps_str name, ps_strs groups, ps_life life, ps_str *encoded);
+ps_status ps_find_encode(uint8_t flags, ps_str kind, ps_str lookup, ps_strs namespaces, ps_str *encoded);
+ps_status ps_identity_decode(ps_str answer, ps_identity *who);
 ps_status ps_cache_put_encode(ps_str key, ps_str value, int64_t ttl_s, ps_strs tags, ps_str *encoded);
 ps_status ps_cache_purge_encode(bool soft, ps_strs tags, ps_str *encoded);
 ps_status ps_cache_object_decode(ps_str answer, ps_cache_object *object);

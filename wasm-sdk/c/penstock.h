@@ -584,6 +584,42 @@ ps_status ps_new_consumer(ps_str name, ps_strs groups, ps_consumer *consumer) PS
 // than in Penstock it fails, with PS_ERR_NOT_FOUND, and the plugin may set a header.
 ps_status ps_set_consumer(ps_consumer consumer) PS_MUST_CHECK;
 
+// Bounds of what a consumer is looked up by, in bytes; each text has one at least.
+enum {
+  PS_MAX_CREDENTIAL_TYPE = 64,
+  PS_MAX_CREDENTIAL_LOOKUP = 4 << 10,
+  PS_MAX_CONSUMER_NAMESPACES = 16 // beside the plugin's own
+};
+
+// ps_identity is who sent a request. It is PS_FOR_CALLBACK.
+typedef struct ps_identity {
+  ps_str username; // unique in its namespace
+  ps_strs groups;
+  // data is what the request is to be checked by, if it was found: what that is, a NUL, and
+  // the bytes; nothing for key-auth. It is secret.
+  ps_str data;
+} ps_identity;
+
+// ps_find_consumer hands over the consumer that has a credential: one of a kind, as
+// "key-auth", that is looked up by a text, as the key itself. It is looked for in the
+// plugin's own namespace, then in namespaces, whose ReferenceGrants have to permit it.
+// PS_ERR_NOT_FOUND: there is none. It needs the capability consumer: PS_ERR_INTERNAL without
+// it; elsewhere than in Penstock PS_ERR_UNIMPLEMENTED, and the plugin has to know who there
+// is by itself.
+ps_status ps_find_consumer(ps_str kind, ps_str lookup, ps_strs namespaces, ps_identity *who) PS_MUST_CHECK;
+// ps_use_consumer makes the consumer that ps_find_consumer handed over last in this exchange
+// the one who sent the request: for the filters that come later, the log and the headers
+// that the Service gets. To be called once the request has shown what it has to, before its
+// headers go on: later it is PS_ERR_BAD_ARGUMENT. It fails as ps_find_consumer does.
+ps_status ps_use_consumer(void) PS_MUST_CHECK;
+// ps_identify_consumer is both at once, for a credential that nothing is left to be checked
+// of. If it fails nobody is known to have sent the request.
+ps_status ps_identify_consumer(ps_str kind, ps_str lookup, ps_strs namespaces) PS_MUST_CHECK;
+// ps_current_consumer hands over who sent the request, as plugins before this one have found
+// out. PS_ERR_NOT_FOUND: nobody has; PS_ERR_UNIMPLEMENTED elsewhere than in Penstock. It
+// needs no capability.
+ps_status ps_current_consumer(ps_identity *who) PS_MUST_CHECK;
+
 // Bounds of the cache's functions.
 enum {
   PS_MAX_CACHE_PARTS = 16, // each of at most PS_MAX_CACHE_PART bytes

@@ -22,6 +22,7 @@ var specs = map[string]string{
 	"PluginChain":      `spec: {plugins: []}`,
 	"PluginPolicy":     `spec: {namespaceSelector: {}}`,
 	"CachePurge":       `spec: {tags: [t]}`,
+	"Consumer":         `spec: {}`,
 	"Pod":              `spec: {containers: [{name: a, image: a}]}`,
 	"BackendTLSPolicy": `spec: {targetRefs: [{group: "", kind: Service, name: a}], validation: {hostname: a.example, wellKnownCACertificates: System}}`,
 }
@@ -83,7 +84,7 @@ func TestAnnotations(t *testing.T) {
 func TestAnnotationsElsewhere(t *testing.T) {
 	for _, k := range []struct{ version, kind string }{
 		{"v1", "Namespace"}, {"v1", "ConfigMap"}, {"v1", "Secret"}, {"v1", "ServiceAccount"}, {"apps/v1", "Deployment"},
-		{gatewayV1, "UDPRoute"}, {gatewayV1, "BackendTLSPolicy"}, {"penstock.dev/v1alpha1", "PluginChain"}, {"penstock.dev/v1alpha1", "PluginPolicy"}, {"penstock.dev/v1alpha1", "CachePurge"},
+		{gatewayV1, "UDPRoute"}, {gatewayV1, "BackendTLSPolicy"}, {"penstock.dev/v1alpha1", "PluginChain"}, {"penstock.dev/v1alpha1", "PluginPolicy"}, {"penstock.dev/v1alpha1", "CachePurge"}, {"penstock.dev/v1alpha1", "Consumer"},
 	} {
 		t.Run(k.kind, func(t *testing.T) {
 			for _, text := range []string{`penstock.dev/plugins: "[]"`, `penstock.dev/on-invalid: keep`, `penstock.dev/mesh: x`, `penstock.dev/x: x`} {

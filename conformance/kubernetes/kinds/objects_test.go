@@ -61,7 +61,7 @@ func TestDocumentedObjects(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, kind := range []string{"PluginPolicy", "Plugin", "PluginChain", "ProxyParameters", "CachePurge", "Service"} {
+	for _, kind := range []string{"PluginPolicy", "Plugin", "PluginChain", "ProxyParameters", "CachePurge", "Consumer", "Service"} {
 		if seen[kind] == 0 {
 			t.Errorf("no document shows a %s", kind)
 		}
@@ -142,6 +142,14 @@ spec:
   soft: true
 ---
 apiVersion: penstock.dev/v1alpha1
+kind: Consumer
+metadata: {name: whole}
+spec:
+  username: "anna@example!~"
+  groups: [buyers, "#1"]
+  credentials: [{name: a}, {name: b.c}]
+---
+apiVersion: penstock.dev/v1alpha1
 kind: ProxyParameters
 metadata: {name: whole}
 spec:
@@ -171,6 +179,7 @@ func TestWrongObjects(t *testing.T) {
 		return ours("Plugin", "{versions: [{name: \"1\", image: \"registry.example.com/a:1\"}], "+rest+"}")
 	}
 	purge := func(rest string) string { return ours("CachePurge", "{"+rest+"}") }
+	consumer := func(rest string) string { return ours("Consumer", "{"+rest+"}") }
 	parameters := func(rest string) string { return ours("ProxyParameters", "{"+rest+"}") }
 	const image = "want registry/repository[:tag][@sha256:digest], without a scheme, and with a tag or digest"
 	tests := map[string]struct{ text, want string }{
@@ -243,6 +252,17 @@ func TestWrongObjects(t *testing.T) {
 		"a purge of a tag with a comma":  {purge("tags: [\"a,b\"]"), "want a tag"},
 		"a purge of a long tag":          {purge("tags: [" + strings.Repeat("x", 257) + "]"), "spec.tags[0]"},
 		"a purge of 257 tags":            {purge("tags: [a" + strings.Repeat(", a", 256) + "]"), "must have at most 256 items"},
+		"a username of two words":        {consumer("username: a b"), "spec.username: Invalid value: \"a b\": want visible ASCII characters without spaces, commas and quotes"},
+		"a username with a comma":        {consumer("username: \"a,b\""), "want visible ASCII characters"},
+		"a long username":                {consumer("username: " + strings.Repeat("x", 254)), "spec.username: Too long"},
+		"a group of two words":           {consumer("groups: [a, b c]"), "spec.groups[1]: Invalid value: \"b c\": want visible ASCII characters"},
+		"a group with a quote":           {consumer("groups: ['a\"b']"), "want visible ASCII characters"},
+		"a group twice":                  {consumer("groups: [a, a]"), "spec.groups[1]: Duplicate value"},
+		"65 groups":                      {consumer("groups: [" + numbered("g%d", 65) + "]"), "must have at most 64 items"},
+		"17 credentials":                 {consumer("credentials: [" + numbered("{name: c%d}", 17) + "]"), "must have at most 16 items"},
+		"a credential twice":             {consumer("credentials: [{name: a}, {name: a}]"), "spec.credentials[1]: Duplicate value"},
+		"a credential without a name":    {consumer("credentials: [{}]"), "spec.credentials[0].name: Required value"},
+		"a credential's key":             {consumer("credentials: [{name: a, key: b}]"), `unknown field "spec.credentials[0].key"`},
 		"a trusted name":                 {parameters("trustedProxies: [proxy.example]"), "spec.trustedProxies[0]: Invalid value: \"proxy.example\": want an address, or a prefix as 10.0.0.0/8"},
 		"bits beyond a prefix":           {parameters("trustedProxies: [10.0.0.1/8]"), "without bits beyond its length"},
 		"PROXY protocol 3":               {parameters("proxyProtocol: {upstreams: [{service: a, version: 3}]}"), "spec.proxyProtocol.upstreams[0].version"},
@@ -287,10 +307,13 @@ func TestAPurgeIsNeverChanged(t *testing.T) {
 	api.judge(t, err, "a purge is never changed: make another one")
 }
 
-func entries(n int) string {
+func entries(n int) string { return numbered("{name: a%d, use: a}", n) }
+
+// numbered is a list of YAML.
+func numbered(format string, n int) string {
 	var all []string
 	for i := range n {
-		all = append(all, fmt.Sprintf("{name: a%d, use: a}", i))
+		all = append(all, fmt.Sprintf(format, i))
 	}
 	return strings.Join(all, ", ")
 }
@@ -303,6 +326,7 @@ func TestColumns(t *testing.T) {
 		"PluginPolicy":    {"pp", ours("PluginPolicy", "{namespaceSelector: {}}"), "{conditions: [" + accepted + "]}", "NAME ACCEPTED REASON AGE", "tried True Accepted"},
 		"Plugin":          {"plugins.penstock.dev", ours("Plugin", `{versions: [{name: "1", image: "registry.example.com/a:1"}], defaultVersion: "1", guard: true, description: words}`), "{conditions: [" + accepted + "]}", "NAME DEFAULT GUARD ACCEPTED DESCRIPTION AGE", "tried 1 true True words"},
 		"CachePurge":      {"cpurge", ours("CachePurge", "{tags: [t]}"), "{removed: 7, conditions: [" + accepted + ", " + fmt.Sprintf(condition, "Completed", "False", "Pending") + "]}", "NAME ACCEPTED COMPLETED REMOVED AGE", "tried True False 7"},
+		"Consumer":        {"consumers.penstock.dev", ours("Consumer", "{username: anna, groups: [g]}"), "{conditions: [" + accepted + ", " + fmt.Sprintf(condition, "ResolvedRefs", "False", "SecretMissing") + "]}", "NAME USERNAME ACCEPTED CREDENTIALS AGE", "tried anna True False"},
 		"PluginChain":     {"pch", ours("PluginChain", "{plugins: []}"), "{conditions: [" + accepted + "]}", "NAME ACCEPTED AGE", "tried True"},
 		"ProxyParameters": {"pxp", ours("ProxyParameters", "{}"), "", "NAME AGE", "tried"},
 		"ChainStatus": {

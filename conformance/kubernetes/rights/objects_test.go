@@ -47,6 +47,11 @@ metadata: {name: one, namespace: NAMESPACE}
 spec: {tags: [t]}
 ---
 apiVersion: penstock.dev/v1alpha1
+kind: Consumer
+metadata: {name: one, namespace: NAMESPACE}
+spec: {credentials: [{name: one-key}]}
+---
+apiVersion: penstock.dev/v1alpha1
 kind: ProxyParameters
 metadata: {name: one, namespace: NAMESPACE}
 spec: {}

@@ -183,6 +183,7 @@ func nothingShown(t *testing.T, namespaces ...string) {
 			{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gateways"},
 			{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"},
 			{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "backendtlspolicies"},
+			{Group: "penstock.dev", Version: "v1alpha1", Resource: "consumers"},
 		} {
 			list, err := b.Dynamic.Resource(r).Namespace(ns).List(t.Context(), metav1.ListOptions{})
 			if err != nil {

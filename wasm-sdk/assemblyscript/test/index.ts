@@ -2,6 +2,7 @@
 // function reads the bytes that give was told of, and leaves its own for took.
 import * as sdk from "@penstock/sdk";
 import { CacheObject, readObject, writePurge, writePut } from "@penstock/sdk/cache";
+import { readIdentity, writeFind } from "@penstock/sdk/identity";
 import { Kind, JSONReader, JSONValue } from "@penstock/sdk/json";
 import { readPairs, writePairs } from "@penstock/sdk/pairs";
 import { failure } from "@penstock/sdk/status";
@@ -141,6 +142,7 @@ export function units(): void {
   equal(faults, "path", sdk.text(w.take(7)), "source\0\0address");
 
   cache(faults);
+  identities(faults);
   equal(faults, "consumer", sdk.text(sdk.newConsumer('a"\\\n\u00e9\ud83d\ude00\udcff', ["x", "y"]).json), '{"name":"a\\"\\\\\\u000a\u00e9\ud83d\ude00\ufffd","groups":["x","y"]}');
   output = sdk.bytes(faults.join("\n"));
 }
@@ -158,6 +160,30 @@ function steering(ttl: sdk.Duration, force: bool, key: string[], tags: string[])
   s.tags = tags;
   const r = s.bytes();
   return r.err == sdk.ErrCacheArgument ? "refused" : sdk.text(r.value);
+}
+
+function identities(faults: string[]): void {
+  const w = new Writer();
+  const none: string[] = [];
+  if (!writeFind(w, 1, "key-auth", "k", ["ab", "c"])) faults.push("find: refused");
+  equal(faults, "find", sdk.text(w.take()), "\x01\x08\0key-auth\x01\0k\x02\x02\0ab\x01\0c");
+  if (writeFind(w, 0, "", "k", none)) faults.push("find: no kind");
+  if (writeFind(w, 0, "t".repeat(65), "k", none)) faults.push("find: a long kind");
+  if (writeFind(w, 0, "t", "", none)) faults.push("find: nothing to look up");
+  if (writeFind(w, 0, "t", "k".repeat(4097), none)) faults.push("find: a long text");
+  if (writeFind(w, 0, "t", "k".repeat(65537), none)) faults.push("find: a text beyond 16 bits");
+  if (writeFind(w, 0, "t", "k", new Array<string>(17).fill("n"))) faults.push("find: many namespaces");
+  if (writeFind(w, 0, "t", "k", [""])) faults.push("find: an empty namespace");
+  if (writeFind(w, 0, "t", "k", ["n".repeat(64)])) faults.push("find: a long namespace");
+
+  const whole = sdk.bytes("\x04\0shop\x02\x01\0a\x02\0bcdata");
+  const who = readIdentity(whole.dataStart, whole.length);
+  if (!who || who.username != "shop" || who.groups.join(" ") != "a bc" || sdk.text(who.data) != "data") faults.push("identity");
+  for (let n = 0; n < whole.length - 4; n++) {
+    if (readIdentity(whole.dataStart, n)) faults.push("an identity of " + n.toString() + " bytes");
+  }
+  const bare = readIdentity(sdk.bytes("\x01\0a\0").dataStart, 4);
+  if (!bare || bare.groups.length > 0 || bare.data.length > 0) faults.push("an identity without groups");
 }
 
 function cache(faults: string[]): void {

@@ -82,7 +82,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   ps_cache_object object;
   int64_t number;
   bool truth;
+  ps_identity who;
   (void)ps_cache_object_decode(text, &object);
+  (void)ps_identity_decode(text, &who);
   (void)ps_cache_purged_decode(text, &number);
   (void)ps_read_int(text, &number);
   (void)ps_read_bool(text, &truth);

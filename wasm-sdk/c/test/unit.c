@@ -189,8 +189,37 @@ static void objects(void) {
   CHECK(ps_cache_object_decode((ps_str)BYTES("\0\0"), &o) == PS_ERR_RESULT_MISMATCH, "it ends early");
 }
 
+// ---- Consumer objects ----
+
+static void identities(void) {
+  ps_str got, many[PS_MAX_CONSUMER_NAMESPACES + 1];
+  ps_identity who;
+  for (size_t i = 0; i < sizeof many / sizeof *many; i++) many[i] = PS_STR("n");
+  CHECK(ps_find_encode(1, PS_STR("key-auth"), (ps_str)BYTES("k\xff"), PS_STRS(PS_STR("ab"), PS_STR("c")), &got) == PS_OK && ps_equal(got, (ps_str)BYTES("\1\10\0key-auth\2\0k\xff\2\2\0ab\1\0c")), "%zu bytes", got.len);
+  const struct {
+    ps_str kind, lookup;
+    ps_strs namespaces;
+  } refused[] = {
+    {PS_STR(""), PS_STR("k"), PS_NO_STRS}, {text(65), PS_STR("k"), PS_NO_STRS}, {PS_STR("t"), PS_STR(""), PS_NO_STRS}, {PS_STR("t"), text(4097), PS_NO_STRS},
+    {PS_STR("t"), PS_STR("k"), {many, PS_MAX_CONSUMER_NAMESPACES + 1}}, {PS_STR("t"), PS_STR("k"), PS_STRS(PS_STR(""))}, {PS_STR("t"), PS_STR("k"), PS_STRS(text(64))},
+  };
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+    CHECK(ps_find_encode(0, refused[i].kind, refused[i].lookup, refused[i].namespaces, &got) == PS_ERR_BAD_ARGUMENT && got.len == 0, "%zu passes", i);
+
+  const ps_str whole = BYTES("\4\0shop\2\1\0a\2\0bc\xff data");
+  CHECK(ps_identity_decode(whole, &who) == PS_OK && ps_equal(who.username, PS_STR("shop")) && who.groups.len == 2 && ps_equal(who.groups.items[1], PS_STR("bc")) && ps_equal(who.data, (ps_str)BYTES("\xff data")), "%zu groups", who.groups.len);
+  for (size_t n = 0; n < whole.len - 6; n++) CHECK(ps_identity_decode((ps_str){whole.data, n}, &who) == PS_ERR_RESULT_MISMATCH && who.username.len == 0, "%zu bytes", n);
+  CHECK(ps_identity_decode((ps_str)BYTES("\1\0a\0"), &who) == PS_OK && who.groups.len == 0 && who.data.len == 0, "%zu groups", who.groups.len);
+
+  // A proxy that does not have the functions says the same as one that finds nobody.
+  fake = (struct fake){.answer = PS_STR(""), .status = 1};
+  CHECK(ps_find_consumer(PS_STR("t"), PS_STR("k"), PS_NO_STRS, &who) == PS_ERR_UNIMPLEMENTED && ps_use_consumer() == PS_ERR_UNIMPLEMENTED, "it is Penstock");
+  CHECK(ps_identify_consumer(PS_STR("t"), PS_STR("k"), PS_NO_STRS) == PS_ERR_UNIMPLEMENTED && ps_current_consumer(&who) == PS_ERR_UNIMPLEMENTED, "it is Penstock");
+  fake = (struct fake){.answer = PS_STR("")};
+}
+
 int main(void) {
-  void (*const tests[])(void) = {statuses, integers, texts, pairs, consumers, steering, objects, test_json, test_floats, test_configurations, test_lives, test_hostile, test_contexts, test_http_calls, test_grpc_calls, test_soak, test_heap};
+  void (*const tests[])(void) = {statuses, integers, texts, pairs, consumers, identities, steering, objects, test_json, test_floats, test_configurations, test_lives, test_hostile, test_contexts, test_http_calls, test_grpc_calls, test_soak, test_heap};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
     ps_temp_begin();
     tests[i]();

@@ -13,7 +13,10 @@ pub const MAX_CREDENTIAL_LOOKUP: usize = 4 << 10;
 pub const MAX_CONSUMER_NAMESPACES: usize = 16;
 
 const MAX_NAMESPACE: usize = 63;
-const USE: u8 = 1; // a flag of consumer_find
+
+// Flags of consumer_find.
+const USE: u8 = 1;
+const QUIET: u8 = 2; // nothing is returned
 
 /// Who sent a request.
 #[derive(Debug, Default)]
@@ -100,7 +103,7 @@ pub fn identify_consumer(
     lookup: impl AsRef<[u8]>,
     namespaces: &[&str],
 ) -> Result<(), Status> {
-    find(USE, kind, lookup.as_ref(), namespaces).map(drop)
+    find(USE | QUIET, kind, lookup.as_ref(), namespaces).map(drop)
 }
 
 /// Returns who sent the request, as plugins before this one have found out.

@@ -1,0 +1,237 @@
+package proxywasm
+
+import (
+	"encoding/binary"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/hosts/capability"
+)
+
+// people is a Consumers that has these, by type and text; those of another namespace by
+// "namespace type text" too.
+type people map[string]person
+
+type person struct {
+	who  exchange.Consumer
+	data string
+}
+
+func (p people) FindConsumer(f *config.Filter, kind, lookup []byte, others [][]byte) (exchange.Consumer, []byte, bool) {
+	one, ok := p[fmt.Sprintf("%s %s", kind, lookup)]
+	for _, o := range others {
+		if !ok {
+			one, ok = p[fmt.Sprintf("%s %s %s", o, kind, lookup)]
+		}
+	}
+	return one.who, []byte(one.data), ok && f.Namespace == "ns"
+}
+
+var two = people{
+	"key-auth first":           {exchange.Consumer{Name: "shop", Groups: []string{"a", "bc"}, Object: "ns/shop"}, ""},
+	"basic-auth anna":          {exchange.Consumer{Name: "anna", Object: "ns/anna"}, "hash\x00$2b"},
+	"partners key-auth second": {exchange.Consumer{Name: "acme", Object: "partners/acme"}, ""},
+}
+
+// finding is the argument of penstock.consumer_find.
+func finding(flags byte, kind, lookup string, namespaces ...string) string {
+	b := []byte{flags}
+	for _, text := range []string{kind, lookup} {
+		b = append(binary.LittleEndian.AppendUint16(b, uint16(len(text))), text...)
+	}
+	return string(b) + listed(namespaces...)
+}
+
+func consumerScene(t testing.TB, lines ...string) *scene {
+	t.Helper()
+	return newScene(t, sceneOptions{script: strings.Join(lines, "\n"), grant: []string{capability.Consumer, capability.HTTPCalls}, people: two})
+}
+
+// TestConsumersAreFound: with what the request is to be checked by; nobody is the
+// exchange's consumer before the plugin says so.
+func TestConsumersAreFound(t *testing.T) {
+	const shop, anna = "\x04\x00shop\x02\x01\x00a\x02\x00bc", "\x04\x00anna\x00hash\x00$2b"
+	tests := map[string]struct {
+		calls []string
+		want  []string
+		who   exchange.Consumer
+	}{
+		"one is found":               {[]string{foreign("consumer_find", finding(0, "key-auth", "first"))}, []string{fmt.Sprintf(`0 %q`, shop)}, exchange.Consumer{}},
+		"with data":                  {[]string{foreign("consumer_find", finding(0, "basic-auth", "anna"))}, []string{fmt.Sprintf(`0 %q`, anna)}, exchange.Consumer{}},
+		"and used":                   {[]string{foreign("consumer_find", finding(0, "basic-auth", "anna")), foreign("consumer_use", "")}, []string{fmt.Sprintf(`0 %q`, anna), `0 ""`}, two["basic-auth anna"].who},
+		"and used at once":           {[]string{foreign("consumer_find", finding(1, "key-auth", "first"))}, []string{fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
+		"and used without a word":    {[]string{foreign("consumer_find", finding(3, "key-auth", "first")), foreign("consumer_find", finding(2, "basic-auth", "anna"))}, []string{`0 ""`, `0 ""`}, two["key-auth first"].who},
+		"of another namespace":       {[]string{foreign("consumer_find", finding(1, "key-auth", "second", "nowhere", "partners"))}, []string{`0 "\x04\x00acme\x00"`}, two["partners key-auth second"].who},
+		"not asked for elsewhere":    {[]string{foreign("consumer_find", finding(1, "key-auth", "second"))}, []string{`1 ""`}, exchange.Consumer{}},
+		"nobody has it":              {[]string{foreign("consumer_find", finding(1, "key-auth", "third")), foreign("consumer_use", "")}, []string{`1 ""`, `1 ""`}, exchange.Consumer{}},
+		"nobody was looked for":      {[]string{foreign("consumer_use", "")}, []string{`1 ""`}, exchange.Consumer{}},
+		"the last one counts":        {[]string{foreign("consumer_find", finding(0, "key-auth", "first")), foreign("consumer_find", finding(0, "key-auth", "third")), foreign("consumer_use", "")}, []string{fmt.Sprintf(`0 %q`, shop), `1 ""`, `1 ""`}, exchange.Consumer{}},
+		"who it is":                  {[]string{foreign("consumer_get", ""), foreign("consumer_find", finding(1, "key-auth", "first")), foreign("consumer_get", "")}, []string{`1 ""`, fmt.Sprintf(`0 %q`, shop), fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
+		"an argument where none is":  {[]string{foreign("consumer_use", "x"), foreign("consumer_get", "x")}, []string{`2 ""`, `2 ""`}, exchange.Consumer{}},
+		"somebody from elsewhere":    {[]string{foreign("set_consumer", `{"name":"x","groups":["g"]}`), foreign("consumer_get", "")}, []string{`0 ""`, `0 "\x01\x00x\x01\x01\x00g"`}, exchange.Consumer{Name: "x", Groups: []string{"g"}}},
+		"a consumer object replaces": {[]string{foreign("set_consumer", `{"name":"x"}`), foreign("consumer_find", finding(1, "key-auth", "first"))}, []string{`0 ""`, fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := consumerScene(t, "request_headers: "+strings.Join(test.calls, "; "))
+			e := s.exchange(config.Reject)
+			e.request("")
+			who := e.x.Consumer
+			e.Done()
+			if got := results(s.trace.take()); !slices.Equal(got, test.want) {
+				t.Errorf("got %q; want %q", got, test.want)
+			}
+			if !reflect.DeepEqual(who, test.who) {
+				t.Errorf("the consumer is %+v; want %+v", who, test.who)
+			}
+		})
+	}
+}
+
+// TestMalformedFindings are refused, whatever they hold.
+func TestMalformedFindings(t *testing.T) {
+	right := finding(0, "key-auth", "first", "partners")
+	wrong := map[string]string{
+		"nothing": "", "an unknown flag": finding(4, "key-auth", "first"), "no type": finding(0, "", "first"), "no text": finding(0, "key-auth", ""),
+		"a long type": finding(0, strings.Repeat("t", 65), "first"), "a long text": finding(0, "key-auth", strings.Repeat("k", 4097)),
+		"an empty namespace": finding(0, "key-auth", "first", ""), "a long namespace": finding(0, "key-auth", "first", strings.Repeat("n", 64)),
+		"many namespaces": finding(0, "key-auth", "first", strings.Split(strings.Repeat("n ", 16)+"n", " ")...), "something behind": right + "x",
+	}
+	for i := range len(right) {
+		wrong[fmt.Sprint(i, " bytes of it")] = right[:i]
+	}
+	var calls, want []string
+	for _, args := range wrong {
+		calls, want = append(calls, foreign("consumer_find", args)), append(want, `2 ""`)
+	}
+	s := consumerScene(t, "request_headers: "+strings.Join(calls, "; "))
+	e := s.exchange(config.Reject)
+	e.request("")
+	e.Done()
+	if got := results(s.trace.take()); !slices.Equal(got, want) {
+		t.Errorf("got %q; want all refused", got)
+	}
+}
+
+// TestWhenConsumersAreFound: at any time; said who it is only until the headers go on.
+func TestWhenConsumersAreFound(t *testing.T) {
+	find, use, get := foreign("consumer_find", finding(0, "key-auth", "first")), foreign("consumer_use", ""), foreign("consumer_get", "")
+	at := foreign("consumer_find", finding(1, "key-auth", "first"))
+	all := strings.Join([]string{find, use, at, get}, "; ")
+	s := consumerScene(t, "configure: "+all, "request_body: "+all, "response_headers: "+all)
+	found := `0 "\x04\x00shop\x02\x01\x00a\x02\x00bc"`
+	want := []string{found, `2 ""`, `2 ""`, `2 ""`} // no stream
+	if got := results(s.trace.take()); !slices.Equal(got, want) {
+		t.Errorf("configure: got %q; want %q", got, want)
+	}
+	e := s.exchange(config.Reject)
+	e.request("body")
+	want = []string{found, `2 ""`, `2 ""`, `1 ""`}
+	if got := results(s.trace.take()); !slices.Equal(got, want) {
+		t.Errorf("the request's body: got %q; want %q", got, want)
+	}
+	e.response("")
+	if got := results(s.trace.take()); !slices.Equal(got, want) {
+		t.Errorf("the response: got %q; want %q", got, want)
+	}
+	e.Done()
+	if e.x.Consumer.Name != "" {
+		t.Errorf("the consumer is %v; want nobody", e.x.Consumer)
+	}
+}
+
+// TestAConsumerAfterACall: a plugin that asks somebody says then whose request it is.
+func TestAConsumerAfterACall(t *testing.T) {
+	s := consumerScene(t,
+		"request_headers: "+foreign("consumer_find", finding(0, "key-auth", "first"))+"; "+callOut+"; return 1",
+		"http_call_response: set_effective_context 2; "+foreign("consumer_use", "")+"; continue_stream 0",
+	)
+	e := s.exchange(config.Reject)
+	go func() { (<-s.calls.begun).done(&capability.HTTPAnswer{Status: 200}, nil) }()
+	if out := e.request(""); out != filter.Passed {
+		t.Fatalf("got %v; want that it passes: %q", out, s.trace.take())
+	}
+	if e.x.Consumer.Object != "ns/shop" {
+		t.Errorf("the consumer is %+v; want ns/shop", e.x.Consumer)
+	}
+	e.Done()
+}
+
+// TestConsumersThatAreRefused: without the right, and where there is no index.
+func TestConsumersThatAreRefused(t *testing.T) {
+	all := strings.Join([]string{foreign("consumer_find", finding(1, "key-auth", "first")), foreign("consumer_use", ""), foreign("consumer_get", "")}, "; ")
+	for name, test := range map[string]struct {
+		grant  []string
+		people capability.Consumers
+		want   []string
+	}{
+		"no right": {[]string{capability.Cache}, two, []string{`10 ""`, `10 ""`, `1 ""`}},
+		"no index": {[]string{capability.Consumer}, nil, []string{`12 ""`, `12 ""`, `1 ""`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, sceneOptions{script: "request_headers: " + all, grant: test.grant, people: test.people})
+			e := s.exchange(config.Reject)
+			e.request("")
+			e.Done()
+			if got := results(s.trace.take()); !slices.Equal(got, test.want) || e.x.Consumer.Name != "" {
+				t.Errorf("got %q; want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestFindingCostsSteps, and allocates nothing on this side.
+func TestFindingCostsSteps(t *testing.T) {
+	b := start(t, caller(), nil, capability.Consumer)
+	b.abi.o.Consumers = always{exchange.Consumer{Name: "shop", Groups: []string{"a"}}}
+	within(t, b, newExchange(), phaseRequestHeaders, func(h *hand) {
+		p, n := h.put(100, "penstock.consumer_find")
+		q, m := h.put(2000, finding(1, "key-auth", strings.Repeat("k", 1000)))
+		if status := h.call("proxy_call_foreign_function", p, n, q, m, 0, 0); status != statusOK || h.spent < stepsOfFind+1000 {
+			t.Errorf("got %d for %d steps", status, h.spent)
+		}
+		h.v.current, h.v.effective = h.s, h.s
+		args := []byte(finding(1, "key-auth", "first"))
+		if n := testing.AllocsPerRun(100, func() {
+			if _, status := findConsumer(h.v, args); status != statusOK {
+				t.Error(status)
+			}
+		}); n != 0 {
+			t.Errorf("%v allocations; want 0", n)
+		}
+	})
+}
+
+// always finds one Consumer.
+type always struct{ exchange.Consumer }
+
+func (a always) FindConsumer(*config.Filter, []byte, []byte, [][]byte) (exchange.Consumer, []byte, bool) {
+	return a.Consumer, nil, true
+}
+
+// FuzzFindConsumer: whatever a guest passes, nothing breaks, and nothing wrong is found.
+func FuzzFindConsumer(f *testing.F) {
+	f.Add([]byte(finding(1, "key-auth", "first", "partners")))
+	f.Add([]byte(finding(0, "key-auth", "second", "partners", "x")))
+	f.Fuzz(func(t *testing.T, args []byte) {
+		r := reader{rest: args}
+		flags, kind, lookup := r.byte(), r.text(1, capability.MaxCredentialType), r.text(1, capability.MaxCredentialLookup)
+		list := r.list(capability.MaxConsumerNamespaces, 1, capability.MaxNamespace)
+		if r.bad || len(r.rest) > 0 {
+			return
+		}
+		var names []string
+		for _, n := range list {
+			names = append(names, string(n))
+		}
+		if again := finding(flags, string(kind), string(lookup), names...); again != string(args) {
+			t.Errorf("read %q, which is %q", args, again)
+		}
+	})
+}
