@@ -21,6 +21,7 @@ func (s *Step) Run(ctx context.Context, client *http.Client, address string) err
 	if s.curl.body == "" {
 		r.Body, r.ContentLength = nil, 0
 	}
+	r.Header["User-Agent"] = nil // or there would be one of Go's
 	r.Host, r.URL.Host = s.curl.url.Host, address
 	for _, f := range s.curl.fields {
 		if strings.EqualFold(f[0], "host") {
