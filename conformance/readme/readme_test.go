@@ -38,13 +38,13 @@ func TestWhatDiffers(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(Shop))
 	defer s.Close()
 	for want, says := range map[string]string{
-		"-H User-Agent: http://a.example/\nGET /\nHost: a.example\n...User-Agent...": "Accept: */*\n\nwant",
-		"-i http://a.example/\nHTTP/1.1 404 Not Found\n...":           "200 OK",
-		"-i http://a.example/\nHTTP/1.1 200 OK\nX-A: b\n...\n\n...":   `"X-A: b" is missing`,
-		"-i http://a.example/\nHTTP/1.1 200 OK\nServer: ...\n\n...":   "more than is shown",
-		"http://a.example/\nGET /b\n...":                              "got\nGET /\n",
-		"http://a.example/\nGET /\nHost: a.example":                   "Accept",
-		"-i http://a.example/\nHTTP/1.1 200 OK\n...\n\nGET /\nHo...e": "got\nGET /\n",
+		"-H User-Agent: http://a.example/\nGET /\nHost: a.example\n...User-Agent...": "got\nGET /\nHost: a.example\nAccept: */*\n",
+		"-i http://a.example/\nHTTP/1.1 404 Not Found\n...":                          "200 OK",
+		"-i http://a.example/\nHTTP/1.1 200 OK\nX-A: b\n...\n\n...":                  `"X-A: b" is missing`,
+		"-i http://a.example/\nHTTP/1.1 200 OK\nServer: ...\n\n...":                  "more than is shown",
+		"http://a.example/\nGET /b\n...":                                             "got\nGET /\n",
+		"http://a.example/\nGET /\nHost: a.example":                                  "Accept",
+		"-i http://a.example/\nHTTP/1.1 200 OK\n...\n\nGET /\nHo...e":                "got\nGET /\n",
 	} {
 		steps, err := console("$ curl " + want)
 		if err != nil {
