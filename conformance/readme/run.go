@@ -50,7 +50,10 @@ func (s *Step) compare(response *http.Response, body string) error {
 		if i := slices.Index(want, ""); i >= 0 {
 			head, want = want[:i], want[i+1:]
 		} else {
-			want = nil
+			want = head[max(len(head)-1, 0):] // "...": any body too
+			if !slices.Equal(want, []string{"..."}) {
+				want = nil
+			}
 		}
 		if err := compareHead(head, response); err != nil {
 			return fmt.Errorf("$ %s: %w", s.Line, err)
