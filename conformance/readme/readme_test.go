@@ -22,6 +22,10 @@ func TestExample(t *testing.T) {
 	if got := e.Names("Secret"); !slices.Equal(got, []string{"keys"}) {
 		t.Errorf("Secrets %q", got)
 	}
+	want := "apiVersion: v1\nkind: Service\nmetadata:\n  namespace: a\n  annotations: {a: b}\n  name: shop\n---\napiVersion: v1\nkind: Secret\nmetadata: {namespace: a, name: keys}\n"
+	if got := e.In("a"); got != want {
+		t.Errorf("in a namespace: got\n%s", got)
+	}
 	s := httptest.NewServer(http.HandlerFunc(Shop))
 	defer s.Close()
 	if len(e.Steps) != 3 {

@@ -121,9 +121,9 @@ func fits(n float64, t reflect.Type) bool {
 	zero := reflect.Zero(t)
 	switch {
 	case zero.CanInt():
-		return n == math.Trunc(n) && n >= math.MinInt64 && n <= math.MaxInt64 && !zero.OverflowInt(int64(n))
+		return n == math.Trunc(n) && n >= math.MinInt64 && n < math.MaxInt64 && !zero.OverflowInt(int64(n))
 	case zero.CanUint():
-		return n == math.Trunc(n) && n >= 0 && n <= math.MaxUint64 && !zero.OverflowUint(uint64(n))
+		return n == math.Trunc(n) && n >= 0 && n < math.MaxUint64 && !zero.OverflowUint(uint64(n))
 	}
 	return !zero.OverflowFloat(n)
 }
