@@ -174,11 +174,50 @@ static void test_https(void) {
   }
 }
 
+// test_any: whatever a path is, a Location leads to a hostname of the configuration, or
+// stays, and cannot end its field.
+static void test_any(void) {
+  static const char text[] =
+    "{\"rules\":[{\"from\":{\"prefix\":\"/a\"},\"to\":\"/\"},{\"from\":{\"prefix\":\"/b/\"},\"to\":\"/c\"},"
+    "{\"from\":{\"prefix\":\"/\"},\"to\":\"https://www.example\"}]}";
+  static const char bytes[] = "//\\ab:@?#%.\r\n\t \x00\x7f\xff";
+  rules r;
+  ps_temp_begin();
+  if (rules_parse((ps_str){text, sizeof text - 1}, &r) != PS_OK) {
+    failures++;
+    return;
+  }
+  uint32_t seed = 1;
+  for (int round = 0; round < 200000; round++) {
+    char path[16] = "/a/b";
+    seed = seed * 1664525 + 1013904223;
+    size_t n = 1 + (seed >> 16) % sizeof path;
+    for (size_t i = (seed >> 8) % 4; i < n; i++) {
+      seed = seed * 1664525 + 1013904223;
+      path[i] = bytes[(seed >> 16) % (sizeof bytes - 1)];
+    }
+    ps_temp_begin();
+    ps_str l;
+    request q = {.authority = PS_STR("a.example"), .path = {path, n}};
+    if (rules_find(&r, &q, &l) == 0) continue;
+    bool stays = l.len > 0 && l.data[0] == '/' && (l.len == 1 || (l.data[1] != '/' && l.data[1] != '\\'));
+    ps_str after = ps_starts_with(l, PS_STR("https://www.example")) ? (ps_str){l.data + 19, l.len - 19} : PS_STR("x");
+    bool visible = true;
+    for (size_t i = 0; i < l.len; i++) visible = visible && l.data[i] > ' ' && l.data[i] < 0x7f;
+    if (!visible || (!stays && after.len > 0 && after.data[0] != '/' && after.data[0] != '?')) {
+      failures++;
+      fprintf(stderr, "leads to \"%.*s\"\n", (int)l.len, l.data);
+      return;
+    }
+  }
+}
+
 int main(void) {
   proxy_on_context_create(1, 0);
   (void)ps_find_plugin(1);
   test_parse();
   test_find();
   test_https();
+  test_any();
   return failures > 0;
 }
