@@ -33,7 +33,7 @@ sdks: # of penstock plugin new
 plugins: build toolchains assemblyscript rust ## Build the bundled plugins into the OCI layout build/plugins
 	@mkdir -p build/plugins && for p in $(PLUGINS); do \
 		dir=plugins-src/$$p; \
-		test -e build/$$p.made && test -z "$$(find $$dir/ wasm-sdk author/toolchain core/oci Makefile "$$(go env GOROOT)/VERSION" -name node_modules -prune -o -type f -newer build/$$p.made -print -quit)" && continue; \
+		test -e build/$$p.made && test -z "$$(find -L $$dir/ wasm-sdk author/toolchain core/oci Makefile "$$(go env GOROOT)/VERSION" -name node_modules -prune -o -type f ! -name '*.md' -newer build/$$p.made -print -quit)" && continue; \
 		echo "plugin $$p"; \
 		touch build/$$p.making; \
 		if test -e $$dir/asconfig.json; then \

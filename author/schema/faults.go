@@ -23,9 +23,12 @@ func (w *wrongs) faults(o *object, right value, whole bool) []fault {
 	all := w.types(o, whole)
 	add := func(what string, v value) { all = append(all, fault{what: what, value: v}) }
 	if values := choices(o); len(values) > 0 {
-		if _, isText := values[0].(string); isText {
+		switch values[0].(type) {
+		case string:
 			add("none of the values", "no-such-value")
 			add("nothing", "")
+		case json.Number:
+			add("none of the values", json.Number("7"))
 		}
 		return all
 	}

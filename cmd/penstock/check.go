@@ -27,9 +27,17 @@ const (
 // bundled is the catalogue that travels with the binary.
 func bundled() []translate.Bundled {
 	return []translate.Bundled{
+		{Name: "bot-detect", Major: "1", Image: "penstock.dev/plugins/bot-detect:1"},
 		{Name: "cache-rules", Major: "1", Image: "penstock.dev/plugins/cache-rules:1"},
 		{Name: "cors", Major: "1", Image: "penstock.dev/plugins/cors:1"},
+		{Name: "csrf", Major: "1", Image: "penstock.dev/plugins/csrf:1", Guard: true},
+		{Name: "ip-restriction", Major: "1", Image: "penstock.dev/plugins/ip-restriction:1", Guard: true},
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
+		{Name: "mock", Major: "1", Image: "penstock.dev/plugins/mock:1"},
+		{Name: "redirect", Major: "1", Image: "penstock.dev/plugins/redirect:1"},
+		{Name: "request-id", Major: "1", Image: "penstock.dev/plugins/request-id:1"},
+		{Name: "request-size-limit", Major: "1", Image: "penstock.dev/plugins/request-size-limit:1"},
+		{Name: "security-headers", Major: "1", Image: "penstock.dev/plugins/security-headers:1"},
 		{Name: "transform", Major: "1", Image: "penstock.dev/plugins/transform:1"},
 		{
 			Name: "waf", Major: "1", Image: "penstock.dev/plugins/waf:1", Guard: true,

@@ -206,7 +206,7 @@ func TestBundledGuards(t *testing.T) {
 		}
 		guards[b.Name] = b.Guard
 	}
-	for name, want := range map[string]bool{"key-auth": true, "waf": true, "transform": false, "cache-rules": false} {
+	for name, want := range map[string]bool{"key-auth": true, "waf": true, "csrf": true, "ip-restriction": true, "transform": false, "cache-rules": false} {
 		if guard, known := guards[name]; !known || guard != want {
 			t.Errorf("%s: bundled %v, guard %v; want %v", name, known, guard, want)
 		}

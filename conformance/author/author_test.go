@@ -120,26 +120,3 @@ func TestFaults(t *testing.T) {
 		}
 	}
 }
-
-// TestBundled: each bundled plugin has cases, and passes them.
-func TestBundled(t *testing.T) {
-	dirs, err := filepath.Glob("../../plugins-src/*/plugin.json")
-	if err != nil || len(dirs) < 4 {
-		t.Fatalf("%d plugins, %v", len(dirs), err)
-	}
-	for _, dir := range dirs {
-		dir = filepath.Dir(dir)
-		name := filepath.Base(dir)
-		t.Run(name, func(t *testing.T) {
-			all, code := test(t, "--module", harness.BundledModule(t, name), dir)
-			if code != 0 || len(all) < 5 {
-				t.Errorf("%d cases, exit code %d", len(all), code)
-			}
-			for _, r := range all {
-				for _, f := range r.Faults {
-					t.Errorf("%s: %s\n%s", r.Name, f, strings.Join(r.Logs, "\n"))
-				}
-			}
-		})
-	}
-}

@@ -149,7 +149,7 @@ func TestCases(t *testing.T) {
 func TestGuards(t *testing.T) {
 	guards := map[string]bool{
 		"acl": true, "authz": true, "basic-auth": true, "csrf": true, "ext-authz": true, "ip-restriction": true, "jwt": true, "key-auth": true,
-		"mtls-auth": true, "oidc": true, "rate-limit": true, "waf": true, "bot-detect": true, "request-size-limit": true,
+		"mtls-auth": true, "oidc": true, "rate-limit": true, "waf": true,
 	}
 	each(t, func(t *testing.T, name, dir string) {
 		text, err := os.ReadFile(filepath.Join(dir, "plugin.json"))

@@ -193,6 +193,7 @@ require (
 	k8s.io/mount-utils v0.0.0 // indirect
 	k8s.io/pod-security-admission v0.0.0 // indirect
 	k8s.io/streaming v0.37.2 // indirect
+	penstock.dev/penstock/conformance/readme v0.0.0
 	sigs.k8s.io/apiserver-network-proxy/konnectivity-client v0.36.0 // indirect
 	sigs.k8s.io/controller-runtime v0.25.2
 	sigs.k8s.io/gateway-api v1.6.3
@@ -244,3 +245,5 @@ replace (
 )
 
 tool sigs.k8s.io/gateway-api/conformance/echo-basic
+
+replace penstock.dev/penstock/conformance/readme => ../readme

@@ -110,3 +110,15 @@ func (e *Example) Names(kind string) []string {
 	}
 	return all
 }
+
+var metadata = regexp.MustCompile(`(?m)^metadata:( \{|$)`)
+
+// In returns the objects as those of a namespace.
+func (e *Example) In(namespace string) string {
+	return metadata.ReplaceAllStringFunc(e.Objects, func(s string) string {
+		if strings.HasSuffix(s, "{") {
+			return s + "namespace: " + namespace + ", "
+		}
+		return s + "\n  namespace: " + namespace
+	})
+}

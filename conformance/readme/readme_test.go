@@ -22,6 +22,10 @@ func TestExample(t *testing.T) {
 	if got := e.Names("Secret"); !slices.Equal(got, []string{"keys"}) {
 		t.Errorf("Secrets %q", got)
 	}
+	want := "apiVersion: v1\nkind: Service\nmetadata:\n  namespace: a\n  annotations: {a: b}\n  name: shop\n---\napiVersion: v1\nkind: Secret\nmetadata: {namespace: a, name: keys}\n"
+	if got := e.In("a"); got != want {
+		t.Errorf("in a namespace: got\n%s", got)
+	}
 	s := httptest.NewServer(http.HandlerFunc(Shop))
 	defer s.Close()
 	if len(e.Steps) != 3 {
@@ -38,12 +42,13 @@ func TestWhatDiffers(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(Shop))
 	defer s.Close()
 	for want, says := range map[string]string{
-		"-i http://a.example/\nHTTP/1.1 404 Not Found\n...":           "200 OK",
-		"-i http://a.example/\nHTTP/1.1 200 OK\nX-A: b\n...\n\n...":   `"X-A: b" is missing`,
-		"-i http://a.example/\nHTTP/1.1 200 OK\nServer: ...\n\n...":   "more than is shown",
-		"http://a.example/\nGET /b\n...":                              "got\nGET /\n",
-		"http://a.example/\nGET /\nHost: a.example":                   "Accept",
-		"-i http://a.example/\nHTTP/1.1 200 OK\n...\n\nGET /\nHo...e": "got\nGET /\n",
+		"-H User-Agent: http://a.example/\nGET /\nHost: a.example\n...User-Agent...": "got\nGET /\nHost: a.example\nAccept: */*\n",
+		"-i http://a.example/\nHTTP/1.1 404 Not Found\n...":                          "200 OK",
+		"-i http://a.example/\nHTTP/1.1 200 OK\nX-A: b\n...\n\n...":                  `"X-A: b" is missing`,
+		"-i http://a.example/\nHTTP/1.1 200 OK\nServer: ...\n\n...":                  "more than is shown",
+		"http://a.example/\nGET /b\n...":                                             "got\nGET /\n",
+		"http://a.example/\nGET /\nHost: a.example":                                  "Accept",
+		"-i http://a.example/\nHTTP/1.1 200 OK\n...\n\nGET /\nHo...e":                "got\nGET /\n",
 	} {
 		steps, err := console("$ curl " + want)
 		if err != nil {

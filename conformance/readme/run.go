@@ -21,6 +21,7 @@ func (s *Step) Run(ctx context.Context, client *http.Client, address string) err
 	if s.curl.body == "" {
 		r.Body, r.ContentLength = nil, 0
 	}
+	r.Header["User-Agent"] = nil // or there would be one of Go's
 	r.Host, r.URL.Host = s.curl.url.Host, address
 	for _, f := range s.curl.fields {
 		if strings.EqualFold(f[0], "host") {
@@ -49,7 +50,10 @@ func (s *Step) compare(response *http.Response, body string) error {
 		if i := slices.Index(want, ""); i >= 0 {
 			head, want = want[:i], want[i+1:]
 		} else {
-			want = nil
+			want = head[max(len(head)-1, 0):] // "...": any body too
+			if !slices.Equal(want, []string{"..."}) {
+				want = nil
+			}
 		}
 		if err := compareHead(head, response); err != nil {
 			return fmt.Errorf("$ %s: %w", s.Line, err)

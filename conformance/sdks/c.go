@@ -24,3 +24,9 @@ func buildC(t testing.TB, dir, guest, sources, out string, flags ...string) {
 	}
 	run(t, guest, nil, "clang-22", args...)
 }
+
+// Clang runs clang in a folder, for plugins of others than this package's.
+func Clang(t testing.TB, dir string, args ...string) {
+	t.Helper()
+	run(t, dir, nil, "clang-22", args...)
+}

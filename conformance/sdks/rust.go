@@ -50,6 +50,12 @@ func cargo(t testing.TB, dir string, args ...string) {
 	}, cargoPath, append(args, "--offline", "--quiet")...)
 }
 
+// Cargo runs Debian's cargo in a folder, for plugins of others than this package's.
+func Cargo(t testing.TB, dir string, args ...string) {
+	t.Helper()
+	cargo(t, dir, args...)
+}
+
 func copyFile(t testing.TB, from, to string) {
 	t.Helper()
 	b, err := os.ReadFile(from)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -107,10 +108,24 @@ func (m *misfits) look(v any, t reflect.Type, path string) {
 		}
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64,
 		reflect.Float32, reflect.Float64:
-		if _, ok := v.(float64); !ok {
+		if n, ok := v.(float64); !ok {
 			m.wrong(v, "a number", path)
+		} else if !fits(n, t) {
+			*m = append(*m, path+": does not fit "+t.String())
 		}
 	}
+}
+
+// fits says whether a number is one of a type, as far as a float64 tells.
+func fits(n float64, t reflect.Type) bool {
+	zero := reflect.Zero(t)
+	switch {
+	case zero.CanInt():
+		return n == math.Trunc(n) && n >= math.MinInt64 && n < math.MaxInt64 && !zero.OverflowInt(int64(n))
+	case zero.CanUint():
+		return n == math.Trunc(n) && n >= 0 && n < math.MaxUint64 && !zero.OverflowUint(uint64(n))
+	}
+	return !zero.OverflowFloat(n)
 }
 
 func (m *misfits) wrong(v any, want, path string) {

@@ -74,6 +74,8 @@ func TestParseConfig(t *testing.T) {
 		"no number":           {`{"size":true}`, settings{}, "config.size: true or false; want a number"},
 		"another whole":       {`[]`, settings{}, "config: a list; want an object"},
 		"too large a number":  {`{"size":12345}`, settings{}, "config.size: does not fit uint8"},
+		"half a number":       {`{"keys":[{},{"labels":{"a":1.5}}]}`, settings{}, "config.keys[1].labels.a: does not fit int"},
+		"a negative one":      {`{"size":-1}`, settings{}, "config.size: does not fit uint8"},
 		"what a type refuses": {`{"level":"low"}`, settings{}, "config: no such level"},
 		"no JSON":             {`{"on":tru}`, settings{}, "config: no JSON: at byte 10"},
 		"cut":                 {`{"on":`, settings{}, "config: no JSON: at byte 6"},

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -19,7 +20,7 @@ func main() {
 
 func run() error {
 	if len(os.Args) != 2 {
-		return fmt.Errorf("usage: wrong SCHEMA")
+		return errors.New("usage: wrong SCHEMA")
 	}
 	text, err := os.ReadFile(os.Args[1])
 	if err != nil {

@@ -21,6 +21,8 @@ import (
 	"google.golang.org/grpc"
 	grpchealth "google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"penstock.dev/penstock/conformance/readme"
 )
 
 func main() {
@@ -38,6 +40,9 @@ func run(command string, args []string) error {
 	switch command {
 	case "serve":
 		return serve(args)
+	case "shop": // is the Service of plugins' examples
+		server := &http.Server{Addr: ":8080", Handler: http.HandlerFunc(readme.Shop), ReadHeaderTimeout: 10 * time.Second}
+		return server.ListenAndServe()
 	case "cat": // FILE...
 		for _, name := range args {
 			text, err := os.ReadFile(name)

@@ -1,0 +1,1 @@
+../../cors/src/origin.rs
