@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"penstock.dev/penstock/author/cases"
 	"penstock.dev/penstock/author/scaffold"
 	"penstock.dev/penstock/author/toolchain"
-	"penstock.dev/penstock/core/oci"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/hosts/httpwasm"
 	"penstock.dev/penstock/hosts/proxywasm"
@@ -35,9 +33,6 @@ func folderOf(args []string) string {
 	}
 	return args[0]
 }
-
-// moduleName is the module that a folder's plugin is built to.
-const moduleName = "plugin.wasm"
 
 func pluginNewCommand() *cobra.Command {
 	var language string
@@ -123,14 +118,11 @@ func pluginTestCommand() *cobra.Command {
 
 func testPlugin(ctx context.Context, out io.Writer, dir string, files []string, o testOptions) error {
 	if len(files) == 0 {
-		found, err := filepath.Glob(filepath.Join(dir, "cases", "*.yaml"))
-		if err != nil {
+		var err error
+		if files, err = caseFiles(dir); err != nil {
 			return err
 		}
-		if one := filepath.Join(dir, "cases.yaml"); exists(one) {
-			found = append([]string{one}, found...)
-		}
-		if files = found; len(files) == 0 {
+		if len(files) == 0 {
 			return fmt.Errorf("%s: neither cases.yaml nor cases/*.yaml is there", dir)
 		}
 	}
@@ -143,11 +135,11 @@ func testPlugin(ctx context.Context, out io.Writer, dir string, files []string, 
 	if err != nil {
 		return err
 	}
-	self, err := os.Executable()
+	compiler, err := compilerCommand()
 	if err != nil {
 		return err
 	}
-	bed, err := cases.New(cases.Options{Plugin: image, CacheDir: compiledCases(scratch), Compiler: []string{self, "compile"}, ABIs: caseABIs})
+	bed, err := cases.New(cases.Options{Plugin: image, CacheDir: compiledCases(scratch), Compiler: compiler, ABIs: caseABIs})
 	if err != nil {
 		return err
 	}
@@ -169,42 +161,6 @@ func compiledCases(scratch string) string {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// imageOf is a folder's plugin as an image would have it, with the text of its manifest,
-// nil if there is none. Without a module it is built.
-func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifest []byte, err error) {
-	if module == "" {
-		scratch, err := os.MkdirTemp("", "penstock-plugin")
-		if err != nil {
-			return nil, nil, err
-		}
-		defer func() { _ = os.RemoveAll(scratch) }()
-		module = filepath.Join(scratch, moduleName)
-		if err := buildPlugin(ctx, dir, module); err != nil {
-			return nil, nil, err
-		}
-	}
-	image = &oci.Image{Digest: "sha256:cases"}
-	if image.Module, err = os.ReadFile(module); err != nil { //nolint:gosec // the author's own file
-		return nil, nil, err
-	}
-	name := filepath.Join(dir, "plugin.json")
-	manifest, err = os.ReadFile(name) //nolint:gosec // the author's own file
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return nil, nil, err
-	default:
-		if image.Manifest, err = oci.ParseManifest(manifest); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	image.Schema, err = os.ReadFile(filepath.Join(dir, "schema.json")) //nolint:gosec // the author's own file
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, nil, err
-	}
-	return image, manifest, nil
 }
 
 // caseABIs are the hosts that cases run on: those of the proxy.

@@ -27,8 +27,8 @@ func (r *run) unknownUse(use string) error {
 		}
 	}
 	const list = "penstock plugin list shows what is bundled, and Plugin objects add to it"
-	if found := near(name, r.catalogueNames()); len(found) > 0 {
-		return refuse("UnknownPlugin", "the catalogue has no %.80q: did you mean %s? (%s)", use, orList(found), list)
+	if found := Near(name, r.catalogueNames()); found != "" {
+		return refuse("UnknownPlugin", "the catalogue has no %.80q: did you mean %s? (%s)", use, found, list)
 	}
 	return refuse("UnknownPlugin", "the catalogue has no %.80q: %s", use, list)
 }
@@ -45,11 +45,11 @@ func (r *run) catalogueNames() []string {
 	return slices.Compact(all)
 }
 
-// near returns at most maxNear of names, which are sorted: those with the fewest edits
-// from name, and no more than a third of its letters.
-func near(name string, names []string) []string {
+// Near returns at most three of names, which are sorted, as "a, b or c": those with the
+// fewest edits from name, and no more than a third of its letters; empty: none is near.
+func Near(name string, names []string) string {
 	if len(name) > maxNearBytes {
-		return nil
+		return ""
 	}
 	type candidate struct {
 		name  string
@@ -70,7 +70,7 @@ func near(name string, names []string) []string {
 	for _, c := range found[:min(len(found), maxNear)] {
 		all = append(all, c.name)
 	}
-	return all
+	return orList(all)
 }
 
 // edits is the number of letters that are put in, left out, replaced, or swapped with
@@ -101,8 +101,8 @@ func edits(a, b string) int {
 
 // orList is "a, b or c".
 func orList(names []string) string {
-	if len(names) == 1 {
-		return names[0]
+	if len(names) < 2 {
+		return strings.Join(names, "")
 	}
 	return fmt.Sprintf("%s or %s", strings.Join(names[:len(names)-1], ", "), names[len(names)-1])
 }
