@@ -109,7 +109,7 @@ func read(d *json.Decoder, depth int) (value, error) {
 	if depth == maxDepth {
 		return nil, fmt.Errorf("it nests deeper than %d", maxDepth)
 	}
-	var list []any
+	list := []any{}
 	o := &object{fields: map[string]value{}}
 	for d.More() {
 		if delim == '{' {
