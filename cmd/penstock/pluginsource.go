@@ -137,6 +137,9 @@ func subjectOf(ctx context.Context, o options, name, module string) (*subject, e
 			return nil, err
 		}
 		found.use, found.reference = plugin.Name, plugin.Image
+		if len(o.images) == 0 { // no registry has it
+			return nil, fmt.Errorf("%s is bundled: --images names the folder that holds the bundled plugins", plugin.Name)
+		}
 	}
 	err = withRegistry(ctx, o, found.reference, func(r *registry) error {
 		var err error
@@ -149,9 +152,6 @@ func subjectOf(ctx context.Context, o options, name, module string) (*subject, e
 		}
 		return nil
 	})
-	if err != nil && found.use != "" && len(o.images) == 0 {
-		err = fmt.Errorf("%s is bundled: --images names the folder that holds the bundled plugins (%w)", found.use, err)
-	}
 	return found, err
 }
 
