@@ -22,6 +22,8 @@ const (
 	looks = 5 * time.Millisecond
 	still = 6
 	long  = 200
+	// rests is how many looks pass after something has happened, for who is woken by it.
+	rests = 2
 	// held is how many times in a row there may be nothing that it could wait for.
 	held = 20
 	// holds is how long, by the case's time, a plugin may hold an exchange; ends is how
@@ -152,7 +154,7 @@ func (u *under) watch(done <-chan struct{}) error {
 	defer tick.Stop()
 	end := time.After(ends)
 	limit := u.t.clock.Now().Add(holds)
-	reads, same, idle := int64(-1), 0, 0
+	reads, same, idle, rest := int64(-1), 0, 0, 0
 	for {
 		select {
 		case <-done:
@@ -161,6 +163,10 @@ func (u *under) watch(done <-chan struct{}) error {
 			return errNoExchange
 		case <-tick.C:
 		}
+		if rest > 0 {
+			rest--
+			continue
+		}
 		same++
 		if now := u.reads.Load(); now != reads {
 			reads, same = now, 0
@@ -168,6 +174,7 @@ func (u *under) watch(done <-chan struct{}) error {
 		if u.client.waits.Load() == 0 { // a body may be held, or a callback be slow
 			if call, _ := u.t.calls.next(); call != nil && same > still {
 				u.t.calls.answer(call)
+				rest = rests
 				continue
 			}
 			if same < long {
@@ -175,7 +182,7 @@ func (u *under) watch(done <-chan struct{}) error {
 			}
 		}
 		if u.t.step(limit) {
-			idle = 0
+			idle, rest = 0, rests
 		} else if idle++; idle > held {
 			u.client.leave()
 			if b := u.sending.Load(); b != nil {
@@ -309,13 +316,6 @@ func (u *under) failed() {
 	}
 	u.response.failure = err.Reason
 	u.run.Replace(&exchange.Local{Status: err.Status, GRPCStatus: -1})
-}
-
-func reason(err *exchange.Error, other error) string {
-	if err != nil {
-		return err.Reason
-	}
-	return other.Error()
 }
 
 func (u *under) readAll(b exchange.Body) ([]byte, error) {

@@ -81,4 +81,12 @@ func (m *Message) toSend() *sent {
 	return s
 }
 
+// reason is why a body was cut.
+func reason(err *exchange.Error, other error) string {
+	if err != nil {
+		return err.Reason
+	}
+	return other.Error()
+}
+
 var _ exchange.Body = (*body)(nil)

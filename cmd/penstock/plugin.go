@@ -22,7 +22,7 @@ import (
 
 func pluginCommand() *cobra.Command {
 	c := &cobra.Command{Use: "plugin", Short: "Write, build and test plugins"}
-	c.AddCommand(pluginNewCommand(), pluginBuildCommand(), pluginTestCommand(), pluginBenchCommand(), pluginListCommand(), pluginShowCommand(), pluginInspectCommand(), pluginPushCommand(), pluginSignCommand(), pluginVerifyCommand())
+	c.AddCommand(pluginNewCommand(), pluginBuildCommand(), pluginTestCommand(), pluginRunCommand(), pluginBenchCommand(), pluginListCommand(), pluginShowCommand(), pluginInspectCommand(), pluginPushCommand(), pluginSignCommand(), pluginVerifyCommand())
 	return c
 }
 
