@@ -174,7 +174,7 @@ func Prove(ctx context.Context, o Options, in io.Reader, out io.Writer) error {
 	if err := gob.NewDecoder(in).Decode(&img); err != nil {
 		return err
 	}
-	o.Plugin = &img
+	o.Plugin, o.StartWithin = &img, proofWall
 	bed, err := New(o)
 	if err != nil {
 		return err
@@ -183,27 +183,31 @@ func Prove(ctx context.Context, o Options, in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(bed.prove(ctx, img.Cases))
 }
 
-// prove runs cases until one fails.
-func (b *Bed) prove(ctx context.Context, files []oci.CasesFile) verdict {
-	ran := 0
-	for _, text := range files {
+// prove reads all cases, then runs them until one fails.
+func (b *Bed) prove(ctx context.Context, texts []oci.CasesFile) verdict {
+	var files []*File
+	number := 0
+	for _, text := range texts {
 		file, err := Parse(text.Name, text.Text)
 		if err != nil {
 			return verdict{Err: "the image's own cases: " + err.Error()}
 		}
-		if ran += len(file.Cases); ran > MaxProved {
+		if number += len(file.Cases); number > MaxProved {
 			return verdict{Err: fmt.Sprintf("the image carries more than %d cases: leave some out of it", MaxProved)}
 		}
+		files = append(files, file)
+	}
+	for n, file := range files {
 		for i := range file.Cases {
 			r, err := b.Run(ctx, file, &file.Cases[i])
 			for n := 1; n < tries && err == nil && len(r.Faults) > 0; n++ {
 				r, err = b.Run(ctx, file, &file.Cases[i])
 			}
 			if err != nil {
-				return verdict{Err: fmt.Sprintf("the image's own case %q (%s): %v", r.Name, text.Name, err)}
+				return verdict{Err: fmt.Sprintf("the image's own case %q (%s): %v", r.Name, texts[n].Name, err)}
 			}
 			if len(r.Faults) > 0 {
-				return verdict{File: text.Name, Case: r.Name, Faults: told(r.Faults)}
+				return verdict{File: texts[n].Name, Case: r.Name, Faults: told(r.Faults)}
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -84,7 +85,10 @@ func buildPlugin(ctx context.Context, dir, out string) error {
 	if err != nil {
 		return err
 	}
-	return l.Build(ctx, dir, out)
+	if err = l.Build(ctx, dir, out); err != nil && !errors.Is(err, toolchain.ErrMissing) {
+		return fmt.Errorf("the plugin in %s does not build: %w", dir, err)
+	}
+	return err
 }
 
 // testOptions are those of penstock plugin test.

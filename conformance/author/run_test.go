@@ -162,7 +162,7 @@ func TestRun(t *testing.T) {
 	s.greets("first again")
 	rewrite(t, source, "func main() {}", "func main() { broken")
 	s.until("the broken source is told", func() bool {
-		return strings.Contains(s.output(), "not live, the one before goes on: go: exit status 1")
+		return strings.Contains(s.output(), "not live, the one before goes on: the plugin in "+dir+" does not build: go: exit status 1")
 	})
 	s.greets("first again")
 	rewrite(t, source, "func main() { broken", "func main() {}")
