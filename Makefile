@@ -64,7 +64,7 @@ run: plugins ## Serve examples/quickstart on 127.0.0.1:8080 until Ctrl-C
 test: cc redis toolchains assemblyscript rust cachesuite plugins testbed-build check ## All checks, tests with the race detector, and short conformance runs
 	@for m in $(MODULES); do case " $(NETNS) " in *" $$m "*) unshare -Urnm true || \
 		{ echo "LEFT OUT: $$m: this machine does not allow user, network and mount namespaces"; continue; };; esac; \
-		echo "test $$m"; (cd $$m && PENSTOCK_GATEWAYAPI=1 go test $(TAGS) $(ALONE) -race -shuffle=on -timeout 20m ./...) || exit 1; done
+		echo "test $$m"; (cd $$m && PENSTOCK=$(CURDIR)/bin/penstock PENSTOCK_GATEWAYAPI=1 go test $(TAGS) $(ALONE) -race -shuffle=on -timeout 20m ./...) || exit 1; done
 
 .PHONY: check
 check: ## Format, tidy, vet and lint

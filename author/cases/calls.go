@@ -22,6 +22,7 @@ var callFailures = map[string]error{
 // calls answer what a plugin calls, as a case says. They stand in for upstream.Caller.
 type calls struct {
 	clock *clock
+	wake  chan struct{} // receives a value when a call is made; nil: nobody waits for one
 
 	mu      sync.Mutex
 	script  []Call
@@ -76,6 +77,10 @@ func (c *calls) HTTPCall(k *capability.HTTPCall, done func(*capability.HTTPAnswe
 	}
 	p := &pending{due: c.clock.Now().Add(after), done: done, said: said}
 	c.pending = append(c.pending, p)
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
 	return func() {
 		c.mu.Lock()
 		p.gone = true
@@ -132,6 +137,16 @@ func status(m *Message) int {
 		return 200
 	}
 	return m.Status
+}
+
+// list is the fields one by one.
+func (f Fields) list() (all []exchange.Field) {
+	for _, one := range f {
+		for _, v := range one.Values {
+			all = append(all, exchange.Field{Name: []byte(one.Name), Value: []byte(v)})
+		}
+	}
+	return all
 }
 
 // addTo appends the fields to a list.

@@ -64,8 +64,9 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("%+v", c)
 			}
 			for i := range c.Exchanges {
-				u := &under{t: &trial{Bed: &Bed{clock: newClock()}}, e: &c.Exchanges[i]}
-				if x := u.made(); len(x.Request.Method) == 0 || len(x.Request.Path) == 0 {
+				u := (&trial{Bed: &Bed{clock: newClock()}}).under(&c.Exchanges[i])
+				u.make()
+				if x := &u.x; len(x.Request.Method) == 0 || len(x.Request.Path) == 0 {
 					t.Fatalf("%+v", x.Request)
 				}
 				for _, k := range c.Exchanges[i].Calls {

@@ -1,13 +1,12 @@
 package cases
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +22,8 @@ const (
 	looks = 5 * time.Millisecond
 	still = 6
 	long  = 200
+	// rests is how many looks pass after something has happened, for who is woken by it.
+	rests = 2
 	// held is how many times in a row there may be nothing that it could wait for.
 	held = 20
 	// holds is how long, by the case's time, a plugin may hold an exchange; ends is how
@@ -74,44 +75,20 @@ func (c *client) leave() {
 	}
 }
 
-// body is a message's content that comes in parts, each when it is read.
-type body struct {
-	parts []string
-	read  *atomic.Int64 // reads, so that it is seen that the exchange goes on
-	end   func()
-}
-
-// Read implements exchange.Body.
-func (b *body) Read(p []byte) (int, error) {
-	b.read.Add(1)
-	if len(b.parts) == 0 {
-		if b.end != nil {
-			b.end()
-			b.end = nil
-		}
-		return 0, io.EOF
-	}
-	n := copy(p, b.parts[0])
-	if b.parts[0] = b.parts[0][n:]; b.parts[0] == "" {
-		b.parts = b.parts[1:]
-	}
-	return n, nil
-}
-
-// Buffered implements exchange.Body: parts come one by one.
-func (*body) Buffered() int { return 0 }
-
-// Close implements exchange.Body.
-func (b *body) Close() { b.parts = nil }
-
 // under is an exchange under way.
 type under struct {
 	t       *trial
 	e       *Exchange
-	x       *exchange.Exchange
+	request *sent
+	answer  *sent
+	x       exchange.Exchange
 	run     filter.Run
 	client  client
 	reads   atomic.Int64
+	bodies  [2]body // the request's, the response's
+	buffer  []byte
+	// keep says that what came is kept, to be compared.
+	keep    bool
 	sending atomic.Pointer[stopper] // the request's body, while the upstream reads it
 
 	reached  bool
@@ -123,7 +100,8 @@ type under struct {
 func (t *trial) exchange(e *Exchange) []string {
 	t.pass(t.clock.Now().Add(time.Duration(e.Advance)))
 	t.calls.expect(e.Calls)
-	u := &under{t: t, e: e}
+	u := t.under(e)
+	u.keep = true
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -133,6 +111,18 @@ func (t *trial) exchange(e *Exchange) []string {
 		return append(t.calls.end(), err.Error())
 	}
 	return append(u.compare(), t.calls.end()...)
+}
+
+// under readies an exchange, which may be served again and again.
+func (t *trial) under(e *Exchange) *under {
+	u := &under{t: t, e: e, request: e.Request.toSend(), buffer: make([]byte, 32<<10)}
+	if e.Upstream != nil {
+		u.answer = e.Upstream.Response.toSend()
+	} else {
+		u.answer = (*Message)(nil).toSend()
+	}
+	u.x.Conn, u.x.Client = conn, &u.client
+	return u
 }
 
 // pass has all happen until end, and moves the time there.
@@ -164,7 +154,7 @@ func (u *under) watch(done <-chan struct{}) error {
 	defer tick.Stop()
 	end := time.After(ends)
 	limit := u.t.clock.Now().Add(holds)
-	reads, same, idle := int64(-1), 0, 0
+	reads, same, idle, rest := int64(-1), 0, 0, 0
 	for {
 		select {
 		case <-done:
@@ -173,6 +163,10 @@ func (u *under) watch(done <-chan struct{}) error {
 			return errNoExchange
 		case <-tick.C:
 		}
+		if rest > 0 {
+			rest--
+			continue
+		}
 		same++
 		if now := u.reads.Load(); now != reads {
 			reads, same = now, 0
@@ -180,6 +174,7 @@ func (u *under) watch(done <-chan struct{}) error {
 		if u.client.waits.Load() == 0 { // a body may be held, or a callback be slow
 			if call, _ := u.t.calls.next(); call != nil && same > still {
 				u.t.calls.answer(call)
+				rest = rests
 				continue
 			}
 			if same < long {
@@ -187,7 +182,7 @@ func (u *under) watch(done <-chan struct{}) error {
 			}
 		}
 		if u.t.step(limit) {
-			idle = 0
+			idle, rest = 0, rests
 		} else if idle++; idle > held {
 			u.client.leave()
 			if b := u.sending.Load(); b != nil {
@@ -204,12 +199,12 @@ type stopper interface{ Stop() }
 
 // serve is the exchange, as core/proxy makes it.
 func (u *under) serve() {
-	u.x = u.made()
-	u.run.Start(u.x)
+	u.make()
+	u.run.Start(&u.x)
 	defer u.run.Done()
 	u.x.Phase = exchange.PhaseRequest
-	path, _, _ := strings.Cut(string(u.x.Request.Path), "?")
-	out := u.run.Request(u.t.chain, []byte(path))
+	path, _, _ := bytes.Cut(u.x.Request.Path, []byte("?"))
+	out := u.run.Request(u.t.chain, path)
 	if out == filter.Passed {
 		out = u.run.RequestBody()
 	}
@@ -222,55 +217,43 @@ func (u *under) serve() {
 	u.back()
 }
 
-// made is the request.
-func (u *under) made() *exchange.Exchange {
-	m := u.e.Request
-	if m == nil {
-		m = &Message{}
-	}
-	x := &exchange.Exchange{ID: 1, Conn: conn, Client: &u.client, Start: u.t.clock.Now(), Gateway: "default/edge", Listener: "http", Service: "default/case"}
+// make makes the request.
+func (u *under) make() {
+	x, r := &u.x, u.request
+	x.Reset()
+	u.reached, u.upstream, u.response = false, message{}, message{}
+	x.ID, x.Start, x.Gateway, x.Listener, x.Service = 1, u.t.clock.Now(), "default/edge", "http", "default/case"
 	if known := u.e.Known; known != nil {
 		x.Consumer = exchange.Consumer{Name: known.Name, Groups: known.Groups}
 	}
 	q := &x.Request
 	q.Version = exchange.HTTP11
-	for _, f := range []struct {
-		to         *[]byte
-		value, def string
-	}{{&q.Method, m.Method, "GET"}, {&q.Path, m.Path, "/"}, {&q.Authority, m.Authority, "www.example"}, {&q.Scheme, m.Scheme, "http"}} {
-		if *f.to = []byte(f.value); f.value == "" {
-			*f.to = []byte(f.def)
-		}
-	}
-	x.Original.Method, x.Original.Authority, x.Original.Path = slices.Clone(q.Method), slices.Clone(q.Authority), slices.Clone(q.Path)
-	m.Headers.addTo(&q.Header)
-	q.Body, q.ContentLength = u.content(m, &q.Header, &q.Trailer)
-	return x
+	q.Method, q.Path, q.Authority, q.Scheme = r.method, r.path, r.authority, r.scheme
+	x.Original.Method, x.Original.Authority, x.Original.Path = r.method, r.authority, r.path
+	q.Body, q.ContentLength = u.content(0, r, &q.Header, &q.Trailer)
 }
 
-// content is a message's body, whose length its header says. Parts have no length, as in
-// chunked coding.
-func (u *under) content(m *Message, header, trailer *exchange.Header) (exchange.Body, int64) {
-	if m.parts() == nil && m.Trailers == nil {
+// content adds a message's fields, and is its body. Parts have no length, as in chunked
+// coding.
+func (u *under) content(which int, m *sent, header, trailer *exchange.Header) (exchange.Body, int64) {
+	for _, f := range m.headers {
+		header.Add(f.Name, f.Value)
+	}
+	if !m.content {
 		return nil, 0
 	}
-	b := &body{parts: slices.Clone(m.parts()), read: &u.reads}
-	if m.Body != nil && m.Trailers == nil {
-		if _, said := header.Get("content-length"); !said {
-			header.Add([]byte("Content-Length"), strconv.AppendInt(nil, int64(len(*m.Body)), 10))
-		}
-		return b, int64(len(*m.Body))
-	}
-	b.end = func() { m.Trailers.addTo(trailer) }
-	return b, -1
+	b := &u.bodies[which]
+	*b = body{parts: m.parts, read: &u.reads, trailer: trailer, after: m.trailers}
+	return b, m.length
 }
 
 // send is what the upstream does: it reads the request, and answers.
 func (u *under) send() filter.Outcome {
-	x := u.x
+	x := &u.x
 	x.Phase = exchange.PhaseSend
 	u.run.Sending()
-	if b, ok := x.Request.Body.(stopper); ok {
+	if _, ok := x.Request.Body.(stopper); ok {
+		b := x.Request.Body.(stopper) // one that escapes only here
 		u.sending.Store(&b)
 		defer u.sending.Store(nil)
 	}
@@ -283,22 +266,19 @@ func (u *under) send() filter.Outcome {
 	}
 	u.reached = true
 	q := &x.Request
-	u.upstream = message{method: string(q.Method), path: string(q.Path), authority: string(q.Authority), scheme: string(q.Scheme), headers: copied(&q.Header), trailers: copied(&q.Trailer), body: content}
-	answer := &Message{}
-	if u.e.Upstream != nil && u.e.Upstream.Response != nil {
-		answer = u.e.Upstream.Response
+	if u.keep {
+		u.upstream = message{method: string(q.Method), path: string(q.Path), authority: string(q.Authority), scheme: string(q.Scheme), headers: copied(&q.Header), trailers: copied(&q.Trailer), body: content}
 	}
 	p := &x.Response
-	p.Status, p.Version = status(answer), exchange.HTTP11
-	answer.Headers.addTo(&p.Header)
-	p.Body, p.ContentLength = u.content(answer, &p.Header, &p.Trailer)
+	p.Status, p.Version = u.answer.status, exchange.HTTP11
+	p.Body, p.ContentLength = u.content(1, u.answer, &p.Header, &p.Trailer)
 	x.Upstream, x.Endpoint = "default/case:80", "192.0.2.20:8080"
 	return filter.Passed
 }
 
 // back is the response's way to the client.
 func (u *under) back() {
-	x := u.x
+	x := &u.x
 	for range 64 { // as in core/proxy: each time fewer filters are left
 		x.Phase = exchange.PhaseResponse
 		out := u.run.Response()
@@ -322,7 +302,10 @@ func (u *under) back() {
 	case x.AnsweredBy != "":
 		from = "plugin"
 	}
-	u.response = message{status: p.Status, from: from, failure: u.response.failure, headers: copied(&p.Header), trailers: copied(&p.Trailer), body: content}
+	u.response.status, u.response.from = p.Status, from
+	if u.keep {
+		u.response.headers, u.response.trailers, u.response.body = copied(&p.Header), copied(&p.Trailer), content
+	}
 	if err != nil { // the client sees that it is cut
 		u.response.from, u.response.failure = "proxy", reason(u.run.Err(), err)
 	}
@@ -338,24 +321,18 @@ func (u *under) failed() {
 	u.run.Replace(&exchange.Local{Status: err.Status, GRPCStatus: -1})
 }
 
-func reason(err *exchange.Error, other error) string {
-	if err != nil {
-		return err.Reason
-	}
-	return other.Error()
-}
-
 func (u *under) readAll(b exchange.Body) ([]byte, error) {
 	if b == nil {
 		return nil, nil
 	}
 	defer b.Close()
 	var all []byte
-	part := make([]byte, 32<<10)
 	for {
-		n, err := b.Read(part)
+		n, err := b.Read(u.buffer)
 		u.reads.Add(1)
-		all = append(all, part[:n]...)
+		if u.keep {
+			all = append(all, u.buffer[:n]...)
+		}
 		if errors.Is(err, io.EOF) {
 			return all, nil
 		}
@@ -419,7 +396,4 @@ func (c Cache) String() string {
 	return fmt.Sprintf("bypass %t, key %q, ttl %v, force %t, tags %q", c.Bypass, c.Key, time.Duration(c.TTL), c.Force, c.Tags)
 }
 
-var (
-	_ exchange.Client = (*client)(nil)
-	_ exchange.Body   = (*body)(nil)
-)
+var _ exchange.Client = (*client)(nil)

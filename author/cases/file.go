@@ -18,7 +18,7 @@ import (
 // MaxFileBytes is the size beyond which a file of cases is refused.
 const MaxFileBytes = 4 << 20
 
-// File is a file of cases. Its fields are what docs/plugins-test.md says.
+// File is a file of cases. Its fields are what docs/cases.md says.
 type File struct {
 	// Config is that of every case without one of its own.
 	Config Config `yaml:"config"`

@@ -1,12 +1,19 @@
 package main
 
 import (
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"penstock.dev/penstock/core/sandbox"
 )
+
+// compilerCommand is what compiles a module, for sandbox.Options.
+func compilerCommand() ([]string, error) {
+	self, err := os.Executable()
+	return []string{self, "compile"}, err
+}
 
 // compileCommand is the process that compiles a module: see core/sandbox.
 func compileCommand() *cobra.Command {

@@ -17,6 +17,7 @@ func imageCommand() *cobra.Command {
 
 func packCommand() *cobra.Command {
 	var layout, name, manifest, schema string
+	var files []string
 	c := &cobra.Command{
 		Use:   "pack MODULE",
 		Short: "Put a Wasm module into an OCI layout folder under a name",
@@ -35,7 +36,11 @@ func packCommand() *cobra.Command {
 					return err
 				}
 			}
-			digest, err := oci.WriteLayout(layout, ref, parts[0], parts[1], parts[2])
+			all, err := readCases(files)
+			if err != nil {
+				return err
+			}
+			digest, err := oci.WriteLayout(layout, ref, parts[0], parts[1], parts[2], all...)
 			if err != nil {
 				return err
 			}
@@ -48,6 +53,7 @@ func packCommand() *cobra.Command {
 	f.StringVar(&name, "name", "", "registry/repository:tag")
 	f.StringVar(&manifest, "manifest", "", "plugin manifest (JSON): abi, capabilities, guard, multiConfig, connections")
 	f.StringVar(&schema, "schema", "", "JSON Schema of the plugin's config")
+	f.StringArrayVar(&files, "cases", nil, "file of test cases, which are run before the image is used; may be repeated")
 	for _, required := range []string{"layout", "name"} {
 		if err := c.MarkFlagRequired(required); err != nil {
 			panic("BUG: " + err.Error())

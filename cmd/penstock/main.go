@@ -24,7 +24,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(runCommand(), proxyCommand(), controlCommand(), checkCommand(), cacheCommand(), imageCommand(), pluginCommand(), compileCommand(), versionCommand())
+	root.AddCommand(runCommand(), proxyCommand(), controlCommand(), checkCommand(), cacheCommand(), imageCommand(), pluginCommand(), compileCommand(), proveCommand(), versionCommand())
 	if err := root.Execute(); err != nil {
 		if !errors.Is(err, errReported) {
 			fmt.Fprintln(os.Stderr, "penstock:", err)

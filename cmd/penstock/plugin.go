@@ -16,7 +16,6 @@ import (
 	"penstock.dev/penstock/author/cases"
 	"penstock.dev/penstock/author/scaffold"
 	"penstock.dev/penstock/author/toolchain"
-	"penstock.dev/penstock/core/oci"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/hosts/capability/crypto"
 	"penstock.dev/penstock/hosts/capability/kv"
@@ -27,7 +26,7 @@ import (
 
 func pluginCommand() *cobra.Command {
 	c := &cobra.Command{Use: "plugin", Short: "Write, build and test plugins"}
-	c.AddCommand(pluginNewCommand(), pluginBuildCommand(), pluginTestCommand(), pluginInspectCommand(), pluginPushCommand(), pluginSignCommand(), pluginVerifyCommand())
+	c.AddCommand(pluginNewCommand(), pluginBuildCommand(), pluginTestCommand(), pluginRunCommand(), pluginBenchCommand(), pluginListCommand(), pluginShowCommand(), pluginInspectCommand(), pluginPushCommand(), pluginSignCommand(), pluginVerifyCommand())
 	return c
 }
 
@@ -38,9 +37,6 @@ func folderOf(args []string) string {
 	}
 	return args[0]
 }
-
-// moduleName is the module that a folder's plugin is built to.
-const moduleName = "plugin.wasm"
 
 func pluginNewCommand() *cobra.Command {
 	var language string
@@ -92,7 +88,10 @@ func buildPlugin(ctx context.Context, dir, out string) error {
 	if err != nil {
 		return err
 	}
-	return l.Build(ctx, dir, out)
+	if err = l.Build(ctx, dir, out); err != nil && !errors.Is(err, toolchain.ErrMissing) {
+		return fmt.Errorf("the plugin in %s does not build: %w", dir, err)
+	}
+	return err
 }
 
 // testOptions are those of penstock plugin test.
@@ -126,14 +125,11 @@ func pluginTestCommand() *cobra.Command {
 
 func testPlugin(ctx context.Context, out io.Writer, dir string, files []string, o testOptions) error {
 	if len(files) == 0 {
-		found, err := filepath.Glob(filepath.Join(dir, "cases", "*.yaml"))
-		if err != nil {
+		var err error
+		if files, err = caseFiles(dir); err != nil {
 			return err
 		}
-		if one := filepath.Join(dir, "cases.yaml"); exists(one) {
-			found = append([]string{one}, found...)
-		}
-		if files = found; len(files) == 0 {
+		if len(files) == 0 {
 			return fmt.Errorf("%s: neither cases.yaml nor cases/*.yaml is there", dir)
 		}
 	}
@@ -146,11 +142,11 @@ func testPlugin(ctx context.Context, out io.Writer, dir string, files []string, 
 	if err != nil {
 		return err
 	}
-	self, err := os.Executable()
+	compiler, err := compilerCommand()
 	if err != nil {
 		return err
 	}
-	bed, err := cases.New(cases.Options{Plugin: image, CacheDir: compiledCases(scratch), Compiler: []string{self, "compile"}, ABIs: caseABIs})
+	bed, err := cases.New(cases.Options{Plugin: image, CacheDir: compiledCases(scratch), Compiler: compiler, ABIs: caseABIs})
 	if err != nil {
 		return err
 	}
@@ -172,42 +168,6 @@ func compiledCases(scratch string) string {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// imageOf is a folder's plugin as an image would have it, with the text of its manifest,
-// nil if there is none. Without a module it is built.
-func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifest []byte, err error) {
-	if module == "" {
-		scratch, err := os.MkdirTemp("", "penstock-plugin")
-		if err != nil {
-			return nil, nil, err
-		}
-		defer func() { _ = os.RemoveAll(scratch) }()
-		module = filepath.Join(scratch, moduleName)
-		if err := buildPlugin(ctx, dir, module); err != nil {
-			return nil, nil, err
-		}
-	}
-	image = &oci.Image{Digest: "sha256:cases"}
-	if image.Module, err = os.ReadFile(module); err != nil { //nolint:gosec // the author's own file
-		return nil, nil, err
-	}
-	name := filepath.Join(dir, "plugin.json")
-	manifest, err = os.ReadFile(name) //nolint:gosec // the author's own file
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return nil, nil, err
-	default:
-		if image.Manifest, err = oci.ParseManifest(manifest); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	image.Schema, err = os.ReadFile(filepath.Join(dir, "schema.json")) //nolint:gosec // the author's own file
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, nil, err
-	}
-	return image, manifest, nil
 }
 
 // caseABIs are the hosts that cases run on: those of the proxy.

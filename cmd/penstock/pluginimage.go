@@ -60,37 +60,56 @@ func withRegistry(ctx context.Context, o options, name string, do func(*registry
 
 func pluginPushCommand() *cobra.Command {
 	var o options
-	var module, key string
+	var p pushOptions
 	c := &cobra.Command{
 		Use:   "push NAME [FOLDER]",
-		Short: "Build a plugin and push it to a registry, with plugin.json and schema.json; NAME is registry/repository:tag",
-		Long: "Build the plugin in a folder, and push it as an OCI image with its plugin.json and schema.json. It prints the name\n" +
-			"with the digest, for an annotation. The logins are those of Docker's configuration.",
+		Short: "Build a plugin and push it to a registry, with its manifest, schema and cases; NAME is registry/repository:tag",
+		Long: "Build the plugin in a folder, and push it as an OCI image with its plugin.json, its schema.json, and its cases, which\n" +
+			"proxies run before they use it. It prints the name with the digest, for an annotation. The logins are those of Docker's\n" +
+			"configuration.",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return pushPlugin(cmd.Context(), cmd.OutOrStdout(), o, args[0], folderOf(args[1:]), module, key)
+			return pushPlugin(cmd.Context(), cmd.OutOrStdout(), o, args[0], folderOf(args[1:]), p)
 		},
 	}
 	registryFlags(c, &o)
-	c.Flags().StringVar(&module, "module", "", "push this Wasm module, and build none")
-	c.Flags().StringVar(&key, "key", "", "sign with this private key (PEM, PKCS #8), as cosign does")
+	c.Flags().StringVar(&p.module, "module", "", "push this Wasm module, and build none")
+	c.Flags().StringVar(&p.key, "key", "", "sign with this private key (PEM, PKCS #8), as cosign does")
+	c.Flags().BoolVar(&p.noCases, "no-cases", false, "leave the cases out of the image")
 	return c
 }
 
-func pushPlugin(ctx context.Context, out io.Writer, o options, name, dir, module, keyFile string) error {
+// pushOptions are those of penstock plugin push.
+type pushOptions struct {
+	module, key string
+	noCases     bool
+}
+
+func pushPlugin(ctx context.Context, out io.Writer, o options, name, dir string, p pushOptions) error {
 	var key crypto.Signer
-	if keyFile != "" {
+	if p.key != "" {
 		var err error
-		if key, err = readKey(keyFile); err != nil {
+		if key, err = readKey(p.key); err != nil {
 			return err
 		}
 	}
-	image, manifest, err := imageOf(ctx, dir, module)
+	var files []string
+	if !p.noCases {
+		var err error
+		if files, err = caseFiles(dir); err != nil {
+			return err
+		}
+	}
+	travel, err := readCases(files)
+	if err != nil {
+		return fmt.Errorf("%w (--no-cases leaves them out of the image)", err)
+	}
+	image, manifest, err := imageOf(ctx, dir, p.module)
 	if err != nil {
 		return err
 	}
 	return withRegistry(ctx, o, name, func(r *registry) error {
-		digest, err := r.Push(ctx, r.req, r.ref, image.Module, manifest, image.Schema)
+		digest, err := r.Push(ctx, r.req, r.ref, image.Module, manifest, image.Schema, travel...)
 		if err != nil {
 			return err
 		}
@@ -263,12 +282,12 @@ func inspect(ctx context.Context, image *oci.Image) (*inspected, error) {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
-	self, err := os.Executable()
+	compiler, err := compilerCommand()
 	if err != nil {
 		return nil, err
 	}
 	metrics := telemetry.New()
-	engine, err := sandbox.New(sandbox.Options{Dir: compiledCases(scratch), Compiler: []string{self, "compile"}}, zap.NewNop(), metrics)
+	engine, err := sandbox.New(sandbox.Options{Dir: compiledCases(scratch), Compiler: compiler}, zap.NewNop(), metrics)
 	if err != nil {
 		return nil, err
 	}

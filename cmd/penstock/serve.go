@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -130,7 +129,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 	if err != nil {
 		return nil, err
 	}
-	p.engine, err = sandbox.New(sandbox.Options{Dir: filepath.Join(o.state, "compiled"), Compiler: []string{self, "compile"}}, log.Named("sandbox"), p.metrics)
+	p.engine, err = sandbox.New(sandbox.Options{Dir: compiledIn(o.state), Compiler: []string{self, "compile"}}, log.Named("sandbox"), p.metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +139,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 	p.passwords = crypto.NewPasswords(nil)
 	p.plugins = plugin.New(plugin.Options{
 		Images: images, Told: told, Engine: p.engine, Log: log.Named("plugin"), Metrics: p.metrics, TagInterval: o.tagInterval,
+		Cases:  prover(o, self).Prove,
 		Bodies: filter.NewBudget(memory/bodyShare, p.metrics),
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{

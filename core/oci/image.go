@@ -10,6 +10,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -21,6 +22,7 @@ const (
 	MediaTypeSoloWasm     = "application/vnd.module.wasm.content.layer.v1+wasm"
 	MediaTypeManifest     = "application/vnd.penstock.manifest.v1+json"
 	MediaTypeConfigSchema = "application/vnd.penstock.config-schema.v1+json"
+	MediaTypeCases        = "application/vnd.penstock.cases.v1+yaml" // one file of cases; there may be several
 
 	mediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
 	mediaTypeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -32,6 +34,9 @@ const (
 	MaxModuleBytes   = 64 << 20 // the module, and its layer before and after decompression
 	MaxManifestBytes = 1 << 20  // an image manifest or index
 	MaxMetaBytes     = 256 << 10
+	// MaxCasesBytes bounds all files of cases together, MaxCasesFiles their number.
+	MaxCasesBytes = 256 << 10
+	MaxCasesFiles = 16
 )
 
 // What an image can be refused for.
@@ -80,6 +85,28 @@ type Image struct {
 	Module    []byte // the Wasm module, not yet checked to be one
 	Manifest  Manifest
 	Schema    []byte // JSON Schema of the config, nil if the image has none
+	Cases     []CasesFile
+}
+
+// CasesFile is a file of a plugin's test cases, not yet read.
+type CasesFile struct {
+	Name string // its base name, "cases.yaml"; for people
+	Text []byte
+}
+
+// CheckCases says whether an image may have these files of cases.
+func CheckCases(files []CasesFile) error {
+	if len(files) > MaxCasesFiles {
+		return fmt.Errorf("%d files of cases: an image has at most %d", len(files), MaxCasesFiles)
+	}
+	bytes := 0
+	for _, f := range files {
+		bytes += len(f.Text)
+	}
+	if bytes > MaxCasesBytes {
+		return fmt.Errorf("files of cases of %d bytes: an image has at most %d", bytes, MaxCasesBytes)
+	}
+	return nil
 }
 
 // blobs reads content by descriptor; what it returns has the descriptor's digest.
@@ -117,9 +144,38 @@ func unpack(raw []byte, fetch blobs) (*Image, error) {
 			if img.Schema, err = fetch(l, MaxMetaBytes); err != nil {
 				return nil, err
 			}
+		case MediaTypeCases:
+			if err := img.addCases(l, fetch); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return img, nil
+}
+
+// addCases reads a file of cases.
+func (i *Image) addCases(l ocispec.Descriptor, fetch blobs) error {
+	if len(i.Cases) == MaxCasesFiles { // before one more is fetched
+		return fmt.Errorf("%w: more than %d files of cases", ErrImage, MaxCasesFiles)
+	}
+	text, err := fetch(l, MaxCasesBytes)
+	if err != nil {
+		return err
+	}
+	name := path.Base("/" + l.Annotations[ocispec.AnnotationTitle])
+	if len(name) > 100 || !isPrintable(name) || name == "/" {
+		name = fmt.Sprintf("cases %d", len(i.Cases)+1)
+	}
+	i.Cases = append(i.Cases, CasesFile{name, text})
+	if err := CheckCases(i.Cases); err != nil {
+		return fmt.Errorf("%w: %w", ErrImage, err)
+	}
+	return nil
+}
+
+// isPrintable reports whether s is visible ASCII.
+func isPrintable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // moduleLayer chooses the layer that holds the module, and how to open it: a

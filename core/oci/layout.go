@@ -19,10 +19,10 @@ const layoutMode = 0o644
 
 // WriteLayout adds an image to the OCI layout folder dir, made if it is
 // missing, under ref, which must have a tag and no digest; an image that had
-// the name loses it. module is the CNCF Wasm artifact's layer; manifest and
-// schema are optional layers. It returns the image's digest. One writer at a
-// time; readers see the old or the new index.
-func WriteLayout(dir string, ref Reference, module, manifest, schema []byte) (string, error) {
+// the name loses it. module is the CNCF Wasm artifact's layer; manifest,
+// schema and cases are optional layers. It returns the image's digest. One writer
+// at a time; readers see the old or the new index.
+func WriteLayout(dir string, ref Reference, module, manifest, schema []byte, cases ...CasesFile) (string, error) {
 	if ref.Tag == "" || ref.Digest != "" {
 		return "", fmt.Errorf("%w: %s: a layout needs a tag and no digest", ErrReference, ref)
 	}
@@ -33,7 +33,7 @@ func WriteLayout(dir string, ref Reference, module, manifest, schema []byte) (st
 		d := describe(mediaType, data)
 		return d, writeMode(filepath.Join(dir, "blobs", "sha256", d.Digest.Encoded()), data, layoutMode)
 	}
-	parts, err := artifact(module, manifest, schema)
+	parts, err := artifact(module, manifest, schema, cases...)
 	if err != nil {
 		return "", err
 	}
@@ -57,7 +57,10 @@ type parts struct {
 
 // artifact makes the CNCF Wasm artifact: its image manifest and blobs. The
 // same input gives the same bytes.
-func artifact(module, manifest, schema []byte) (parts, error) {
+func artifact(module, manifest, schema []byte, cases ...CasesFile) (parts, error) {
+	if err := CheckCases(cases); err != nil {
+		return parts{}, err
+	}
 	config, err := json.Marshal(map[string]any{
 		"architecture": "wasm", "os": "wasip1", "layerDigests": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(module))},
 	})
@@ -78,6 +81,12 @@ func artifact(module, manifest, schema []byte) (parts, error) {
 	if schema != nil {
 		m.Layers = append(m.Layers, describe(MediaTypeConfigSchema, schema))
 		p.blobs = append(p.blobs, schema)
+	}
+	for _, f := range cases {
+		d := describe(MediaTypeCases, f.Text)
+		d.Annotations = map[string]string{ocispec.AnnotationTitle: f.Name}
+		m.Layers = append(m.Layers, d)
+		p.blobs = append(p.blobs, f.Text)
 	}
 	p.manifest, err = json.Marshal(m)
 	return p, err

@@ -45,11 +45,11 @@ func DockerCredential(ctx context.Context, registry string) ([]config.PullCreden
 // The parts are those of WriteLayout, and the same ones give the same digest, which is
 // returned. What is there already is not sent again. Of req only Credentials count. Errors
 // wrap ErrReference, ErrForbidden or ErrUnavailable.
-func (s *Store) Push(ctx context.Context, req Request, ref Reference, module, manifest, schema []byte) (string, error) {
+func (s *Store) Push(ctx context.Context, req Request, ref Reference, module, manifest, schema []byte, cases ...CasesFile) (string, error) {
 	if ref.Tag == "" || ref.Digest != "" {
 		return "", fmt.Errorf("%w: %s: an image is pushed under a tag, and without a digest", ErrReference, ref)
 	}
-	p, err := artifact(module, manifest, schema)
+	p, err := artifact(module, manifest, schema, cases...)
 	if err != nil {
 		return "", err
 	}

@@ -136,8 +136,17 @@ func grant(f *config.Filter, img *oci.Image) []string {
 }
 
 func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image, guard bool) (Running, error) {
-	module, err := m.o.Engine.LoadIf(ctx, img.Module, func() error { return m.permit(f.Tenant()) })
+	permit := func() error { return m.permit(f.Tenant()) }
+	permitted := permit
+	module, err := m.o.Engine.LoadIf(ctx, img.Module, func() error {
+		permitted = nil
+		return permit()
+	})
 	if err != nil {
+		return nil, err
+	}
+	if err := m.prove(ctx, f, img, permitted); err != nil {
+		module.Close()
 		return nil, err
 	}
 	for _, abi := range m.o.ABIs {

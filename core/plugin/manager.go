@@ -83,6 +83,11 @@ type Options struct {
 	Metrics *telemetry.Metrics
 	// Bodies is what filters may hold back of bodies; nil: no bound.
 	Bodies *filter.Budget
+	// Cases runs the cases that an image carries, within bounds of its own; nil: none
+	// are run. One call at a time, and one for each digest. The error is why the image is
+	// not to be used, a *CaseError; one that wraps sandbox.ErrCrowded says nothing of the
+	// image, and is tried again.
+	Cases func(context.Context, *oci.Image) error
 	// TagInterval is how often registries are asked where tags point; 0: never.
 	TagInterval time.Duration
 }
@@ -94,6 +99,7 @@ type Manager struct {
 	changed  chan struct{} // capacity 1: some runtime's state changed
 	loads    chan struct{} // a token for each load under way
 	pulls    *shares
+	proofs   *proofs
 	failures telemetry.Counters
 	ctx      context.Context
 	stop     context.CancelFunc
@@ -126,6 +132,7 @@ func New(o Options) *Manager {
 		changed:     make(chan struct{}, 1),
 		loads:       make(chan struct{}, parallelLoads),
 		pulls:       newShares(parallelPulls, namespacePulls),
+		proofs:      newProofs(),
 		failures:    o.Metrics.Counters("penstock_filter_failures_total", "Exchanges in which a filter failed, whatever onError then did.", "owner", "filter"),
 		quarantines: o.Metrics.Counters("penstock_filter_quarantines_total", "Times a filter was put into quarantine.", "owner", "filter"),
 		rollbacks:   o.Metrics.Counters("penstock_filter_rollbacks_total", "Times a filter went back to what ran before.", "owner", "filter"),

@@ -24,6 +24,7 @@ import (
 type image struct {
 	err      atomic.Pointer[error]
 	manifest oci.Manifest
+	cases    []oci.CasesFile
 	digest   string
 }
 
@@ -31,7 +32,7 @@ func (i *image) Get(context.Context, oci.Request) (*oci.Image, error) {
 	if err := i.err.Load(); err != nil {
 		return nil, *err
 	}
-	return &oci.Image{Module: []byte("\x00asm\x01\x00\x00\x00"), Digest: i.digest, Manifest: i.manifest}, nil
+	return &oci.Image{Module: []byte("\x00asm\x01\x00\x00\x00"), Digest: i.digest, Manifest: i.manifest, Cases: i.cases}, nil
 }
 
 // abi starts filters that do nothing, and notes what they were granted.

@@ -46,7 +46,8 @@ func (m *Manager) SetTotals(totals map[string]*config.Totals) {
 	m.mu.Unlock()
 }
 
-// permit asks for one more cold compile of a namespace, and counts it.
+// permit asks for one more cold compile, or run of an image's cases, of a namespace, and
+// counts it.
 func (m *Manager) permit(namespace string) error {
 	if namespace == "" {
 		return nil
@@ -71,7 +72,7 @@ func (m *Manager) permit(namespace string) error {
 	if t.CompilesPerHour > 0 {
 		next = "at " + done[len(done)-t.CompilesPerHour].Add(time.Hour).UTC().Format(time.TimeOnly) + " UTC at the earliest"
 	}
-	return &delayed{fmt.Errorf("it has to be compiled, and namespace %s has had %d compiles within an hour, at most %d by %s: it is tried again %s",
+	return &delayed{fmt.Errorf("it has to be compiled, or its cases to be run, and namespace %s has had %d compiles within an hour, at most %d by %s: it is tried again %s",
 		namespace, len(done), t.CompilesPerHour, t.Source("compilesPerHour"), next)}
 }
 

@@ -50,7 +50,7 @@ func TestCompilesOfANamespaceAreBounded(t *testing.T) {
 		<-b.Changed()
 	}
 	s := second.State()
-	want := "it has to be compiled, and namespace ns has had 1 compiles within an hour, at most 1 by PluginPolicy small (spec.limits.totals.compilesPerHour): it is tried again at "
+	want := "it has to be compiled, or its cases to be run, and namespace ns has had 1 compiles within an hour, at most 1 by PluginPolicy small (spec.limits.totals.compilesPerHour): it is tried again at "
 	if s.Phase != Compiling || s.Reason != "RefusedByPolicy" || !strings.HasPrefix(s.Message, want) {
 		t.Errorf("got %+v; want %s", s, want)
 	}

@@ -239,7 +239,7 @@ func (i *Images) Get(ctx context.Context, req oci.Request) (*oci.Image, error) {
 		return nil, err
 	}
 	return &oci.Image{
-		Reference: reference, Digest: m.Digest, Module: module, Schema: m.Schema,
+		Reference: reference, Digest: m.Digest, Module: module, Schema: m.Schema, Cases: m.Cases,
 		Manifest: oci.Manifest{ABI: m.ABI, Capabilities: m.Capabilities, Guard: m.Guard, MultiConfig: m.MultiConfig, Connections: m.Connections},
 	}, nil
 }

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"penstock.dev/penstock/core/oci"
 )
 
 // The protocol is delta discovery (the xDS transport, AggregatedDiscoveryService's
@@ -43,11 +45,12 @@ type Image struct {
 	// Module is the digest of the module's bytes, "sha256:...", and Size their number.
 	Module string
 	Size   int64
-	// What the image's manifest says (oci.Manifest), and its schema.
+	// What the image's manifest says (oci.Manifest), its schema and its cases.
 	ABI                             string
 	Capabilities                    []string
 	Guard, MultiConfig, Connections bool
 	Schema                          []byte
+	Cases                           []oci.CasesFile
 	// Reason is set if the filter may not run, or not yet: of ImageReasons; Message
 	// says why.
 	Reason, Message string

@@ -99,6 +99,24 @@ func (t *tailWriter) String() string {
 // priority of its whole process group, so that it is for a process that does
 // nothing else.
 func Compile(dir string, memory int64, cpu time.Duration, in io.Reader) error {
+	if err := Confine(memory, cpu); err != nil {
+		return err
+	}
+	wasm, err := io.ReadAll(io.LimitReader(in, MaxModuleBytes+1))
+	if err != nil {
+		return err
+	}
+	metered, err := meter.Instrument(wasm, meter.Options{})
+	if err != nil {
+		return err
+	}
+	return compileInto(dir, metered)
+}
+
+// Confine bounds what this process may use, memory in bytes and cpu in whole seconds of
+// CPU time; 0 for no bound. It lowers the priority of its whole process group. It is for a
+// process that does one thing for another one, and for untrusted content.
+func Confine(memory int64, cpu time.Duration) error {
 	if cpu > 0 {
 		seconds := uint64((cpu + time.Second - 1) / time.Second)
 		if err := unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: seconds, Max: seconds + 1}); err != nil {
@@ -117,15 +135,7 @@ func Compile(dir string, memory int64, cpu time.Duration, in io.Reader) error {
 	if err := unix.Setpriority(unix.PRIO_PGRP, 0, 10); err != nil {
 		return fmt.Errorf("lower priority: %w", err)
 	}
-	wasm, err := io.ReadAll(io.LimitReader(in, MaxModuleBytes+1))
-	if err != nil {
-		return err
-	}
-	metered, err := meter.Instrument(wasm, meter.Options{})
-	if err != nil {
-		return err
-	}
-	return compileInto(dir, metered)
+	return nil
 }
 
 // compileInto fills dir with the engine's file of the module's code, under the name

@@ -40,6 +40,19 @@ type Options struct {
 	CacheBytes int64
 	// Clock is the time that guests see; nil: the machine's.
 	Clock Clock
+	// Observer is told what guests do, for measuring; nil: nobody is.
+	Observer Observer
+}
+
+// Observer is told what guests do. It is called by whoever has the instance's lock: by
+// several goroutines at once, if there are several instances.
+type Observer interface {
+	// Called is told of a guest's function that was called and has ended: the steps that
+	// it took, and the time without that in which it waited for others.
+	Called(function string, steps int64, took time.Duration)
+	// HostCalled is told of a function of the ABI host, not of WASI's, that the guest
+	// calls.
+	HostCalled(name string)
 }
 
 // MaxModuleBytes is the size beyond which a module is refused.

@@ -83,6 +83,13 @@ func (p *Pool) serve() {
 				zap.String("object", p.o.Owner), zap.String("plugin", p.o.Filter), zap.String("import", imp.Module+"."+imp.Name))
 			f = unknown(imp.Type)
 		}
+		if o := p.engine.o.Observer; o != nil { // here, so that the call itself has no more to ask
+			inner, name := f, imp.Name
+			f = func(i *Instance, stack []uint64) {
+				o.HostCalled(name)
+				inner(i, stack)
+			}
+		}
 		p.imports = append(p.imports, f)
 	}
 }

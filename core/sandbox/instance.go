@@ -171,9 +171,13 @@ func (i *Instance) Call(f *Func, b *Budget, stack []uint64) error {
 	err := f.call(i, stack)
 	spent := i.end()
 	i.pool.tenant.spend(spent)
+	took := clock() - start - i.idle
 	b.calls++
 	b.steps += spent
-	b.took += clock() - start - i.idle
+	b.took += took
+	if o := i.pool.engine.o.Observer; o != nil {
+		o.Called(f.name, spent, took)
+	}
 	if b.Exchange != nil {
 		*b.Exchange -= spent
 	}

@@ -475,7 +475,7 @@ func TestStartFromDisk(t *testing.T) {
 func TestPluginBytes(t *testing.T) {
 	f := newFleet(t)
 	module := []byte(strings.Repeat("wasm", 300_000)) // several messages
-	f.registry.images["registry.example/x:1"] = &oci.Image{Digest: "sha256:" + strings.Repeat("a", 64), Module: module, Schema: []byte("{}"), Manifest: oci.Manifest{Guard: true, Capabilities: []string{"kv"}}}
+	f.registry.images["registry.example/x:1"] = &oci.Image{Digest: "sha256:" + strings.Repeat("a", 64), Module: module, Schema: []byte("{}"), Cases: []oci.CasesFile{{Name: "cases.yaml", Text: []byte("cases: []")}}, Manifest: oci.Manifest{Guard: true, Capabilities: []string{"kv"}}}
 	f.update(someConfig(3))
 	req := oci.Request{Filter: "filter-hash", Reference: "registry.example/x:1"}
 	var proxies []*proxy
@@ -498,7 +498,7 @@ func TestPluginBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(image.Module, module) || !image.Manifest.Guard || !slices.Equal(image.Manifest.Capabilities, []string{"kv"}) || string(image.Schema) != "{}" {
+		if !slices.Equal(image.Module, module) || !image.Manifest.Guard || !slices.Equal(image.Manifest.Capabilities, []string{"kv"}) || string(image.Schema) != "{}" || len(image.Cases) != 1 || string(image.Cases[0].Text) != "cases: []" {
 			t.Error("the image is not what control has")
 		}
 	}

@@ -206,7 +206,7 @@ func (i *Images) look(ctx context.Context, f *config.Filter, before remote.Image
 		return refused(before, fmt.Errorf("%w: %w", oci.ErrUnavailable, err))
 	}
 	return remote.Image{
-		Reference: f.Image, Digest: image.Digest, Module: module, Size: int64(len(image.Module)), Schema: image.Schema,
+		Reference: f.Image, Digest: image.Digest, Module: module, Size: int64(len(image.Module)), Schema: image.Schema, Cases: image.Cases,
 		ABI: image.Manifest.ABI, Capabilities: image.Manifest.Capabilities, Guard: image.Manifest.Guard,
 		MultiConfig: image.Manifest.MultiConfig, Connections: image.Manifest.Connections,
 	}

@@ -52,7 +52,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		// overrides
 		"an override that is unknown": {policyText("p", "overrides: {before: [{use: nobody}]}"), "[]",
-			`UnknownPlugin: PluginPolicy/p: [0] (nobody): the catalogue has no "nobody": it has cache, key-auth, transform`},
+			`UnknownPlugin: PluginPolicy/p: [0] (nobody): the catalogue has no "nobody": penstock plugin list shows what is bundled, and Plugin objects add to it`},
 		"an override with a mistake": {policyText("p", "overrides: {after: [{use: transform, ports: [http]}]}"), "[]",
 			"RefusedByPolicy: PluginPolicy p cannot be applied: spec.overrides.after: [0].ports: only allowed on a Service"},
 		"two overrides of one name": {policyText("p", "overrides: {before: [{use: transform}, {use: transform}]}"), "[]",
@@ -155,7 +155,7 @@ func TestRefusals(t *testing.T) {
 		"a version without an image": {pluginText("x", `versions: [{name: "1", image: nginx}]`), "[x]",
 			"UnknownPlugin: Service/default/s: [0] (x): Plugin x: spec.versions[0].image: no image reference"},
 		"a bundled version that there is not": {"", "['key-auth@2']",
-			`UnknownPlugin: Service/default/s: [0] (key-auth): the catalogue has no "key-auth@2": it has cache, key-auth, transform`},
+			`UnknownPlugin: Service/default/s: [0] (key-auth): the catalogue has no version 2 of key-auth: it has key-auth@1`},
 		"a Plugin's onError": {pluginText("x", `versions: [{name: "1", image: "r.example/x:1"}], onError: ignore`), "[x]",
 			`UnknownPlugin: Service/default/s: [0] (x): Plugin x: spec.onError: "ignore" is neither reject nor skip`},
 		"a version by its major": {prices, "['prices@1', {use: prices, name: b}]", ""},

@@ -267,7 +267,7 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 			return &api.PluginSpec{Limits: b.Limits}, nil
 		}
 	}
-	return nil, refuse("UnknownPlugin", "the catalogue has no %q: it has %s", use, strings.Join(r.catalogueNames(), ", "))
+	return nil, r.unknownUse(use)
 }
 
 func versionNames(versions []api.PluginVersion) string {
@@ -279,18 +279,6 @@ func versionNames(versions []api.PluginVersion) string {
 		return "none"
 	}
 	return strings.Join(all, ", ")
-}
-
-func (r *run) catalogueNames() []string {
-	all := []string{annotation.UseCache}
-	for _, b := range r.t.o.Bundled {
-		all = append(all, b.Name)
-	}
-	for name := range r.plugins {
-		all = append(all, name)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 // configuration joins config and configFrom. A string reaches the plugin as it is.

@@ -22,19 +22,12 @@ pub fn append(dst: &mut Vec<u8>, limit: &Limit) {
                 Some(value) if value.len() <= MAX_VALUE => part(dst, b'h', &value),
                 _ => address(dst, limit),
             },
-            By::Consumer => match consumer() {
+            By::Consumer => match sdk::current_consumer() {
                 Some(name) => part(dst, b'c', &name),
                 None => address(dst, limit),
             },
         }
     }
-}
-
-/// Returns the consumer's name.
-fn consumer() -> Option<Vec<u8>> {
-    let answer = sdk::call_foreign("penstock.consumer_get", b"").ok()?;
-    let n = u16::from_le_bytes(answer.get(..2)?.try_into().ok()?);
-    answer.get(2..2 + usize::from(n)).map(<[u8]>::to_vec)
 }
 
 fn property(path: &[&str]) -> Bytes {
@@ -52,7 +45,12 @@ fn part(dst: &mut Vec<u8>, kind: u8, value: &[u8]) {
 /// Appends the client's address, of an IPv6 one its network. One that cannot be read is
 /// counted as it is written, and none with the others that have none.
 fn address(dst: &mut Vec<u8>, limit: &Limit) {
-    let text = property(&["source", "address"]);
+    let text = match REQUEST_HEADER.get("x-forwarded-for") {
+        // The proxy leaves the field there only if a trusted one sent it, and its last
+        // address is the client's as that one saw it.
+        Some(field) if !field.is_empty() => last(&field).to_vec(),
+        _ => property(&["source", "address"]).to_vec(),
+    };
     match parse(&text) {
         Some(IpAddr::V4(a)) => part(dst, b'4', &a.octets()),
         Some(IpAddr::V6(a)) => {
@@ -61,6 +59,14 @@ fn address(dst: &mut Vec<u8>, limit: &Limit) {
         }
         None => part(dst, b'?', &text),
     }
+}
+
+/// Returns the last element of a list.
+fn last(list: &[u8]) -> &[u8] {
+    list.rsplit(|b| *b == b',')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii()
 }
 
 /// Reads an address, with or without a port; an IPv4 one that is mapped is an IPv4 one.
@@ -94,5 +100,9 @@ mod tests {
             assert_eq!(got.as_deref(), want, "{text}");
         }
         assert_eq!(parse(b"\xff"), None);
+        assert_eq!(
+            (last(b"a, b"), last(b"a"), last(b""), last(b"a,")),
+            (&b"b"[..], &b"a"[..], &b""[..], &b""[..])
+        );
     }
 }

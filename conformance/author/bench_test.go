@@ -1,0 +1,77 @@
+package author
+
+import (
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"penstock.dev/penstock/conformance/harness"
+)
+
+// TestBench: what is measured of each case, and that steps are the same each time.
+func TestBench(t *testing.T) {
+	dir, module := guest(t)
+	cases := filepath.Join(dir, "cases.yaml")
+	if out, err := exec.Command("cp", "testdata/good.yaml", cases).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	type cost struct {
+		Case, Skipped                                            string
+		Exchanges                                                int
+		NsPerExchange, StepsPerExchange, MostSteps, LimitSteps   int64
+		HostCallsPerExchange, MemoryBytes, StartSteps, Instances int64
+		Callbacks                                                []struct{ Function string }
+		HostFunctions                                            map[string]int64
+	}
+	run := func() (all struct {
+		Bytes, CompileNs, LoadNs int64
+		Cases                    []cost
+	}) {
+		t.Helper()
+		out, err := exec.Command(harness.Binary(t), "plugin", "bench", dir, "--module", module, "--count", "20", "--json").Output()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if err := json.Unmarshal(out, &all); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	first, second := run(), run()
+	if first.Bytes == 0 || first.CompileNs <= first.LoadNs || first.LoadNs == 0 {
+		t.Errorf("got %d bytes, compiled in %d ns, loaded in %d ns", first.Bytes, first.CompileNs, first.LoadNs)
+	}
+	measured := 0
+	for i, c := range first.Cases {
+		if c.Skipped != "" {
+			if c.Skipped != "it has no exchange" && c.Skipped != "the plugin fails in it" {
+				t.Errorf("%s: %s", c.Case, c.Skipped)
+			}
+			continue
+		}
+		measured++
+		if c.Exchanges < 20 || c.NsPerExchange <= 0 || c.StepsPerExchange <= 0 || c.MostSteps < c.StepsPerExchange || c.LimitSteps <= 0 ||
+			c.MemoryBytes <= 0 || c.StartSteps <= 0 || c.Instances < 1 || len(c.Callbacks) == 0 {
+			t.Errorf("%s: got %+v", c.Case, c)
+		}
+		if s := second.Cases[i]; s.StepsPerExchange != c.StepsPerExchange || s.HostCallsPerExchange != c.HostCallsPerExchange {
+			t.Errorf("%s: another run takes %d steps, %d calls; the first %d, %d", c.Case, s.StepsPerExchange, s.HostCallsPerExchange, c.StepsPerExchange, c.HostCallsPerExchange)
+		}
+	}
+	if measured < 10 {
+		t.Errorf("%d cases were measured", measured)
+	}
+	for want, args := range map[string][]string{
+		"there are no cases to measure":        {t.TempDir(), "--module", module},
+		`no case is called "nobody"`:           {dir, "--module", module, "--run", "nobody"},
+		"--time more than 0s and at most 1h":   {dir, "--module", module, "--time", "0s"},
+		"is no folder, no bundled plugin and ": {"nobody"},
+	} {
+		out, err := exec.Command(harness.Binary(t), append([]string{"plugin", "bench"}, args...)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%q: got %s, %v; want %s", args, out, err, want)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package author
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"penstock.dev/penstock/conformance/harness"
+)
+
+// served is penstock plugin run under way.
+type served struct {
+	t    *testing.T
+	c    *exec.Cmd
+	url  string
+	mu   sync.Mutex
+	said strings.Builder
+	read sync.WaitGroup
+}
+
+// freePort is one that nobody listens on.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// serve runs penstock plugin run.
+func serve(t *testing.T, dir string, args ...string) *served {
+	t.Helper()
+	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	s := &served{t: t, url: "http://" + listen, c: exec.Command(harness.Binary(t), append([]string{"plugin", "run", dir, "--listen", listen}, args...)...)}
+	out, err := s.c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.c.Stderr = s.c.Stdout
+	if err := s.c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.read.Go(func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			s.mu.Lock()
+			s.said.WriteString(lines.Text() + "\n")
+			s.mu.Unlock()
+		}
+	})
+	t.Cleanup(func() {
+		_ = s.c.Process.Kill()
+		s.read.Wait()
+		_ = s.c.Wait()
+		if t.Failed() {
+			t.Logf("it said\n%s", s.output())
+		}
+	})
+	return s
+}
+
+func (s *served) output() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.said.String()
+}
+
+// until waits until something is so.
+func (s *served) until(what string, so func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !so(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// greets waits until the plugin answers with this greeting.
+func (s *served) greets(want string) {
+	s.t.Helper()
+	s.until("X-Greeting: "+want, func() bool {
+		r, err := http.Get(s.url)
+		if err != nil {
+			return false
+		}
+		r.Body.Close()
+		return r.StatusCode == 200 && r.Header.Get("X-Greeting") == want
+	})
+}
+
+// end sends SIGINT, and returns the exit code.
+func (s *served) end() int {
+	s.t.Helper()
+	if err := s.c.Process.Signal(syscall.SIGINT); err != nil {
+		s.t.Fatal(err)
+	}
+	s.read.Wait()
+	_ = s.c.Wait()
+	return s.c.ProcessState.ExitCode()
+}
+
+func rewrite(t *testing.T, file, from, to string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), from) {
+		t.Fatalf("%s: no %q", file, from)
+	}
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), from, to)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRun: a plugin is served in front of a URL, and again when its source or its
+// configuration changes; what cannot be used is told, and the one before goes on; no
+// request is lost.
+func TestRun(t *testing.T) {
+	parent := t.TempDir()
+	if out, err := exec.Command(harness.Binary(t), "plugin", "new", filepath.Join(parent, "prices"), "--lang", "go").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	dir, config := filepath.Join(parent, "prices"), filepath.Join(parent, "config.yaml")
+	if err := os.WriteFile(config, []byte("greeting: first\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, dir, "--to", fmt.Sprintf("http://127.0.0.1:%d/base", harness.Upstream(t, harness.Echo)), "--config", config)
+	s.greets("first")
+
+	stop, done := make(chan struct{}), make(chan map[string]int)
+	go func() {
+		got := map[string]int{}
+		for {
+			select {
+			case <-stop:
+				done <- got
+				return
+			default:
+			}
+			r, err := http.Get(s.url + "/path")
+			if err != nil {
+				got[err.Error()]++
+				continue
+			}
+			r.Body.Close()
+			got[r.Status]++
+		}
+	}()
+	source := filepath.Join(dir, "main.go")
+	rewrite(t, source, "s.plugin.config.Greeting)", `s.plugin.config.Greeting+" again")`)
+	s.greets("first again")
+	rewrite(t, source, "func main() {}", "func main() { broken")
+	s.until("the broken source is told", func() bool {
+		return strings.Contains(s.output(), "not live, the one before goes on: the plugin in "+dir+" does not build: go: exit status 1")
+	})
+	s.greets("first again")
+	rewrite(t, source, "func main() { broken", "func main() {}")
+	rewrite(t, config, "greeting: first", "greting: second")
+	s.until("the refused configuration is told", func() bool {
+		return strings.Contains(s.output(), "not live, the one before goes on: the plugin does not start: InvalidConfig: ") && strings.Contains(s.output(), "greting")
+	})
+	s.greets("first again")
+	rewrite(t, config, "greting: second", "greeting: third")
+	s.greets("third again")
+	close(stop)
+	if got := <-done; len(got) != 1 || got["200 OK"] == 0 {
+		t.Errorf("got %v; want 200 only", got)
+	}
+	if code := s.end(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if n := strings.Count(s.output(), "live on "+s.url); n != 3 {
+		t.Errorf("%d times live; want 3", n)
+	}
+}
+
+// TestRunRefuses: what cannot be begun ends at once, with one line.
+func TestRunRefuses(t *testing.T) {
+	empty := t.TempDir()
+	for want, args := range map[string][]string{
+		"no plugin is here": {empty, "--to", "http://127.0.0.1:1"},
+		`--to "ftp://a": want http://HOST[:PORT][/PATH]`: {empty, "--to", "ftp://a"},
+		`--to "http://a?b": want`:                        {empty, "--to", "http://a?b"},
+		`--listen "8080": want an address and a port`:    {empty, "--to", "http://127.0.0.1:1", "--listen", "8080"},
+		`required flag(s) "to" not set`:                  {empty},
+	} {
+		out, err := exec.Command(harness.Binary(t), append([]string{"plugin", "run"}, args...)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) || strings.Count(string(out), "\n") != 1 {
+			t.Errorf("%q: got %s, %v; want %s", args, out, err, want)
+		}
+	}
+}
