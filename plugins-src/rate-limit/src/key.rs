@@ -23,8 +23,8 @@ pub fn append(dst: &mut Vec<u8>, limit: &Limit) {
                 _ => address(dst, limit),
             },
             By::Consumer => match sdk::current_consumer() {
-                Some(name) => part(dst, b'c', &name),
-                None => address(dst, limit),
+                Ok(c) => part(dst, b'c', c.username().as_bytes()),
+                Err(_) => address(dst, limit),
             },
         }
     }
@@ -34,11 +34,11 @@ fn property(path: &[&str]) -> Bytes {
     sdk::property(path).unwrap_or_default()
 }
 
-/// A part is of at most 512 bytes, so that a key of four is within its bounds.
+/// No part is of more than 400 bytes, so that a key of four is within its bounds.
 fn part(dst: &mut Vec<u8>, kind: u8, value: &[u8]) {
-    let value = &value[..value.len().min(240)];
+    let value = &value[..value.len().min(400)];
     dst.push(kind);
-    dst.push(value.len() as u8);
+    dst.extend_from_slice(&(value.len() as u16).to_le_bytes());
     dst.extend_from_slice(value);
 }
 
