@@ -27,11 +27,11 @@ const (
 	minAPIKey   = 8 // below, it is a mistake
 	maxAPIKey   = 1 << 10
 	maxLogin    = 255 // a username, a password, what a token's key is looked up by
-	maxBcrypt   = 16  // its cost
+	maxBcrypt   = 14  // its cost
 	minRSABits  = 2048
 	maxRSABits  = 8192
-	maxArgonKiB = 256 << 10
-	maxArgonRun = 16 // its passes, and its lanes
+	maxArgonKiB = 64 << 10
+	maxArgonRun = 8 // its passes, and its lanes
 )
 
 // credentialTypes reads Secrets by the value of their label.
