@@ -45,8 +45,8 @@ func (w *wrongs) faults(o *object, right value, whole bool) []fault {
 	return all
 }
 
-// types are values of other types. The whole is a list at most: a text is handed on as it
-// is.
+// types are values of two other types, which is enough to see that the type is looked at.
+// The whole is a list at most: a text is handed on as it is.
 func (w *wrongs) types(o *object, whole bool) []fault {
 	allowed := types(o)
 	for _, a := range w.alternatives(o) {
@@ -61,7 +61,9 @@ func (w *wrongs) types(o *object, whole bool) []fault {
 		if slices.Contains(allowed, t) || t == "integer" && slices.Contains(allowed, "number") || whole && t != "array" {
 			continue
 		}
-		all = append(all, fault{what: "of the type " + t, value: v})
+		if all = append(all, fault{what: "of the type " + t, value: v}); len(all) == 2 {
+			break
+		}
 	}
 	if slices.Contains(allowed, "integer") && !slices.Contains(allowed, "number") {
 		all = append(all, fault{what: "of the type number", value: json.Number("1.5")})
