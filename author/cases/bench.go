@@ -225,12 +225,16 @@ func (l *loop) round() {
 func (l *loop) pump(stop <-chan struct{}) {
 	pause := time.NewTicker(time.Millisecond)
 	defer pause.Stop()
-	for {
+	for rest := 0; ; {
 		select {
 		case <-stop:
 			return
 		case <-l.t.calls.wake:
 		case <-pause.C:
+			if rest > 0 { // who was answered last may still be on its way
+				rest--
+				continue
+			}
 			l.running.Lock()
 			u := l.current
 			l.running.Unlock()
@@ -238,10 +242,12 @@ func (l *loop) pump(stop <-chan struct{}) {
 				if call, _ := l.t.calls.next(); call == nil && !l.t.step(l.t.clock.Now().Add(holds)) {
 					u.client.leave()
 				}
+				rest = rests
 			}
 		}
 		for call, _ := l.t.calls.next(); call != nil; call, _ = l.t.calls.next() {
 			l.t.calls.answer(call)
+			rest = 2 * rests
 		}
 	}
 }

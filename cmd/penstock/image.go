@@ -16,7 +16,7 @@ func imageCommand() *cobra.Command {
 }
 
 func packCommand() *cobra.Command {
-	var layout, name, manifest, schema string
+	var layout, name, manifest, schema, cost string
 	var files []string
 	c := &cobra.Command{
 		Use:   "pack MODULE",
@@ -33,6 +33,11 @@ func packCommand() *cobra.Command {
 					continue
 				}
 				if parts[i], err = os.ReadFile(file); err != nil {
+					return err
+				}
+			}
+			if cost != "" {
+				if parts[1], err = withCost(parts[1], cost); err != nil {
 					return err
 				}
 			}
@@ -53,6 +58,7 @@ func packCommand() *cobra.Command {
 	f.StringVar(&name, "name", "", "registry/repository:tag")
 	f.StringVar(&manifest, "manifest", "", "plugin manifest (JSON): abi, capabilities, guard, multiConfig, connections")
 	f.StringVar(&schema, "schema", "", "JSON Schema of the plugin's config")
+	f.StringVar(&cost, "cost", "", "what the plugin costs, as penstock plugin bench --cost writes it")
 	f.StringArrayVar(&files, "cases", nil, "file of test cases, which are run before the image is used; may be repeated")
 	for _, required := range []string{"layout", "name"} {
 		if err := c.MarkFlagRequired(required); err != nil {

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"penstock.dev/penstock/author/cases"
+	"penstock.dev/penstock/core/oci"
 )
 
 // benchOptions are those of penstock plugin bench.
@@ -20,7 +23,7 @@ type benchOptions struct {
 	options
 	cases.BenchOptions
 	module, name string
-	json         bool
+	json, cost   bool
 }
 
 // benched is what penstock plugin bench says.
@@ -45,6 +48,11 @@ func pluginBenchCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if o.cost {
+				if err := all.keep(filepath.Join(folderOf(args), costName)); err != nil {
+					return err
+				}
+			}
 			if o.json {
 				e := json.NewEncoder(cmd.OutOrStdout())
 				e.SetIndent("", "  ")
@@ -60,6 +68,7 @@ func pluginBenchCommand() *cobra.Command {
 	f.StringVar(&o.name, "run", "", "measure the case of this name only")
 	f.IntVar(&o.Count, "count", 0, "rounds of each case; 0: as many as --time allows")
 	f.DurationVar(&o.Time, "time", time.Second, "how long each case is measured")
+	f.BoolVar(&o.cost, "cost", false, "write the mean of the cases to the folder's "+costName+", which goes into the image")
 	f.BoolVar(&o.json, "json", false, "write JSON, with the host's functions by name")
 	return c
 }
@@ -114,6 +123,29 @@ func benchPlugin(ctx context.Context, name string, o benchOptions) (*benched, er
 		return nil, fmt.Errorf("no case is called %q", o.name)
 	}
 	return all, nil
+}
+
+// keep writes what an exchange and an instance cost, on the mean of the cases.
+func (b *benched) keep(file string) error {
+	var c oci.Cost
+	measured := 0
+	for _, one := range b.Cases {
+		if one.Skipped == "" {
+			measured++
+			c.MicrosecondsPerRequest += float64(one.Time.Nanoseconds()) / 1000
+			c.InstanceKiB += one.Memory / int64(max(one.Instances, 1)) >> 10
+		}
+	}
+	if measured == 0 {
+		return errors.New("--cost: no case was measured")
+	}
+	c.MicrosecondsPerRequest = math.Round(c.MicrosecondsPerRequest/float64(measured)*100) / 100
+	c.InstanceKiB /= int64(measured)
+	text, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644) //nolint:gosec // source code
 }
 
 func (b *benched) write(out io.Writer) error {

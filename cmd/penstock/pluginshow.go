@@ -96,12 +96,19 @@ func (s *shown) write(out io.Writer, asked string) {
 		fmt.Fprintf(out, "%s\n\n", s.Description)
 	}
 	s.inspected.write(out)
-	if len(s.Cases) == 0 {
-		fmt.Fprintln(out, "cases         none")
-	} else {
-		fmt.Fprintf(out, "cases         %d: %s\n", len(s.Cases), strings.Join(s.Cases, "; "))
-		fmt.Fprintf(out, "cost          penstock plugin bench %s measures it here\n", asked)
+	cases := "none"
+	if len(s.Cases) > 0 {
+		cases = fmt.Sprintf("%d: %s", len(s.Cases), strings.Join(s.Cases, "; "))
 	}
+	fmt.Fprintln(out, "cases        ", cases)
+	cost := "unknown"
+	if c := s.Manifest.Cost; c != nil {
+		cost = fmt.Sprintf("%.3g us for a request and %d KiB for an instance, by its author", c.MicrosecondsPerRequest, c.InstanceKiB)
+	}
+	if len(s.Cases) > 0 {
+		cost += "; penstock plugin bench " + asked + " measures it here"
+	}
+	fmt.Fprintln(out, "cost         ", cost)
 	if len(s.Config) > 0 {
 		fmt.Fprintf(out, "\nconfig\n%s", schema.Markdown(s.Config))
 	}

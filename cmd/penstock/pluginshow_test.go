@@ -19,7 +19,7 @@ func layoutOf(t *testing.T, name string, schema string, cases ...oci.CasesFile) 
 		t.Fatal(err)
 	}
 	module := []byte("\x00asm\x01\x00\x00\x00")
-	if _, err := oci.WriteLayout(dir, ref, module, []byte(`{"abi": "proxy-wasm", "capabilities": ["cache"], "guard": true}`), []byte(schema), cases...); err != nil {
+	if _, err := oci.WriteLayout(dir, ref, module, []byte(`{"abi": "proxy-wasm", "capabilities": ["cache"], "guard": true, "cost": {"microsecondsPerRequest": 1.25, "instanceKiB": 64}}`), []byte(schema), cases...); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -53,7 +53,8 @@ func readCases(files []string) ([]oci.CasesFile, error) {
 }
 
 // imageOf is a folder's plugin as an image would have it, but for its cases, with the text
-// of its manifest, nil if there is none. Without a module it is built.
+// of its manifest, nil if there is none. What the folder says that it costs is in the
+// manifest. Without a module it is built.
 func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifest []byte, err error) {
 	if module == "" {
 		scratch, err := os.MkdirTemp("", "penstock-plugin")
@@ -81,11 +82,35 @@ func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifes
 			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if cost := filepath.Join(dir, costName); exists(cost) {
+		if manifest, err = withCost(manifest, cost); err != nil {
+			return nil, nil, err
+		}
+		if image.Manifest, err = oci.ParseManifest(manifest); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
 	image.Schema, err = os.ReadFile(filepath.Join(dir, "schema.json")) //nolint:gosec // the author's own file
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, err
 	}
 	return image, manifest, nil
+}
+
+// costName is the file of a plugin's folder that says what it costs.
+const costName = "cost.json"
+
+// withCost adds what a file says that a plugin costs to the text of its manifest.
+func withCost(manifest []byte, file string) ([]byte, error) {
+	text, err := os.ReadFile(file) //nolint:gosec // the author's own file
+	if err != nil {
+		return nil, err
+	}
+	c, err := oci.ParseCost(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return oci.WithCost(manifest, c)
 }
 
 // subject is a plugin that a command is about, wherever it is from.

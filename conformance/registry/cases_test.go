@@ -67,6 +67,12 @@ func TestCasesInImages(t *testing.T) {
 	if got := p.Chain("Service/default/first").Message; !strings.Contains(got, why) {
 		t.Errorf("got %s; want %s", got, why)
 	}
+	out, _, code := harness.Check(t, map[string]string{
+		"gateway.yaml": harness.GatewayFor(r.port), "first.yaml": harness.Service("first", annotation(r.host()+"/plugins/broken@"+broken), upstream),
+	}, "--local-registry", r.host(), "--state", t.TempDir())
+	if code != 1 || !strings.Contains(out, "InvalidModule") || !strings.Contains(out, why) {
+		t.Errorf("penstock check: exit code %d: %s", code, out)
+	}
 	stop := traffic(p.URL + "/a")
 	pushed("plugins/moving:1", casesText("elsewhere")) // the tag moves
 	p.Eventually("the old one goes on", func() bool {

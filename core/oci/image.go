@@ -63,6 +63,39 @@ type Manifest struct {
 	// Connections: its callbacks for raw connections do what the plugin is for, so
 	// that it may stand in the chain of a TCPRoute or TLSRoute.
 	Connections bool `json:"connections,omitempty"`
+	// Cost is what its author has measured; nil: nothing.
+	Cost *Cost `json:"cost,omitempty"`
+}
+
+// Cost is what a plugin costs, on the machine of whoever measured it.
+type Cost struct {
+	MicrosecondsPerRequest float64 `json:"microsecondsPerRequest"`
+	InstanceKiB            int64   `json:"instanceKiB"`
+}
+
+// ParseCost reads a cost; both numbers are above 0.
+func ParseCost(text []byte) (c Cost, err error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil || !(c.MicrosecondsPerRequest > 0) || c.InstanceKiB <= 0 {
+		return Cost{}, errors.New("cost: want microsecondsPerRequest and instanceKiB, both above 0")
+	}
+	return c, nil
+}
+
+// WithCost adds a cost to the text of a manifest, which may be nil.
+func WithCost(manifest []byte, c Cost) ([]byte, error) {
+	all := map[string]json.RawMessage{}
+	if manifest != nil {
+		if err := json.Unmarshal(manifest, &all); err != nil {
+			return nil, fmt.Errorf("plugin manifest: %w", err)
+		}
+	}
+	var err error
+	if all["cost"], err = json.Marshal(c); err != nil {
+		return nil, err
+	}
+	return json.Marshal(all)
 }
 
 // ParseManifest reads a manifest as an author writes it: an unknown field is an error.
