@@ -27,6 +27,8 @@ const (
 // bundled is the catalogue that travels with the binary.
 func bundled() []translate.Bundled {
 	return []translate.Bundled{
+		{Name: "acl", Major: "1", Image: "penstock.dev/plugins/acl:1", Guard: true},
+		{Name: "basic-auth", Major: "1", Image: "penstock.dev/plugins/basic-auth:1", Guard: true},
 		{Name: "bot-detect", Major: "1", Image: "penstock.dev/plugins/bot-detect:1"},
 		{Name: "cache-rules", Major: "1", Image: "penstock.dev/plugins/cache-rules:1"},
 		{Name: "cors", Major: "1", Image: "penstock.dev/plugins/cors:1"},
@@ -34,6 +36,7 @@ func bundled() []translate.Bundled {
 		{Name: "ip-restriction", Major: "1", Image: "penstock.dev/plugins/ip-restriction:1", Guard: true},
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
 		{Name: "mock", Major: "1", Image: "penstock.dev/plugins/mock:1"},
+		{Name: "rate-limit", Major: "1", Image: "penstock.dev/plugins/rate-limit:1", Guard: true},
 		{Name: "redirect", Major: "1", Image: "penstock.dev/plugins/redirect:1"},
 		{Name: "request-id", Major: "1", Image: "penstock.dev/plugins/request-id:1"},
 		{Name: "request-size-limit", Major: "1", Image: "penstock.dev/plugins/request-size-limit:1"},
