@@ -43,7 +43,7 @@ func (d *Data) UnmarshalYAML(n *yaml.Node) error {
 		return err
 	}
 	if len(m) != 1 {
-		return fmt.Errorf("line %d: data: want one of what the plugin checks by, as password: ...", n.Line)
+		return fmt.Errorf("line %d: data: want one thing that the plugin checks by, such as {password: hush}", n.Line)
 	}
 	for how, text := range m {
 		*d = []byte(how + "\x00" + text)

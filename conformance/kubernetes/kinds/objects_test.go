@@ -395,8 +395,8 @@ func TestExplain(t *testing.T) {
 			}
 		}
 	}
-	if kinds != 6 {
-		t.Errorf("%d kinds; want 6", kinds)
+	if kinds != 7 {
+		t.Errorf("%d kinds; want 7", kinds)
 	}
 	if got := api.kubectl(t, "explain", "chst.status.controllers.filters.digest"); !strings.Contains(got, "what runs") {
 		t.Errorf("kubectl explain says\n%s", got)

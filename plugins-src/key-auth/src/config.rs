@@ -37,7 +37,7 @@ sdk::config! {
     struct Config {
         place as "in": Place,
         name: String,
-        keys: Vec<KeyConfig>,
+        keys: Option<Vec<KeyConfig>>,
         consumers: Option<Consumers>,
         hide as "hideCredentials": bool,
     }
@@ -102,7 +102,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Settings, Box<dyn Error>> {
         Config {
             place: Place::Header,
             name: "X-API-Key".into(),
-            keys: vec![],
+            keys: None,
             consumers: None,
             hide: false,
         },
@@ -113,11 +113,14 @@ pub(crate) fn parse(text: &[u8]) -> Result<Settings, Box<dyn Error>> {
     if c.place != Place::Query && !c.name.bytes().all(token) {
         return Err("config.name: no name of a field or cookie (RFC 9110, 5.6.2)".into());
     }
-    if c.keys.is_empty() && c.consumers.is_none() {
+    if c.keys.is_none() && c.consumers.is_none() {
         return Err("config: no key: name keys in a Secret by configFrom, or consumers: {} for Consumer objects".into());
     }
     let mut keys = Keyring::default();
-    for (i, k) in c.keys.iter().enumerate() {
+    if c.keys.as_ref().is_some_and(Vec::is_empty) {
+        return Err("config.keys: no key: name some in a Secret by configFrom".into());
+    }
+    for (i, k) in c.keys.iter().flatten().enumerate() {
         let at = format!("config.keys[{i}]");
         if k.key.len() < MIN_KEY {
             return Err(format!("{at}.key: shorter than {MIN_KEY} bytes").into());
@@ -195,7 +198,8 @@ mod tests {
         for (text, want) in [
             ("{}", "config: no key: name keys in a Secret"),
             ("", "config: no key"),
-            (r#"{"keys":[]}"#, "config: no key"),
+            (r#"{"keys":[]}"#, "config.keys: no key"),
+            (r#"{"keys":[],"consumers":{}}"#, "config.keys: no key"),
             (r#"{"consumers":null}"#, "config: no key"),
             (r#"{"kyes":[]}"#, "config.kyes: unknown field"),
             (
