@@ -44,7 +44,7 @@ func status(t *testing.T, client *http.Client, url string) int {
 func TestGlobalRate(t *testing.T) {
 	s := newServer(t)
 	const limit, burst, load, seconds = 100, 50, 1000, 6
-	config := fmt.Sprintf("limit: %d, window: 1s, algorithm: tokenBucket, burst: %d, by: [all], scope: global", limit, burst)
+	config := fmt.Sprintf("limit: %d, window: 1s, burst: %d, by: [all], scope: global", limit, burst)
 	var proxies []*harness.Proxy
 	for range 3 {
 		proxies = append(proxies, limited(t, s, map[string]string{"a": config}))
@@ -92,7 +92,7 @@ func TestGlobalRate(t *testing.T) {
 // again once Redis is.
 func TestGlobalRateWithoutRedis(t *testing.T) {
 	s := newServer(t)
-	one := "limit: 1, window: 1h, scope: global, by: [header], header: X-K, whenUnavailable: "
+	one := "limit: 1, window: 1h, scope: global, by: [\"header:X-K\"], whenUnavailable: "
 	p := limited(t, s, map[string]string{"deny": one + "deny", "allow": one + "allow", "proxy": one + "proxy", "window": "limit: 3, window: 1h, scope: global"})
 	ask := func(service, key string) int {
 		t.Helper()

@@ -5,11 +5,12 @@ use std::time::Duration;
 use penstock::{self as sdk, Rate};
 
 /// What is counted apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
     Address,
     Consumer,
-    Header,
+    /// The value of a field of this name.
+    Header(String),
     Route,
     All,
 }
@@ -29,10 +30,8 @@ sdk::config! {
     struct Settings {
         limit: u32,
         window: String,
-        algorithm: String,
         burst: Option<u32>,
         by: Vec<String>,
-        header: Option<String>,
         ipv6_prefix as "ipv6Prefix": u8,
         scope: String,
         unavailable as "whenUnavailable": String,
@@ -51,7 +50,6 @@ const MAX_MESSAGE: usize = 1024;
 pub struct Limit {
     pub rate: Rate,
     pub by: Vec<By>,
-    pub header: String,
     pub ipv6_prefix: u8,
     pub global: bool,
     pub unavailable: Unavailable,
@@ -65,7 +63,6 @@ pub struct Limit {
 pub fn parse(text: &[u8]) -> Result<Limit, String> {
     let word = String::from;
     let defaults = Settings {
-        algorithm: word("slidingWindow"),
         by: vec![word("address")],
         ipv6_prefix: 64,
         scope: word("proxy"),
@@ -79,32 +76,24 @@ pub fn parse(text: &[u8]) -> Result<Limit, String> {
     within("limit", s.limit, 1, MOST)?;
     within("ipv6Prefix", s.ipv6_prefix.into(), 32, 128)?;
     within("status", s.status.into(), 400, 599)?;
-    let sliding = one_of(
-        "algorithm",
-        &s.algorithm,
-        &[("slidingWindow", true), ("tokenBucket", false)],
-    )?;
     if let Some(burst) = s.burst {
         within("burst", burst, 1, MOST)?;
-        if sliding {
-            return Err("config.burst: only with algorithm: tokenBucket".into());
-        }
     }
-    let by = by(&s)?;
-    let header = header(&s, &by)?;
-    let message = s.message.unwrap_or_default();
-    if message.len() > MAX_MESSAGE {
+    let by = by(&s.by)?;
+    if s.message
+        .as_ref()
+        .is_some_and(|m| m.is_empty() || m.len() > MAX_MESSAGE)
+    {
         return Err(format!("config.message: want 1 to {MAX_MESSAGE} bytes"));
     }
     let rate = Rate {
         limit: s.limit,
         window: Duration::from_secs(window),
         burst: s.burst.unwrap_or(0),
-        sliding,
+        sliding: s.burst.is_none(),
     };
     Ok(Limit {
         by,
-        header,
         ipv6_prefix: s.ipv6_prefix,
         global: one_of("scope", &s.scope, &[("proxy", false), ("global", true)])?,
         unavailable: one_of(
@@ -119,7 +108,7 @@ pub fn parse(text: &[u8]) -> Result<Limit, String> {
         policy: policy(s.headers, &rate),
         rate,
         status: s.status,
-        message,
+        message: s.message.unwrap_or_default(),
     })
 }
 
@@ -174,42 +163,35 @@ fn window(text: &str) -> Result<u64, String> {
     Ok(seconds)
 }
 
-fn by(s: &Settings) -> Result<Vec<By>, String> {
-    let words = [
-        ("address", By::Address),
-        ("consumer", By::Consumer),
-        ("header", By::Header),
-        ("route", By::Route),
-        ("all", By::All),
-    ];
-    if s.by.is_empty() || s.by.len() > 4 {
-        return Err("config.by: want 1 to 4 of them".into());
+fn by(list: &[String]) -> Result<Vec<By>, String> {
+    if list.is_empty() || list.len() > 4 {
+        return Err(format!("config.by: {} of them; want 1 to 4", list.len()));
     }
     let mut all = Vec::new();
-    for (i, text) in s.by.iter().enumerate() {
-        let one = one_of(&format!("by[{i}]"), text, &words)?;
+    for (i, text) in list.iter().enumerate() {
+        let one = match (text.as_str(), text.strip_prefix("header:")) {
+            ("address", _) => By::Address,
+            ("consumer", _) => By::Consumer,
+            ("route", _) => By::Route,
+            ("all", _) => By::All,
+            (_, Some(name)) if !name.is_empty() && name.len() <= 128 && name.bytes().all(token) => {
+                By::Header(name.to_ascii_lowercase())
+            }
+            _ => {
+                return Err(format!(
+                    "config.by[{i}]: want address, consumer, route, all or header:NAME"
+                ));
+            }
+        };
         if all.contains(&one) {
             return Err(format!("config.by[{i}]: it is there twice"));
         }
-        if one == By::All && s.by.len() > 1 {
-            return Err(format!("config.by[{i}]: all stands alone"));
-        }
         all.push(one);
     }
-    Ok(all)
-}
-
-fn header(s: &Settings, by: &[By]) -> Result<String, String> {
-    let wanted = by.contains(&By::Header);
-    match &s.header {
-        None if wanted => Err("config.header: by header needs the field's name".into()),
-        Some(_) if !wanted => Err("config.header: only if by has header".into()),
-        None => Ok(String::new()),
-        Some(name) if name.is_empty() || name.len() > 128 || !name.bytes().all(token) => {
-            Err("config.header: want the name of a field (RFC 9110, 5.6.2)".into())
-        }
-        Some(name) => Ok(name.clone()),
+    if all.len() > 1 && all.contains(&By::All) {
+        return Err("config.by: all stands alone".into());
     }
+    Ok(all)
 }
 
 /// Says whether a name may have the character (RFC 9110, 5.6.2).
@@ -256,31 +238,21 @@ mod tests {
             (r#""window":"99999999999s""#, "config.window: want a number"),
             (r#""window":"1é""#, "config.window: want a number"),
             (r#""window":60"#, "config.window: a number; want a text"),
-            (
-                r#""algorithm":"leaky""#,
-                "config.algorithm: want slidingWindow, tokenBucket",
-            ),
-            (r#""burst":5"#, "config.burst: only with"),
-            (
-                r#""burst":0,"algorithm":"tokenBucket""#,
-                "config.burst: want 1",
-            ),
-            (r#""by":[]"#, "config.by: want 1 to 4"),
+            (r#""burst":0"#, "config.burst: want 1"),
+            (r#""by":[]"#, "config.by: 0 of them; want 1 to 4"),
             (
                 r#""by":["address","address"]"#,
                 "config.by[1]: it is there twice",
             ),
             (
-                r#""by":["address","all"]"#,
-                "config.by[1]: all stands alone",
+                r#""by":["header:X-A","header:x-a"]"#,
+                "config.by[1]: it is there twice",
             ),
+            (r#""by":["address","all"]"#, "config.by: all stands alone"),
             (r#""by":["user"]"#, "config.by[0]: want address, consumer"),
-            (r#""by":["header"]"#, "config.header: by header needs"),
-            (r#""header":"X-Tenant""#, "config.header: only if"),
-            (
-                r#""by":["header"],"header":"a b""#,
-                "config.header: want the name",
-            ),
+            (r#""by":["header:"]"#, "config.by[0]: want address"),
+            (r#""by":["header:a b"]"#, "config.by[0]: want address"),
+            (r#""message":"""#, "config.message: want 1"),
             (r#""ipv6Prefix":31"#, "config.ipv6Prefix: want 32 to 128"),
             (r#""ipv6Prefix":129"#, "config.ipv6Prefix: want 32 to 128"),
             (r#""scope":"redis""#, "config.scope: want proxy, global"),

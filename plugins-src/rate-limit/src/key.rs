@@ -18,7 +18,7 @@ pub fn append(dst: &mut Vec<u8>, limit: &Limit) {
             By::All => part(dst, b'*', b""),
             By::Address => address(dst, limit),
             By::Route => part(dst, b'r', &property(&["xds", "route_name"])),
-            By::Header => match REQUEST_HEADER.get(&limit.header) {
+            By::Header(name) => match REQUEST_HEADER.get(name) {
                 Some(value) if value.len() <= MAX_VALUE => part(dst, b'h', &value),
                 _ => address(dst, limit),
             },
