@@ -100,7 +100,7 @@ func (p *Plugin) readCost(file string) error {
 		InstanceKiB            int     `json:"instanceKiB"`
 	}
 	if err := json.Unmarshal(text, &c); err != nil || c.MicrosecondsPerRequest <= 0 || c.InstanceKiB <= 0 {
-		return fmt.Errorf("cost.json: want microsecondsPerRequest and instanceKiB, both above 0 (%w)", err)
+		return errors.New("cost.json: want microsecondsPerRequest and instanceKiB, both above 0")
 	}
 	p.Cost = fmt.Sprintf("%.2g µs, %d KiB", c.MicrosecondsPerRequest, c.InstanceKiB)
 	if c.MicrosecondsPerRequest >= 100 {

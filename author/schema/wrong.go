@@ -128,7 +128,7 @@ const anyName = "x-any"
 // add makes one of a fault in a place.
 func (w *wrongs) add(right value, steps []step, f fault) error {
 	one := Wrong{Path: pathOf(steps), Pointer: pointerOf(steps), What: f.what, Name: f.name}
-	wrong := right
+	var wrong value
 	if f.name != "" {
 		one.Path = pathOf(append(slices.Clip(steps), step{name: f.name}))
 		inner := at(right, steps).(*object).clone()

@@ -130,18 +130,17 @@ impl Stream {
     fn tell(&self) -> Result<(), sdk::Status> {
         let r = &*self.rules;
         let mut varies = false;
-        if let Some(all) = RESPONSE_HEADER.all() {
-            let mut before = Vec::new();
-            for (name, value) in &all {
-                if name.len() > 15 && name[..15].eq_ignore_ascii_case(b"access-control-") {
-                    before.push(name);
-                }
-                varies |= name.eq_ignore_ascii_case(b"vary") && lists_origin(value);
+        let all = RESPONSE_HEADER.all().ok_or(sdk::Status::Internal)?;
+        let mut before = Vec::new();
+        for (name, value) in &all {
+            if name.len() > 15 && name[..15].eq_ignore_ascii_case(b"access-control-") {
+                before.push(name);
             }
-            for name in before {
-                if let Ok(name) = std::str::from_utf8(name) {
-                    RESPONSE_HEADER.del(name)?;
-                }
+            varies |= name.eq_ignore_ascii_case(b"vary") && lists_origin(value);
+        }
+        for name in before {
+            if let Ok(name) = std::str::from_utf8(name) {
+                RESPONSE_HEADER.del(name)?;
             }
         }
         if r.origins.any() {
