@@ -177,11 +177,9 @@ func TestRun(t *testing.T) {
 	if got := <-done; len(got) != 1 || got["200 OK"] == 0 {
 		t.Errorf("got %v; want 200 only", got)
 	}
+	s.until("it was told three times that it is live", func() bool { return strings.Count(s.output(), "live on "+s.url) == 3 })
 	if code := s.end(); code != 0 {
 		t.Errorf("exit code %d", code)
-	}
-	if n := strings.Count(s.output(), "live on "+s.url); n != 3 {
-		t.Errorf("%d times live; want 3", n)
 	}
 }
 

@@ -1,0 +1,65 @@
+package author
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"penstock.dev/penstock/conformance/harness"
+)
+
+// TestRefusals: what is missing or wrong is told in a line that says what would be right,
+// with exit code 1.
+func TestRefusals(t *testing.T) {
+	parent, nobody := t.TempDir(), t.TempDir()
+	made := func(name, language string) string {
+		t.Helper()
+		dir := filepath.Join(parent, name)
+		if out, err := exec.Command(harness.Binary(t), "plugin", "new", dir, "--lang", language).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return dir
+	}
+	broken := func(dir, file string) string {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, file), []byte("broken"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	goFolder, typescript, c := made("a", "go"), made("b", "assemblyscript"), made("c", "c")
+	tests := map[string]struct {
+		path string // PATH; empty: as it is
+		args []string
+		want string
+		more bool // what the toolchain said follows
+	}{
+		"no Go":             {nobody, []string{"build", goFolder}, "penstock: go is not installed: get Go 1.26 or newer from go.dev/dl", false},
+		"no Node.js":        {nobody, []string{"test", typescript}, "penstock: npm is not installed: get Node.js 20 or newer", false},
+		"no clang":          {nobody, []string{"run", c, "--to", "http://127.0.0.1:1"}, "penstock: clang-22 is not installed: install clang and lld", false},
+		"no plugin":         {"", []string{"bench", nobody}, "penstock: " + nobody + ": no plugin is here: want a go.mod, a Cargo.toml, an asconfig.json or a .c file", false},
+		"a broken source":   {"", []string{"build", broken(made("d", "go"), "main.go")}, "does not build: go: exit status 1", true},
+		"a broken manifest": {"", []string{"test", broken(made("e", "c"), "plugin.json")}, "plugin.json: plugin manifest: invalid character", false},
+		"a broken cost":     {"", []string{"show", broken(made("f", "go"), "cost.json")}, "cost.json: cost: want microsecondsPerRequest and instanceKiB, both above 0", false},
+		"no such plugin":    {"", []string{"show", "key-aut"}, "penstock: key-aut is no folder, no bundled plugin and no image reference: did you mean key-auth?", false},
+		"no images":         {"", []string{"show", "key-auth"}, "penstock: key-auth is bundled: --images names the folder that holds the bundled plugins", false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			command := exec.Command(harness.Binary(t), append([]string{"plugin"}, test.args...)...)
+			command.Env = os.Environ()
+			if test.path != "" {
+				command.Env = append(command.Env, "PATH="+test.path)
+			}
+			out, err := command.CombinedOutput()
+			var exit *exec.ExitError
+			lines := strings.Count(strings.TrimSpace(string(out)), "\n") + 1
+			if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), test.want) || lines > 1 != test.more {
+				t.Errorf("%v: got %s; want %s", err, out, test.want)
+			}
+		})
+	}
+}
