@@ -14,7 +14,8 @@ const (
 	MaxRateLimit  = 1 << 30 // events in a window, at once, or for one request
 )
 
-// ErrNoRedis: a limit that all proxies share needs a Redis, and the parameters name none.
+// ErrNoRedis means that a limit which all proxies share has no Redis: the parameters name
+// none.
 var ErrNoRedis = errors.New("no Redis: set spec.redis in the ProxyParameters of the Gateway or GatewayClass")
 
 // RateAlgorithm is how events are counted.
