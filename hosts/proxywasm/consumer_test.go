@@ -48,6 +48,27 @@ func finding(flags byte, kind, lookup string, namespaces ...string) string {
 	return string(b) + listed(namespaces...)
 }
 
+// consumerBed is a filter of namespace ns with these Consumers.
+func consumerBed(t testing.TB, who capability.Consumers, grant string) *bed {
+	t.Helper()
+	b := start(t, caller(), func(c *config.Filter) { c.Namespace = "ns" }, grant)
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	b.abi.o.Consumers = who
+	return b
+}
+
+// said are the statuses and results of calls, within a callback.
+func said(h *hand, calls ...asked) (all []string) {
+	h.v.current, h.v.effective = h.s, h.s
+	for _, c := range calls {
+		result, status := h.s.f.abi.foreigns["penstock."+c.name](h.v, []byte(c.args))
+		all = append(all, fmt.Sprintf("%d %q", status, result))
+	}
+	return all
+}
+
 func consumerScene(t testing.TB, lines ...string) *scene {
 	t.Helper()
 	return newScene(t, sceneOptions{script: strings.Join(lines, "\n"), grant: []string{capability.Consumer, capability.HTTPCalls}, people: two})
@@ -58,41 +79,43 @@ func consumerScene(t testing.TB, lines ...string) *scene {
 func TestConsumersAreFound(t *testing.T) {
 	const shop, anna = "\x04\x00shop\x02\x01\x00a\x02\x00bc", "\x04\x00anna\x00hash\x00$2b"
 	tests := map[string]struct {
-		calls []string
+		calls []asked
 		want  []string
 		who   exchange.Consumer
 	}{
-		"one is found":               {[]string{foreign("consumer_find", finding(0, "key-auth", "first"))}, []string{fmt.Sprintf(`0 %q`, shop)}, exchange.Consumer{}},
-		"with data":                  {[]string{foreign("consumer_find", finding(0, "basic-auth", "anna"))}, []string{fmt.Sprintf(`0 %q`, anna)}, exchange.Consumer{}},
-		"and used":                   {[]string{foreign("consumer_find", finding(0, "basic-auth", "anna")), foreign("consumer_use", "")}, []string{fmt.Sprintf(`0 %q`, anna), `0 ""`}, two["basic-auth anna"].who},
-		"and used at once":           {[]string{foreign("consumer_find", finding(1, "key-auth", "first"))}, []string{fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
-		"and used without a word":    {[]string{foreign("consumer_find", finding(3, "key-auth", "first")), foreign("consumer_find", finding(2, "basic-auth", "anna"))}, []string{`0 ""`, `0 ""`}, two["key-auth first"].who},
-		"of another namespace":       {[]string{foreign("consumer_find", finding(1, "key-auth", "second", "nowhere", "partners"))}, []string{`0 "\x04\x00acme\x00"`}, two["partners key-auth second"].who},
-		"not asked for elsewhere":    {[]string{foreign("consumer_find", finding(1, "key-auth", "second"))}, []string{`1 ""`}, exchange.Consumer{}},
-		"nobody has it":              {[]string{foreign("consumer_find", finding(1, "key-auth", "third")), foreign("consumer_use", "")}, []string{`1 ""`, `1 ""`}, exchange.Consumer{}},
-		"nobody was looked for":      {[]string{foreign("consumer_use", "")}, []string{`1 ""`}, exchange.Consumer{}},
-		"the last one counts":        {[]string{foreign("consumer_find", finding(0, "key-auth", "first")), foreign("consumer_find", finding(0, "key-auth", "third")), foreign("consumer_use", "")}, []string{fmt.Sprintf(`0 %q`, shop), `1 ""`, `1 ""`}, exchange.Consumer{}},
-		"who it is":                  {[]string{foreign("consumer_get", ""), foreign("consumer_find", finding(1, "key-auth", "first")), foreign("consumer_get", "")}, []string{`1 ""`, fmt.Sprintf(`0 %q`, shop), fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
-		"an argument where none is":  {[]string{foreign("consumer_use", "x"), foreign("consumer_get", "x")}, []string{`2 ""`, `2 ""`}, exchange.Consumer{}},
-		"somebody from elsewhere":    {[]string{foreign("set_consumer", `{"name":"x","groups":["g"]}`), foreign("consumer_get", "")}, []string{`0 ""`, `0 "\x01\x00x\x01\x01\x00g"`}, exchange.Consumer{Name: "x", Groups: []string{"g"}}},
-		"a consumer object replaces": {[]string{foreign("set_consumer", `{"name":"x"}`), foreign("consumer_find", finding(1, "key-auth", "first"))}, []string{`0 ""`, fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
+		"one is found":               {[]asked{{"consumer_find", finding(0, "key-auth", "first")}}, []string{fmt.Sprintf(`0 %q`, shop)}, exchange.Consumer{}},
+		"with data":                  {[]asked{{"consumer_find", finding(0, "basic-auth", "anna")}}, []string{fmt.Sprintf(`0 %q`, anna)}, exchange.Consumer{}},
+		"and used":                   {[]asked{{"consumer_find", finding(0, "basic-auth", "anna")}, {"consumer_use", ""}}, []string{fmt.Sprintf(`0 %q`, anna), `0 ""`}, two["basic-auth anna"].who},
+		"and used at once":           {[]asked{{"consumer_find", finding(1, "key-auth", "first")}}, []string{fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
+		"and used without a word":    {[]asked{{"consumer_find", finding(3, "key-auth", "first")}, {"consumer_find", finding(2, "basic-auth", "anna")}}, []string{`0 ""`, `0 ""`}, two["key-auth first"].who},
+		"of another namespace":       {[]asked{{"consumer_find", finding(1, "key-auth", "second", "nowhere", "partners")}}, []string{`0 "\x04\x00acme\x00"`}, two["partners key-auth second"].who},
+		"not asked for elsewhere":    {[]asked{{"consumer_find", finding(1, "key-auth", "second")}}, []string{`1 ""`}, exchange.Consumer{}},
+		"nobody has it":              {[]asked{{"consumer_find", finding(1, "key-auth", "third")}, {"consumer_use", ""}}, []string{`1 ""`, `1 ""`}, exchange.Consumer{}},
+		"nobody was looked for":      {[]asked{{"consumer_use", ""}}, []string{`1 ""`}, exchange.Consumer{}},
+		"the last one counts":        {[]asked{{"consumer_find", finding(0, "key-auth", "first")}, {"consumer_find", finding(0, "key-auth", "third")}, {"consumer_use", ""}}, []string{fmt.Sprintf(`0 %q`, shop), `1 ""`, `1 ""`}, exchange.Consumer{}},
+		"who it is":                  {[]asked{{"consumer_get", ""}, {"consumer_find", finding(1, "key-auth", "first")}, {"consumer_get", ""}}, []string{`1 ""`, fmt.Sprintf(`0 %q`, shop), fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
+		"an argument where none is":  {[]asked{{"consumer_use", "x"}, {"consumer_get", "x"}}, []string{`2 ""`, `2 ""`}, exchange.Consumer{}},
+		"somebody from elsewhere":    {[]asked{{"set_consumer", `{"name":"x","groups":["g"]}`}, {"consumer_get", ""}}, []string{`0 ""`, `0 "\x01\x00x\x01\x01\x00g"`}, exchange.Consumer{Name: "x", Groups: []string{"g"}}},
+		"a consumer object replaces": {[]asked{{"set_consumer", `{"name":"x"}`}, {"consumer_find", finding(1, "key-auth", "first")}}, []string{`0 ""`, fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
 	}
+	b := consumerBed(t, two, capability.Consumer)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := consumerScene(t, "request_headers: "+strings.Join(test.calls, "; "))
-			e := s.exchange(config.Reject)
-			e.request("")
-			who := e.x.Consumer
-			e.Done()
-			if got := results(s.trace.take()); !slices.Equal(got, test.want) {
-				t.Errorf("got %q; want %q", got, test.want)
-			}
-			if !reflect.DeepEqual(who, test.who) {
-				t.Errorf("the consumer is %+v; want %+v", who, test.who)
-			}
+			x := newExchange()
+			within(t, b, x, phaseRequestHeaders, func(h *hand) {
+				if got := said(h, test.calls...); !slices.Equal(got, test.want) {
+					t.Errorf("got %q; want %q", got, test.want)
+				}
+				if !reflect.DeepEqual(x.Consumer, test.who) {
+					t.Errorf("the consumer is %+v; want %+v", x.Consumer, test.who)
+				}
+			})
 		})
 	}
 }
+
+// asked is a call of a function of ours.
+type asked struct{ name, args string }
 
 // TestMalformedFindings are refused, whatever they hold.
 func TestMalformedFindings(t *testing.T) {
@@ -106,17 +129,13 @@ func TestMalformedFindings(t *testing.T) {
 	for i := range len(right) {
 		wrong[fmt.Sprint(i, " bytes of it")] = right[:i]
 	}
-	var calls, want []string
-	for _, args := range wrong {
-		calls, want = append(calls, foreign("consumer_find", args)), append(want, `2 ""`)
-	}
-	s := consumerScene(t, "request_headers: "+strings.Join(calls, "; "))
-	e := s.exchange(config.Reject)
-	e.request("")
-	e.Done()
-	if got := results(s.trace.take()); !slices.Equal(got, want) {
-		t.Errorf("got %q; want all refused", got)
-	}
+	within(t, consumerBed(t, two, capability.Consumer), newExchange(), phaseRequestHeaders, func(h *hand) {
+		for name, args := range wrong {
+			if got := said(h, asked{"consumer_find", args}); got[0] != `2 ""` {
+				t.Errorf("%s: got %s; want it refused", name, got[0])
+			}
+		}
+	})
 }
 
 // TestWhenConsumersAreFound: at any time; said who it is only until the headers go on.
@@ -165,23 +184,22 @@ func TestAConsumerAfterACall(t *testing.T) {
 
 // TestConsumersThatAreRefused: without the right, and where there is no index.
 func TestConsumersThatAreRefused(t *testing.T) {
-	all := strings.Join([]string{foreign("consumer_find", finding(1, "key-auth", "first")), foreign("consumer_use", ""), foreign("consumer_get", "")}, "; ")
 	for name, test := range map[string]struct {
-		grant  []string
+		grant  string
 		people capability.Consumers
 		want   []string
 	}{
-		"no right": {[]string{capability.Cache}, two, []string{`10 ""`, `10 ""`, `1 ""`}},
-		"no index": {[]string{capability.Consumer}, nil, []string{`12 ""`, `12 ""`, `1 ""`}},
+		"no right": {capability.Cache, two, []string{`10 ""`, `10 ""`, `1 ""`}},
+		"no index": {capability.Consumer, nil, []string{`12 ""`, `12 ""`, `1 ""`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t, sceneOptions{script: "request_headers: " + all, grant: test.grant, people: test.people})
-			e := s.exchange(config.Reject)
-			e.request("")
-			e.Done()
-			if got := results(s.trace.take()); !slices.Equal(got, test.want) || e.x.Consumer.Name != "" {
-				t.Errorf("got %q; want %q", got, test.want)
-			}
+			x := newExchange()
+			within(t, consumerBed(t, test.people, test.grant), x, phaseRequestHeaders, func(h *hand) {
+				got := said(h, asked{"consumer_find", finding(1, "key-auth", "first")}, asked{"consumer_use", ""}, asked{"consumer_get", ""})
+				if !slices.Equal(got, test.want) || x.Consumer.Name != "" {
+					t.Errorf("got %q; want %q", got, test.want)
+				}
+			})
 		})
 	}
 }
