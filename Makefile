@@ -46,7 +46,7 @@ plugins: build toolchains assemblyscript rust ## Build the bundled plugins into 
 				*) echo "plugin $$p: $$said"; exit 1;; \
 			esac; \
 		bin/penstock image pack --layout build/plugins --name penstock.dev/plugins/$$p:1 \
-			--manifest $$dir/plugin.json --schema $$dir/schema.json build/$$p.wasm || exit 1; \
+			--manifest $$dir/plugin.json --schema $$dir/schema.json --cases $$dir/cases.yaml $$(test ! -e $$dir/cost.json || echo --cost $$dir/cost.json) build/$$p.wasm || exit 1; \
 		mv build/$$p.making build/$$p.made; \
 	done
 
