@@ -1,11 +1,12 @@
 import { Buffer, httpCallBody } from "./buffer";
 import { Context, effectiveContext, ended, enter } from "./context";
 import { Header, httpCallHeader, httpCallTrailer } from "./header";
-import { at, gotNumber, gotText, lengthOf, number, place, size } from "./memory";
+import { foreign } from "./host";
+import { at, gotAt, gotNumber, gotSize, gotText, lengthOf, number, place, size } from "./memory";
 import { writePairs } from "./pairs";
-import { CallError, ErrBadArgument, ErrBrokenConnection, Status, failure, statusOf } from "./status";
+import { CallError, ErrBadArgument, ErrBrokenConnection, ErrResultMismatch, Result, Status, failed, failure, ok, statusOf } from "./status";
 import { Duration } from "./time";
-import { milliseconds, out } from "./wire";
+import { bytesAt, milliseconds, out } from "./wire";
 
 // @ts-ignore: decorator
 @external("env", "proxy_http_call")
@@ -89,6 +90,38 @@ export function httpCall<T>(upstream: string, headers: string[][], body: Uint8Ar
   const code = proxy_http_call(out.at(0), n, out.at(n), m, at(body), lengthOf(body), out.at(n + m), l, ms, number());
   if (code == 0) calls.set(gotNumber(), new CallOf<T>(effectiveContext(), self, answered));
   return failure(code);
+}
+
+/** A call of callLater. */
+class Later<T> extends Call {
+  constructor(context: Context, readonly self: T, readonly answered: (self: T, answer: Uint8Array | null, err: CallError | null) => void) {
+    super(context);
+  }
+
+  answer(r: HTTPResponse): void {
+    const err = r.err;
+    if (err) {
+      this.answered(this.self, null, err);
+      return;
+    }
+    const all = r.body.all();
+    this.answered(this.self, all ? all : new Uint8Array(0), null);
+  }
+}
+
+/**
+ * Calls a foreign function, with its arguments in out, whose answer is there now, or comes
+ * as that of an HTTP call does, and is null now: it returns a number, and after 0 the answer.
+ */
+export function callLater<T>(name: string, self: T, answered: (self: T, answer: Uint8Array | null, err: CallError | null) => void): Result<Uint8Array | null> {
+  const code = foreign(name, out.at(0), out.length);
+  if (code != 0) return failed<Uint8Array | null>(statusOf(code));
+  const n = gotSize();
+  if (n < 4) return failed<Uint8Array | null>(ErrResultMismatch);
+  const id = load<u32>(gotAt());
+  if (id == 0) return ok<Uint8Array | null>(bytesAt(gotAt() + 4, n - 4));
+  calls.set(id, new Later<T>(effectiveContext(), self, answered));
+  return ok<Uint8Array | null>(null);
 }
 
 /** A call has a response, with so many fields; 0: it has none (proxy_on_http_call_response). */

@@ -17,6 +17,7 @@ export {
 export { Config, parseConfig } from "./config";
 export { Consumer, newConsumer, only, setConsumer } from "./consumer";
 export { Context, done, effectiveContext, setEffectiveContext } from "./context";
+export { Checked, Key, KeyFormat, Opened, checkPassword, hash, newKey } from "./crypto";
 export { GRPC, GRPCHandler, GRPCResponse, grpcCall, grpcStream } from "./grpc";
 export { Header, RequestHeader, RequestTrailer, ResponseHeader, ResponseTrailer } from "./header";
 export { callForeign, reset, respond, respondGRPC, resume } from "./host";
@@ -24,11 +25,13 @@ export { HTTPResponse, httpCall } from "./httpcall";
 export {
   Identity, MaxConsumerNamespaces, MaxCredentialLookup, MaxCredentialType, currentConsumer, findConsumer, identifyConsumer, useConsumer,
 } from "./identity";
+export { KVValue, MaxKVKey, MaxKVValue, kvAdd, kvDelete, kvGet, kvPut } from "./kv";
 export { Level, log, logEnabled, logLevel } from "./log";
 export { Counter, Gauge, Histogram, defineCounter, defineGauge, defineHistogram } from "./metric";
 export { Action, Callbacks, Connection, Peer, Plugin, Stream, StreamType, register } from "./plugin";
 export { property, propertyBool, propertyDuration, propertyInt, propertyString, propertyTime, setProperty } from "./property";
 export { Queue, registerQueue, resolveQueue } from "./queue";
+export { Rate, RateAnswer, takeRate, takeSharedRate } from "./ratelimit";
 export { Shared, setSharedData, sharedData, updateSharedData } from "./shared";
 export {
   CallError, ErrBadArgument, ErrBadExpression, ErrBrokenConnection, ErrCASMismatch, ErrEmpty, ErrHost, ErrInternal, ErrInvalidMemory,

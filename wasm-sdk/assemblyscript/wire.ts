@@ -73,6 +73,19 @@ export class Writer {
     return n;
   }
 
+  /** Writes bytes behind their length in 16 bits; false: they are more. */
+  raw16(b: Uint8Array): bool {
+    if (b.length > <i32>u16.MAX_VALUE) return false;
+    this.u16(<u16>b.length);
+    this.raw(b);
+    return true;
+  }
+
+  u64(n: u64): void {
+    store<u64>(this.grow(8), n);
+    this.length += 8;
+  }
+
   /** Writes a property's path: its segments with a NUL between them. */
   path(segments: string[]): i32 {
     const begin = this.length;
