@@ -41,7 +41,7 @@ func runPlugin(t *testing.T, args ...string) (out, errors string, err error) {
 // TestPluginList: names come from the catalogue, all else from the images.
 func TestPluginList(t *testing.T) {
 	out, hint, err := runPlugin(t, "list")
-	if err != nil || !strings.Contains(out, "key-auth     1         yes") || !strings.Contains(out, "cache  ") {
+	if err != nil || !strings.Contains(strings.Join(strings.Fields(out), " "), " key-auth 1 yes mock 1 ") || !strings.Contains(out, "cache  ") {
 		t.Errorf("got %s, %v", out, err)
 	}
 	if !strings.Contains(hint, "left out for") || !strings.Contains(hint, "--images") {

@@ -26,7 +26,7 @@ stringData: {key: key-of-shop}
 apiVersion: v1
 kind: Secret
 metadata: {name: shop-login, labels: {penstock.dev/credential: basic-auth}}
-stringData: {username: anna, password: hush-hush}
+stringData: {username: shop-user, password: hush-hush}
 ---
 apiVersion: penstock.dev/v1alpha1
 kind: Consumer
@@ -83,7 +83,7 @@ func testConsumers(t *testing.T, s *sdks.SDK) {
 		"found, and not used":    {"/able", "find get", "key-auth", "key-of-shop", []string{shop, none}, "", ""},
 		"found and used":         {"/able", "find use get", "key-auth", "key-of-shop", []string{shop, "ok", shop}, "shop", "buyers,eu"},
 		"at once":                {"/able", "identify get", "key-auth", "key-of-shop", []string{"ok", shop}, "shop", "buyers,eu"},
-		"with what is checked":   {"/able", "own use", "basic-auth", "anna", []string{"shop/password hush-hush [buyers eu]", "ok"}, "shop", "buyers,eu"},
+		"with what is checked":   {"/able", "own use", "basic-auth", "shop-user", []string{"shop/password hush-hush [buyers eu]", "ok"}, "shop", "buyers,eu"},
 		"of another namespace":   {"/able", "identify", "key-auth", "key-of-acme", []string{"ok"}, "acme", ""},
 		"not asked for there":    {"/able", "own use", "key-auth", "key-of-acme", []string{none, none}, "", ""},
 		"an unknown key":         {"/able", "identify find use", "key-auth", "key-of-none", []string{none, none, none}, "", ""},

@@ -15,7 +15,7 @@ import (
 )
 
 // Guests are what each language has.
-var Guests = []string{"bodies", "calls", "connection", "consumers", "grpc", "state"}
+var Guests = []string{"bodies", "calls", "capabilities", "connection", "consumers", "grpc", "state"}
 
 // SDK is that of one language.
 type SDK struct {

@@ -87,7 +87,7 @@ func TestConfigHidesSecrets(t *testing.T) {
 		Name: "http", Port: 80, Chain: chain, Routes: &config.RouteTable{Entries: []*config.RouteEntry{{Route: &config.Route{Rules: []*config.Rule{rule}}}}},
 	}}}}}
 	who := func(namespace string) *config.Consumer {
-		return &config.Consumer{Namespace: namespace, Name: "mobile", Username: "anna", Credentials: []config.Credential{{Type: "jwt", ID: config.CredentialID("jwt", []byte("hush-hush")), Data: []byte("HS256\x00hush-hush")}}}
+		return &config.Consumer{Namespace: namespace, Name: "mobile", Username: "till", Credentials: []config.Credential{{Type: "jwt", ID: config.CredentialID("jwt", []byte("hush-hush")), Data: []byte("HS256\x00hush-hush")}}}
 	}
 	c.Consumers = config.OverlayOf(map[string]*config.Consumer{"store/mobile": who("store"), "other/mobile": who("other")})
 	if err := store.Apply(c); err != nil {
@@ -104,7 +104,7 @@ func TestConfigHidesSecrets(t *testing.T) {
 			t.Errorf("a credential is shown: %s", secret)
 		}
 	}
-	if !strings.Contains(body, "anna") {
+	if !strings.Contains(body, "till") {
 		t.Error("the Consumer is not shown")
 	}
 	if code != 200 || strings.Contains(body, "hush") || strings.Contains(body, "aHVzaC1odXNo") || !strings.Contains(body, "TOKEN") {

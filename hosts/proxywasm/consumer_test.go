@@ -35,7 +35,7 @@ func (p people) FindConsumer(f *config.Filter, kind, lookup []byte, others [][]b
 
 var two = people{
 	"key-auth first":           {exchange.Consumer{Name: "shop", Groups: []string{"a", "bc"}, Object: "ns/shop"}, ""},
-	"basic-auth anna":          {exchange.Consumer{Name: "anna", Object: "ns/anna"}, "hash\x00$2b"},
+	"basic-auth till":          {exchange.Consumer{Name: "till", Object: "ns/till"}, "hash\x00$2b"},
 	"partners key-auth second": {exchange.Consumer{Name: "acme", Object: "partners/acme"}, ""},
 }
 
@@ -77,17 +77,17 @@ func consumerScene(t testing.TB, lines ...string) *scene {
 // TestConsumersAreFound: with what the request is to be checked by; nobody is the
 // exchange's consumer before the plugin says so.
 func TestConsumersAreFound(t *testing.T) {
-	const shop, anna = "\x04\x00shop\x02\x01\x00a\x02\x00bc", "\x04\x00anna\x00hash\x00$2b"
+	const shop, till = "\x04\x00shop\x02\x01\x00a\x02\x00bc", "\x04\x00till\x00hash\x00$2b"
 	tests := map[string]struct {
 		calls []asked
 		want  []string
 		who   exchange.Consumer
 	}{
 		"one is found":               {[]asked{{"consumer_find", finding(0, "key-auth", "first")}}, []string{fmt.Sprintf(`0 %q`, shop)}, exchange.Consumer{}},
-		"with data":                  {[]asked{{"consumer_find", finding(0, "basic-auth", "anna")}}, []string{fmt.Sprintf(`0 %q`, anna)}, exchange.Consumer{}},
-		"and used":                   {[]asked{{"consumer_find", finding(0, "basic-auth", "anna")}, {"consumer_use", ""}}, []string{fmt.Sprintf(`0 %q`, anna), `0 ""`}, two["basic-auth anna"].who},
+		"with data":                  {[]asked{{"consumer_find", finding(0, "basic-auth", "till")}}, []string{fmt.Sprintf(`0 %q`, till)}, exchange.Consumer{}},
+		"and used":                   {[]asked{{"consumer_find", finding(0, "basic-auth", "till")}, {"consumer_use", ""}}, []string{fmt.Sprintf(`0 %q`, till), `0 ""`}, two["basic-auth till"].who},
 		"and used at once":           {[]asked{{"consumer_find", finding(1, "key-auth", "first")}}, []string{fmt.Sprintf(`0 %q`, shop)}, two["key-auth first"].who},
-		"and used without a word":    {[]asked{{"consumer_find", finding(3, "key-auth", "first")}, {"consumer_find", finding(2, "basic-auth", "anna")}}, []string{`0 ""`, `0 ""`}, two["key-auth first"].who},
+		"and used without a word":    {[]asked{{"consumer_find", finding(3, "key-auth", "first")}, {"consumer_find", finding(2, "basic-auth", "till")}}, []string{`0 ""`, `0 ""`}, two["key-auth first"].who},
 		"of another namespace":       {[]asked{{"consumer_find", finding(1, "key-auth", "second", "nowhere", "partners")}}, []string{`0 "\x04\x00acme\x00"`}, two["partners key-auth second"].who},
 		"not asked for elsewhere":    {[]asked{{"consumer_find", finding(1, "key-auth", "second")}}, []string{`1 ""`}, exchange.Consumer{}},
 		"nobody has it":              {[]asked{{"consumer_find", finding(1, "key-auth", "third")}, {"consumer_use", ""}}, []string{`1 ""`, `1 ""`}, exchange.Consumer{}},

@@ -135,7 +135,7 @@ func TestCacheRefuses(t *testing.T) {
 		"a parameter's value":   {config("key: {query: {allow: [\"a=b\"]}}"), "[0].config.key.query.allow[0]: \"a=b\": want a parameter's name"},
 		"a parameter's escape":  {config("key: {query: {deny: [\"a%20b\"]}}"), "[0].config.key.query.deny[0]"},
 		"a hostname":            {config("key: {hostname: a.example}"), "[0].config.key.hostname: want true or false"},
-		"a consumer":            {config("key: {consumer: alice}"), "[0].config.key.consumer: want true or false"},
+		"a consumer":            {config("key: {consumer: shop}"), "[0].config.key.consumer: want true or false"},
 		"no statuses":           {config("statuses: 200"), "[0].config.statuses: want a list of 1 to 32 statuses"},
 		"a status of text":      {config("statuses: [\"200\"]"), "[0].config.statuses[0]: want a status from 200 to 599"},
 		"an informal status":    {config("statuses: [100]"), "[0].config.statuses[0]: want a status from 200 to 599"},

@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 		want                      verdict
 	}{
 		"a page":                         {"GET", "/a/b.html?page=2&q=red+shoes", "", "", pass},
-		"a form":                         {"POST", "/login", form, "name=anna&city=K%C3%B6ln", pass},
+		"a form":                         {"POST", "/login", form, "name=till&city=K%C3%B6ln", pass},
 		"a JSON body":                    {"POST", "/orders", jsonMedia, `{"items":[{"id":17,"note":"please ring twice"}],"total":12.5}`, pass},
 		"a body of another JSON type":    {"PUT", "/orders/1", "application/json", `[1,2,3]`, pass},
 		"a removal":                      {"DELETE", "/orders/1", "", "", pass},

@@ -82,7 +82,7 @@ ps_status ps_take(uint32_t status, struct ps_given g, ps_str *result);
 // ps_failure returns a host function's status, which is never one of the SDK's own.
 ps_status ps_failure(uint32_t status);
 
-// ---- Wire formats (wire.c, cache.c, identity.c) ----
+// ---- Wire formats (wire.c, cache.c, capabilities.c, identity.c) ----
 
 // ps_writer appends to room; what has no place is counted only.
 struct ps_writer {
@@ -111,6 +111,8 @@ size_t ps_utf8(const char *p, size_t n);
 ps_status ps_consumer_encode(ps_str name, ps_strs groups, ps_life life, ps_str *encoded);
 ps_status ps_find_encode(uint8_t flags, ps_str kind, ps_str lookup, ps_strs namespaces, ps_str *encoded);
 ps_status ps_identity_decode(ps_str answer, ps_identity *who);
+ps_status ps_rate_encode(const ps_rate *r, bool shared, ps_str key, uint32_t cost, ps_str *encoded);
+ps_status ps_rate_decode(ps_str answer, ps_rate_answer *a);
 ps_status ps_cache_put_encode(ps_str key, ps_str value, int64_t ttl_s, ps_strs tags, ps_str *encoded);
 ps_status ps_cache_purge_encode(bool soft, ps_strs tags, ps_str *encoded);
 ps_status ps_cache_object_decode(ps_str answer, ps_cache_object *object);
@@ -162,5 +164,15 @@ struct ps_node *ps_enter(uint32_t id);
 // ps_calls_end drops what a context called that ends: a stream of gRPC is cancelled, others
 // go on, for nobody.
 void ps_calls_end(struct ps_node *n);
+
+// ---- Answers that may come later (calls.c) ----
+
+// ps_any_function is a function of the plugin's, whatever it takes.
+typedef void ps_any_function(void);
+// ps_came hands an answer over to what the plugin gave.
+typedef void ps_came(ps_any_function *answered, void *data, ps_status error, ps_str answer);
+// ps_call_later calls a foreign function whose answer is there now, or comes as that of an
+// HTTP call does: it returns a number, and after 0 the answer.
+ps_status ps_call_later(ps_str name, ps_str arguments, ps_came *came, ps_any_function *answered, void *data, bool *now, ps_str *answer);
 
 #endif

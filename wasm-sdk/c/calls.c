@@ -12,6 +12,8 @@ struct ps_call {
   enum kind kind;
   void *data;
   ps_http_answered *http;
+  ps_came *came; // of a function whose answer came later; then http is not set
+  ps_any_function *answered;
   ps_grpc_answered *unary;
   ps_grpc_handler handler;
   struct ps_region memory; // of what follows, of a unary call
@@ -125,8 +127,33 @@ void proxy_on_http_call_response(uint32_t root, uint32_t id, uint32_t headers, u
     (void)last_status(&code, &r.message);
     r.error = code ? ps_failure(code) : PS_ERR_BROKEN_CONNECTION; // a proxy that does not say
   }
-  c->http(c->data, &r);
+  if (c->came) {
+    ps_str answer = PS_EMPTY;
+    if (r.error == PS_OK) r.error = ps_buffer_all(PS_HTTP_CALL_BODY, &answer);
+    c->came(c->answered, c->data, r.error, answer);
+  } else {
+    c->http(c->data, &r);
+  }
   forget(c);
+}
+
+ps_status ps_call_later(ps_str name, ps_str arguments, ps_came *came, ps_any_function *answered, void *data, bool *now, ps_str *answer) {
+  ps_str got;
+  *now = false;
+  *answer = PS_EMPTY;
+  struct ps_call *c = prepare(HTTP, data); // before the call is made: then it is too late
+  if (!c) return PS_ERR_MEMORY;
+  c->came = came;
+  c->answered = answered;
+  ps_status status = ps_call_foreign(name, arguments, &got);
+  if (status == PS_OK && got.len < 4) status = PS_ERR_RESULT_MISMATCH;
+  uint32_t id = status == PS_OK ? ps_read_u32(got.data) : 0;
+  if (id) return begin(c, PS_OK, id);
+  ps_free(c);
+  if (status != PS_OK) return status;
+  *now = true;
+  *answer = (ps_str){got.data + 4, got.len - 4};
+  return PS_OK;
 }
 
 int ps_http_status(const ps_http_response *r) {

@@ -684,6 +684,105 @@ ps_status ps_cache_delete(ps_str key) PS_MUST_CHECK;
 // fails as ps_cache_put does.
 ps_status ps_cache_purge(bool soft, ps_strs tags, int64_t *removed) PS_MUST_CHECK;
 
+// ps_rate is a limit on how often something may happen.
+typedef struct ps_rate {
+  uint32_t limit;    // how many events a window allows, at least 1
+  int64_t window_ms; // to 31 days
+  // burst is how many may come at once, where limit ones are gained evenly over each window
+  // (a token bucket); 0: limit. Not with sliding.
+  uint32_t burst;
+  bool sliding; // counts the events of the last window, those of the one before by share
+} ps_rate;
+
+// ps_rate_answer says whether events are within a ps_rate.
+typedef struct ps_rate_answer {
+  bool allowed;
+  uint32_t remaining; // that would be allowed now
+  uint64_t reset_ms;  // until all of the limit is there again
+  uint64_t retry_ms;  // until the same would be allowed, if it is not
+} ps_rate_answer;
+
+// ps_take_rate counts cost events of a key if they are within a rate, on this proxy alone.
+// Filters of a namespace with the same vmId share keys. With cost 0 it only asks. It needs
+// the capability ratelimit: without it it fails with PS_ERR_INTERNAL, elsewhere than in
+// Penstock with PS_ERR_NOT_FOUND.
+ps_status ps_take_rate(const ps_rate *rate, ps_str key, uint32_t cost, ps_rate_answer *answer) PS_MUST_CHECK;
+// ps_rate_answered is told what became of ps_take_shared_rate, with an error if Redis did
+// not answer.
+typedef void ps_rate_answered(void *data, ps_status error, const ps_rate_answer *answer);
+// ps_take_shared_rate is ps_take_rate by what all proxies count together, in the Redis of the
+// Gateway's parameters. now: the answer is there. Else answered is called once, as that of
+// ps_http_call is. Without a Redis it fails with PS_ERR_UNIMPLEMENTED.
+ps_status ps_take_shared_rate(const ps_rate *rate, ps_str key, uint32_t cost, ps_rate_answered *answered, void *data, bool *now, ps_rate_answer *answer) PS_MUST_CHECK;
+
+// Bounds of the key-value store, in bytes.
+enum {
+  PS_MAX_KV_KEY = 1 << 10, // at least 1
+  PS_MAX_KV_VALUE = 64 << 10
+};
+
+// ps_kv_value is what ps_kv_get finds. It is PS_FOR_CALLBACK.
+typedef struct ps_kv_value {
+  ps_str value;
+  uint64_t left_ms; // how long it lives on
+} ps_kv_value;
+
+// ps_kv_get hands over the value that was put under key on this proxy by filters of this
+// namespace with the same vmId, without one by this filter. PS_ERR_NOT_FOUND: there is none;
+// without the capability kv it fails with PS_ERR_INTERNAL.
+ps_status ps_kv_get(ps_str key, ps_kv_value *value);
+// ps_kv_put stores a value for ttl_s seconds, from 1 to 31 days; absent: only where there is
+// none, PS_ERR_CAS_MISMATCH else. Nothing else takes its place before: it fails with
+// PS_ERR_INTERNAL when the namespace's room is full, and what was there is untouched. It
+// needs the capability kv.
+ps_status ps_kv_put(ps_str key, ps_str value, int64_t ttl_s, bool absent) PS_MUST_CHECK;
+// ps_kv_delete removes a value, if it is there. It needs the capability kv.
+ps_status ps_kv_delete(ps_str key) PS_MUST_CHECK;
+// ps_kv_add adds to a number, which is 0 where there is none and lives for ttl_s from then
+// on. Its value is 8 bytes, little endian: PS_ERR_PARSE for another one, and for a sum beyond
+// 64 bits. Else it is as ps_kv_put.
+ps_status ps_kv_add(ps_str key, int64_t delta, int64_t ttl_s, int64_t *sum) PS_MUST_CHECK;
+
+// ps_key_format is how a key is written: a secret's bytes; RFC 7517, a key and no set; a
+// public key, a certificate or a private key.
+typedef enum ps_key_format { PS_KEY_RAW = 0, PS_KEY_JWK = 1, PS_KEY_PEM = 2 } ps_key_format;
+
+// ps_key is a key that the proxy holds, for one algorithm alone.
+typedef struct ps_key {
+  uint32_t id;
+} ps_key;
+
+// ps_new_key has the proxy read a key for an algorithm: RS256, RS384, RS512, PS256, PS384,
+// PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512, A128GCM or A256GCM (RFC 7518, RFC
+// 8037). PS_ERR_CONFIG, with the proxy's word on why: it is not for that; what a token says
+// of its algorithm cannot change it. A filter may hold 512 keys on an instance. It needs the
+// capability crypto: without it it fails with PS_ERR_INTERNAL, elsewhere than in Penstock with
+// PS_ERR_NOT_FOUND.
+ps_status ps_new_key(ps_str algorithm, ps_key_format format, ps_str key, ps_key *k) PS_MUST_CHECK;
+// ps_key_delete has the proxy forget a key.
+void ps_key_delete(ps_key k);
+// ps_key_verify says whether a signature, in the form of JWS (RFC 7515), is that of message.
+ps_status ps_key_verify(ps_key k, ps_str signature, ps_str message, bool *right) PS_MUST_CHECK;
+// ps_key_sign hands over the signature of message in the form of JWS, PS_FOR_CALLBACK.
+ps_status ps_key_sign(ps_key k, ps_str message, ps_str *signature) PS_MUST_CHECK;
+// ps_key_seal encrypts text so that ps_key_open alone can read it and nobody can change it;
+// with, which may be empty, is not in the result and has to be the same there. The key is for
+// A128GCM or A256GCM. The result is PS_FOR_CALLBACK.
+ps_status ps_key_seal(ps_key k, ps_str text, ps_str with, ps_str *sealed) PS_MUST_CHECK;
+// ps_key_open hands over the text that ps_key_seal was given, PS_FOR_CALLBACK; right is false
+// if the key is another one or anything was changed.
+ps_status ps_key_open(ps_key k, ps_str sealed, ps_str with, bool *right, ps_str *text) PS_MUST_CHECK;
+// ps_hash hands over a digest, PS_FOR_CALLBACK: sha1, sha256, sha384 or sha512. It needs the
+// capability crypto.
+ps_status ps_hash(ps_str name, ps_str data, ps_str *digest) PS_MUST_CHECK;
+// ps_password_answered is told what became of ps_check_password.
+typedef void ps_password_answered(void *data, ps_status error, bool right);
+// ps_check_password compares a password with its hash: bcrypt, or argon2id in the PHC string
+// format. now: the answer is in right. Else answered is called once, as that of ps_http_call
+// is. It needs the capability crypto. It fails with PS_ERR_PARSE for a hash that cannot be
+// read, and with PS_ERR_INTERNAL if too many passwords wait.
+ps_status ps_check_password(ps_str hash, ps_str password, ps_password_answered *answered, void *data, bool *now, bool *right) PS_MUST_CHECK;
+
 // ---- Callbacks ----
 //
 // The macros stand at the end of one file of the plugin, each at most once, and end with a

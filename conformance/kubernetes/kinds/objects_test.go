@@ -145,7 +145,7 @@ apiVersion: penstock.dev/v1alpha1
 kind: Consumer
 metadata: {name: whole}
 spec:
-  username: "anna@example!~"
+  username: "till@example!~"
   groups: [buyers, "#1"]
   credentials: [{name: a}, {name: b.c}]
 ---
@@ -326,7 +326,7 @@ func TestColumns(t *testing.T) {
 		"PluginPolicy":    {"pp", ours("PluginPolicy", "{namespaceSelector: {}}"), "{conditions: [" + accepted + "]}", "NAME ACCEPTED REASON AGE", "tried True Accepted"},
 		"Plugin":          {"plugins.penstock.dev", ours("Plugin", `{versions: [{name: "1", image: "registry.example.com/a:1"}], defaultVersion: "1", guard: true, description: words}`), "{conditions: [" + accepted + "]}", "NAME DEFAULT GUARD ACCEPTED DESCRIPTION AGE", "tried 1 true True words"},
 		"CachePurge":      {"cpurge", ours("CachePurge", "{tags: [t]}"), "{removed: 7, conditions: [" + accepted + ", " + fmt.Sprintf(condition, "Completed", "False", "Pending") + "]}", "NAME ACCEPTED COMPLETED REMOVED AGE", "tried True False 7"},
-		"Consumer":        {"consumers.penstock.dev", ours("Consumer", "{username: anna, groups: [g]}"), "{conditions: [" + accepted + ", " + fmt.Sprintf(condition, "ResolvedRefs", "False", "SecretMissing") + "]}", "NAME USERNAME ACCEPTED CREDENTIALS AGE", "tried anna True False"},
+		"Consumer":        {"consumers.penstock.dev", ours("Consumer", "{username: till, groups: [g]}"), "{conditions: [" + accepted + ", " + fmt.Sprintf(condition, "ResolvedRefs", "False", "SecretMissing") + "]}", "NAME USERNAME ACCEPTED CREDENTIALS AGE", "tried till True False"},
 		"PluginChain":     {"pch", ours("PluginChain", "{plugins: []}"), "{conditions: [" + accepted + "]}", "NAME ACCEPTED AGE", "tried True"},
 		"ProxyParameters": {"pxp", ours("ProxyParameters", "{}"), "", "NAME AGE", "tried"},
 		"ChainStatus": {
