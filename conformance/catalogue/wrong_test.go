@@ -41,6 +41,9 @@ func wrongs(t *testing.T, dir string) (all []wrong) {
 // so does the plugin without it; both take the same with the fault taken away.
 func TestWrongConfigs(t *testing.T) {
 	each(t, func(t *testing.T, name, dir string) {
+		if name == "waf" { // it takes a second to start, each time
+			harness.Long(t)
+		}
 		all := wrongs(t, dir)
 		t.Run("penstock check", func(t *testing.T) { checkAll(t, name, all) })
 		t.Run("the plugin", func(t *testing.T) { tryAll(t, name, dir, all) })

@@ -29,6 +29,9 @@ func TestNewToLive(t *testing.T) {
 	}
 	for _, language := range languages {
 		t.Run(language, func(t *testing.T) {
+			if language != "go" {
+				harness.Long(t)
+			}
 			dir := filepath.Join(t.TempDir(), "prices")
 			do := func(args ...string) string {
 				t.Helper()
