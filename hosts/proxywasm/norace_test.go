@@ -1,0 +1,5 @@
+//go:build !race
+
+package proxywasm
+
+const raceEnabled = false
