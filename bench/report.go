@@ -19,7 +19,7 @@ type goal struct {
 }
 
 func goals() []goal {
-	return append(append(wireGoals(), cacheGoals()...), []goal{
+	return slices.Concat(wireGoals(), cacheGoals(), hotGoals(), []goal{
 		{"proxy 1 KiB, of Caddy", "1k", "penstock", "Caddy", 0.30, false},
 		{"key-auth and transform add, µs", "plugins", "penstock, 2 plugins", "penstock", 12, true},
 		{"1,000 routes, of 1", "routes", "penstock, 1,000 routes", "penstock", 1.05, false},
@@ -27,7 +27,7 @@ func goals() []goal {
 		{"header plugin in Go adds, µs", "guests", "penstock, Go", "penstock", 4.5, true},
 		{"header plugin in AssemblyScript adds, µs", "guests", "penstock, AssemblyScript", "penstock", 12, true},
 		{"header plugin for http-wasm adds, µs", "guests", "penstock, http-wasm", "penstock", 3, true},
-	}...)
+	})
 }
 
 // report writes the tables as Markdown.

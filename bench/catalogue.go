@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// hotPlugins are the bundled plugins that stand in front of most traffic, each with the
+// entry that is measured.
+var hotPlugins = []struct{ name, entry string }{
+	{"key-auth", chainOfKey},
+	{"ip-restriction", hotEntry("ip-restriction", "{allow: [127.0.0.0/8, 10.0.0.0/8]}")},
+	{"cors", hotEntry("cors", `{origins: ["https://app.example.com"]}`)},
+	{"rate-limit", hotEntry("rate-limit", "{limit: 1000000000, window: 1m}")},
+	{"transform", hotEntry("transform", `{request: {headers: {set: {X-Edge: "1"}}}, response: {headers: {set: {X-Served-By: penstock}}}}`)},
+}
+
+func hotEntry(name, config string) string {
+	return fmt.Sprintf("\n      - use: %s\n        config: %s", name, config)
+}
+
+// hotTargets are penstock without a plugin, with each of them, and with key-auth that looks
+// a key up among 10,000 Consumers.
+func hotTargets() []target {
+	all := []target{penstock("penstock", 1, "")}
+	for _, p := range hotPlugins {
+		all = append(all, penstock("penstock, "+p.name, 1, p.entry))
+	}
+	many := penstock("penstock, 10,000 Consumers", 1, hotEntry("key-auth", "{consumers: {}}"))
+	consumers, secrets := crowdOfConsumers(10_000)
+	many.files["config/consumers.yaml"], many.files["config/secrets.yaml"] = consumers, secrets
+	return append(all, many)
+}
+
+// crowdOfConsumers are so many, one of which has the load's key.
+func crowdOfConsumers(n int) (consumers, secrets string) {
+	var c, s strings.Builder
+	for i := range n {
+		key := fmt.Sprintf("key-of-consumer-%d", i)
+		if i == n/2 {
+			key = "benchmark-key"
+		}
+		fmt.Fprintf(&c, "---\napiVersion: penstock.dev/v1alpha1\nkind: Consumer\nmetadata: {name: c%d}\nspec: {credentials: [{name: c%d}]}\n", i, i)
+		fmt.Fprintf(&s, "---\napiVersion: v1\nkind: Secret\nmetadata: {name: c%d, labels: {penstock.dev/credential: key-auth}}\nstringData: {key: %s}\n", i, key)
+	}
+	return c.String(), s.String()
+}
+
+func hotGoals() (all []goal) {
+	for _, p := range hotPlugins {
+		all = append(all, goal{p.name + " adds, µs", "hot plugins", "penstock, " + p.name, "penstock", 3, true})
+	}
+	return append(all, goal{"key-auth with 10,000 Consumers adds, µs", "hot plugins", "penstock, 10,000 Consumers", "penstock", 3, true})
+}
