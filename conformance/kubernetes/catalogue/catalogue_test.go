@@ -61,6 +61,9 @@ func TestExamples(t *testing.T) {
 	for _, file := range files {
 		name := filepath.Base(filepath.Dir(file))
 		t.Run(name, func(t *testing.T) {
+			if name == "rate-limit" {
+				t.Skip("each of the proxies counts for itself: conformance/redis has several that count together")
+			}
 			if name == "waf" && os.Getenv("PENSTOCK_LONG") == "" {
 				t.Skip("it takes a minute to compile on three proxies at once, and conformance/catalogue has tried it: set PENSTOCK_LONG=1")
 			}
