@@ -92,13 +92,27 @@ type trial struct {
 // Run runs a case of file. The error is for what is no fault of the plugin's.
 func (b *Bed) Run(ctx context.Context, file *File, c *Case) (Result, error) {
 	began := time.Now()
-	b.clock.reset()
-	t := &trial{Bed: b, calls: newCalls(b.clock), m: telemetry.New(), f: b.filter(file, c)}
-	if t.who = file.Consumers; c.Consumers != nil {
-		t.who = c.Consumers
-	}
+	t := b.trial(file, c)
 	faults, err := t.run(ctx, c)
 	return Result{Name: c.Name, Faults: faults, Logs: t.logs.lines(), Took: time.Since(began)}, err
+}
+
+// trial begins a case, at the time at which all begin.
+func (b *Bed) trial(file *File, c *Case) *trial {
+	b.clock.reset()
+	t := &trial{Bed: b, calls: newCalls(b.clock), m: telemetry.New(), f: b.filter(file, c), who: file.Consumers}
+	if c.Consumers != nil {
+		t.who = c.Consumers
+	}
+	return t
+}
+
+// manager runs the plugin in the world of the case, where it logs to log.
+func (t *trial) manager(log *zap.Logger) *plugin.Manager {
+	return plugin.New(plugin.Options{
+		Images: fixed{t.o.Plugin}, Engine: t.engine, Log: log, Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m),
+		ABIs: t.o.ABIs(World{log, t.m, t.calls, &objects{clock: t.clock}, index(t.who, t.f), t.clock}),
+	})
 }
 
 // filter is the entry of a chain that the case stands for.
@@ -133,10 +147,7 @@ func (b *Bed) filter(file *File, c *Case) *config.Filter {
 }
 
 func (t *trial) run(ctx context.Context, c *Case) (faults []string, err error) {
-	log := zap.New(&t.logs)
-	manager := plugin.New(plugin.Options{
-		Images: fixed{t.o.Plugin}, Engine: t.engine, Log: log, Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m), ABIs: t.o.ABIs(World{log, t.m, t.calls, &objects{clock: t.clock}, index(t.who, t.f), t.clock}),
-	})
+	manager := t.manager(zap.New(&t.logs))
 	defer manager.Close()
 	r := manager.Acquire(t.f)
 	defer r.Release()

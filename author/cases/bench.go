@@ -140,11 +140,7 @@ func (b *Bed) Bench(ctx context.Context, file *File, c *Case, o BenchOptions) (*
 
 // measure starts the plugin for a case, and calls do with its exchanges.
 func (b *Bed) measure(ctx context.Context, file *File, c *Case, do func(*loop)) error {
-	b.clock.reset()
-	t := &trial{Bed: b, calls: newCalls(b.clock), m: telemetry.New(), f: b.filter(file, c)}
-	if t.who = file.Consumers; c.Consumers != nil {
-		t.who = c.Consumers
-	}
+	t := b.trial(file, c)
 	t.calls.wake = make(chan struct{}, 1)
 	module, err := b.engine.Load(ctx, b.o.Plugin.Module) // so that the start finds it compiled
 	if err != nil {
@@ -152,10 +148,7 @@ func (b *Bed) measure(ctx context.Context, file *File, c *Case, do func(*loop)) 
 	}
 	defer module.Close()
 	began := time.Now()
-	manager := plugin.New(plugin.Options{
-		Images: fixed{b.o.Plugin}, Engine: b.engine, Log: zap.NewNop(), Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m),
-		ABIs: b.o.ABIs(World{zap.NewNop(), t.m, t.calls, &objects{clock: b.clock}, index(t.who, t.f), b.clock}),
-	})
+	manager := t.manager(zap.NewNop())
 	defer manager.Close()
 	r := manager.Acquire(t.f)
 	defer r.Release()

@@ -74,8 +74,8 @@ func compiler() []string {
 
 const compileArgument = "compile"
 
-// scriptEngine compiles the guest once for all tests, and keeps it loaded: that would be
-// most of a test's time with the race detector.
+// scriptEngine compiles the guest once for all tests, and keeps it loaded: loading is a
+// quarter of the tests' time with the race detector.
 var scriptEngine = sync.OnceValues(func() (*sandbox.Engine, error) {
 	e, err := sandbox.New(sandbox.Options{Dir: filepath.Join(compiled, "c"), Compiler: compiler()}, zap.NewNop(), telemetry.New())
 	if err != nil {

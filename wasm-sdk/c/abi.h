@@ -93,6 +93,10 @@ void ps_write(struct ps_writer *w, ps_str s);
 void ps_write_u8(struct ps_writer *w, uint8_t n);
 void ps_write_u16(struct ps_writer *w, uint16_t n);
 void ps_write_u32(struct ps_writer *w, uint32_t n);
+// ps_write_text writes a text of at most 65,535 bytes behind its length in 16 bits.
+void ps_write_text(struct ps_writer *w, ps_str s);
+// ps_fits says whether a text has one byte at least, and no more than most.
+static inline bool ps_fits(ps_str s, size_t most) { return s.len > 0 && s.len <= most; }
 uint32_t ps_read_u32(const char *p);
 uint64_t ps_read_u64(const char *p);
 

@@ -10,8 +10,7 @@ static bool write_list(struct ps_writer *w, ps_strs list, size_t elements, size_
   ps_write_u8(w, (uint8_t)list.len);
   for (size_t i = 0; i < list.len; i++) {
     if (list.items[i].len < least || list.items[i].len > most) return false;
-    ps_write_u16(w, (uint16_t)list.items[i].len);
-    ps_write(w, list.items[i]);
+    ps_write_text(w, list.items[i]);
   }
   return true;
 }
@@ -41,8 +40,7 @@ static bool is_key(ps_str key) { return key.len > 0 && key.len <= PS_MAX_CACHE_K
 static bool write_put(struct ps_writer *w, ps_str key, ps_str value, int64_t ttl_s, ps_strs tags) {
   if (!is_key(key) || value.len > PS_MAX_CACHE_VALUE || ttl_s < 1 || ttl_s > MAX_OBJECT_TTL) return false;
   ps_write_u32(w, (uint32_t)ttl_s);
-  ps_write_u16(w, (uint16_t)key.len);
-  ps_write(w, key);
+  ps_write_text(w, key);
   if (!write_list(w, tags, PS_MAX_CACHE_TAGS, 1, PS_MAX_CACHE_TAG)) return false;
   ps_write(w, value);
   return true;

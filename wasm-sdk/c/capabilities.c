@@ -4,8 +4,6 @@
 
 enum { MAX_RATE_KEY = 1 << 10, MAX_RATE_WINDOW = 31 * 24 * 3600, MAX_KV_TTL = 31 * 24 * 3600, MAX_TEXT = 0xffff };
 
-static bool fits(ps_str s, size_t most) { return s.len > 0 && s.len <= most; }
-
 // begin makes room for an argument; false: there is none.
 static bool begin(struct ps_writer *w, size_t size) {
   *w = (struct ps_writer){(char *)ps_temp(size), 0, size};
@@ -17,11 +15,6 @@ static ps_str written(struct ps_writer *w) { return (ps_str){w->data, w->len}; }
 static void write_u64(struct ps_writer *w, uint64_t n) {
   ps_write_u32(w, (uint32_t)n);
   ps_write_u32(w, (uint32_t)(n >> 32));
-}
-
-static void write_text(struct ps_writer *w, ps_str s) {
-  ps_write_u16(w, (uint16_t)s.len);
-  ps_write(w, s);
 }
 
 // call calls a function whose argument was put together, and drops what it returns.
@@ -37,7 +30,7 @@ static ps_status call(ps_str name, struct ps_writer *w) {
 ps_status ps_rate_encode(const ps_rate *r, bool shared, ps_str key, uint32_t cost, ps_str *encoded) {
   struct ps_writer w;
   *encoded = PS_EMPTY;
-  if (r->limit == 0 || r->window_ms < 1 || r->window_ms > (int64_t)MAX_RATE_WINDOW * 1000 || (r->sliding && r->burst) || !fits(key, MAX_RATE_KEY)) return PS_ERR_BAD_ARGUMENT;
+  if (r->limit == 0 || r->window_ms < 1 || r->window_ms > (int64_t)MAX_RATE_WINDOW * 1000 || (r->sliding && r->burst) || !ps_fits(key, MAX_RATE_KEY)) return PS_ERR_BAD_ARGUMENT;
   if (!begin(&w, 17 + key.len)) return PS_ERR_MEMORY;
   ps_write_u8(&w, (uint8_t)((r->sliding ? 1 : 0) | (shared ? 2 : 0)));
   ps_write_u32(&w, r->limit);
@@ -85,7 +78,7 @@ ps_status ps_take_shared_rate(const ps_rate *rate, ps_str key, uint32_t cost, ps
 ps_status ps_kv_get(ps_str key, ps_kv_value *value) {
   ps_str got;
   *value = (ps_kv_value){PS_EMPTY, 0};
-  if (!fits(key, PS_MAX_KV_KEY)) return PS_ERR_BAD_ARGUMENT;
+  if (!ps_fits(key, PS_MAX_KV_KEY)) return PS_ERR_BAD_ARGUMENT;
   ps_status status = ps_call_foreign(PS_STR("penstock.kv_get"), key, &got);
   if (status != PS_OK) return status;
   if (got.len < 8) return PS_ERR_RESULT_MISMATCH;
@@ -95,25 +88,25 @@ ps_status ps_kv_get(ps_str key, ps_kv_value *value) {
 
 ps_status ps_kv_put(ps_str key, ps_str value, int64_t ttl_s, bool absent) {
   struct ps_writer w;
-  if (!fits(key, PS_MAX_KV_KEY) || value.len > PS_MAX_KV_VALUE || ttl_s < 1 || ttl_s > MAX_KV_TTL) return PS_ERR_BAD_ARGUMENT;
+  if (!ps_fits(key, PS_MAX_KV_KEY) || value.len > PS_MAX_KV_VALUE || ttl_s < 1 || ttl_s > MAX_KV_TTL) return PS_ERR_BAD_ARGUMENT;
   if (!begin(&w, 7 + key.len + value.len)) return PS_ERR_MEMORY;
   ps_write_u8(&w, absent);
   ps_write_u32(&w, (uint32_t)ttl_s);
-  write_text(&w, key);
+  ps_write_text(&w, key);
   ps_write(&w, value);
   return call(PS_STR("penstock.kv_put"), &w);
 }
 
 ps_status ps_kv_delete(ps_str key) {
   ps_str none;
-  return fits(key, PS_MAX_KV_KEY) ? ps_call_foreign(PS_STR("penstock.kv_delete"), key, &none) : PS_ERR_BAD_ARGUMENT;
+  return ps_fits(key, PS_MAX_KV_KEY) ? ps_call_foreign(PS_STR("penstock.kv_delete"), key, &none) : PS_ERR_BAD_ARGUMENT;
 }
 
 ps_status ps_kv_add(ps_str key, int64_t delta, int64_t ttl_s, int64_t *sum) {
   struct ps_writer w;
   ps_str got;
   *sum = 0;
-  if (!fits(key, PS_MAX_KV_KEY) || ttl_s < 1 || ttl_s > MAX_KV_TTL) return PS_ERR_BAD_ARGUMENT;
+  if (!ps_fits(key, PS_MAX_KV_KEY) || ttl_s < 1 || ttl_s > MAX_KV_TTL) return PS_ERR_BAD_ARGUMENT;
   if (!begin(&w, 12 + key.len)) return PS_ERR_MEMORY;
   ps_write_u32(&w, (uint32_t)ttl_s);
   write_u64(&w, (uint64_t)delta);
@@ -130,7 +123,7 @@ ps_status ps_new_key(ps_str algorithm, ps_key_format format, ps_str key, ps_key 
   k->id = 0;
   if (algorithm.len > MAX_TEXT) return PS_ERR_BAD_ARGUMENT;
   if (!begin(&w, 3 + algorithm.len + key.len)) return PS_ERR_MEMORY;
-  write_text(&w, algorithm);
+  ps_write_text(&w, algorithm);
   ps_write_u8(&w, (uint8_t)format);
   ps_write(&w, key);
   ps_status status = ps_call_foreign(PS_STR("penstock.crypto_key"), written(&w), &got);
@@ -147,7 +140,7 @@ static ps_status with_key(ps_str name, ps_key k, const ps_str *text, ps_str data
   if (text && text->len > MAX_TEXT) return PS_ERR_BAD_ARGUMENT;
   if (!begin(&w, 6 + (text ? text->len : 0) + data.len)) return PS_ERR_MEMORY;
   ps_write_u32(&w, k.id);
-  if (text) write_text(&w, *text);
+  if (text) ps_write_text(&w, *text);
   ps_write(&w, data);
   return ps_call_foreign(name, written(&w), got);
 }
@@ -183,7 +176,7 @@ ps_status ps_hash(ps_str name, ps_str data, ps_str *digest) {
   *digest = PS_EMPTY;
   if (name.len > MAX_TEXT) return PS_ERR_BAD_ARGUMENT;
   if (!begin(&w, 2 + name.len + data.len)) return PS_ERR_MEMORY;
-  write_text(&w, name);
+  ps_write_text(&w, name);
   ps_write(&w, data);
   return ps_call_foreign(PS_STR("penstock.crypto_hash"), written(&w), digest);
 }
@@ -198,7 +191,7 @@ ps_status ps_check_password(ps_str hash, ps_str password, ps_password_answered *
   *now = *right = false;
   if (hash.len > MAX_TEXT) return PS_ERR_BAD_ARGUMENT;
   if (!begin(&w, 2 + hash.len + password.len)) return PS_ERR_MEMORY;
-  write_text(&w, hash);
+  ps_write_text(&w, hash);
   ps_write(&w, password);
   ps_status status = ps_call_later(PS_STR("penstock.crypto_password"), written(&w), password_came, (ps_any_function *)answered, data, now, &got);
   *right = status == PS_OK && *now && got.len == 1 && is_yes(got);

@@ -6,30 +6,23 @@ enum { USES = 1, QUIET = 2 }; // QUIET: nothing is returned
 
 enum { MAX_NAMESPACE = 63 };
 
-static bool fits(ps_str s, size_t most) { return s.len > 0 && s.len <= most; }
-
-static void write_text(struct ps_writer *w, ps_str s) {
-  ps_write_u16(w, (uint16_t)s.len);
-  ps_write(w, s);
-}
-
 // Flags, the kind and the lookup with their lengths before them in 16 bits, a list of
 // namespaces.
 ps_status ps_find_encode(uint8_t flags, ps_str kind, ps_str lookup, ps_strs namespaces, ps_str *encoded) {
   *encoded = PS_EMPTY;
-  if (!fits(kind, PS_MAX_CREDENTIAL_TYPE) || !fits(lookup, PS_MAX_CREDENTIAL_LOOKUP) || namespaces.len > PS_MAX_CONSUMER_NAMESPACES) return PS_ERR_BAD_ARGUMENT;
+  if (!ps_fits(kind, PS_MAX_CREDENTIAL_TYPE) || !ps_fits(lookup, PS_MAX_CREDENTIAL_LOOKUP) || namespaces.len > PS_MAX_CONSUMER_NAMESPACES) return PS_ERR_BAD_ARGUMENT;
   size_t size = 6 + kind.len + lookup.len;
   for (size_t i = 0; i < namespaces.len; i++) {
-    if (!fits(namespaces.items[i], MAX_NAMESPACE)) return PS_ERR_BAD_ARGUMENT;
+    if (!ps_fits(namespaces.items[i], MAX_NAMESPACE)) return PS_ERR_BAD_ARGUMENT;
     size += 2 + namespaces.items[i].len;
   }
   struct ps_writer w = {(char *)ps_temp(size), 0, size};
   if (!w.data) return PS_ERR_MEMORY;
   ps_write_u8(&w, flags);
-  write_text(&w, kind);
-  write_text(&w, lookup);
+  ps_write_text(&w, kind);
+  ps_write_text(&w, lookup);
   ps_write_u8(&w, (uint8_t)namespaces.len);
-  for (size_t i = 0; i < namespaces.len; i++) write_text(&w, namespaces.items[i]);
+  for (size_t i = 0; i < namespaces.len; i++) ps_write_text(&w, namespaces.items[i]);
   *encoded = (ps_str){w.data, w.len};
   return PS_OK;
 }

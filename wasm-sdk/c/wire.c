@@ -122,6 +122,11 @@ void ps_write_u8(struct ps_writer *w, uint8_t n) { write_little(w, n, 1); }
 void ps_write_u16(struct ps_writer *w, uint16_t n) { write_little(w, n, 2); }
 void ps_write_u32(struct ps_writer *w, uint32_t n) { write_little(w, n, 4); }
 
+void ps_write_text(struct ps_writer *w, ps_str s) {
+  ps_write_u16(w, (uint16_t)s.len);
+  ps_write(w, s);
+}
+
 uint64_t ps_read_u64(const char *p) {
   uint64_t n = 0;
   for (size_t i = 8; i > 0; i--) n = n << 8 | (unsigned char)p[i - 1];

@@ -73,7 +73,7 @@ func appendList(dst []byte, list []string, elements, least, most int) ([]byte, b
 		if len(s) < least || len(s) > most {
 			return dst, false
 		}
-		dst = append(binary.LittleEndian.AppendUint16(dst, uint16(len(s))), s...)
+		dst = appendText(dst, s)
 	}
 	return dst, true
 }
@@ -85,8 +85,7 @@ func appendPut(dst []byte, key string, value []byte, ttl time.Duration, tags []s
 		return dst, ErrCacheArgument
 	}
 	out := binary.LittleEndian.AppendUint32(dst, uint32(ttl/time.Second))
-	out = append(binary.LittleEndian.AppendUint16(out, uint16(len(key))), key...)
-	out, ok := appendList(out, tags, MaxCacheTags, 1, MaxCacheTag)
+	out, ok := appendList(appendText(out, key), tags, MaxCacheTags, 1, MaxCacheTag)
 	if !ok {
 		return dst, ErrCacheArgument
 	}

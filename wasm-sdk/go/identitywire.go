@@ -30,10 +30,7 @@ func appendFind(dst []byte, flags byte, kind, lookup string, namespaces []string
 	if !fits(kind, MaxCredentialType) || !fits(lookup, MaxCredentialLookup) {
 		return dst, ErrBadArgument
 	}
-	out := append(dst, flags)
-	for _, s := range [...]string{kind, lookup} {
-		out = append(binary.LittleEndian.AppendUint16(out, uint16(len(s))), s...)
-	}
+	out := appendText(appendText(append(dst, flags), kind), lookup)
 	out, ok := appendList(out, namespaces, MaxConsumerNamespaces, 1, maxNamespace)
 	if !ok {
 		return dst, ErrBadArgument

@@ -43,8 +43,7 @@ func KVPut(key string, value []byte, ttl time.Duration, absent bool) error {
 		flags = 1
 	}
 	arguments = binary.LittleEndian.AppendUint32(append(arguments[:0], flags), uint32(ttl/time.Second))
-	arguments = append(binary.LittleEndian.AppendUint16(arguments, uint16(len(key))), key...)
-	arguments = append(arguments, value...)
+	arguments = append(appendText(arguments, key), value...)
 	_, err := CallForeign("penstock.kv_put", arguments)
 	return err
 }

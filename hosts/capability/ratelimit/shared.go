@@ -19,7 +19,7 @@ const (
 	maxWaiting = 4096
 )
 
-var errAnswer = errors.New("redis answered a rate limit with something else than four numbers")
+var errAnswer = errors.New("redis answered a rate limit with something else than five numbers")
 
 // shared is what is under way with Redis.
 type shared struct {

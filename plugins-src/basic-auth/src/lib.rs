@@ -40,6 +40,17 @@ impl sdk::Plugin for Plugin {
 
 struct Stream(Rc<Rules>);
 
+/// As whom a request passes if its password is right.
+#[derive(Clone)]
+enum Sender {
+    /// A user of the configuration, by the name.
+    User(String),
+    /// The Consumer object that was found last.
+    Consumer,
+    /// Whatever the password is, nobody.
+    Nobody,
+}
+
 /// Whose a username is, and what shows it.
 enum Claim {
     /// A user of the configuration, by the hash.
@@ -62,11 +73,15 @@ impl sdk::Stream for Stream {
         };
         match claim(&self.0, &name) {
             Err(status) => unavailable(&format!("the consumer: {status}")),
-            Ok(Claim::Plain(right)) if credentials::same(&right, &password) => admit(&self.0, None),
-            Ok(Claim::User(hash)) => check(&self.0, &hash, &password, Some(Some(name))),
-            Ok(Claim::Consumer(hash)) => check(&self.0, &hash, &password, Some(None)),
+            Ok(Claim::Plain(right)) if credentials::same(&right, &password) => {
+                admit(&self.0, &Sender::Consumer)
+            }
+            Ok(Claim::User(hash)) => check(&self.0, &hash, &password, Sender::User(name)),
+            Ok(Claim::Consumer(hash)) => check(&self.0, &hash, &password, Sender::Consumer),
             // It takes as long as if there was somebody.
-            Ok(Claim::Plain(_) | Claim::Nobody) => check(&self.0, &self.0.decoy, &password, None),
+            Ok(Claim::Plain(_) | Claim::Nobody) => {
+                check(&self.0, &self.0.decoy, &password, Sender::Nobody)
+            }
         }
     }
 }
@@ -97,18 +112,13 @@ fn claim(rules: &Rules, name: &str) -> Result<Claim, Status> {
     }
 }
 
-/// Checks a password by its hash, and lets the request pass if it is right: as a user of the
-/// configuration, or as the consumer that was found; None: whatever it is.
-fn check(rules: &Rc<Rules>, hash: &str, password: &[u8], who: Option<Option<String>>) -> Action {
-    let later = (rules.clone(), who.clone());
-    let decide = |rules: &Rules, right: bool, who: Option<Option<String>>| match who {
-        Some(user) if right => admit(rules, user.as_deref()),
-        _ => deny(rules, "credentials unknown"),
-    };
+/// Checks a password by its hash, and lets the request pass if it is right.
+fn check(rules: &Rc<Rules>, hash: &str, password: &[u8], sender: Sender) -> Action {
+    let later = (rules.clone(), sender.clone());
     let answered = move |right: Result<bool, sdk::CallError>| {
-        let (rules, who) = later;
+        let (rules, sender) = later;
         let action = match right {
-            Ok(right) => decide(&rules, right, who),
+            Ok(right) => decide(&rules, right, &sender),
             Err(e) => unavailable(&format!("the password: {e}")),
         };
         if action == Action::Continue {
@@ -117,17 +127,25 @@ fn check(rules: &Rc<Rules>, hash: &str, password: &[u8], who: Option<Option<Stri
         }
     };
     match sdk::check_password(hash, password, answered) {
-        Ok(Some(right)) => decide(rules, right, who),
+        Ok(Some(right)) => decide(rules, right, &sender),
         Ok(None) => Action::Pause,
         Err(status) => unavailable(&format!("the password: {status}")),
     }
 }
 
+fn decide(rules: &Rules, right: bool, sender: &Sender) -> Action {
+    match sender {
+        Sender::User(_) | Sender::Consumer if right => admit(rules, sender),
+        _ => deny(rules, "credentials unknown"),
+    }
+}
+
 /// Tells the proxy who it is, and lets the request pass.
-fn admit(rules: &Rules, user: Option<&str>) -> Action {
-    let told = match user.map(|name| &rules.users[name].consumer) {
-        Some(consumer) => sdk::set_consumer(consumer),
-        None => sdk::use_consumer(),
+fn admit(rules: &Rules, sender: &Sender) -> Action {
+    let told = match sender {
+        Sender::User(name) => sdk::set_consumer(&rules.users[name].consumer),
+        Sender::Consumer => sdk::use_consumer(),
+        Sender::Nobody => Err(Status::NotFound),
     };
     if let Err(status) = told {
         // Who the consumer is must not get lost: other filters decide by it.

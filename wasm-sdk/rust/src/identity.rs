@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use crate::memory::with_room;
+use crate::wire::append_text;
 use crate::{Bytes, Status, call_foreign};
 
 /// Bytes of a credential's type, at least 1.
@@ -146,9 +147,7 @@ fn append(dst: &mut Vec<u8>, text: &[u8], most: usize) -> Result<(), Status> {
     if text.is_empty() || text.len() > most {
         return Err(Status::BadArgument);
     }
-    dst.extend((text.len() as u16).to_le_bytes());
-    dst.extend_from_slice(text);
-    Ok(())
+    append_text(dst, text)
 }
 
 thread_local! {

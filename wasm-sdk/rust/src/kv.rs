@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::memory::with_room;
-use crate::wire::read_int;
+use crate::wire::{append_text, read_int};
 use crate::{Bytes, Status, call_foreign};
 
 /// How long a key may be, in bytes; it is not empty.
@@ -74,8 +74,7 @@ pub fn kv_put(
     with_room(|room| {
         room.push(u8::from(absent));
         room.extend_from_slice(&ttl.to_le_bytes());
-        room.extend_from_slice(&(key.len() as u16).to_le_bytes());
-        room.extend_from_slice(key);
+        append_text(room, key)?;
         room.extend_from_slice(value);
         call_foreign("penstock.kv_put", room).map(drop)
     })
