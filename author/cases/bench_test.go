@@ -1,6 +1,7 @@
 package cases
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -23,15 +24,16 @@ func (c caller) Begin(_ *exchange.Exchange, w *filter.Waker) (filter.Stream, err
 
 type callingStream struct {
 	filter.Stream
-	c caller
-	w *filter.Waker
+	c  caller
+	w  *filter.Waker
+	mu sync.Mutex // held to post: Done returns after that, as filter.Waker asks
 }
 
 func (s *callingStream) RequestHeaders(bool) (filter.Verdict, error) {
 	if !s.c.wait {
 		return filter.Continue, nil
 	}
-	_, err := s.c.calls.HTTPCall(&capability.HTTPCall{Upstream: "auth", Timeout: time.Second}, func(*capability.HTTPAnswer, error) { s.w.Post(filter.ResumeRequest) })
+	_, err := s.c.calls.HTTPCall(&capability.HTTPCall{Upstream: "auth", Timeout: time.Second}, s.resume)
 	return filter.Pause, err
 }
 
@@ -39,7 +41,16 @@ func (s *callingStream) RequestBody(*filter.Buffer, bool) (filter.Verdict, error
 	return filter.Continue, nil
 }
 
-func (s *callingStream) Done() {}
+func (s *callingStream) resume(*capability.HTTPAnswer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.w.Post(filter.ResumeRequest)
+}
+
+func (s *callingStream) Done() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+}
 
 // loopOf is a loop over the first case of a file, without a plugin.
 func loopOf(t *testing.T, text string, entries func(*calls) []filter.Entry) *loop {
