@@ -1,6 +1,7 @@
 package cases
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +16,30 @@ import (
 type Consumer struct {
 	Name   string   `yaml:"name"`
 	Groups []string `yaml:"groups"`
+}
+
+// Known is who sent a request, as filters before the plugin have found out.
+type Known struct {
+	Consumer `yaml:",inline"`
+	// Claims are what a token says that was checked.
+	Claims map[string]any `yaml:"claims"`
+
+	json []byte // the claims
+}
+
+func (k *Known) check(what string) (err error) {
+	if k == nil {
+		return nil
+	}
+	if k.Claims != nil {
+		if k.json, err = json.Marshal(k.Claims); err != nil {
+			return fmt.Errorf("%s.claims: %w", what, err)
+		}
+		if k.Name == "" && len(k.Groups) == 0 {
+			return nil
+		}
+	}
+	return k.Consumer.check(what)
 }
 
 // Someone is a Consumer object that the plugin can find.

@@ -2,10 +2,12 @@ package cases
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -224,7 +226,7 @@ func (u *under) make() {
 	u.reached, u.upstream, u.response = false, message{}, message{}
 	x.ID, x.Start, x.Gateway, x.Listener, x.Service = 1, u.t.clock.Now(), "default/edge", "http", "default/case"
 	if known := u.e.Known; known != nil {
-		x.Consumer = exchange.Consumer{Name: known.Name, Groups: known.Groups}
+		x.Consumer, x.Claims = exchange.Consumer{Name: known.Name, Groups: known.Groups}, known.json
 	}
 	q := &x.Request
 	q.Version = exchange.HTTP11
@@ -361,6 +363,11 @@ func (u *under) compare() (faults []string) {
 			faults = append(faults, u.upstream.compare("upstream.request", up.Request)...)
 		}
 	}
+	if want := u.e.Claims; want != nil {
+		if text, err := json.Marshal(want); err != nil || !sameJSON(u.x.Claims, text) {
+			faults = append(faults, fmt.Sprintf("claims: got %.1000q; want %.1000s", u.x.Claims, text))
+		}
+	}
 	if want := u.e.Consumer; want != nil {
 		if got := u.x.Consumer; got.Name != want.Name || !slices.Equal(got.Groups, want.Groups) {
 			faults = append(faults, fmt.Sprintf("consumer: got %q of %q; want %q of %q", got.Name, got.Groups, want.Name, want.Groups))
@@ -368,6 +375,12 @@ func (u *under) compare() (faults []string) {
 	}
 	faults = append(faults, u.e.Cache.compare(u.x.Steer)...)
 	return append(faults, u.response.compare("response", u.e.Response)...)
+}
+
+// sameJSON says whether two texts are one value.
+func sameJSON(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 // compare says how what was said to the cache differs.

@@ -89,9 +89,11 @@ type Exchange struct {
 	Calls    []Call    `yaml:"calls"`
 	Upstream *Upstream `yaml:"upstream"`
 	// Known is who filters before the plugin have found to have sent the request.
-	Known *Consumer `yaml:"known"`
+	Known *Known `yaml:"known"`
 	// Consumer is who sent the request, as the plugin has left it.
 	Consumer *Consumer `yaml:"consumer"`
+	// Claims are what the plugin says that a token holds, all of them.
+	Claims map[string]any `yaml:"claims"`
 	// Cache is what the plugin says to the response cache after it.
 	Cache    *Cache   `yaml:"cache"`
 	Response *Message `yaml:"response"`
@@ -260,7 +262,7 @@ func Parse(name string, text []byte) (*File, error) {
 
 // check finds what a case cannot mean.
 func (c *Case) check() error {
-	inline := c.Request != nil || c.Response != nil || c.Upstream != nil || c.Calls != nil || c.Consumer != nil || c.Known != nil || c.Cache != nil || c.Advance != 0
+	inline := c.Request != nil || c.Response != nil || c.Upstream != nil || c.Calls != nil || c.Consumer != nil || c.Claims != nil || c.Known != nil || c.Cache != nil || c.Advance != 0
 	switch {
 	case c.Refused != "" && (inline || c.Exchanges != nil):
 		return errors.New("refused: a plugin that refuses its configuration has no exchange")

@@ -28,6 +28,7 @@ const (
 func bundled() []translate.Bundled {
 	return []translate.Bundled{
 		{Name: "acl", Major: "1", Image: "penstock.dev/plugins/acl:1", Guard: true},
+		{Name: "authz", Major: "1", Image: "penstock.dev/plugins/authz:1", Guard: true},
 		{Name: "basic-auth", Major: "1", Image: "penstock.dev/plugins/basic-auth:1", Guard: true},
 		{Name: "bot-detect", Major: "1", Image: "penstock.dev/plugins/bot-detect:1"},
 		{Name: "cache-rules", Major: "1", Image: "penstock.dev/plugins/cache-rules:1"},

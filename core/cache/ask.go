@@ -17,6 +17,15 @@ import (
 
 func (s *stream) hash() uint64 { return maphash.Bytes(s.f.cache.seed, s.key) }
 
+// authorized says whether a filter has found out who sent the request, other than by a
+// name that the key has (annotations.md, section 7.6).
+func authorized(x *exchange.Exchange, keyed bool) bool {
+	if x.Consumer.Name != "" {
+		return !keyed
+	}
+	return x.Claims != nil
+}
+
 // flight readies a flight for the request. old is what it validates; nil: nothing.
 func (s *stream) flight(old *store.Object) *flight {
 	x, k := s.x, s.f.cache
@@ -26,7 +35,7 @@ func (s *stream) flight(old *store.Object) *flight {
 	*f = flight{
 		place: store.Attributes{Hostname: f.place.Hostname, Path: f.place.Path}, // their room is used again
 		c:     k, f: s.f, work: w, key: w.key, hash: s.hash(), rd: s.rd, old: old,
-		auth:   x.Consumer.Name != "" && !s.f.c.Key.Consumer || x.Request.Header.Count("Authorization") > 0,
+		auth:   authorized(x, s.f.c.Key.Consumer) || x.Request.Header.Count("Authorization") > 0,
 		cookie: s.f.cookied(&x.Request.Header), known: x.Consumer.Name != "", consumer: x.Consumer.Name,
 		steer: x.Steer,
 	}

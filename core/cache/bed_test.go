@@ -220,7 +220,7 @@ func (c *client) Detach(n int) filter.Detached {
 	d.run.Skip(n)
 	from, x := &c.x, &d.x
 	q, p := &from.Request, &x.Request
-	x.ID, x.Start, x.CacheScope, x.Service, x.Consumer, x.Steer = from.ID, time.Now(), from.CacheScope, from.Service, from.Consumer, from.Steer
+	x.ID, x.Start, x.CacheScope, x.Service, x.Consumer, x.Claims, x.Steer = from.ID, time.Now(), from.CacheScope, from.Service, from.Consumer, from.Claims, from.Steer
 	p.Method, p.Scheme, p.Authority, p.Path = d.copy(q.Method), d.copy(q.Scheme), d.copy(q.Authority), d.copy(q.Path)
 	for _, f := range q.Header.Fields() {
 		p.Header.Add(d.copy(f.Name), d.copy(f.Value))

@@ -14,7 +14,7 @@ import (
 // decide says what becomes of the response.
 func (f *flight) decide(x *exchange.Exchange, answered bool, requested, received time.Time) {
 	p := &x.Response
-	if x.Consumer.Name != f.consumer { // a filter behind the cache has found one out
+	if x.Consumer.Name != f.consumer || x.Consumer.Name == "" && x.Claims != nil { // a filter behind the cache has found one out
 		f.auth, f.known = true, false
 	}
 	f.err, f.told = x.Err, told{x.AnsweredBy, x.Endpoint, x.Attempts, x.UpstreamStart, x.UpstreamHeader}

@@ -391,12 +391,16 @@ func TestConditionsForTheOrigin(t *testing.T) {
 	})
 }
 
-// finds is a filter that finds out who the consumer is.
-type finds struct{}
+// finds is a filter that finds out who the consumer is, or what a token says alone.
+type finds struct{ claims bool }
 
 func (finds) Callbacks() filter.Callbacks { return filter.OnRequestHeaders }
-func (finds) Begin(x *exchange.Exchange, _ *filter.Waker) (filter.Stream, error) {
-	x.Consumer.Name = string(x.Request.Path)
+func (f finds) Begin(x *exchange.Exchange, _ *filter.Waker) (filter.Stream, error) {
+	if f.claims {
+		x.Claims = []byte("{}")
+	} else {
+		x.Consumer.Name = string(x.Request.Path)
+	}
 	return &found{x: x}, nil
 }
 
@@ -410,7 +414,7 @@ func (*found) RequestHeaders(bool) (filter.Verdict, error) { return filter.Conti
 func (*found) Done() {}
 
 // TestConsumerFoundLater: a consumer that a filter behind the cache found out counts as
-// one that was known before.
+// one that was known before, and so does a token of nobody by name.
 func TestConsumerFoundLater(t *testing.T) {
 	alone(t, func(t *testing.T, b *bed) {
 		for i, test := range []struct {
@@ -418,18 +422,21 @@ func TestConsumerFoundLater(t *testing.T) {
 			stored  bool
 		}{{"max-age=60", false}, {"private, max-age=60", false}, {"public, max-age=60", true}} {
 			for j, c := range []*config.Cache{{}, {Key: config.CacheKey{Consumer: true}}} {
-				chain := filter.New([]filter.Entry{{Filter: b.cache.Filter(c, cache.Fingerprint{}), ID: "service/cache"}, {Filter: finds{}, ID: "service/finds"}})
-				path := fmt.Sprintf("/%d%d", i, j)
-				b.get(chain, path)
-				b.next(t).reply <- says(test.control, "mine")
-				synctest.Wait()
-				again := b.get(chain, path)
-				if again.finished() != test.stored {
-					t.Errorf("%s, %+v: it was stored: %v; want %v", test.control, c.Key, again.finished(), test.stored)
-				}
-				if !again.finished() {
-					b.next(t).reply <- says("no-store", "")
+				own := filter.Entry{Filter: b.cache.Filter(c, cache.Fingerprint{}), ID: "service/cache"}
+				named, claimed := filter.Entry{Filter: finds{}, ID: "service/finds"}, filter.Entry{Filter: finds{claims: true}, ID: "service/finds"}
+				for k, list := range [][]filter.Entry{{own, named}, {own, claimed}, {claimed, own}} {
+					chain, path := filter.New(list), fmt.Sprintf("/%d%d%d", i, j, k)
+					b.get(chain, path)
+					b.next(t).reply <- says(test.control, "mine")
 					synctest.Wait()
+					again := b.get(chain, path)
+					if again.finished() != test.stored {
+						t.Errorf("%s, %+v, %d: it was stored: %v; want %v", test.control, c.Key, k, again.finished(), test.stored)
+					}
+					if !again.finished() {
+						b.next(t).reply <- says("no-store", "")
+						synctest.Wait()
+					}
 				}
 			}
 		}

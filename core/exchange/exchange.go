@@ -111,6 +111,9 @@ type Exchange struct {
 	Original struct{ Method, Authority, Path, Origin []byte }
 
 	Consumer Consumer
+	// Claims is what a token that was checked says of who sent the request, a JSON object;
+	// nil: there is none. The bytes are never changed, only replaced.
+	Claims []byte
 	// Local is what a filter answers with; valid when it returned Respond.
 	Local Local
 

@@ -165,6 +165,7 @@ func (r *record) open(x *exchange.Exchange, path []byte) {
 	c := &exchange.Exchange{
 		Conn: x.Conn, Client: nobody{}, Phase: x.Phase, Start: x.Start,
 		Consumer: exchange.Consumer{Name: x.Consumer.Name, Groups: slices.Clone(x.Consumer.Groups), Object: x.Consumer.Object},
+		Claims:   x.Claims,
 		Gateway:  x.Gateway, Listener: x.Listener, Route: x.Route, Service: x.Service, Upstream: x.Upstream,
 	}
 	a, q := &c.Arena, &x.Request

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/router"
 )
 
 // requestProperty returns an attribute of the request.
@@ -25,6 +26,10 @@ func requestProperty(v *vm, s *stream, path []string) ([]byte, bool) {
 	case "url_path":
 		p, _, _ := bytes.Cut(q.Path, []byte("?"))
 		return p, there
+	case "normal_path": // ours: what the router and except match, however it was written
+		p, _, _ := bytes.Cut(q.Path, []byte("?"))
+		p, _, err := router.Normalise(p, func(n int) []byte { return make([]byte, n) })
+		return p, there && err == nil
 	case "query":
 		_, query, _ := bytes.Cut(q.Path, []byte("?"))
 		return query, there

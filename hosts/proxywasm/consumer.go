@@ -1,6 +1,7 @@
 package proxywasm
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"penstock.dev/penstock/core/exchange"
@@ -40,6 +41,7 @@ func consumerFunctions() map[string]foreignFunc {
 		"penstock.consumer_find": of(findConsumer),
 		"penstock.consumer_use":  of(useConsumer),
 		"penstock.consumer_get":  getConsumer,
+		"penstock.set_claims":    setClaims,
 	}
 }
 
@@ -105,6 +107,22 @@ func getConsumer(v *vm, args []byte) ([]byte, uint32) {
 		return nil, statusNotFound
 	}
 	return v.keepObject(appendConsumer(v.object[:0], &s.x.Consumer)), statusOK
+}
+
+// maxClaims bounds what a token says, in bytes.
+const maxClaims = 16 << 10
+
+// setClaims keeps what a token says that the filter has checked: a JSON object, for the
+// filters that come later. Whether it is one is seen by those who look.
+func setClaims(v *vm, args []byte) ([]byte, uint32) {
+	switch {
+	case !v.r.f.allowed(capability.Consumer):
+		return nil, statusInternal
+	case len(args) == 0 || len(args) > maxClaims || !v.identifies():
+		return nil, statusBadArgument
+	}
+	v.effective.x.Claims = bytes.Clone(args)
+	return nil, statusOK
 }
 
 // appendConsumer writes a name and a list of groups, both within the bounds of

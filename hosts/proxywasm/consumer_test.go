@@ -49,9 +49,9 @@ func finding(flags byte, kind, lookup string, namespaces ...string) string {
 }
 
 // consumerBed is a filter of namespace ns with these Consumers.
-func consumerBed(t testing.TB, who capability.Consumers, grant string) *bed {
+func consumerBed(t testing.TB, who capability.Consumers, grant ...string) *bed {
 	t.Helper()
-	b := start(t, caller(), func(c *config.Filter) { c.Namespace = "ns" }, grant)
+	b := start(t, caller(), func(c *config.Filter) { c.Namespace = "ns" }, grant...)
 	if b.err != nil {
 		t.Fatal(b.err)
 	}
@@ -112,6 +112,69 @@ func TestConsumersAreFound(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestClaims: what a token says is for the filters that come later, and for expressions;
+// what a filter has kept by such a name is not taken for it.
+func TestClaims(t *testing.T) {
+	const claims = `{"sub":"shop","roles":["a","b"],"level":3,"nested":{"on":true},"none":null}`
+	b := consumerBed(t, two, capability.Consumer)
+	x := newExchange()
+	if status := (&stream{x: x}).keep("claims", []byte(`{"sub":"liar"}`)); status != statusOK {
+		t.Fatal(status)
+	}
+	within(t, b, x, phaseRequestHeaders, func(h *hand) {
+		evaluate := func(text string) string {
+			h.v.current, h.v.effective = h.s, h.s
+			token, status := createExpression(h.v, []byte(text))
+			if status != statusOK {
+				t.Fatalf("%s: %d", text, status)
+			}
+			result, status := evaluateExpression(h.v, token)
+			return fmt.Sprintf("%d %q", status, result)
+		}
+		for _, text := range []string{`has(claims.sub) || has(consumer.name)`, `'sub' in claims`} {
+			if got := evaluate(text); got != `0 "\x00"` {
+				t.Errorf("before there are any: %s: got %s", text, got)
+			}
+		}
+		calls := []asked{{"set_claims", ""}, {"set_claims", strings.Repeat("x", maxClaims+1)}, {"set_claims", claims}, {"consumer_find", finding(3, "key-auth", "first")}}
+		if got, want := said(h, calls...), []string{`2 ""`, `2 ""`, `0 ""`, `0 ""`}; !slices.Equal(got, want) {
+			t.Errorf("got %q; want %q", got, want)
+		}
+		if got, ok := h.s.f.property(h.v, []string{"penstock", "claims"}); !ok || string(got) != claims {
+			t.Errorf("got %q, %v", got, ok)
+		}
+		if _, ok := h.s.f.property(h.v, []string{"penstock", "sub"}); ok {
+			t.Error("there is another one")
+		}
+		for text, want := range map[string]string{
+			`claims.sub`: `0 "shop"`, `'b' in claims.roles && claims.roles.exists(r, r == 'a')`: `0 "\x01"`,
+			`claims.level >= 3 && claims.level in [3, 4] && claims.level == 3`:          `0 "\x01"`,
+			`claims.nested.on && claims.none == null && claims['sub'] == consumer.name`: `0 "\x01"`,
+			`has(claims.other) || has(claims.nested.off)`:                               `0 "\x00"`,
+			`consumer.name`: `0 "shop"`, `'bc' in consumer.groups && size(consumer.groups) == 2`: `0 "\x01"`,
+			`claims.other`: `10 ""`, `consumer.other`: `10 ""`, `consumer`: `3 ""`,
+		} {
+			if got := evaluate(text); got != want {
+				t.Errorf("%s: got %s; want %s", text, got, want)
+			}
+		}
+		for _, text := range []string{`{"sub"`, `[1]`, `null`, `"text"`} {
+			if got := said(h, asked{"set_claims", text}); got[0] != `0 ""` {
+				t.Errorf("%s: %s", text, got)
+			}
+			if got := evaluate(`claims.sub == 'shop'`); got != `10 ""` {
+				t.Errorf("%s: got %s", text, got)
+			}
+		}
+	})
+	without := consumerBed(t, two)
+	within(t, without, newExchange(), phaseRequestHeaders, func(h *hand) {
+		if got := said(h, asked{"set_claims", claims}); got[0] != `10 ""` {
+			t.Errorf("without the capability: %s", got)
+		}
+	})
 }
 
 // asked is a call of a function of ours.

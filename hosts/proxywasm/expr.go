@@ -3,6 +3,7 @@ package proxywasm
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ const (
 	stepsPerTextByte    = 4_000
 	stepsOfEvaluation   = 5_000
 	stepsPerExpressCost = 150
+	stepsPerClaimsByte  = 40 // of JSON, read
 )
 
 // expressions are a root context's, by their tokens.
@@ -107,8 +109,9 @@ func deleteExpression(v *vm, args []byte) uint32 {
 type attributes struct {
 	v *vm
 	// Of what was looked up so far; charged afterwards, since cel-go recovers panics.
-	bytes int
-	steps int64
+	bytes  int
+	steps  int64
+	claims map[string]any // of the exchange; nil: not read yet
 }
 
 var _ cel.Attributes = (*attributes)(nil)
@@ -117,7 +120,7 @@ var _ cel.Attributes = (*attributes)(nil)
 var groups = map[string]bool{
 	"request": true, "response": true, "source": true, "destination": true, "connection": true, "upstream": true,
 	"node": true, "node.metadata": true, "xds": true, "xds.node": true, "xds.node.metadata": true,
-	"metadata": true, "filter_state": true,
+	"metadata": true, "filter_state": true, "consumer": true,
 }
 
 // kinds are the types of attributes that are not text.
@@ -146,6 +149,9 @@ func (a *attributes) Attribute(path []string) any {
 	if groups[name] {
 		return cel.Group{}
 	}
+	if path[0] == "claims" || path[0] == "consumer" { // whatever filters have kept by these names
+		return a.identity(path)
+	}
 	v.scratch = v.scratch[:0]
 	a.steps += v.lookSteps(path)
 	value, ok := v.r.f.property(v, path)
@@ -161,6 +167,41 @@ func (a *attributes) Attribute(path []string) any {
 		return raw(value)
 	}
 	return string(value)
+}
+
+// identity returns what filters with the capability consumer have found out: consumer.name,
+// consumer.groups, and the claims of a token, empty if there is none.
+func (a *attributes) identity(path []string) any {
+	s := a.v.reach(wayNone)
+	if s == nil || s.x == nil {
+		return nil
+	}
+	x := s.x
+	if path[0] == "consumer" {
+		if x.Consumer.Name == "" || len(path) != 2 {
+			return nil
+		}
+		switch path[1] {
+		case "name":
+			a.bytes += len(x.Consumer.Name)
+			return x.Consumer.Name
+		case "groups":
+			for _, g := range x.Consumer.Groups {
+				a.bytes += len(g)
+			}
+			return append([]string{}, x.Consumer.Groups...)
+		}
+		return nil
+	}
+	if a.claims == nil {
+		claims := map[string]any{}
+		a.steps += stepsPerClaimsByte * int64(len(x.Claims))
+		if x.Claims != nil && (json.Unmarshal(x.Claims, &claims) != nil || claims == nil) {
+			return nil
+		}
+		a.claims = claims
+	}
+	return a.claims
 }
 
 func raw(b []byte) any { return bytes.Clone(b) }

@@ -141,6 +141,8 @@ func (f *Filter) ofExchange(v *vm, s *stream, path []string) ([]byte, bool) {
 			return nil, false
 		}
 		path = append([]string{strings.TrimPrefix(rest[0], "wasm.")}, rest[1:]...)
+	case "penstock":
+		return x.Claims, x.Claims != nil && len(rest) == 1 && rest[0] == "claims"
 	case "metadata":
 		return nil, false // no filter of ours writes any
 	}
@@ -212,7 +214,8 @@ func setProperty(v *vm, p []uint64) uint32 {
 	if s == nil || s.x == nil || s.done {
 		return statusNotFound
 	}
-	if len(path) == 0 || len(path) > maxPath {
+	first, _, _ := bytes.Cut(path, []byte{0})
+	if len(path) == 0 || len(path) > maxPath || string(first) == "penstock" { // what the proxy vouches for
 		return statusBadArgument
 	}
 	return s.keep(string(bytes.TrimSuffix(path, []byte{0})), value)

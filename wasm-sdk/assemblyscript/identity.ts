@@ -68,6 +68,16 @@ export function currentConsumer(): Result<Identity> {
   return code == 0 ? answered() : failed<Identity>(statusOf(code));
 }
 
+/**
+ * Says what a token holds of who sent the request, a JSON object of at most 16 KiB, once it
+ * has been checked: later plugins read it as property(["penstock", "claims"]), and
+ * expressions as claims. Otherwise it is as useConsumer; a request of which there are claims
+ * counts as one of somebody for the cache too.
+ */
+export function setClaims(json: Uint8Array): Status | null {
+  return failure(penstock(foreign("penstock.set_claims", json.dataStart, json.length)));
+}
+
 function answered(): Result<Identity> {
   const n = gotSize();
   const who = readIdentity(gotAt(), n);

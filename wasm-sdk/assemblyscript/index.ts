@@ -23,7 +23,7 @@ export { Header, RequestHeader, RequestTrailer, ResponseHeader, ResponseTrailer 
 export { callForeign, reset, respond, respondGRPC, resume } from "./host";
 export { HTTPResponse, httpCall } from "./httpcall";
 export {
-  Identity, MaxConsumerNamespaces, MaxCredentialLookup, MaxCredentialType, currentConsumer, findConsumer, identifyConsumer, useConsumer,
+  Identity, MaxConsumerNamespaces, MaxCredentialLookup, MaxCredentialType, currentConsumer, findConsumer, identifyConsumer, setClaims, useConsumer,
 } from "./identity";
 export { KVValue, MaxKVKey, MaxKVValue, kvAdd, kvDelete, kvGet, kvPut } from "./kv";
 export { Level, log, logEnabled, logLevel } from "./log";

@@ -78,6 +78,11 @@ ps_status ps_use_consumer(void) {
   return ask(PS_STR("penstock.consumer_use"), PS_EMPTY, &none);
 }
 
+ps_status ps_set_claims(ps_str json) {
+  ps_str none;
+  return ask(PS_STR("penstock.set_claims"), json, &none);
+}
+
 ps_status ps_identify_consumer(ps_str kind, ps_str lookup, ps_strs namespaces) {
   ps_str encoded, none;
   ps_status status = ps_find_encode(USES | QUIET, kind, lookup, namespaces, &encoded);

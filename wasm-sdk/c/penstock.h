@@ -619,6 +619,11 @@ ps_status ps_identify_consumer(ps_str kind, ps_str lookup, ps_strs namespaces) P
 // out. PS_ERR_NOT_FOUND: nobody has; PS_ERR_UNIMPLEMENTED elsewhere than in Penstock. It
 // needs no capability.
 ps_status ps_current_consumer(ps_identity *who) PS_MUST_CHECK;
+// ps_set_claims says what a token holds of who sent the request, a JSON object of at most
+// 16 KiB, once it has been checked: later plugins read it as PS_PATH("penstock", "claims"),
+// and expressions as claims. Otherwise it is as ps_use_consumer; a request of which there
+// are claims counts as one of somebody for the cache too.
+ps_status ps_set_claims(ps_str json) PS_MUST_CHECK;
 
 // Bounds of the cache's functions.
 enum {

@@ -42,6 +42,15 @@ func CurrentConsumer() (Identity, error) {
 	return readIdentity(b)
 }
 
+// SetClaims says what a token holds of who sent the request, a JSON object of at most 16 KiB,
+// once it has been checked: later plugins read it as Property("penstock", "claims"), and
+// expressions as claims. Otherwise it is as UseConsumer; a request of which there are claims
+// counts as one of somebody for the cache too.
+func SetClaims(json []byte) error {
+	_, err := penstock(CallForeign("penstock.set_claims", json))
+	return err
+}
+
 func findConsumer(flags byte, kind, lookup string, namespaces []string) ([]byte, error) {
 	var err error
 	if arguments, err = appendFind(arguments[:0], flags, kind, lookup, namespaces); err != nil {

@@ -13,8 +13,9 @@ import (
 // Attributes are the variables of an expression.
 type Attributes interface {
 	// Attribute returns a string, []byte, int64, uint64, bool, time.Time,
-	// time.Duration or map[string]string; Group if there are attributes below
-	// path; nil if there is none. path has at least one element, and is kept.
+	// time.Duration, []string, map[string]string, or map[string]any as JSON is read into;
+	// Group if there are attributes below path; nil if there is none. path has at least
+	// one element, and is kept.
 	Attribute(path []string) any
 }
 

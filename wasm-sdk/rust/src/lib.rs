@@ -62,7 +62,7 @@ pub use header::{Header, REQUEST_HEADER, REQUEST_TRAILER, RESPONSE_HEADER, RESPO
 pub use httpcall::{HttpResponse, http_call};
 pub use identity::{
     Identity, MAX_CONSUMER_NAMESPACES, MAX_CREDENTIAL_LOOKUP, MAX_CREDENTIAL_TYPE,
-    current_consumer, find_consumer, identify_consumer, use_consumer,
+    current_consumer, find_consumer, identify_consumer, set_claims, use_consumer,
 };
 pub use json::Json;
 pub use kv::{KvValue, MAX_KV_KEY, MAX_KV_VALUE, kv_add, kv_delete, kv_get, kv_put};

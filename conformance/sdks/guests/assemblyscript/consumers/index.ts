@@ -40,6 +40,11 @@ function step(name: string, kind: string, key: string): string {
   if (name == "own") return shown(sdk.findConsumer(kind, key));
   if (name == "use") return told(sdk.useConsumer());
   if (name == "identify") return told(sdk.identifyConsumer(kind, key, ["partners"]));
+  if (name == "claim") return told(sdk.setClaims(Uint8Array.wrap(String.UTF8.encode(key))));
+  if (name == "claims") {
+    const claims = sdk.propertyString(["penstock", "claims"]);
+    return claims === null ? "" : claims;
+  }
   return shown(sdk.currentConsumer());
 }
 

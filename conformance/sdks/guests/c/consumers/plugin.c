@@ -36,6 +36,8 @@ static ps_str step(plugin *p, ps_str name, ps_str kind, ps_str key) {
   if (ps_equal(name, PS_STR("set"))) return told(ps_set_consumer(p->somebody));
   if (ps_equal(name, PS_STR("use"))) return told(ps_use_consumer());
   if (ps_equal(name, PS_STR("identify"))) return told(ps_identify_consumer(kind, key, PS_STRS(PS_STR("partners"))));
+  if (ps_equal(name, PS_STR("claim"))) return told(ps_set_claims(key));
+  if (ps_equal(name, PS_STR("claims"))) return ps_property(PS_PATH("penstock", "claims"), &kind) == PS_OK ? kind : PS_STR("");
   if (ps_equal(name, PS_STR("find"))) status = ps_find_consumer(kind, key, PS_STRS(PS_STR("partners")), &who);
   else if (ps_equal(name, PS_STR("own"))) status = ps_find_consumer(kind, key, PS_NO_STRS, &who);
   else status = ps_current_consumer(&who);

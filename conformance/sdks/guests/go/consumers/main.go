@@ -59,6 +59,11 @@ func (s stream) step(step, kind, key string) string {
 		return told(sdk.UseConsumer())
 	case "identify":
 		return told(sdk.IdentifyConsumer(kind, key, "partners"))
+	case "claim":
+		return told(sdk.SetClaims([]byte(key)))
+	case "claims":
+		claims, _ := sdk.PropertyString("penstock", "claims")
+		return claims
 	}
 	return shown(sdk.CurrentConsumer())
 }

@@ -57,6 +57,8 @@ impl Stream {
             "own" => shown(sdk::find_consumer(kind, key, &[])),
             "use" => told(sdk::use_consumer()),
             "identify" => told(sdk::identify_consumer(kind, key, &["partners"])),
+            "claim" => told(sdk::set_claims(key)),
+            "claims" => sdk::property_string(&["penstock", "claims"]).unwrap_or_default(),
             _ => shown(sdk::current_consumer()),
         }
     }
