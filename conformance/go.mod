@@ -7,6 +7,8 @@ require (
 	github.com/pires/go-proxyproto v0.15.0
 	github.com/quic-go/qpack v0.6.0
 	github.com/quic-go/quic-go v0.65.0
+	github.com/tetratelabs/wazero v1.12.0
+	mosn.io/proxy-wasm-go-host v0.2.0
 	oras.land/oras-go/v2 v2.7.0
 )
 
