@@ -32,6 +32,7 @@ func bundled() []translate.Bundled {
 		{Name: "basic-auth", Major: "1", Image: "penstock.dev/plugins/basic-auth:1", Guard: true},
 		{Name: "bot-detect", Major: "1", Image: "penstock.dev/plugins/bot-detect:1"},
 		{Name: "cache-rules", Major: "1", Image: "penstock.dev/plugins/cache-rules:1"},
+		{Name: "canary", Major: "1", Image: "penstock.dev/plugins/canary:1"},
 		{Name: "cors", Major: "1", Image: "penstock.dev/plugins/cors:1"},
 		{Name: "csrf", Major: "1", Image: "penstock.dev/plugins/csrf:1", Guard: true},
 		{Name: "ip-restriction", Major: "1", Image: "penstock.dev/plugins/ip-restriction:1", Guard: true},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,12 +34,14 @@ func each(t *testing.T, test func(t *testing.T, name, dir string)) {
 	}
 }
 
-const gateway = `
+const class = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
 metadata: {name: penstock}
 spec: {controllerName: penstock.dev/gateway-controller}
----
+`
+
+const gateway = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: edge}
@@ -68,6 +71,9 @@ var client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
+// listener is one of an example's own Gateway.
+var listener = regexp.MustCompile(`(listeners: \[\{name: [a-z]+, )port: 80`)
+
 // TestExamples: the objects of each README do what its console shows.
 func TestExamples(t *testing.T) {
 	each(t, func(t *testing.T, name, dir string) {
@@ -75,7 +81,7 @@ func TestExamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files := map[string]string{"example.yaml": e.Objects}
+		files := map[string]string{"class.yaml": class, "example.yaml": listener.ReplaceAllString(e.Objects, "${1}port: $${PORT}")}
 		if e.Names("Gateway") == nil {
 			files["gateway.yaml"] = gateway
 		}
@@ -91,9 +97,9 @@ func TestExamples(t *testing.T) {
 			}
 		}
 		p := harness.Start(t, harness.Options{Images: []string{harness.BundledPlugins(t)}, Files: files})
-		for _, s := range services {
-			if c := p.Chain("Service/default/" + s); c.Target != "" && c.State != "Running" {
-				p.Eventually(s+" runs", func() bool { return p.Chain("Service/default/"+s).State == "Running" })
+		for _, kind := range []string{"Gateway", "Service"} {
+			for _, name := range e.Chained(kind) {
+				p.Eventually(name+" runs", func() bool { return p.Chain(kind+"/default/"+name).State == "Running" })
 			}
 		}
 		for i := range e.Steps {

@@ -52,7 +52,7 @@ func TestWrongConfigs(t *testing.T) {
 
 // checkAll has penstock check look at a Service for each configuration.
 func checkAll(t *testing.T, name string, all []wrong) {
-	objects := strings.ReplaceAll(gateway, "${PORT}", "8080") + "---\n"
+	objects := class + "---" + strings.ReplaceAll(gateway, "${PORT}", "8080") + "---\n"
 	rights := map[string]string{}
 	for i, w := range all {
 		objects += service(fmt.Sprintf("wrong-%d", i), name, string(w.Config))

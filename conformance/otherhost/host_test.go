@@ -83,6 +83,7 @@ var tests = map[string]struct {
 	"basic-auth":         {config: `{"users": [{"username": "app", "passwordHash": "$2a$04$FssefhEog8zzlV77fK6iD.fbSuvarTdzAUxZhIWrS2924pwmOidQS"}]}`, status: 401, answered: map[string]string{"www-authenticate": "*"}},
 	"bot-detect":         {config: `{"deny": ["evil"]}`, request: map[string]string{"user-agent": "an Evil one"}, status: 403},
 	"cache-rules":        {config: `{"rules": [{"ttl": "1m"}]}`, traps: true}, // there is no cache to steer; a bypass that got lost would be worse
+	"canary":             {config: `{"header": "X-Choice"}`, request: map[string]string{"x-choice": "always"}, sent: map[string]string{"x-canary": "true"}},
 	"cors":               {config: `{"origins": ["https://app.example"]}`, request: map[string]string{"origin": "https://app.example"}, answered: map[string]string{"access-control-allow-origin": "https://app.example"}},
 	"csrf":               {config: `{}`, method: "POST", request: map[string]string{"sec-fetch-site": "cross-site"}, status: 403},
 	"ip-restriction":     {config: `{"deny": ["192.0.2.0/24"]}`, status: 403},

@@ -90,8 +90,8 @@ func testConsumers(t *testing.T, s *sdks.SDK) {
 		"another type":           {"/able", "find", "jwt", "key-of-shop", []string{none}, "", ""},
 		"nothing to look up":     {"/able", "find identify", "key-auth", "", []string{bad, bad}, "", ""},
 		"more than is looked up": {"/able", "find identify", "key-auth", strings.Repeat("k", 4097), []string{bad, bad}, "", ""},
-		"what a token says":      {"/able", "claims claim claims", "", `{"sub":"shop"}`, []string{"", "ok", `{"sub":"shop"}`}, "", ""},
-		"nothing of it":          {"/able", "claim claims", "", "", []string{bad, ""}, "", ""},
+		"what a token says":      {"/able", "get claim claims", "", `{"sub":"shop"}`, []string{none, "ok", `{"sub":"shop"}`}, "", ""},
+		"nothing of it":          {"/able", "claim", "", "", []string{bad}, "", ""},
 		"without the capability": {"/unable", "set find use identify claim get", "key-auth", "key-of-shop", []string{right, right, right, right, right, none}, "", ""},
 	}
 	for name, test := range tests {

@@ -98,10 +98,16 @@ func console(text string) ([]Step, error) {
 }
 
 // Names returns the names of the example's objects of a kind.
-func (e *Example) Names(kind string) []string {
+func (e *Example) Names(kind string) []string { return e.names(kind, "") }
+
+// Chained returns the names of those that have plugins.
+func (e *Example) Chained(kind string) []string { return e.names(kind, "penstock.dev/plugins:") }
+
+// names returns the names of objects of a kind that hold a text.
+func (e *Example) names(kind, text string) []string {
 	var all []string
 	for _, o := range strings.Split(e.Objects, "\n---\n") {
-		if !regexp.MustCompile(`(?m)^kind: ` + regexp.QuoteMeta(kind) + `$`).MatchString(o) {
+		if !regexp.MustCompile(`(?m)^kind: `+regexp.QuoteMeta(kind)+`$`).MatchString(o) || !strings.Contains(o, text) {
 			continue
 		}
 		if m := objectName.FindStringSubmatch(o); m != nil {

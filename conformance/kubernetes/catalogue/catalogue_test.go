@@ -99,12 +99,15 @@ func try(t *testing.T, namespace string, e *readme.Example) {
 	if err := b.WaitReady(t.Context(), namespace, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range services {
-		if !strings.Contains(e.Objects, "penstock.dev/plugins") {
-			continue
+	var chains []string
+	for _, kind := range []string{"Gateway", "Service"} {
+		for _, name := range e.Chained(kind) {
+			chains = append(chains, strings.ToLower(kind)+"-"+name)
 		}
-		bed.Eventually(t, s+" runs its chain", 2*time.Minute, func() error {
-			c, err := b.Chain(t.Context(), namespace, "service-"+s)
+	}
+	for _, name := range chains {
+		bed.Eventually(t, name+" runs", 2*time.Minute, func() error {
+			c, err := b.Chain(t.Context(), namespace, name)
 			if err != nil {
 				return err
 			}
