@@ -154,8 +154,8 @@ pub enum StreamType {
     Upstream = 3,
 }
 
-/// A set of callbacks, for only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A set of callbacks, for only; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Callbacks(pub(crate) u32);
 
 /// The callback request_headers.
