@@ -111,6 +111,17 @@ func (e *Example) Names(kind string) []string {
 	return all
 }
 
+// Chained reports whether a Service of the example has a chain of its own.
+func (e *Example) Chained(service string) bool {
+	for _, o := range strings.Split(e.Objects, "\n---\n") {
+		one := Example{Objects: o}
+		if names := one.Names("Service"); len(names) == 1 && names[0] == service {
+			return strings.Contains(o, "penstock.dev/plugins")
+		}
+	}
+	return false
+}
+
 var metadata = regexp.MustCompile(`(?m)^metadata:( \{|$)`)
 
 // In returns the objects as those of a namespace.

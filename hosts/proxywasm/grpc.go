@@ -111,7 +111,7 @@ func grpcUpstream(b []byte) (name string, secure, ok bool) {
 			case n == 2 && number == 2:
 				local := false
 				whole := bytesFields(content, func(n protowire.Number, _ []byte) { local = n == 3 })
-				secure = len(content) > 0 && !(local && whole)
+				secure = len(content) > 0 && (!local || !whole)
 			}
 		}) && whole
 	})
