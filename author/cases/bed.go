@@ -38,6 +38,7 @@ type World struct {
 	Log     *zap.Logger
 	Metrics *telemetry.Metrics
 	HTTP    capability.HTTPCaller
+	GRPC    capability.GRPCCaller
 	Cache   capability.CacheObjects
 	// Consumers are the Consumer objects of the case.
 	Consumers capability.Consumers
@@ -111,7 +112,7 @@ func (b *Bed) trial(file *File, c *Case) *trial {
 func (t *trial) manager(log *zap.Logger) *plugin.Manager {
 	return plugin.New(plugin.Options{
 		Images: fixed{t.o.Plugin}, Engine: t.engine, Log: log, Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m),
-		ABIs: t.o.ABIs(World{log, t.m, t.calls, &objects{clock: t.clock}, index(t.who, t.f), t.clock}),
+		ABIs: t.o.ABIs(World{log, t.m, t.calls, t.calls, &objects{clock: t.clock}, index(t.who, t.f), t.clock}),
 	})
 }
 

@@ -33,10 +33,9 @@ type calls struct {
 
 // pending is a call whose answer is still to come.
 type pending struct {
-	due  time.Time
-	done func(*capability.HTTPAnswer, error)
-	said *Call
-	gone bool // it was given up
+	due    time.Time
+	answer func()
+	gone   bool // it was given up
 }
 
 func newCalls(c *clock) *calls { return &calls{clock: c} }
@@ -52,30 +51,62 @@ func (c *calls) expect(script []Call) {
 func (c *calls) HTTPCall(k *capability.HTTPCall, done func(*capability.HTTPAnswer, error)) (func(), error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	what := fmt.Sprintf("%s %s to %q", k.Method, k.Path, k.Upstream)
-	if c.made >= len(c.script) {
-		c.faults = append(c.faults, "a call that is not in calls: "+what)
+	said, where := c.take(fmt.Sprintf("%s %s to %q", k.Method, k.Path, k.Upstream), k.Upstream, false)
+	if said == nil {
 		return nil, capability.ErrUnknownUpstream
-	}
-	said := &c.script[c.made]
-	where := fmt.Sprintf("calls[%d]", c.made)
-	c.made++
-	if said.To != "" && said.To != k.Upstream {
-		c.faults = append(c.faults, fmt.Sprintf("%s.to: got %q; want %q", where, k.Upstream, said.To))
 	}
 	if said.Request != nil {
 		got := message{method: string(k.Method), path: string(k.Path), authority: string(k.Authority), scheme: string(k.Scheme), headers: &k.Header, trailers: &k.Trailer, body: k.Body}
 		c.faults = append(c.faults, got.compare(where+".request", said.Request)...)
 	}
-	after := time.Duration(said.After)
-	if said.Fails == "timeout" && after == 0 {
-		after = k.Timeout
+	fails, after := said.ends(k.Timeout)
+	return c.wait(after, func() {
+		if fails != "" {
+			done(nil, callFailures[fails])
+			return
+		}
+		r := said.Response
+		a := &capability.HTTPAnswer{Status: status(r), Body: []byte(strings.Join(r.parts(), ""))}
+		r.Headers.addTo(&a.Header)
+		r.Trailers.addTo(&a.Trailer)
+		done(a, nil)
+	}), nil
+}
+
+// take returns what the script says of the next call, and where; nil: nothing. c.mu is held.
+func (c *calls) take(what, upstream string, grpc bool) (said *Call, where string) {
+	if c.made >= len(c.script) {
+		c.faults = append(c.faults, "a call that is not in calls: "+what)
+		return nil, ""
 	}
-	if k.Timeout > 0 && after > k.Timeout { // who calls does not wait for it
-		said = &Call{Fails: "timeout"}
-		after = k.Timeout
+	said, where = &c.script[c.made], fmt.Sprintf("calls[%d]", c.made)
+	c.made++
+	if said.To != "" && said.To != upstream {
+		c.faults = append(c.faults, fmt.Sprintf("%s.to: got %q; want %q", where, upstream, said.To))
 	}
-	p := &pending{due: c.clock.Now().Add(after), done: done, said: said}
+	if grpc != (said.GRPC != nil) {
+		c.faults = append(c.faults, fmt.Sprintf("%s: got %s; want a call of the other kind (grpc or not)", where, what))
+		return nil, ""
+	}
+	return said, where
+}
+
+// ends says why a call has no answer, empty if it has one, and how long that takes, for
+// somebody who waits so long.
+func (k *Call) ends(timeout time.Duration) (fails string, after time.Duration) {
+	fails, after = k.Fails, time.Duration(k.After)
+	if fails == "timeout" && after == 0 {
+		after = timeout
+	}
+	if timeout > 0 && after > timeout { // who calls does not wait for it
+		return "timeout", timeout
+	}
+	return fails, after
+}
+
+// wait has an answer come later. c.mu is held.
+func (c *calls) wait(after time.Duration, answer func()) (cancel func()) {
+	p := &pending{due: c.clock.Now().Add(after), answer: answer}
 	c.pending = append(c.pending, p)
 	select {
 	case c.wake <- struct{}{}:
@@ -85,7 +116,7 @@ func (c *calls) HTTPCall(k *capability.HTTPCall, done func(*capability.HTTPAnswe
 		c.mu.Lock()
 		p.gone = true
 		c.mu.Unlock()
-	}, nil
+	}
 }
 
 // next returns the call whose answer is due first, and when; nil: none is to come.
@@ -107,16 +138,8 @@ func (c *calls) answer(p *pending) {
 	gone := p.gone
 	p.gone = true
 	c.mu.Unlock()
-	switch {
-	case gone:
-	case p.said.Fails != "":
-		p.done(nil, callFailures[p.said.Fails])
-	default:
-		r := p.said.Response
-		a := &capability.HTTPAnswer{Status: status(r), Body: []byte(strings.Join(r.parts(), ""))}
-		r.Headers.addTo(&a.Header)
-		r.Trailers.addTo(&a.Trailer)
-		p.done(a, nil)
+	if !gone {
+		p.answer()
 	}
 }
 

@@ -131,11 +131,34 @@ type Upstream struct {
 type Call struct {
 	To      string   `yaml:"to"` // the upstream, as the plugin names it; empty: any
 	Request *Message `yaml:"request"`
+	// GRPC is the call, if it is one of gRPC, in place of Request and Response.
+	GRPC *GRPC `yaml:"grpc"`
 	// After is how long the answer takes.
 	After    Duration `yaml:"after"`
 	Response *Message `yaml:"response"`
 	// Fails is why there is none: "timeout", "refused", or "reset".
 	Fails string `yaml:"fails"`
+}
+
+// GRPC is a unary call that the plugin makes, and its answer.
+type GRPC struct {
+	Service  string `yaml:"service"`
+	Method   string `yaml:"method"`
+	Metadata Fields `yaml:"metadata"`
+	// Message is what is sent, nil: any; Contains are parts of it.
+	Message  *string  `yaml:"message"`
+	Contains []string `yaml:"contains"`
+	// Answer; nil: Call.Fails says why there is none.
+	Answer *GRPCAnswer `yaml:"answer"`
+}
+
+// GRPCAnswer is how a call ends.
+type GRPCAnswer struct {
+	Code     uint32  `yaml:"code"` // 0: OK
+	Text     string  `yaml:"text"` // for people
+	Message  *string `yaml:"message"`
+	Metadata Fields  `yaml:"metadata"` // before the message
+	Trailers Fields  `yaml:"trailers"`
 }
 
 // Cache is what a plugin says to the response cache; all of it.
@@ -296,7 +319,10 @@ func (e *Exchange) check() error {
 	for i := range e.Calls {
 		k := &e.Calls[i]
 		what := fmt.Sprintf("calls[%d]", i)
-		if (k.Fails == "") == (k.Response == nil) {
+		if err := k.GRPC.check(what+".grpc", k); err != nil {
+			return err
+		}
+		if k.GRPC == nil && (k.Fails == "") == (k.Response == nil) {
 			return fmt.Errorf("%s: want either response or fails", what)
 		}
 		if !slices.Contains([]string{"", "timeout", "refused", "reset"}, k.Fails) {
@@ -308,6 +334,24 @@ func (e *Exchange) check() error {
 	}
 	return nil
 }
+
+// check finds what a gRPC call cannot mean.
+func (g *GRPC) check(what string, k *Call) error {
+	switch {
+	case g == nil:
+		return nil
+	case k.Request != nil || k.Response != nil:
+		return fmt.Errorf("%s: request and response are those of an HTTP call", what)
+	case (k.Fails == "") == (g.Answer == nil):
+		return fmt.Errorf("%s: want either answer or fails", what)
+	case g.Answer != nil && g.Answer.Code > maxCode:
+		return fmt.Errorf("%s.answer.code: %d: want 0 to %d", what, g.Answer.Code, maxCode)
+	}
+	return nil
+}
+
+// maxCode is the last status of gRPC.
+const maxCode = 16
 
 // check finds fields that are of another kind of message.
 func (m *Message) check(what string) error {

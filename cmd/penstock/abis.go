@@ -11,6 +11,7 @@ import (
 
 	"penstock.dev/penstock/core/cache"
 	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/sandbox"
 	"penstock.dev/penstock/core/upstream"
@@ -34,7 +35,7 @@ type httpCaller struct{ *upstream.Caller }
 // HTTPCall implements capability.HTTPCaller.
 func (h httpCaller) HTTPCall(c *capability.HTTPCall, done func(*capability.HTTPAnswer, error)) (func(), error) {
 	cancel, err := h.Call(&upstream.Call{
-		Namespace: c.Filter.Namespace, Egress: c.Filter.Egress, Upstream: c.Upstream,
+		Namespace: c.Filter.Namespace, Egress: c.Filter.Egress, Upstream: c.Upstream, Secure: exchange.EqualFold(c.Scheme, "https"),
 		Method: c.Method, Authority: c.Authority, Path: c.Path, Header: c.Header, Trailer: c.Trailer, Body: c.Body, Timeout: c.Timeout,
 	}, func(a *upstream.Answer, err error) {
 		if err != nil {
@@ -49,7 +50,7 @@ func (h httpCaller) HTTPCall(c *capability.HTTPCall, done func(*capability.HTTPA
 // GRPCCall implements capability.GRPCCaller.
 func (h httpCaller) GRPCCall(c *capability.GRPCCall, events capability.GRPCEvents) (capability.GRPCStream, error) {
 	s, err := h.GRPC(&upstream.GRPCCall{
-		Namespace: c.Filter.Namespace, Egress: c.Filter.Egress, Upstream: c.Upstream,
+		Namespace: c.Filter.Namespace, Egress: c.Filter.Egress, Upstream: c.Upstream, Secure: c.Secure,
 		Service: c.Service, Method: c.Method, Metadata: c.Metadata, Timeout: c.Timeout,
 	}, events)
 	if err != nil {

@@ -35,6 +35,7 @@ func bundled() []translate.Bundled {
 		{Name: "canary", Major: "1", Image: "penstock.dev/plugins/canary:1"},
 		{Name: "cors", Major: "1", Image: "penstock.dev/plugins/cors:1"},
 		{Name: "csrf", Major: "1", Image: "penstock.dev/plugins/csrf:1", Guard: true},
+		{Name: "ext-authz", Major: "1", Image: "penstock.dev/plugins/ext-authz:1", Guard: true, Calls: true},
 		{Name: "ip-restriction", Major: "1", Image: "penstock.dev/plugins/ip-restriction:1", Guard: true},
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
 		{Name: "mock", Major: "1", Image: "penstock.dev/plugins/mock:1"},

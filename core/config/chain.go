@@ -172,6 +172,15 @@ const (
 type Egress struct {
 	Hostname string // "name" or "*.domain"
 	Ports    []uint16
+	CA       *Authorities // of calls over TLS; nil: the system's
+}
+
+// Authorities vouch for certificates. Two are equal if their Hash is.
+type Authorities struct {
+	Hash  string   // of Roots and Fault
+	Roots [][]byte `json:"-"` // DER
+	// Fault says why there are none: no call over TLS is made. Empty: none.
+	Fault string
 }
 
 // Tenant returns the namespace whose Totals the filter counts against; empty

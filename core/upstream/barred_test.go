@@ -97,11 +97,11 @@ func TestForbiddenDatagrams(t *testing.T) {
 func TestForbiddenNames(t *testing.T) {
 	listed := []config.Egress{{Hostname: "*.example.com"}, {Hostname: "10.96.0.1"}, {Hostname: "kubernetes.default.svc"}}
 	tests := map[string]struct{ upstream, resolves, counted string }{
-		"a name for the API server": {"api.example.com:443", "10.96.0.1", "egress/api.example.com:443"},
-		"a mapped address of it":    {"api.example.com:443", "::ffff:10.96.0.1", "egress/api.example.com:443"},
-		"an address of ours":        {"api.example.com:443", "fd00::1", "egress/api.example.com:443"},
-		"the address itself":        {"10.96.0.1:443", "10.96.0.1", "egress/10.96.0.1:443"},
-		"its own name":              {"outbound|443||kubernetes.default.svc", "10.96.0.1", "egress/kubernetes.default.svc:443"},
+		"a name for the API server": {"api.example.com:443", "10.96.0.1", "egress/api.example.com:443/tls"},
+		"a mapped address of it":    {"api.example.com:443", "::ffff:10.96.0.1", "egress/api.example.com:443/tls"},
+		"an address of ours":        {"api.example.com:443", "fd00::1", "egress/api.example.com:443/tls"},
+		"the address itself":        {"10.96.0.1:443", "10.96.0.1", "egress/10.96.0.1:443/tls"},
+		"its own name":              {"outbound|443||kubernetes.default.svc", "10.96.0.1", "egress/kubernetes.default.svc:443/tls"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -40,7 +40,10 @@ type Call struct {
 	// Upstream is "outbound|PORT|SUBSET|NAME" (Envoy), "NAME:PORT" or "NAME",
 	// where NAME is a Service's name, with its namespace or domain, or a
 	// hostname; a suffix ".dns" or ".static" is dropped (Higress).
-	Upstream                string
+	Upstream string
+	// Secure asks for TLS to a hostname, which port 443 has anyway, and makes 443 the
+	// port where none is named. A Service has TLS if a BackendTLSPolicy says so.
+	Secure                  bool
 	Method, Authority, Path []byte
 	Header, Trailer         exchange.Header
 	Body                    []byte
@@ -132,7 +135,7 @@ func (c *Caller) exchange(ctx context.Context, find finder, k *Call, timeout tim
 	}
 	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: ContextClient{Context: ctx}, Start: time.Now()}
 	q := &x.Request
-	q.Method, q.Authority, q.Path, q.Scheme, q.Version = k.Method, k.Authority, k.Path, []byte("http"), exchange.HTTP11
+	q.Method, q.Authority, q.Path, q.Scheme, q.Version = k.Method, k.Authority, k.Path, g.scheme(), exchange.HTTP11
 	for _, f := range k.Header.Fields() {
 		q.Header.Add(f.Name, f.Value)
 	}

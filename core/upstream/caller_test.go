@@ -36,7 +36,7 @@ func TestSplitUpstream(t *testing.T) {
 		"[::1]:80":                                 {},
 	}
 	for text, want := range tests {
-		name, port, ok := splitUpstream(text)
+		name, port, ok := splitUpstream(text, false)
 		if ok != (want.name != "") || ok && (name != want.name || port != want.port) {
 			t.Errorf("%q: got %q, %d, %v; want %q, %d", text, name, port, ok, want.name, want.port)
 		}

@@ -29,12 +29,12 @@ type finder func(context.Context) (*Group, error)
 // (annotations.md, section 7.5).
 // protocol is for hostnames; a Service has its own.
 func (c *Caller) find(k *Call, protocol string) (finder, error) {
-	name, port, ok := splitUpstream(k.Upstream)
+	name, port, ok := splitUpstream(k.Upstream, k.Secure)
 	if !ok {
 		return nil, ErrUnknown
 	}
 	service, namespace, isService := serviceName(name, k.Namespace)
-	allowed := allowedBy(k.Egress, name, port)
+	entry, allowed := allowedBy(k.Egress, name, port)
 	if isService {
 		if g := c.set.Group(namespace + "/" + service + ":" + strconv.Itoa(int(port))); g != nil {
 			if namespace != k.Namespace && !allowed {
@@ -49,12 +49,19 @@ func (c *Caller) find(k *Call, protocol string) (finder, error) {
 		}
 		return nil, ErrUnknown
 	}
-	return func(ctx context.Context) (*Group, error) { return c.external.group(ctx, name, port, protocol) }, nil
+	to := outside{name: name, port: port, protocol: protocol, secure: k.Secure || port == portHTTPS, ca: entry.CA}
+	return func(ctx context.Context) (*Group, error) { return c.external.group(ctx, to) }, nil
 }
 
+// portHTTPS is that of https (RFC 9110, 4.2.2).
+const portHTTPS = 443
+
 // splitUpstream reads a name and a port out of what a guest calls an upstream.
-func splitUpstream(text string) (name string, port uint16, ok bool) {
+func splitUpstream(text string, secure bool) (name string, port uint16, ok bool) {
 	name, port = text, 80
+	if secure {
+		port = portHTTPS
+	}
 	number := ""
 	if rest, found := strings.CutPrefix(text, "outbound|"); found {
 		parts := strings.Split(rest, "|")
@@ -102,16 +109,29 @@ func serviceName(name, own string) (service, namespace string, ok bool) {
 	return "", "", false
 }
 
-func allowedBy(list []config.Egress, name string, port uint16) bool {
-	return slices.ContainsFunc(list, func(e config.Egress) bool {
-		if len(e.Ports) > 0 && !slices.Contains(e.Ports, port) {
-			return false
+// allowedBy returns the entry that lets a name and port be called: of several the one
+// with the name itself, else the longest domain; among equals the first.
+func allowedBy(list []config.Egress, name string, port uint16) (best config.Egress, ok bool) {
+	for _, e := range list {
+		if (len(e.Ports) == 0 || slices.Contains(e.Ports, port)) && covers(e.Hostname, name) && (!ok || closer(e.Hostname, best.Hostname)) {
+			best, ok = e, true
 		}
-		if domain, ok := strings.CutPrefix(e.Hostname, "*."); ok {
-			return strings.HasSuffix(name, "."+domain)
-		}
-		return e.Hostname == name
-	})
+	}
+	return best, ok
+}
+
+// covers reports whether an entry's hostname is name, or a domain that it is in.
+func covers(hostname, name string) bool {
+	if domain, ok := strings.CutPrefix(hostname, "*."); ok {
+		return strings.HasSuffix(name, "."+domain)
+	}
+	return hostname == name
+}
+
+// closer reports whether, of two that cover a name, the first says more.
+func closer(a, b string) bool {
+	wide := func(s string) bool { return strings.HasPrefix(s, "*.") }
+	return wide(b) && (!wide(a) || len(a) > len(b))
 }
 
 // Bounds on the hostnames that are known at one time.
@@ -132,6 +152,42 @@ type externals struct {
 	groups map[string]*external
 }
 
+// outside is what a group of externals is told apart by.
+type outside struct {
+	name     string
+	port     uint16
+	protocol string
+	secure   bool
+	ca       *config.Authorities // with secure; nil: the system's
+}
+
+// String returns the name of the group, which its metrics have.
+func (o outside) String() string {
+	s := "egress/" + o.name + ":" + strconv.Itoa(int(o.port))
+	if o.protocol != config.ProtocolHTTP {
+		s += "/" + o.protocol
+	}
+	if o.secure {
+		s += "/tls"
+		if o.ca != nil {
+			s += "/" + o.ca.Hash
+		}
+	}
+	return s
+}
+
+// upstream returns the group's config.
+func (o outside) upstream(p *config.ProxyParameters) *config.Upstream {
+	u := &config.Upstream{Name: o.String(), Protocol: o.protocol, Parameters: p}
+	if o.secure {
+		u.TLS = &config.UpstreamTLS{ServerName: o.name}
+		if o.ca != nil {
+			u.TLS.Roots, u.TLS.Fault = o.ca.Roots, o.ca.Fault
+		}
+	}
+	return u
+}
+
 // external is one hostname and port.
 type external struct {
 	g *Group
@@ -146,8 +202,9 @@ func newExternals(s *Set, resolve Resolver, p *config.ProxyParameters) *external
 }
 
 // group returns the group of a hostname with addresses that are fresh.
-func (e *externals) group(ctx context.Context, name string, port uint16, protocol string) (*Group, error) {
-	one, err := e.get(name, port, protocol)
+func (e *externals) group(ctx context.Context, to outside) (*Group, error) {
+	name, port := to.name, to.port
+	one, err := e.get(to)
 	if err != nil {
 		return nil, err
 	}
@@ -195,11 +252,8 @@ func reachable(a netip.Addr) bool {
 }
 
 // get returns the entry of a hostname, made if there is none.
-func (e *externals) get(name string, port uint16, protocol string) (*external, error) {
-	key := "egress/" + name + ":" + strconv.Itoa(int(port))
-	if protocol != config.ProtocolHTTP {
-		key += "/" + protocol
-	}
+func (e *externals) get(to outside) (*external, error) {
+	key := to.String()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
@@ -213,7 +267,7 @@ func (e *externals) get(name string, port uint16, protocol string) (*external, e
 		if len(e.groups) >= maxExternals {
 			return nil, ErrTooMany
 		}
-		one = &external{g: e.set.newGroup(&config.Upstream{Name: key, Protocol: protocol, Parameters: e.p})}
+		one = &external{g: e.set.newGroup(to.upstream(e.p))}
 		e.groups[key] = one
 		e.set.lend(key, one.g)
 	}

@@ -17,6 +17,7 @@ type Group struct {
 	classes  [6]counter // by first digit of the status; 0: an error
 	failures counter
 	tls      *certs.Client // nil: plain text
+	told     atomic.Int64  // when a failure of TLS was logged last, Unix time in nanoseconds
 
 	pending atomic.Int64 // exchanges that wait for a connection
 	next    atomic.Uint32
@@ -71,6 +72,14 @@ func (g *Group) failed() {
 	g.failures.inc(func() telemetry.Counter { return g.set.failures.With(g.config.Name) })
 }
 
+// scheme returns that of URIs that the group is asked for.
+func (g *Group) scheme() []byte {
+	if g.tls != nil {
+		return []byte("https")
+	}
+	return []byte("http")
+}
+
 // Protocol returns what is spoken to the group, as config.Upstream has it.
 func (g *Group) Protocol() string { return g.config.Protocol }
 
@@ -81,6 +90,7 @@ func (g *Group) forget() {
 	}
 	g.set.failures.Delete(g.config.Name)
 	g.set.refused.Delete(g.config.Name)
+	g.set.insecure.Delete(g.config.Name)
 }
 
 // apply swaps the endpoint set; pools of endpoints that are in both stay.

@@ -21,6 +21,7 @@ import (
 type GRPCCall struct {
 	Namespace, Upstream string // as in Call
 	Egress              []config.Egress
+	Secure              bool // as in Call
 	Service, Method     string
 	Metadata            exchange.Header
 	Timeout             time.Duration // of the whole call; 0: none
@@ -48,7 +49,7 @@ var ErrQueueFull = errors.New("too much waits to be sent")
 // GRPC begins a call over HTTP/2. Errors wrap ErrUnknown, ErrForbidden or
 // ErrTooMany.
 func (c *Caller) GRPC(k *GRPCCall, events GRPCEvents) (*GRPCStream, error) {
-	find, err := c.find(&Call{Namespace: k.Namespace, Egress: k.Egress, Upstream: k.Upstream}, config.ProtocolH2C)
+	find, err := c.find(&Call{Namespace: k.Namespace, Egress: k.Egress, Upstream: k.Upstream, Secure: k.Secure}, config.ProtocolH2C)
 	if err != nil {
 		return nil, fmt.Errorf("upstream %.256q: %w", k.Upstream, err)
 	}
@@ -191,7 +192,7 @@ func (s *GRPCStream) exchange(ctx context.Context, find finder, k *GRPCCall) (st
 		return grpc.Unavailable, "the Service's port has no appProtocol: kubernetes.io/h2c"
 	}
 	x := &exchange.Exchange{Conn: &exchange.Conn{}, Client: ContextClient{Context: ctx}, Start: time.Now()}
-	s.request(x, k)
+	s.request(x, k, g.scheme())
 	x.SetBodyIdle(g.config.Parameters.TunnelTimeout)
 	timeout := k.Timeout
 	if timeout == 0 {
@@ -209,10 +210,10 @@ func (s *GRPCStream) exchange(ctx context.Context, find finder, k *GRPCCall) (st
 	return s.response(x)
 }
 
-func (s *GRPCStream) request(x *exchange.Exchange, k *GRPCCall) {
+func (s *GRPCStream) request(x *exchange.Exchange, k *GRPCCall, scheme []byte) {
 	q := &x.Request
-	name, _, _ := splitUpstream(k.Upstream)
-	q.Method, q.Authority, q.Path, q.Scheme, q.Version = []byte("POST"), []byte(name), []byte("/"+k.Service+"/"+k.Method), []byte("http"), exchange.HTTP2
+	name, _, _ := splitUpstream(k.Upstream, k.Secure)
+	q.Method, q.Authority, q.Path, q.Scheme, q.Version = []byte("POST"), []byte(name), []byte("/"+k.Service+"/"+k.Method), scheme, exchange.HTTP2
 	q.Header.Add([]byte("content-type"), []byte("application/grpc"))
 	q.TE = true
 	if k.Timeout > 0 {

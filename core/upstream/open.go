@@ -6,6 +6,8 @@ import (
 	"net"
 	"time"
 
+	"go.uber.org/zap"
+
 	"penstock.dev/penstock/core/certs"
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
@@ -35,9 +37,20 @@ func (g *Group) open(e *endpoint, limit time.Duration) (nc net.Conn, agreed stri
 	nc, agreed, err = g.tls.Handshake(ctx, nc, g.config.Parameters.IdleTimeout)
 	if err != nil {
 		g.failed()
+		g.notSecured(e, err)
 		return nil, "", handshakeFault(err)
 	}
 	return nc, agreed, nil
+}
+
+// notSecured counts a handshake that failed, and logs why now and then.
+func (g *Group) notSecured(e *endpoint, err error) {
+	g.set.insecure.With(g.config.Name).Inc()
+	now := time.Now().UnixNano()
+	if last := g.told.Load(); now-last > int64(sayEvery) && g.told.CompareAndSwap(last, now) && g.set.ctx.Err() == nil {
+		g.set.log.Warn("TLS with an upstream fails, and nothing is sent to it",
+			zap.String("upstream", g.config.Name), zap.String("endpoint", e.text), zap.Error(err))
+	}
 }
 
 // handshakeFault says why an endpoint could not be spoken to.

@@ -18,7 +18,7 @@ import (
 // or ErrTooMany.
 func (c *Caller) Resolve(egress []config.Egress, hostname string, done func(netip.Addr, error)) (cancel func(), err error) {
 	name := strings.ToLower(strings.TrimSuffix(hostname, "."))
-	if !validName(name) || !slices.ContainsFunc(egress, func(e config.Egress) bool { return allowedBy([]config.Egress{{Hostname: e.Hostname}}, name, 0) }) {
+	if !validName(name) || !slices.ContainsFunc(egress, func(e config.Egress) bool { return covers(e.Hostname, name) }) {
 		return nil, fmt.Errorf("resolve %.256q: %w", hostname, ErrUnknown)
 	}
 	if c.inFlight.Add(1) > maxCalls || c.ctx.Err() != nil {

@@ -23,6 +23,7 @@ type Set struct {
 	requests telemetry.Counters
 	failures telemetry.Counters
 	refused  telemetry.Counters
+	insecure telemetry.Counters
 	told     atomic.Int64 // when a refusal was logged last, Unix time in nanoseconds
 	buffers  h1.Buffers
 	client   *h2.Client
@@ -44,8 +45,8 @@ type Set struct {
 
 // New returns an empty Set. Metrics: penstock_upstream_requests_total by
 // upstream and code_class ("2xx", "error"), and
-// penstock_upstream_connect_failures_total and
-// penstock_upstream_refused_total by upstream.
+// penstock_upstream_connect_failures_total, penstock_upstream_refused_total and
+// penstock_upstream_tls_failures_total by upstream.
 func New(log *zap.Logger, m *telemetry.Metrics, d Dialer) *Set {
 	s := &Set{
 		log:    log.Named("upstream"),
@@ -56,6 +57,8 @@ func New(log *zap.Logger, m *telemetry.Metrics, d Dialer) *Set {
 			"Connections to an upstream that could not be opened.", "upstream"),
 		refused: m.Counters("penstock_upstream_refused_total",
 			"Connections that were not opened since the address may not be dialled.", "upstream"),
+		insecure: m.Counters("penstock_upstream_tls_failures_total",
+			"Connections to an upstream on which no TLS could be agreed on.", "upstream"),
 		client: h2.NewClient(m),
 		groups: map[string]*Group{},
 	}

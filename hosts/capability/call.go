@@ -29,7 +29,9 @@ type HTTPCall struct {
 	// Upstream as the guest names it: Envoy's
 	// "outbound|80||svc.ns.svc.cluster.local", Kong's "name:port", Higress'
 	// "outbound|80||name.dns".
-	Upstream                        string
+	Upstream string
+	// Scheme "https" asks for TLS to a hostname, which port 443 has anyway, and makes
+	// 443 the port where none is named.
 	Method, Scheme, Authority, Path []byte
 	Header, Trailer                 exchange.Header
 	Body                            []byte
@@ -58,6 +60,7 @@ type GRPCCall struct {
 	// Upstream as in HTTPCall, or taken from a serialised
 	// envoy.config.core.v3.GrpcService.
 	Upstream        string
+	Secure          bool // TLS to a hostname, as HTTPCall's scheme
 	Service, Method string
 	Metadata        exchange.Header
 	Timeout         time.Duration // of a unary call; 0: the caller's bound

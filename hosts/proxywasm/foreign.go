@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/hosts/capability/crypto"
@@ -227,9 +228,13 @@ func boolField(b []byte, want protowire.Number) (set bool) {
 	return set
 }
 
-// callbackDone is the bit of penstock.set_callbacks for proxy_on_done and
-// proxy_on_log; the others are filter.Callbacks.
-const callbackDone = 1 << 6
+// Bits of penstock.set_callbacks beside filter.Callbacks: for proxy_on_done and
+// proxy_on_log; and for headers that are held back, on PAUSE, while callbacks of the body
+// are made, as headerStop: headers does, which an entry can say otherwise.
+const (
+	callbackDone = 1 << 6
+	callbackHold = 1 << 7
+)
 
 // setCallbacks takes the callbacks that a plugin has use for with its
 // configuration, 32 bits little endian: the others are not made, so that a body
@@ -244,6 +249,9 @@ func setCallbacks(v *vm, args []byte) uint32 {
 		wanted := binary.LittleEndian.Uint32(args)
 		f.callbacks &= filter.Callbacks(wanted) | filter.OnConnection
 		f.quiet = wanted&callbackDone == 0
+		if wanted&callbackHold != 0 && f.headerStop == config.HeaderStopDefault {
+			f.headerStop = config.HeaderStopHeaders
+		}
 	}
 	return statusOK
 }

@@ -55,11 +55,11 @@ func openGRPC(v *vm, p []uint64, number uint64, timeout time.Duration) (*call, u
 	if !ok || !ok2 || !ok3 || !ok4 || !v.writeU32(number, 0) {
 		return nil, statusInvalidMemory
 	}
-	upstream, ok := grpcUpstream(service)
+	upstream, secure, ok := grpcUpstream(service)
 	if !ok {
 		return nil, statusParseFailure
 	}
-	out := &capability.GRPCCall{Filter: v.r.f.config, Upstream: upstream, Service: string(name), Method: string(method), Timeout: timeout}
+	out := &capability.GRPCCall{Filter: v.r.f.config, Upstream: upstream, Secure: secure, Service: string(name), Method: string(method), Timeout: timeout}
 	if !isToken(method) || !isServiceName(name) || !fillFields(&out.Metadata, metadata) {
 		return nil, statusBadArgument
 	}
@@ -89,55 +89,54 @@ func isServiceName(b []byte) bool {
 
 // grpcUpstream reads which upstream is meant: a name, or a serialised
 // envoy.config.core.v3.GrpcService: envoy_grpc = 1 {cluster_name = 1},
-// google_grpc = 2 {target_uri = 1}.
-func grpcUpstream(b []byte) (string, bool) {
+// google_grpc = 2 {target_uri = 1, channel_credentials = 2}. It is secure if there are
+// credentials other than local_credentials = 3; whom to trust is the operator's word,
+// not the plugin's.
+func grpcUpstream(b []byte) (name string, secure, ok bool) {
 	if len(b) == 0 || len(b) > maxPath {
-		return "", false
+		return "", false, false
 	}
 	if isAuthority(b) && !bytes.ContainsAny(b[:1], "\x0a\x12") {
-		return string(b), true
+		return string(b), false, true
 	}
-	for rest := b; len(rest) > 0; {
-		number, kind, n := protowire.ConsumeTag(rest)
-		if n < 0 {
-			return "", false
+	whole := true
+	ok = bytesFields(b, func(number protowire.Number, inner []byte) {
+		if number != 1 && number != 2 || name != "" {
+			return
 		}
-		rest = rest[n:]
-		if kind == protowire.BytesType && (number == 1 || number == 2) {
-			inner, n := protowire.ConsumeBytes(rest)
-			if n < 0 {
-				return "", false
+		whole = bytesFields(inner, func(n protowire.Number, content []byte) {
+			switch {
+			case n == 1 && name == "" && isAuthority(content):
+				name = string(content)
+			case n == 2 && number == 2:
+				local := false
+				whole := bytesFields(content, func(n protowire.Number, _ []byte) { local = n == 3 })
+				secure = len(content) > 0 && (!local || !whole)
 			}
-			if name, ok := firstString(inner); ok && isAuthority([]byte(name)) {
-				return name, true
-			}
-		}
-		if n = protowire.ConsumeFieldValue(number, kind, rest); n < 0 {
-			return "", false
-		}
-		rest = rest[n:]
-	}
-	return "", false
+		}) && whole
+	})
+	return name, secure, ok && whole && name != ""
 }
 
-// firstString returns field 1 of a message.
-func firstString(b []byte) (string, bool) {
+// bytesFields calls each with the fields of a message that are bytes; false: it is
+// malformed.
+func bytesFields(b []byte, each func(protowire.Number, []byte)) bool {
 	for len(b) > 0 {
 		number, kind, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return "", false
+			return false
 		}
 		b = b[n:]
-		if number == 1 && kind == protowire.BytesType {
-			text, n := protowire.ConsumeBytes(b)
-			return string(text), n >= 0
-		}
 		if n = protowire.ConsumeFieldValue(number, kind, b); n < 0 {
-			return "", false
+			return false
+		}
+		if kind == protowire.BytesType {
+			content, _ := protowire.ConsumeBytes(b)
+			each(number, content)
 		}
 		b = b[n:]
 	}
-	return "", false
+	return true
 }
 
 // grpcEvents brings a call's events to the guest.

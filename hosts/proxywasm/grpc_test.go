@@ -54,6 +54,35 @@ func header(pairs ...string) *exchange.Header {
 	return h
 }
 
+// TestGRPCUpstream: what a guest names, and whether it asks for TLS.
+func TestGRPCUpstream(t *testing.T) {
+	tests := map[string]struct {
+		name   string
+		secure bool
+	}{
+		"auth.example:443":                   {"auth.example:443", false},
+		"\n\x06\n\x04auth":                   {"auth", false},
+		"\x12\x06\n\x04auth":                 {"auth", false},
+		"\x12\x0a\n\x04auth\x12\x02\x0a\x00": {"auth", true},  // ssl_credentials
+		"\x12\x0a\x12\x02\x12\x00\n\x04auth": {"auth", true},  // google_default, before the name
+		"\x12\x0a\n\x04auth\x12\x02\x1a\x00": {"auth", false}, // local_credentials
+		"\x12\x08\n\x04auth\x12\x00":         {"auth", false},
+		"\x12\x0a\n\x04auth\x12\x02\x22\x00": {"auth", true},  // unknown ones
+		"\x12\x09\n\x04auth\x12\x01\x0a":     {"auth", true},  // broken ones
+		"\n\x0a\n\x04auth\x12\x02\x0a\x00":   {"auth", false}, // of envoy_grpc it is authority
+		"\x12\x07\n\x04auth\x12":             {},
+		"\n\x06\n\x04auth\x12":               {},
+		"\n\x07\n\x04auth":                   {},
+		"\n\x06\n\x04a/th":                   {},
+		"":                                   {},
+	}
+	for text, want := range tests {
+		if name, secure, ok := grpcUpstream([]byte(text)); ok != (want.name != "") || ok && (name != want.name || secure != want.secure) {
+			t.Errorf("%q: got %q, %v, %v; want %q, %v", text, name, secure, ok, want.name, want.secure)
+		}
+	}
+}
+
 func TestGRPCCalls(t *testing.T) {
 	s := script(t,
 		`request_headers: id = grpc_call "grpc.ns:80" "pkg.Service" "Method" {a=b} "hello" 100 &; grpc_send $id "x" 0; return 1`,

@@ -128,6 +128,11 @@ type Egress struct {
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=65535
 	Ports []int32 `json:"ports,omitempty"`
+	// CACertificate is a ConfigMap of the install namespace: its key ca.crt holds who
+	// must vouch for the certificates there, in PEM; default: the system's authorities.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
+	CACertificate string `json:"caCertificate,omitempty"`
 }
 
 // KeyRef names a key of a ConfigMap or Secret of the same namespace.

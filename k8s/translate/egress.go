@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -23,8 +24,11 @@ const (
 // hostnameForm is a DNS name, or all names below one.
 var hostnameForm = regexp.MustCompile(`^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
 
+// configMapForm is the name of a ConfigMap.
+var configMapForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+
 // egress checks a list of destinations.
-func egress(list []api.Egress) ([]config.Egress, error) {
+func (r *run) egress(list []api.Egress) ([]config.Egress, error) {
 	var out []config.Egress
 	for i, e := range list {
 		if !hostnameForm.MatchString(e.Hostname) || len(e.Hostname) > 253 {
@@ -37,26 +41,53 @@ func egress(list []api.Egress) ([]config.Egress, error) {
 			}
 			c.Ports = append(c.Ports, uint16(port))
 		}
+		if e.CACertificate != "" && (!configMapForm.MatchString(e.CACertificate) || len(e.CACertificate) > 253) {
+			return nil, fmt.Errorf("egress[%d].caCertificate: %.80q: want a ConfigMap's name", i, e.CACertificate)
+		}
+		c.CA = r.vouchers(e.CACertificate)
 		out = append(out, c)
 	}
 	return out, nil
 }
 
-// egress returns what every policy lists: the same hostname, the ports of all.
+// vouchers returns the authorities that a ConfigMap of the install namespace holds, nil
+// if none is named.
+func (r *run) vouchers(name string) *config.Authorities {
+	if name == "" {
+		return nil
+	}
+	roots, _, why := r.authority("ConfigMap", r.t.o.InstallNamespace, name)
+	return &config.Authorities{Hash: digest([]any{roots, why}), Roots: roots, Fault: why}
+}
+
+// tellVouchers tells of authorities that cannot be read.
+func (r *run) tellVouchers(o config.Object, list []config.Egress) {
+	for i, e := range list {
+		if e.CA != nil && e.CA.Fault != "" {
+			r.problem(o, fmt.Sprintf("spec.egress[%d].caCertificate", i), "InvalidCACertificateRef", "%s; calls to %s over TLS fail until it is right", e.CA.Fault, e.Hostname)
+		}
+	}
+}
+
+// egress returns what every policy lists: the same hostname, the ports of all, the
+// authorities of any. Where two name others, none is trusted.
 func (n *namespacePolicy) egress() []config.Egress {
 	if len(n.policies) == 0 {
 		return nil
 	}
-	all, _ := egress(n.policies[0].Spec.Egress) // a broken policy closes its namespaces
+	all := n.policies[0].egress // a broken policy closes its namespaces
 	for _, p := range n.policies[1:] {
-		other, _ := egress(p.Spec.Egress)
 		var both []config.Egress
 		for _, a := range all {
-			for _, b := range other {
+			for _, b := range p.egress {
 				if a.Hostname != b.Hostname {
 					continue
 				}
-				c := config.Egress{Hostname: a.Hostname, Ports: slices.Clone(a.Ports)}
+				c := config.Egress{Hostname: a.Hostname, Ports: slices.Clone(a.Ports), CA: cmp.Or(a.CA, b.CA)}
+				if a.CA != nil && b.CA != nil && a.CA.Hash != b.CA.Hash {
+					const why = "two policies name different authorities for it"
+					c.CA = &config.Authorities{Hash: digest(why), Fault: why}
+				}
 				if len(a.Ports) == 0 {
 					c.Ports = b.Ports
 				} else if len(b.Ports) > 0 {
@@ -73,9 +104,14 @@ func (n *namespacePolicy) egress() []config.Egress {
 	return all
 }
 
+// bundledCalls reports whether a filter is a bundled plugin that calls out.
+func (t *Translator) bundledCalls(f *config.Filter) bool {
+	return f.Grant == config.GrantManifest && slices.ContainsFunc(t.o.Bundled, func(b Bundled) bool { return b.Calls && "bundled/"+b.Name == f.Plugin })
+}
+
 // calls notes which Services a filter that may call out can reach.
 func (r *run) calls(f *config.Filter) {
-	if f.Grant == config.GrantManifest || !slices.Contains(f.Capabilities, capabilityHTTPCall) {
+	if !slices.Contains(f.Capabilities, capabilityHTTPCall) && !r.t.bundledCalls(f) {
 		return
 	}
 	r.lookups++

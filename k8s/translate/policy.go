@@ -24,6 +24,7 @@ type policy struct {
 	// before and after are the overrides, defaults the list of Services without
 	// one, with all names.
 	before, after, defaults []api.Entry
+	egress                  []config.Egress
 	// fault closes the namespaces that a broken policy selects: what guards
 	// access never fails open.
 	fault *config.Fault
@@ -114,9 +115,10 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 	if err := checkCapabilities(p.Spec.Capabilities); err != nil {
 		broken("spec", "Invalid", "%v", err)
 	}
-	if _, err := egress(p.Spec.Egress); err != nil {
+	if c.egress, err = r.egress(p.Spec.Egress); err != nil {
 		broken("spec", "Invalid", "%v", err)
 	}
+	r.tellVouchers(o, c.egress)
 	if _, err := annotation.Limits(p.Spec.Limits.Defaults, config.DefaultLimits()); err != nil {
 		broken("spec.limits.defaults", "Invalid", "%v", err)
 	}

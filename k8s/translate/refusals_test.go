@@ -129,6 +129,8 @@ func TestRefusals(t *testing.T) {
 			`RefusedByPolicy: PluginPolicy p cannot be applied: spec: egress[0].hostname: "https://a.example": want a DNS name in lower case, or *.domain`},
 		"a port that is none": {policyText("p", "egress: [{hostname: a.example, ports: [0]}]"), "[]",
 			"RefusedByPolicy: PluginPolicy p cannot be applied: spec: egress[0].ports[0]: 0: want 1 to 65535"},
+		"a name of authorities that is none": {policyText("p", "egress: [{hostname: a.example, caCertificate: ns/x}]"), "[]",
+			`RefusedByPolicy: PluginPolicy p cannot be applied: spec: egress[0].caCertificate: "ns/x": want a ConfigMap's name`},
 		"a Plugin's egress": {pluginText("x", `versions: [{name: "1", image: "r.example/x:1"}], egress: [{hostname: "*"}]`), "[x]",
 			`UnknownPlugin: Service/default/s: [0] (x): Plugin x: spec.egress[0].hostname: "*": want a DNS name in lower case, or *.domain`},
 

@@ -132,6 +132,9 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 		f.Guard = r.guardImage(e.Image)
 		f.Egress, f.Trust = policy.egress(), policy.trust(e.Image)
 	}
+	if r.t.bundledCalls(f) {
+		f.Egress = policy.egress()
+	}
 	f.DeniedDigests = policy.deniedDigests()
 	totals := config.DefaultTotals()
 	if f.Tenant() != "" {
@@ -239,7 +242,7 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 		f.Plugin, f.PluginVersion = "Plugin/"+name, s.Versions[i].Name
 		f.RootID = s.RootID
 		var err error
-		if f.Egress, err = egress(s.Egress); err != nil {
+		if f.Egress, err = r.egress(s.Egress); err != nil {
 			return nil, refuse("UnknownPlugin", "Plugin %s: spec.%v", name, err)
 		}
 		if err := checkCapabilities(s.Capabilities); err != nil {

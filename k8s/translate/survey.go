@@ -71,9 +71,11 @@ func (r *run) surveyPlugin(p *api.Plugin) {
 	if _, err := annotation.Limits(p.Spec.Limits, config.DefaultLimits()); err != nil {
 		r.problem(o, "spec.limits", "Invalid", "%v", err)
 	}
-	if _, err := egress(p.Spec.Egress); err != nil {
+	list, err := r.egress(p.Spec.Egress)
+	if err != nil {
 		r.problem(o, "spec", "Invalid", "%v", err)
 	}
+	r.tellVouchers(o, list)
 }
 
 var majorForm = regexp.MustCompile(`^[0-9]{1,6}$`)

@@ -76,6 +76,8 @@ type Bundled struct {
 	Major string // "1"
 	Image string
 	Guard bool
+	// Calls: its manifest asks to call out. It reaches what its namespace's policies list.
+	Calls bool
 	// Limits of an entry that names none; nil: those of any plugin.
 	Limits *api.Limits
 }

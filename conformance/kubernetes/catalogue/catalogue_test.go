@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +81,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+var selector = regexp.MustCompile(`selector: \{app: [a-z]+\}`)
+
 // try puts an example's objects into a namespace, and does what its console shows.
 func try(t *testing.T, namespace string, e *readme.Example) {
 	t.Helper()
@@ -95,7 +99,8 @@ func try(t *testing.T, namespace string, e *readme.Example) {
 			text += strings.ReplaceAll(route, "SERVICE", s)
 		}
 	}
-	b.Put(t, namespace, text+e.In(namespace))
+	// Each Service of an example is the shop, whatever it is called.
+	b.Put(t, namespace, text+selector.ReplaceAllString(e.In(namespace), "selector: {app: shop}"))
 	if err := b.WaitReady(t.Context(), namespace, time.Minute); err != nil {
 		t.Fatal(err)
 	}

@@ -117,7 +117,11 @@ endpoints:
 		said.WriteString(l)
 	}
 	for name, test := range tests {
-		if series := fmt.Sprintf("penstock_upstream_refused_total{upstream=%q}", "egress/"+test.upstream); strings.Contains(text.String(), series) != test.counted {
+		upstream := "egress/" + test.upstream
+		if strings.HasSuffix(upstream, ":443") {
+			upstream += "/tls"
+		}
+		if series := fmt.Sprintf("penstock_upstream_refused_total{upstream=%q}", upstream); strings.Contains(text.String(), series) != test.counted {
 			t.Errorf("%s: the metric has %s: want %v", name, series, test.counted)
 		}
 	}
