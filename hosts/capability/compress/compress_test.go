@@ -628,7 +628,7 @@ func TestParseCodings(t *testing.T) {
 		"foo": "[] false", "gzip;q=1": "[] false", "gzip br": "[] false", "gzip,gzip,gzip,gzip": "[] false", "compress": "[] false",
 	} {
 		got, ok := ParseCodings([]byte(list))
-		if s := fmt.Sprint(got, ok); s != want {
+		if s := fmt.Sprintf("%v %v", got, ok); s != want {
 			t.Errorf("%q: got %s; want %s", list, s, want)
 		}
 	}

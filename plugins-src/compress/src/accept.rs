@@ -157,8 +157,8 @@ mod tests {
                 let own = field
                     .split(", ")
                     .filter(|p| p.split(';').next() == Some(c.name()))
-                    .next_back();
-                let taken = own.or(field.split(", ").filter(|p| p.starts_with('*')).next_back());
+                    .last();
+                let taken = own.or(field.split(", ").filter(|p| p.starts_with('*')).last());
                 assert!(taken.is_some_and(|p| !p.ends_with("q=0")), "{field}: {c:?}");
             }
         }
