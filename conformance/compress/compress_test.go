@@ -341,7 +341,6 @@ func TestPlainForWaf(t *testing.T) {
 		_, _ = io.WriteString(w, `{"a":1,"internal":2}`)
 	}), map[string]string{
 		"guarded": "- use: decompress\n- use: waf",
-		"bare":    "- use: waf",
 		"changed": "- use: compress\n  config: {minLength: 1}\n- use: transform\n  config: {response: {body: {remove: [internal]}}}\n- use: decompress\n  config: {request: false, response: {decode: always}}",
 	})
 	var attack bytes.Buffer

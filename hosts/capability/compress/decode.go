@@ -51,13 +51,42 @@ type decoder interface {
 }
 
 type (
-	gzipDecoder   struct{ gzip.Reader }
+	gzipDecoder struct {
+		gzip.Reader
+		from *source
+	}
 	zlibDecoder   struct{ io.ReadCloser }
 	brotliDecoder struct{ brotli.Reader }
 	zstdDecoder   struct{ *zstd.Decoder }
 )
 
-func (d *gzipDecoder) begin(from *source) error { return d.Reset(from) }
+func (d *gzipDecoder) begin(from *source) error {
+	d.from = from
+	return d.member()
+}
+
+// member begins one of those that a file has (RFC 1952, 2.2). The library takes a head that is
+// cut within a name for the end of the file.
+func (d *gzipDecoder) member() error {
+	err := d.Reset(d.from)
+	d.Multistream(false)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// Read implements io.Reader: of one member after another.
+func (d *gzipDecoder) Read(p []byte) (int, error) {
+	n, err := d.Reader.Read(p)
+	if err != io.EOF {
+		return n, err
+	}
+	if _, err = d.from.peek(); err == nil {
+		err = d.member()
+	}
+	return n, err
+}
 
 func (d *zlibDecoder) begin(from *source) (err error) {
 	if d.ReadCloser == nil {

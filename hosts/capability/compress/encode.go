@@ -16,6 +16,8 @@ const (
 	// part is how much of a body is read at once, in bytes. What is known to be no longer is
 	// recoded before the headers go on, so that its new length is known.
 	part = 32 << 10
+	// enough is how much of what is encoded goes on at once, though more could.
+	enough = part / 2
 	// maxKept is the memory of a part that is kept for another body.
 	maxKept = 4 * part
 	// window is how far back brotli and zstd look, in bits.
@@ -166,15 +168,12 @@ func (e *encoding) Read(p []byte) (int, error) {
 		return 0, io.ErrClosedPipe
 	}
 	defer e.leave()
-	for e.b == nil || e.sent == len(e.b.out) {
-		if e.err != nil {
-			e.drained()
-			return 0, e.err
-		}
-		if e.b != nil {
-			e.b.out, e.sent = e.b.out[:0], 0
-		}
-		e.step()
+	if e.b == nil || e.sent == len(e.b.out) {
+		e.fill()
+	}
+	if e.b == nil || e.sent == len(e.b.out) {
+		e.drained()
+		return 0, e.err
 	}
 	n := copy(p, e.b.out[e.sent:])
 	e.sent += n
@@ -189,19 +188,35 @@ func (e *encoding) drained() {
 	}
 }
 
-// step reads a part and has it encoded, or has what is encoded let go of, so that it does
-// not wait for a part that is not there yet.
+// fill has encoded what there is, up to a sensible amount, or until the body's end. What is
+// encoded does not wait for a part that is not there yet.
+func (e *encoding) fill() {
+	if e.b != nil {
+		e.b.out, e.sent = e.b.out[:0], 0
+	}
+	for e.err == nil && (e.b == nil || len(e.b.out) < enough) {
+		if e.b != nil && e.urgent() && e.inner.Buffered() == 0 {
+			if e.pending {
+				e.pending = false
+				e.fail(e.m.Flush())
+			}
+			if len(e.b.out) > 0 {
+				return
+			}
+		}
+		if e.err == nil {
+			e.step()
+		}
+	}
+}
+
+// step reads a part and has it encoded.
 func (e *encoding) step() {
 	if e.b == nil {
 		e.b = e.r.buffers()
 		e.m = e.r.encoder(e.coding, e.level, e.b)
 	}
 	waits := e.inner.Buffered() == 0
-	if waits && e.pending && e.urgent() {
-		e.pending = false
-		e.fail(e.m.Flush())
-		return
-	}
 	var began time.Time
 	if waits && e.left > 0 {
 		began = time.Now()
