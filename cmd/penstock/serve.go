@@ -145,7 +145,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
 				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, GRPC: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, Cache: cached, Consumers: p.consumers,
-				Rates: ratelimit.New(ratelimit.Options{Redis: p.redis}), KV: kv.New(kv.Options{}), Passwords: p.passwords, Recoder: compress.New(memory / recoderShare), NodeID: nodeID(),
+				Rates: ratelimit.New(ratelimit.Options{Redis: p.redis}), KV: kv.New(kv.Options{}), Passwords: p.passwords, Recoder: compress.New(memory/recoderShare, p.metrics), NodeID: nodeID(),
 			})},
 			httpWasm{httpwasm.New(log.Named("guest"), p.metrics)},
 		},

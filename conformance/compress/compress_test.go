@@ -211,6 +211,10 @@ func TestMemory(t *testing.T) {
 		cancel()
 		p.Eventually("the encoders are back", func() bool { return coding() == "gzip" })
 	}
+	p.Eventually("nothing is held", func() bool { return strings.Contains(p.Metrics(), "penstock_compress_held_bytes 0\n") })
+	if strings.Contains(p.Metrics(), "penstock_compress_refusals_total 0\n") {
+		t.Error("no refusal is counted")
+	}
 }
 
 // TestCache: in both orders each client gets what it takes, from the store the second time,

@@ -12,6 +12,7 @@ import (
 	"penstock.dev/penstock/core/config"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
+	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/hosts/capability"
 	"penstock.dev/penstock/hosts/capability/compress"
 )
@@ -43,7 +44,7 @@ func zipped(text string) string {
 
 // TestRecode: a filter's own callbacks do not see the body; what it holds is free at the end.
 func TestRecode(t *testing.T) {
-	r := compress.New(64 << 20)
+	r := compress.New(64<<20, telemetry.New())
 	s := recoding(t, r,
 		"request_headers: "+decoding(0, 100, ""),
 		"request_body: log the request",
@@ -79,7 +80,7 @@ func TestRecode(t *testing.T) {
 
 // TestRecodeRefused: what cannot be encoded or decoded, and when, is said by the status.
 func TestRecodeRefused(t *testing.T) {
-	r := compress.New(64 << 20)
+	r := compress.New(64<<20, telemetry.New())
 	tests := map[string]struct {
 		line  string
 		ready func(*exchange.Exchange)
@@ -124,7 +125,7 @@ func TestRecodeRefused(t *testing.T) {
 	if got := answers(t, served{}, []string{capability.KV}, one); !slices.Equal(got, []string{`10 ""`}) {
 		t.Errorf("without the right: %q", got)
 	}
-	s := recoding(t, compress.New(1), "response_headers: "+encoding(1, 1, "gzip"))
+	s := recoding(t, compress.New(1, telemetry.New()), "response_headers: "+encoding(1, 1, "gzip"))
 	e := s.exchange(config.Reject)
 	e.request("")
 	e.response("a page")
@@ -139,7 +140,7 @@ func TestRecodeRefused(t *testing.T) {
 
 // TestRecodeTrapped: a filter that fails after it has asked leaves the message as it was.
 func TestRecodeTrapped(t *testing.T) {
-	r := compress.New(64 << 20)
+	r := compress.New(64<<20, telemetry.New())
 	s := recoding(t, r, "response_headers: "+encoding(1, 1, "gzip")+"; trap")
 	e := s.exchange(config.Skip)
 	e.request("")
@@ -157,7 +158,7 @@ func TestRecodeTrapped(t *testing.T) {
 
 // TestRecodeFaults: what is not what its coding makes is the sender's fault.
 func TestRecodeFaults(t *testing.T) {
-	r := compress.New(64 << 20)
+	r := compress.New(64<<20, telemetry.New())
 	s := recoding(t, r, "request_headers: "+decoding(0, 4, "gzip"), "response_headers: "+decoding(1, 4, "gzip"))
 	for body, want := range map[string][2]int{zipped("hello"): {413, 502}, "hello": {400, 502}} {
 		for _, length := range []int64{-1, int64(len(body))} {

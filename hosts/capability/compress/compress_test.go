@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"penstock.dev/penstock/core/exchange"
+	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/hosts/capability"
 )
 
@@ -161,7 +162,7 @@ func decode(t testing.TB, r *Recoder, b exchange.Body, length, limit int64, codi
 	return x, out, err
 }
 
-func all() *Recoder { return New(1 << 30) }
+func all() *Recoder { return New(1<<30, telemetry.New()) }
 
 func TestRoundTrip(t *testing.T) {
 	r := all()

@@ -8,11 +8,12 @@ import (
 	"sync"
 	"testing"
 
+	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/hosts/capability"
 )
 
 func TestMemoryIsBounded(t *testing.T) {
-	r := New(4 * encoderBytes(capability.Gzip, 5))
+	r := New(4*encoderBytes(capability.Gzip, 5), telemetry.New())
 	one, err := r.Encode("a", capability.Gzip, 5)
 	two, err2 := r.Encode("a", capability.Gzip, 5)
 	if err != nil || err2 != nil {

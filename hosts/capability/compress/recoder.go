@@ -3,6 +3,7 @@ package compress
 import (
 	"sync"
 
+	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/hosts/capability"
 )
 
@@ -12,6 +13,8 @@ const namespaceShares = 2
 // Recoder implements capability.Recoder.
 type Recoder struct {
 	limit, share int64 // bytes
+	gauge        telemetry.Gauge
+	refused      telemetry.Counter
 
 	encoders [capability.Zstd + 1][capability.MaxCodingLevel + 1]sync.Pool // of *machine
 	decoders [capability.Deflate + 1]sync.Pool                             // of decoder
@@ -26,8 +29,12 @@ var _ capability.Recoder = (*Recoder)(nil)
 
 // New returns a Recoder whose encoders and decoders take that many bytes of memory at most,
 // half of them for one namespace.
-func New(memory int64) *Recoder {
-	return &Recoder{limit: memory, share: memory / namespaceShares, by: map[string]int64{}}
+func New(memory int64, m *telemetry.Metrics) *Recoder {
+	return &Recoder{
+		limit: memory, share: memory / namespaceShares, by: map[string]int64{},
+		gauge:   m.Gauges("penstock_compress_held_bytes", "What encoders and decoders of bodies take.").With(),
+		refused: m.Counters("penstock_compress_refusals_total", "Bodies that were not recoded because encoders and decoders took as much memory as they may.").With(),
+	}
 }
 
 // Held returns how many bytes the encoders and decoders that work take.
@@ -42,10 +49,12 @@ func (r *Recoder) take(namespace string, bytes int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.held+bytes > r.limit || r.by[namespace]+bytes > r.share {
+		r.refused.Inc()
 		return false
 	}
 	r.held += bytes
 	r.by[namespace] += bytes
+	r.gauge.Set(float64(r.held))
 	return true
 }
 
@@ -53,6 +62,7 @@ func (r *Recoder) give(namespace string, bytes int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.held -= bytes
+	r.gauge.Set(float64(r.held))
 	if r.by[namespace] -= bytes; r.by[namespace] == 0 {
 		delete(r.by, namespace)
 	}
