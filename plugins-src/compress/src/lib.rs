@@ -52,9 +52,11 @@ impl sdk::Stream for Stream {
         if let Some(field) = REQUEST_HEADER.get("accept-encoding") {
             self.coding = accept::choose(&field, &self.rules.codings);
         }
-        self.known = REQUEST_HEADER.get("if-none-match");
-        if self.coding.is_some() && self.rules.unless_credentials && credentials() {
+        if self.rules.unless_credentials && credentials() {
             self.coding = None;
+        }
+        if self.coding.is_some() {
+            self.known = REQUEST_HEADER.get("if-none-match");
         }
         Action::Continue
     }
