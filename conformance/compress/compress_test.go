@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/conformance/harness"
+	"penstock.dev/penstock/conformance/plain"
 )
 
 // start runs the binary with a Service of each name and list of plugins.
@@ -118,7 +119,7 @@ func TestBodies(t *testing.T) {
 						t.Errorf("%s, %s, %d%s: %d, Content-Encoding %q; want %q", version, coding, size, query, r.StatusCode, got, want)
 						continue
 					}
-					if harness.Decode(t, want, body) != page(size) {
+					if plain.Text(t, want, body) != page(size) {
 						t.Errorf("%s, %s, %d%s: another page", version, coding, size, query)
 					}
 					if got := r.Trailer.Get("X-Sum"); query != "" && got != strconv.Itoa(size) {
@@ -247,7 +248,7 @@ func TestCache(t *testing.T) {
 					if got := r.Header.Get("Content-Encoding"); got != want || !strings.Contains(status, did) && !first {
 						t.Errorf("%s, %s, %q, round %d: %q, %s; want %q, %s", version, order, accept, round, got, status, want, did)
 					}
-					if r.Header.Get("Vary") != "Accept-Encoding" || harness.Decode(t, want, body) != page(5000) {
+					if r.Header.Get("Vary") != "Accept-Encoding" || plain.Text(t, want, body) != page(5000) {
 						t.Errorf("%s, %s, %q: Vary %q, %d bytes", version, order, accept, r.Header["Vary"], len(body))
 					}
 					tag := r.Header.Get("ETag")
@@ -360,7 +361,7 @@ func TestPlainForWaf(t *testing.T) {
 		t.Errorf("an attack that is compressed: %d", got)
 	}
 	r, body := get(t, c, p.URL+"/changed", "Accept-Encoding", "gzip")
-	if text := harness.Decode(t, r.Header.Get("Content-Encoding"), body); text != `{"a":1}` || r.Header.Get("Content-Encoding") != "gzip" {
+	if text := plain.Text(t, r.Header.Get("Content-Encoding"), body); text != `{"a":1}` || r.Header.Get("Content-Encoding") != "gzip" {
 		t.Errorf("changed: %q, Content-Encoding %q", text, r.Header.Get("Content-Encoding"))
 	}
 }

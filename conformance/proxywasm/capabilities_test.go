@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"penstock.dev/penstock/conformance/harness"
+	"penstock.dev/penstock/conformance/plain"
 	"penstock.dev/penstock/conformance/sdks"
 )
 
@@ -95,7 +96,7 @@ func testEncoding(t *testing.T, url string) {
 		if got := r.Header.Get("Content-Encoding"); got != encoded {
 			t.Errorf("%s: Content-Encoding %q", coding, got)
 		}
-		if got := harness.Decode(t, encoded, body); got != want {
+		if got := plain.Text(t, encoded, body); got != want {
 			t.Errorf("%s: got %q; want %q", coding, got, want)
 		}
 	}

@@ -1,4 +1,5 @@
-package harness
+// Package plain takes content codings away. It is apart from harness, whose users need no library for that.
+package plain
 
 import (
 	"compress/gzip"
@@ -10,8 +11,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Decode returns a body without its content coding: gzip, br, zstd or none.
-func Decode(t testing.TB, coding, body string) string {
+// Text returns a body without its content coding: gzip, br, zstd or none.
+func Text(t testing.TB, coding, body string) string {
 	t.Helper()
 	from, err := io.Reader(strings.NewReader(body)), error(nil)
 	switch coding {
