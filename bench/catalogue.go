@@ -12,6 +12,7 @@ var hotPlugins = []struct{ name, entry string }{
 	{"ip-restriction", hotEntry("ip-restriction", "{allow: [127.0.0.0/8, 10.0.0.0/8]}")},
 	{"cors", hotEntry("cors", `{origins: ["https://app.example.com"]}`)},
 	{"rate-limit", hotEntry("rate-limit", "{limit: 1000000000, window: 1m}")},
+	{"compress", hotEntry("compress", "{}")}, // of what is not to be compressed: the decision alone
 	{"transform", hotEntry("transform", `{request: {headers: {set: {X-Edge: "1"}}}, response: {headers: {set: {X-Served-By: penstock}}}}`)},
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -152,9 +153,9 @@ func (l *lab) measure(t target, w workload, length time.Duration) (sample, error
 // plainWrk loads over HTTP/1.1.
 func plainWrk(w workload, length time.Duration) (sample, int, error) { return wrk(w, "http", length) }
 
-func wrk(w workload, scheme string, length time.Duration) (sample, int, error) {
+func wrk(w workload, scheme string, length time.Duration, more ...string) (sample, int, error) {
 	args := []string{"-c", "1", "wrk", "-t1", "-c" + strconv.Itoa(w.connections), fmt.Sprintf("-d%ds", int(length.Seconds())), "--latency"}
-	for _, h := range headers {
+	for _, h := range slices.Concat(headers, more) {
 		args = append(args, "-H", h)
 	}
 	out, err := exec.Command("taskset", append(args, fmt.Sprintf("%s://127.0.0.1:%d%s", scheme, proxyPort, w.path))...).CombinedOutput()

@@ -27,10 +27,10 @@ struct client {
 	char input[INPUT];
 };
 
-static struct answer answers[3]; // of 1 KiB, 64 KiB, 1 MiB
+static struct answer answers[4]; // of 1 KiB, 64 KiB, 1 MiB; 64 KiB of text
 static int poller;
 
-static struct answer make(size_t size) {
+static struct answer make(size_t size, const char *type) {
 	struct answer a;
 	a.bytes = malloc(size + 512);
 	char date[64];
@@ -38,12 +38,30 @@ static struct answer make(size_t size) {
 	strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime(&now));
 	int n = sprintf(a.bytes,
 		"HTTP/1.1 200 OK\r\nServer: origin\r\nDate: %s\r\n"
-		"Content-Type: application/octet-stream\r\nContent-Length: %zu\r\n"
+		"Content-Type: %s\r\nContent-Length: %zu\r\n"
 		"Cache-Control: public, max-age=3600\r\nETag: \"5f3b-%zu\"\r\n"
-		"Last-Modified: Tue, 01 Jul 2025 10:00:00 GMT\r\n\r\n", date, size, size);
+		"Last-Modified: Tue, 01 Jul 2025 10:00:00 GMT\r\n\r\n", date, type, size, size);
 	memset(a.bytes + n, 'x', size);
 	a.size = n + size;
 	return a;
+}
+
+// text fills an answer with lines of markup that repeat as those of pages do.
+static void text(struct answer *a, size_t size) {
+	static const char *words[] = {"the", "price", "of", "each", "article", "shipping", "includes", "taxes", "and", "returns", "within", "thirty", "days", "quality", "Wednesday", "catalogue"};
+	char *p = a->bytes + a->size - size, *end = a->bytes + a->size, line[256];
+	for (unsigned long n = 1; p < end;) {
+		int used = sprintf(line, "<li class=\"item\" id=\"a%lx\"><a href=\"/articles/%lu\">", n >> 40, n >> 44);
+		for (int i = 0; i < 6; i++) {
+			n = n * 6364136223846793005UL + 1442695040888963407UL;
+			used += sprintf(line + used, "%s ", words[n >> 60]);
+		}
+		used += sprintf(line + used, "</a></li>\n");
+		if (used > end - p)
+			used = end - p;
+		memcpy(p, line, used);
+		p += used;
+	}
 }
 
 static void watch(struct client *c, int op, int out) {
@@ -81,7 +99,7 @@ static int receive(struct client *c) {
 	c->used += n;
 	char *p = c->input, *end = p + c->used, *stop;
 	while ((stop = memmem(p, end - p, "\r\n\r\n", 4))) {
-		c->owed[c->tail++] = memmem(p, stop - p, "/1m", 3) ? 2 : memmem(p, stop - p, "/64k", 4) ? 1 : 0;
+		c->owed[c->tail++] = memmem(p, stop - p, "/text", 5) ? 3 : memmem(p, stop - p, "/1m", 3) ? 2 : memmem(p, stop - p, "/64k", 4) ? 1 : 0;
 		if (c->tail == c->head)
 			return -1;
 		p = stop + 4;
@@ -97,9 +115,12 @@ int main(int argc, char **argv) {
 	if (argc != 2)
 		return fputs("usage: origin PORT\n", stderr), 2;
 	signal(SIGPIPE, SIG_IGN);
-	answers[0] = make(1 << 10);
-	answers[1] = make(64 << 10);
-	answers[2] = make(1 << 20);
+	static const char *bytes = "application/octet-stream";
+	answers[0] = make(1 << 10, bytes);
+	answers[1] = make(64 << 10, bytes);
+	answers[2] = make(1 << 20, bytes);
+	answers[3] = make(64 << 10, "text/html");
+	text(&answers[3], 64 << 10);
 	int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

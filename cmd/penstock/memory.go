@@ -18,6 +18,9 @@ import (
 // bodies: one in so many bytes.
 const bodyShare = 4
 
+// recoderShare is the part of it that encoders and decoders of bodies may take.
+const recoderShare = 8
+
 // memoryLimit returns what the process may use, in bytes: what the flag says,
 // else the smallest of GOMEMLIMIT, its control groups' limits and the machine's
 // memory.

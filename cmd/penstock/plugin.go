@@ -17,6 +17,7 @@ import (
 	"penstock.dev/penstock/author/scaffold"
 	"penstock.dev/penstock/author/toolchain"
 	"penstock.dev/penstock/core/plugin"
+	"penstock.dev/penstock/hosts/capability/compress"
 	"penstock.dev/penstock/hosts/capability/crypto"
 	"penstock.dev/penstock/hosts/capability/kv"
 	"penstock.dev/penstock/hosts/capability/ratelimit"
@@ -172,7 +173,7 @@ func exists(path string) bool {
 
 // caseABIs are the hosts that cases run on: those of the proxy.
 func caseABIs(w cases.World) []plugin.ABI {
-	o := proxywasm.Options{Log: w.Log, Metrics: w.Metrics, HTTP: w.HTTP, GRPC: w.GRPC, Cache: w.Cache, Consumers: w.Consumers, Passwords: casePasswords{}, Clock: w.Clock, NodeID: "case"}
+	o := proxywasm.Options{Log: w.Log, Metrics: w.Metrics, HTTP: w.HTTP, GRPC: w.GRPC, Cache: w.Cache, Consumers: w.Consumers, Passwords: casePasswords{}, Recoder: compress.New(caseRecoding, w.Metrics), Clock: w.Clock, NodeID: "case"}
 	if w.Clock != nil { // else only what a module exports is asked for
 		o.Rates = ratelimit.New(ratelimit.Options{Now: w.Clock.Now, Alone: true})
 		o.KV = kv.New(kv.Options{Now: w.Clock.Now})
@@ -182,6 +183,9 @@ func caseABIs(w cases.World) []plugin.ABI {
 		httpWasm{httpwasm.New(w.Log, w.Metrics)},
 	}
 }
+
+// caseRecoding is the memory of encoders and decoders in cases, in bytes.
+const caseRecoding = 256 << 20
 
 // casePasswords checks passwords while the time of a case stands still.
 type casePasswords struct{}

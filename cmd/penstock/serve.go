@@ -34,6 +34,7 @@ import (
 	"penstock.dev/penstock/core/telemetry"
 	"penstock.dev/penstock/core/upstream"
 	"penstock.dev/penstock/hosts/capability"
+	"penstock.dev/penstock/hosts/capability/compress"
 	"penstock.dev/penstock/hosts/capability/consumer"
 	"penstock.dev/penstock/hosts/capability/crypto"
 	"penstock.dev/penstock/hosts/capability/kv"
@@ -144,7 +145,7 @@ func wirePlugins(o options, log *zap.Logger, dialer upstream.Dialer, metrics *te
 		ABIs: []plugin.ABI{
 			proxyWasm{proxywasm.New(proxywasm.Options{
 				Log: log.Named("guest"), Metrics: p.metrics, HTTP: httpCaller{p.caller}, GRPC: httpCaller{p.caller}, Names: httpCaller{p.caller}, Redis: p.redis, Cache: cached, Consumers: p.consumers,
-				Rates: ratelimit.New(ratelimit.Options{Redis: p.redis}), KV: kv.New(kv.Options{}), Passwords: p.passwords, NodeID: nodeID(),
+				Rates: ratelimit.New(ratelimit.Options{Redis: p.redis}), KV: kv.New(kv.Options{}), Passwords: p.passwords, Recoder: compress.New(memory/recoderShare, p.metrics), NodeID: nodeID(),
 			})},
 			httpWasm{httpwasm.New(log.Named("guest"), p.metrics)},
 		},

@@ -154,7 +154,7 @@ func TestCases(t *testing.T) {
 // TestGuards: what refuses requests by who sends them, or by what is in them, is a guard.
 func TestGuards(t *testing.T) {
 	guards := map[string]bool{
-		"acl": true, "authz": true, "basic-auth": true, "csrf": true, "ext-authz": true, "ip-restriction": true, "jwt": true, "key-auth": true,
+		"acl": true, "authz": true, "basic-auth": true, "csrf": true, "decompress": true, "ext-authz": true, "ip-restriction": true, "jwt": true, "key-auth": true,
 		"mtls-auth": true, "oidc": true, "rate-limit": true, "waf": true,
 	}
 	each(t, func(t *testing.T, name, dir string) {

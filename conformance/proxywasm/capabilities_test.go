@@ -10,23 +10,24 @@ import (
 	"testing"
 
 	"penstock.dev/penstock/conformance/harness"
+	"penstock.dev/penstock/conformance/plain"
 	"penstock.dev/penstock/conformance/sdks"
 )
 
-// TestSDKCapabilities: the functions of ratelimit, kv and crypto do the same in each
+// TestSDKCapabilities: the functions of ratelimit, kv, crypto and compress do the same in each
 // language, and say the same where a plugin was not granted them.
 func TestSDKCapabilities(t *testing.T) { eachSDK(t, testCapabilities) }
 
 func testCapabilities(t *testing.T, s *sdks.SDK) {
 	layout, manifest := t.TempDir(), filepath.Join(t.TempDir(), "plugin.json")
-	if err := os.WriteFile(manifest, []byte(`{"abi": "proxy-wasm", "capabilities": ["ratelimit", "kv", "crypto"], "multiConfig": true}`), 0o600); err != nil {
+	if err := os.WriteFile(manifest, []byte(`{"abi": "proxy-wasm", "capabilities": ["ratelimit", "kv", "crypto", "compress"], "multiConfig": true}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	module := s.Guest(t, "capabilities")
 	harness.Pack(t, layout, "able", module, "--manifest", manifest)
 	harness.Pack(t, layout, "unable", module)
 	port := harness.Upstream(t, harness.Echo)
-	files := map[string]string{"gateway.yaml": strings.ReplaceAll(harness.GatewayFor(1), "capabilities: [consumer]", "capabilities: [ratelimit, kv, crypto]")}
+	files := map[string]string{"gateway.yaml": strings.ReplaceAll(harness.GatewayFor(1), "capabilities: [consumer]", "capabilities: [ratelimit, kv, crypto, compress]")}
 	for _, name := range []string{"able", "unable"} {
 		files[name+".yaml"] = harness.Service(name, "- image: test.example/plugins/"+name+":1"+guestLimits, port)
 	}
@@ -65,13 +66,38 @@ func testCapabilities(t *testing.T, s *sdks.SDK) {
 			t.Errorf("%s %q: got  %q\nwant %q", test.what, test.with, got, test.want)
 		}
 	}
+	testEncoding(t, p.URL)
 	none := refused + "internal failure"
 	for what, want := range map[string]string{
 		"rate": none, "window": none, "shared": none, "crypto": none, "password": none,
-		"kv": none + "; ; false; " + none + "; " + none + "; " + none + "; false; 0 " + none + "; 0 " + none + "; " + none + "; " + refused + "bad argument",
+		"encode": none + "; " + none + "; " + refused + "bad argument; " + none + "; " + refused + "bad argument; " + none,
+		"kv":     none + "; ; false; " + none + "; " + none + "; " + none + "; false; 0 " + none + "; 0 " + none + "; " + none + "; " + refused + "bad argument",
 	} {
 		if got := ask("/unable", what, "a"); got != want {
 			t.Errorf("%s without the right: got  %q\nwant %q", what, got, want)
+		}
+	}
+}
+
+// testEncoding: a plugin has its own answer encoded, and calls that come at a wrong time are
+// refused.
+func testEncoding(t *testing.T, url string) {
+	const want = "the proxy refused: empty; the proxy refused: not found; the proxy refused: bad argument; the proxy refused: empty; the proxy refused: bad argument; the proxy refused: bad argument"
+	for coding, said := range map[string]string{"gzip": "ok", "br": "ok", "zstd": "ok", "foo": "the proxy refused: not found"} {
+		r, body := do(t, "GET", url+"/able", "", http.Header{"X-Do": {"encode"}, "X-With": {coding}, "Accept-Encoding": {coding}})
+		if got := r.Header.Get("X-Said"); got != said || r.StatusCode != 200 {
+			t.Errorf("%s: got %d, %q; want %q", coding, r.StatusCode, got, said)
+			continue
+		}
+		encoded := ""
+		if said == "ok" {
+			encoded = coding
+		}
+		if got := r.Header.Get("Content-Encoding"); got != encoded {
+			t.Errorf("%s: Content-Encoding %q", coding, got)
+		}
+		if got := plain.Text(t, encoded, body); got != want {
+			t.Errorf("%s: got %q; want %q", coding, got, want)
 		}
 	}
 }

@@ -75,6 +75,8 @@ type half struct {
 	headers bool   // it holds the headers back while parts come
 	paused  bool   // it holds the body back
 	counted held   // what of held is counted
+
+	converter Converter // asked for by the header callback; nil: none
 }
 
 func (s *slot) unpark(request bool) {
@@ -192,7 +194,7 @@ func (r *Run) headers(d *side, position int, s *slot, end bool) Outcome {
 	}
 	if verdict == Hold && err == nil {
 		onBody, _, _, _ := d.callbacks()
-		if body, _ := d.message(); *body != nil && s.callback&onBody != 0 {
+		if body, _ := d.message(); *body != nil && s.callback&onBody != 0 && h.converter == nil {
 			h.headers = true
 			if p, out := d.wrap(position + 1); out != Passed {
 				return out
@@ -204,7 +206,12 @@ func (r *Run) headers(d *side, position int, s *slot, end bool) Outcome {
 		verdict = Pause
 	}
 	verdict, err = r.settle(s, verdict, err, resume)
-	return r.conclude(s, verdict, err, phase)
+	out := r.conclude(s, verdict, err, phase)
+	c := h.converter
+	if h.converter = nil; c == nil || out != Passed || err != nil {
+		return out
+	}
+	return d.convert(position, c)
 }
 
 // begin makes the stream if there is none.

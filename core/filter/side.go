@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"errors"
 	"io"
 
 	"penstock.dev/penstock/core/exchange"
@@ -156,6 +157,31 @@ func (d *side) lend(position int, s *slot, end bool) (v Verdict, out Outcome, er
 		d.used--
 	}
 	return v, Passed, err
+}
+
+// convert has a filter's converter change the message, behind the filters before it.
+func (d *side) convert(position int, c Converter) Outcome {
+	if _, out := d.wrap(position); out != Passed {
+		return out
+	}
+	d.next = position + 1
+	if body, _ := d.message(); *body != nil {
+		d.watch(body, position, position+1)
+	}
+	r := d.run
+	r.mu.Unlock()
+	err := c.Convert(r.x, d.request)
+	r.mu.Lock()
+	switch {
+	case err == nil:
+		return Passed
+	case errors.Is(err, errAnswered):
+		return Answered
+	case r.err == nil: // else a filter before failed while the body was read
+		_, _, _, phase := d.callbacks()
+		r.err = bodyFault(phase, err)
+	}
+	return Failed
 }
 
 // RequestBody puts the body filters around the request's body, if there are

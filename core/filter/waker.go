@@ -3,6 +3,8 @@ package filter
 import (
 	"sync"
 	"sync/atomic"
+
+	"penstock.dev/penstock/core/exchange"
 )
 
 // Signal is what a Waker brings to its exchange; several may be pending.
@@ -100,3 +102,26 @@ type Deliverer interface{ Deliver() error }
 // that is not the exchange's. Answer fills exchange.Local and is called by the
 // exchange's goroutine after the signal Answer; false: it was given before.
 type Answerer interface{ Answer() bool }
+
+// Converter puts another body in a message's place, as it is encoded or decoded.
+type Converter interface {
+	// Convert changes the message of x's request, or of its response: its body, which is as
+	// the filters before have let it through, its length, and the fields that speak of
+	// them. It is called on the exchange's goroutine once the filter's header callback has
+	// ended and the headers go on, and may wait for the body. An error of the body is that,
+	// wrapped or not; others are *exchange.Error.
+	Convert(x *exchange.Exchange, request bool) error
+}
+
+// Convert has c convert the message whose headers the stream holds or is shown; of several
+// the last. The filter's own callbacks for that body and its trailers are not made. If the
+// headers do not go on, c is not called. To be called as Hold.
+func (w *Waker) Convert(request bool, c Converter) {
+	switch {
+	case w.run == nil: // a Waker of its own
+	case request:
+		w.slot.request.converter = c
+	default:
+		w.slot.response.converter = c
+	}
+}

@@ -9,4 +9,5 @@ const (
 	RateLimit = "ratelimit"
 	Crypto    = "crypto"
 	Redis     = "redis"
+	Compress  = "compress"
 )

@@ -62,6 +62,8 @@ type Options struct {
 	Rates     capability.RateLimiter
 	KV        capability.KVStore
 	Passwords capability.PasswordChecker
+	// Recoder encodes and decodes bodies for guests; nil: UNIMPLEMENTED.
+	Recoder capability.Recoder
 	// Consumers finds Consumer objects for guests; nil: UNIMPLEMENTED.
 	Consumers capability.Consumers
 	// Clock is the time that guests are told, and that their ticks go by; nil: the

@@ -76,7 +76,7 @@ func foreignFuncs() map[string]foreignFunc {
 		"inject_encoded_data_to_filter_chain":           plain(injectMessage),
 		"inject_encoded_data_to_filter_chain_on_header": plain(injectMessage),
 	}
-	for _, more := range []map[string]foreignFunc{cacheFunctions(), rateFunctions(), kvFunctions(), cryptoFunctions(), consumerFunctions()} {
+	for _, more := range []map[string]foreignFunc{cacheFunctions(), rateFunctions(), kvFunctions(), cryptoFunctions(), consumerFunctions(), compressFunctions()} {
 		maps.Copy(funcs, more)
 	}
 	return funcs

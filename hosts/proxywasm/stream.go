@@ -7,6 +7,7 @@ import (
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/sandbox"
+	"penstock.dev/penstock/hosts/capability"
 )
 
 // stage is how far one direction of a stream is: its last callback.
@@ -68,6 +69,8 @@ type stream struct {
 	steered bool
 	before  *exchange.CacheSteer
 	found   exchange.Consumer // that the filter found last; without a name: none
+	// recodings are those of the bodies that the filter has encoded or decoded.
+	recodings [2]capability.Recoding
 	// delivering: an answer is handed over on the exchange's goroutine.
 	delivering bool
 	deliveries []func(*vm) error
@@ -198,6 +201,7 @@ func (s *stream) begin(w *way, cb *callback) {
 	}
 	if cb.stage == stageHeaders {
 		w.headers = true
+		s.recoded(cb.way) // of a response that another one replaces
 	}
 	w.stage, w.end, w.parked, w.resumed = cb.stage, cb.end, false, false
 	s.now, s.reset = cb.way, false
@@ -355,6 +359,8 @@ func (s *stream) Done() {
 		}
 		s.r.release()
 	}
+	s.recoded(wayRequest)
+	s.recoded(wayResponse)
 	s.budget.Settle()
 	f := s.f
 	clear(s.deliveries)

@@ -46,7 +46,7 @@ type PluginPolicySpec struct {
 	DeniedDigests []string `json:"deniedDigests,omitempty"`
 	// Capabilities that image entries get, if their manifest asks for them.
 	// +kubebuilder:validation:MaxItems=7
-	// +kubebuilder:validation:items:Enum=consumer;http-call;cache;kv;ratelimit;crypto;redis
+	// +kubebuilder:validation:items:Enum=consumer;http-call;cache;kv;ratelimit;crypto;redis;compress
 	Capabilities []string `json:"capabilities,omitempty"`
 	// Egress is what image entries may call beside their namespace's Services.
 	// +kubebuilder:validation:MaxItems=256
@@ -201,7 +201,7 @@ type PluginSpec struct {
 	Guard bool `json:"guard,omitempty"`
 	// Capabilities that it gets.
 	// +kubebuilder:validation:MaxItems=7
-	// +kubebuilder:validation:items:Enum=consumer;http-call;cache;kv;ratelimit;crypto;redis
+	// +kubebuilder:validation:items:Enum=consumer;http-call;cache;kv;ratelimit;crypto;redis;compress
 	Capabilities []string `json:"capabilities,omitempty"`
 	// Description is for people.
 	Description string `json:"description,omitempty"`

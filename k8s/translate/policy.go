@@ -134,7 +134,7 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 // known are the names of capabilities (annotations.md, section 3).
-var known = []string{"cache", capabilityConsumer, "crypto", capabilityHTTPCall, "kv", "ratelimit", "redis"}
+var known = []string{"cache", "compress", capabilityConsumer, "crypto", capabilityHTTPCall, "kv", "ratelimit", "redis"}
 
 // checkCapabilities refuses names that grant nothing.
 func checkCapabilities(names []string) error {

@@ -118,9 +118,9 @@ func TestRefusals(t *testing.T) {
 
 		// capabilities and egress
 		"a capability that there is not": {policyText("p", "capabilities: [kv, comsumer]"), "[]",
-			`RefusedByPolicy: PluginPolicy p cannot be applied: spec: capabilities[1]: "comsumer" is none of cache, consumer, crypto, http-call, kv, ratelimit, redis`},
+			`RefusedByPolicy: PluginPolicy p cannot be applied: spec: capabilities[1]: "comsumer" is none of cache, compress, consumer, crypto, http-call, kv, ratelimit, redis`},
 		"a Plugin's capability that there is not": {pluginText("x", `versions: [{name: "1", image: "r.example/x:1"}], capabilities: [all]`), "[x]",
-			`UnknownPlugin: Service/default/s: [0] (x): Plugin x: spec.capabilities[0]: "all" is none of cache, consumer, crypto, http-call, kv, ratelimit, redis`},
+			`UnknownPlugin: Service/default/s: [0] (x): Plugin x: spec.capabilities[0]: "all" is none of cache, compress, consumer, crypto, http-call, kv, ratelimit, redis`},
 		"a Plugin's guard that skips": {pluginText("x", `versions: [{name: "1", image: "r.example/x:1"}], guard: true`), "[{use: x, onError: skip}]",
 			"InvalidConfig: Service/default/s: [0] (x): onError: skip is refused for a guard: remove it"},
 		"a consumer's filter that skips": {pluginText("x", `versions: [{name: "1", image: "r.example/x:1"}], capabilities: [consumer], onError: skip`), "[x]",
@@ -202,7 +202,7 @@ func TestPluginsWithMistakesAreTold(t *testing.T) {
 		got = append(got, p.String())
 	}
 	want := []string{
-		`Plugin/x: spec: Invalid: capabilities[0]: "x" is none of cache, consumer, crypto, http-call, kv, ratelimit, redis`,
+		`Plugin/x: spec: Invalid: capabilities[0]: "x" is none of cache, compress, consumer, crypto, http-call, kv, ratelimit, redis`,
 		`Plugin/x: spec: Invalid: egress[0].hostname: "A": want a DNS name in lower case, or *.domain`,
 		`Plugin/x: spec.defaultVersion: Invalid: "4" is none of the versions: use: x finds nothing`,
 		`Plugin/x: spec.limits: Invalid: body: "1Gi": want a size from 0 to 64Mi`,

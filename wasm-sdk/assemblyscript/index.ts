@@ -14,6 +14,7 @@ export {
   CacheObject, ErrCacheArgument, MaxCacheKey, MaxCachePart, MaxCacheParts, MaxCacheTag, MaxCacheTags, MaxCacheValue, Steering,
   cacheDelete, cacheGet, cachePurge, cachePut, sendSteering, steerCache,
 } from "./cache";
+export { decodeBody, encodeBody } from "./compress";
 export { Config, parseConfig } from "./config";
 export { Consumer, newConsumer, only, setConsumer } from "./consumer";
 export { Context, done, effectiveContext, setEffectiveContext } from "./context";

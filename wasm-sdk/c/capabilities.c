@@ -115,6 +115,30 @@ ps_status ps_kv_add(ps_str key, int64_t delta, int64_t ttl_s, int64_t *sum) {
   return status == PS_OK ? ps_read_int(got, sum) : status;
 }
 
+// ---- Content codings ----
+
+static bool is_body(ps_buffer body) { return body == PS_REQUEST_BODY || body == PS_RESPONSE_BODY; }
+
+ps_status ps_encode_body(ps_buffer body, ps_str coding, int level) {
+  struct ps_writer w;
+  if (!is_body(body) || level < 0 || level > 9 || coding.len > MAX_TEXT) return PS_ERR_BAD_ARGUMENT;
+  if (!begin(&w, 2 + coding.len)) return PS_ERR_MEMORY;
+  ps_write_u8(&w, (uint8_t)body);
+  ps_write_u8(&w, (uint8_t)level);
+  ps_write(&w, coding);
+  return call(PS_STR("penstock.encode_body"), &w);
+}
+
+ps_status ps_decode_body(ps_buffer body, int64_t limit, ps_str codings) {
+  struct ps_writer w;
+  if (!is_body(body) || limit <= 0 || codings.len > MAX_TEXT) return PS_ERR_BAD_ARGUMENT;
+  if (!begin(&w, 9 + codings.len)) return PS_ERR_MEMORY;
+  ps_write_u8(&w, (uint8_t)body);
+  write_u64(&w, (uint64_t)limit);
+  ps_write(&w, codings);
+  return call(PS_STR("penstock.decode_body"), &w);
+}
+
 // ---- Keys, digests and passwords ----
 
 ps_status ps_new_key(ps_str algorithm, ps_key_format format, ps_str key, ps_key *k) {

@@ -748,6 +748,22 @@ ps_status ps_kv_delete(ps_str key) PS_MUST_CHECK;
 // 64 bits. Else it is as ps_kv_put.
 ps_status ps_kv_add(ps_str key, int64_t delta, int64_t ttl_s, int64_t *sum) PS_MUST_CHECK;
 
+// ps_encode_body has PS_REQUEST_BODY or PS_RESPONSE_BODY encoded by the proxy, in its header
+// callback or while that pauses: with gzip, br or zstd, at a level from 1, which is fast, to
+// 9, or 0 for the coding's default. The proxy changes the fields that speak of the content
+// once the headers go on, and makes no callbacks of the stream for that body and its
+// trailers. It fails with PS_ERR_NOT_FOUND for another coding, with PS_ERR_EMPTY where there
+// is no body, with PS_ERR_INTERNAL when encoders take as much memory as they may, and without
+// the capability compress; with PS_ERR_BAD_ARGUMENT at another time, for a part (206) and for
+// what was encoded or decoded by this plugin before.
+ps_status ps_encode_body(ps_buffer body, ps_str coding, int level) PS_MUST_CHECK;
+// ps_decode_body has a body decoded, as ps_encode_body: by what Content-Encoding says, or by
+// codings, the outermost first and with commas between them, of gzip, deflate, br and zstd. A
+// request whose body becomes longer than limit bytes is answered with 413, and with 400 if it
+// is not what its coding makes; a response with 502, or cut short. PS_ERR_EMPTY also says
+// that nothing is encoded.
+ps_status ps_decode_body(ps_buffer body, int64_t limit, ps_str codings) PS_MUST_CHECK;
+
 // ps_key_format is how a key is written: a secret's bytes; RFC 7517, a key and no set; a
 // public key, a certificate or a private key.
 typedef enum ps_key_format { PS_KEY_RAW = 0, PS_KEY_JWK = 1, PS_KEY_PEM = 2 } ps_key_format;

@@ -231,7 +231,7 @@ func TestWrongObjects(t *testing.T) {
 		"signed and unsigned":            {policy("images: [{prefix: a.example, unsigned: true, signedBy: [{publicKey: \"-----BEGIN PUBLIC KEY-----\"}]}]"), "both signedBy and unsigned: want one"},
 		"a private key":                  {policy("images: [{prefix: a.example, signedBy: [{publicKey: \"-----BEGIN PRIVATE KEY-----\"}]}]"), "-----BEGIN PUBLIC KEY-----"},
 		"a digest of another kind":       {policy("deniedDigests: [\"sha512:ab\"]"), "want sha256: and 64 hexadecimal digits in lower case"},
-		"a capability":                   {policy("capabilities: [root]"), `spec.capabilities[0]: Unsupported value: "root": supported values: "consumer", "http-call", "cache", "kv", "ratelimit", "crypto", "redis"`},
+		"a capability":                   {policy("capabilities: [root]"), `spec.capabilities[0]: Unsupported value: "root": supported values: "consumer", "http-call", "cache", "kv", "ratelimit", "crypto", "redis", "compress"`},
 		"egress to an address with port": {policy("egress: [{hostname: \"a.example:443\"}]"), "spec.egress[0].hostname: Invalid value: \"a.example:443\": want a DNS name in lower case, or *.domain"},
 		"egress to port 0":               {policy("egress: [{hostname: a.example, ports: [0]}]"), "spec.egress[0].ports[0]"},
 		"totals below zero":              {policy("limits: {totals: {filters: -1}}"), "spec.limits.totals.filters"},

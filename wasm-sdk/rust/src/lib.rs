@@ -19,6 +19,7 @@ mod buffer;
 mod cache;
 mod cachewire;
 mod calls;
+mod compress;
 mod config;
 mod consumer;
 mod context;
@@ -52,6 +53,7 @@ pub use cachewire::{
     CacheError, CacheObject, MAX_CACHE_KEY, MAX_CACHE_PART, MAX_CACHE_PARTS, MAX_CACHE_TAG,
     MAX_CACHE_TAGS, MAX_CACHE_VALUE, Steering,
 };
+pub use compress::{decode_body, encode_body};
 pub use config::{ConfigError, Place, Setting, parse_config};
 pub use consumer::{Consumer, only, set_consumer};
 pub use context::{Context, done, effective_context, set_effective_context};

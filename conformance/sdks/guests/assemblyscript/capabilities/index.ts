@@ -36,6 +36,8 @@ class Stream extends sdk.Stream {
       else if (begun.value) answer(rate(begun.value!));
     } else if (step == "kv") {
       answer(kv(with_));
+    } else if (step == "encode") {
+      answer(refused());
     } else if (step == "crypto") {
       answer(crypto(sdk.bytes(with_)));
     } else if (step == "password") {
@@ -48,6 +50,23 @@ class Stream extends sdk.Stream {
     }
     return sdk.Action.Pause;
   }
+
+  responseHeaders(end: bool): sdk.Action {
+    if (field("x-do") == "encode") {
+      const err = sdk.ResponseHeader.set("x-said", told(sdk.encodeBody(sdk.ResponseBody, field("x-with"), 5)));
+      if (err) throw new Error(err.message);
+    }
+    return sdk.Action.Continue;
+  }
+}
+
+function refused(): string {
+  const body = sdk.RequestBody;
+  const said: string[] = [told(sdk.encodeBody(body, "gzip")), told(sdk.encodeBody(body, "foo")), told(sdk.encodeBody(body, "gzip", 10))];
+  said.push(told(sdk.decodeBody(body, 100)));
+  said.push(told(sdk.decodeBody(body, 0)));
+  said.push(told(sdk.encodeBody(sdk.ResponseBody, "gzip")));
+  return said.join("; ");
 }
 
 function field(name: string): string {

@@ -107,6 +107,25 @@ static ps_str field(ps_str name) {
   return ps_header_get(PS_REQUEST_HEADER, name, &value) == PS_OK ? value : PS_STR("");
 }
 
+static ps_str refused(void) {
+  ps_str gzip = PS_STR("gzip"), none = PS_STR("");
+  ps_str said = told(ps_encode_body(PS_REQUEST_BODY, gzip, 0));
+  said = then(said, told(ps_encode_body(PS_REQUEST_BODY, PS_STR("foo"), 0)));
+  said = then(said, told(ps_encode_body(PS_REQUEST_BODY, gzip, 10)));
+  said = then(said, told(ps_decode_body(PS_REQUEST_BODY, 100, none)));
+  said = then(said, told(ps_decode_body(PS_REQUEST_BODY, 0, none)));
+  return then(said, told(ps_encode_body(PS_RESPONSE_BODY, gzip, 0)));
+}
+
+static ps_action response_headers(stream *s, bool end) {
+  (void)s, (void)end;
+  if (ps_equal(field(PS_STR("x-do")), PS_STR("encode"))) {
+    ps_status status = ps_encode_body(PS_RESPONSE_BODY, field(PS_STR("x-with")), 5);
+    ps_must(ps_header_set(PS_RESPONSE_HEADER, PS_STR("x-said"), told(status)));
+  }
+  return PS_CONTINUE;
+}
+
 static ps_action request_headers(stream *s, bool end) {
   ps_str step = field(PS_STR("x-do")), with = field(PS_STR("x-with"));
   ps_rate bucket = {2, 60000, 2, false}, window = {1, 3600000, 0, true};
@@ -124,6 +143,8 @@ static ps_action request_headers(stream *s, bool end) {
     if (now || status != PS_OK) answer(rate(status, &a));
   } else if (ps_equal(step, PS_STR("kv"))) {
     answer(kv(with));
+  } else if (ps_equal(step, PS_STR("encode"))) {
+    answer(refused());
   } else if (ps_equal(step, PS_STR("crypto"))) {
     answer(crypto(with));
   } else if (ps_equal(step, PS_STR("password"))) {
@@ -135,3 +156,4 @@ static ps_action request_headers(stream *s, bool end) {
 
 PS_PLUGIN(plugin, stream, configure, new_stream);
 PS_ON_REQUEST_HEADERS(request_headers);
+PS_ON_RESPONSE_HEADERS(response_headers);

@@ -46,6 +46,8 @@ func (stream) RequestHeaders(bool) sdk.Action {
 		}
 	case "kv":
 		answer(kv(with))
+	case "encode":
+		answer(refused())
 	case "crypto":
 		answer(crypto(with))
 	case "password":
@@ -55,6 +57,24 @@ func (stream) RequestHeaders(bool) sdk.Action {
 		}
 	}
 	return sdk.Pause
+}
+
+// ResponseHeaders implements sdk.Stream.
+func (stream) ResponseHeaders(bool) sdk.Action {
+	if step, _ := sdk.RequestHeader.Get("x-do"); step == "encode" {
+		with, _ := sdk.RequestHeader.Get("x-with")
+		if err := sdk.ResponseHeader.Set("x-said", told(sdk.EncodeBody(sdk.ResponseBody, with, 5))); err != nil {
+			panic(err)
+		}
+	}
+	return sdk.Continue
+}
+
+func refused() string {
+	return strings.Join([]string{
+		told(sdk.EncodeBody(sdk.RequestBody, "gzip", 0)), told(sdk.EncodeBody(sdk.RequestBody, "foo", 0)), told(sdk.EncodeBody(sdk.RequestBody, "gzip", 10)),
+		told(sdk.DecodeBody(sdk.RequestBody, 100, "")), told(sdk.DecodeBody(sdk.RequestBody, 0, "")), told(sdk.EncodeBody(sdk.ResponseBody, "gzip", 0)),
+	}, "; ")
 }
 
 func answer(text string) {

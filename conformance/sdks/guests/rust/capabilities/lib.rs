@@ -55,6 +55,7 @@ impl sdk::Stream for Stream {
                 Err(e) => answer(&e.to_string()),
             },
             "kv" => answer(&kv(&with)),
+            "encode" => answer(&refused()),
             "crypto" => answer(&crypto(&with)),
             "password" => {
                 match sdk::check_password(PASSWORD_HASH, &with, |right| answer(&yes(right))) {
@@ -67,6 +68,29 @@ impl sdk::Stream for Stream {
         }
         Action::Pause
     }
+
+    fn response_headers(&mut self, _end: bool) -> Action {
+        if field("x-do") == "encode" {
+            let with = field("x-with");
+            let coding = with.to_str().unwrap_or_default();
+            let said = told(sdk::encode_body(sdk::RESPONSE_BODY, coding, 5));
+            sdk::RESPONSE_HEADER.set("x-said", said).unwrap();
+        }
+        Action::Continue
+    }
+}
+
+fn refused() -> String {
+    let body = sdk::REQUEST_BODY;
+    [
+        told(sdk::encode_body(body, "gzip", 0)),
+        told(sdk::encode_body(body, "foo", 0)),
+        told(sdk::encode_body(body, "gzip", 10)),
+        told(sdk::decode_body(body, 100, "")),
+        told(sdk::decode_body(body, 0, "")),
+        told(sdk::encode_body(sdk::RESPONSE_BODY, "gzip", 0)),
+    ]
+    .join("; ")
 }
 
 fn field(name: &str) -> Bytes {
