@@ -34,6 +34,7 @@ func bundled() []translate.Bundled {
 		{Name: "cors", Major: "1", Image: "penstock.dev/plugins/cors:1"},
 		{Name: "csrf", Major: "1", Image: "penstock.dev/plugins/csrf:1", Guard: true},
 		{Name: "ip-restriction", Major: "1", Image: "penstock.dev/plugins/ip-restriction:1", Guard: true},
+		{Name: "jwt", Major: "1", Image: "penstock.dev/plugins/jwt:1", Guard: true},
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
 		{Name: "mock", Major: "1", Image: "penstock.dev/plugins/mock:1"},
 		{Name: "rate-limit", Major: "1", Image: "penstock.dev/plugins/rate-limit:1", Guard: true},
