@@ -3,7 +3,8 @@
 use penstock::{self as sdk, Action, Level};
 
 use crate::claims::Fault;
-use crate::config::{Rules, Scalar};
+use crate::config::Rules;
+use crate::settings::Scalar;
 
 /// Answers a request without a token: nothing is wrong with it but that.
 pub(crate) fn challenge(rules: &Rules) -> Action {

@@ -2,103 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use penstock::{self as sdk, Json, Setting};
+use penstock::{self as sdk, Json};
 
 use crate::claims::SECOND;
 use crate::jwk::{Algorithm, KeySet, Kind};
 use crate::place::Place;
+use crate::settings::{ConsumerSettings, FromSettings, Scalar, Settings, Wanted, defaults};
 use crate::url::Url;
-
-sdk::config! {
-    /// As schema.json says it.
-    struct Settings {
-        issuer: Option<String>,
-        audience: Option<Texts>,
-        algorithms: Vec<String>,
-        jwks_uri as "jwksUri": Option<String>,
-        jwks: Json,
-        cache_for as "cacheFor": String,
-        keep_for as "keepFor": String,
-        from: Vec<FromSettings>,
-        forward: bool,
-        clock_skew as "clockSkew": String,
-        require_exp as "requireExpiration": bool,
-        max_lifetime as "maxLifetime": Option<String>,
-        typ: Option<String>,
-        required: BTreeMap<String, Wanted>,
-        headers as "claimsToHeaders": BTreeMap<String, String>,
-        consumer: Option<ConsumerSettings>,
-        claims: bool,
-        optional: bool,
-        realm: String,
-    }
-
-    #[derive(Default)]
-    struct FromSettings {
-        header: Option<String>,
-        scheme: Option<String>,
-        query: Option<String>,
-        cookie: Option<String>,
-    }
-
-    #[derive(Default)]
-    struct ConsumerSettings {
-        claim: Option<String>,
-        groups: Option<String>,
-        find: Option<String>,
-        namespaces: Option<Vec<String>>,
-    }
-}
-
-/// One text or a list of them.
-#[derive(Default)]
-struct Texts(Vec<String>);
-
-impl Setting for Texts {
-    fn read(&mut self, value: &Json, at: &mut sdk::Place) {
-        match value {
-            Json::Text(text) => self.0 = vec![text.clone()],
-            Json::List(_) => self.0.read(value, at),
-            other => at.want("a text or a list of them", other),
-        }
-    }
-}
-
-/// One value or a list of them.
-#[derive(Default)]
-struct Wanted(Vec<Scalar>);
-
-impl Setting for Wanted {
-    fn read(&mut self, value: &Json, at: &mut sdk::Place) {
-        match value {
-            Json::List(_) => self.0.read(value, at),
-            one => {
-                let mut scalar = Scalar::default();
-                scalar.read(one, at);
-                self.0 = vec![scalar];
-            }
-        }
-    }
-}
-
-/// A text, a number, true or false.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Scalar(pub(crate) Json);
-
-impl Default for Scalar {
-    fn default() -> Scalar {
-        Scalar(Json::Null)
-    }
-}
-
-impl Setting for Scalar {
-    fn read(&mut self, value: &Json, at: &mut sdk::Place) {
-        match value {
-            Json::Text(_) | Json::Number(_) | Json::Bool(_) => self.0 = value.clone(),
-            other => at.want("a text, a number, true or false", other),
-        }
-    }
-}
 
 /// By what the proxy is told who sends a request.
 #[derive(Debug)]
@@ -203,34 +113,6 @@ pub(crate) fn parse(text: &[u8]) -> Result<(Rules, Keys), String> {
         },
         keys,
     ))
-}
-
-fn defaults() -> Settings {
-    let texts = |list: &[&str]| list.iter().map(|t| t.to_string()).collect();
-    Settings {
-        issuer: None,
-        audience: None,
-        algorithms: texts(&["RS256", "PS256", "ES256", "EdDSA"]),
-        jwks_uri: None,
-        jwks: Json::Null,
-        cache_for: "5m".into(),
-        keep_for: "1h".into(),
-        from: vec![FromSettings {
-            header: Some("Authorization".into()),
-            ..FromSettings::default()
-        }],
-        forward: true,
-        clock_skew: "60s".into(),
-        require_exp: true,
-        max_lifetime: None,
-        typ: None,
-        required: BTreeMap::new(),
-        headers: BTreeMap::new(),
-        consumer: None,
-        claims: false,
-        optional: false,
-        realm: "restricted".into(),
-    }
 }
 
 fn check(right: bool, why: &str) -> Result<(), String> {

@@ -10,6 +10,7 @@ mod gate;
 mod jwk;
 mod memo;
 mod place;
+mod settings;
 mod source;
 mod token;
 mod url;

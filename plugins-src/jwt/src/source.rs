@@ -14,7 +14,7 @@ use crate::url::Url;
 /// How long the source may take for one answer,
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// and how large that may be.
-const MAX_ANSWER: usize = 256 << 10;
+const MAX_ANSWER: usize = 64 << 10;
 /// How often keys are fetched because a token is of none of them.
 const AGAIN: u64 = 10 * SECOND;
 /// How long it takes at most until a source that failed is asked again.

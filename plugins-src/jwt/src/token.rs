@@ -166,7 +166,7 @@ mod tests {
             &format!("{right} "),
             &format!("{header}=.e30.AQ"),
             &format!("{header}.e30.AR"),
-            &format!(".e30.AQ"),
+            ".e30.AQ",
             &format!("{right}\0"),
         ] {
             assert!(read(text.as_bytes()).is_err(), "{text}");
