@@ -39,6 +39,7 @@ func bundled() []translate.Bundled {
 		{Name: "decompress", Major: "1", Image: "penstock.dev/plugins/decompress:1", Guard: true},
 		{Name: "ext-authz", Major: "1", Image: "penstock.dev/plugins/ext-authz:1", Guard: true, Calls: true},
 		{Name: "ip-restriction", Major: "1", Image: "penstock.dev/plugins/ip-restriction:1", Guard: true},
+		{Name: "jwt", Major: "1", Image: "penstock.dev/plugins/jwt:1", Guard: true, Calls: true},
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
 		{Name: "mock", Major: "1", Image: "penstock.dev/plugins/mock:1"},
 		{Name: "rate-limit", Major: "1", Image: "penstock.dev/plugins/rate-limit:1", Guard: true},

@@ -1,5 +1,6 @@
 //! JSON (RFC 8259), as strict as a configuration is to be read.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::str;
 
@@ -156,9 +157,6 @@ impl Reader<'_> {
             let path = self.path.len();
             self.path.push('.');
             self.path.push_str(&name);
-            if fields.iter().any(|f| f.0 == name) {
-                return Err(Fault::Twice);
-            }
             self.space();
             self.want(b':')?;
             let value = self.value()?;
@@ -166,9 +164,27 @@ impl Reader<'_> {
             self.path.truncate(path);
             self.space();
             if self.is(b'}') {
+                self.once(&fields)?;
                 return Ok(Json::Object(fields));
             }
             self.want(b',')?;
+        }
+    }
+
+    /// Checks that each name is there once. It takes little longer than to read them,
+    /// however many they are.
+    fn once(&mut self, fields: &[(String, Json)]) -> Result<(), Fault> {
+        if fields.len() < 2 {
+            return Ok(());
+        }
+        let mut names = HashSet::with_capacity(fields.len());
+        match fields.iter().find(|f| !names.insert(f.0.as_str())) {
+            Some(twice) => {
+                self.path.push('.');
+                self.path.push_str(&twice.0);
+                Err(Fault::Twice)
+            }
+            None => Ok(()),
         }
     }
 
@@ -376,6 +392,19 @@ mod tests {
                 "config: more than 64 lists and objects within each other"
             );
         }
+    }
+
+    #[test]
+    fn names_are_there_once_among_many() {
+        let mut text = String::from("{");
+        for i in 0..100_000 {
+            text += &format!("\"{i}\":0,");
+        }
+        assert!(read(format!("{text}\"x\":0}}").as_bytes(), "config").is_ok());
+        assert_eq!(
+            read(format!("{text}\"7\":0}}").as_bytes(), "config").unwrap_err(),
+            "config.7: there twice"
+        );
     }
 
     /// Whatever stands in a configuration, reading it ends, without a panic.
