@@ -84,9 +84,13 @@ var tests = map[string]struct {
 	"bot-detect":         {config: `{"deny": ["evil"]}`, request: map[string]string{"user-agent": "an Evil one"}, status: 403},
 	"cache-rules":        {config: `{"rules": [{"ttl": "1m"}]}`, traps: true}, // there is no cache to steer; a bypass that got lost would be worse
 	"canary":             {config: `{"header": "X-Choice"}`, request: map[string]string{"x-choice": "always"}, sent: map[string]string{"x-canary": "true"}},
+	"compress":           {config: `{}`, request: map[string]string{"accept-encoding": "gzip"}},
 	"cors":               {config: `{"origins": ["https://app.example"]}`, request: map[string]string{"origin": "https://app.example"}, answered: map[string]string{"access-control-allow-origin": "https://app.example"}},
 	"csrf":               {config: `{}`, method: "POST", request: map[string]string{"sec-fetch-site": "cross-site"}, status: 403},
+	"decompress":         {config: `{}`, method: "POST", request: map[string]string{"content-encoding": "gzip"}, status: 503},
+	"ext-authz":          {config: `{"http": {"url": "http://auth/verify"}}`, status: 503},
 	"ip-restriction":     {config: `{"deny": ["192.0.2.0/24"]}`, status: 403},
+	"jwt":                {config: `{"jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}}`, refused: "jwks"},
 	"key-auth":           {config: `{"keys": [{"key": "12345678", "consumer": "shop"}]}`, request: map[string]string{"x-api-key": "87654321"}, status: 401},
 	"mock":               {config: `{"rules": [{"path": {"exact": "/a"}, "body": "ok", "status": 202}]}`, status: 202},
 	"rate-limit":         {config: `{"limit": 1, "window": "10s"}`, status: 503},                                                                                             // it cannot count there, and does not let pass what it has not counted
