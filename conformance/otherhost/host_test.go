@@ -87,7 +87,7 @@ var tests = map[string]struct {
 	"compress":           {config: `{}`, request: map[string]string{"accept-encoding": "gzip"}},
 	"cors":               {config: `{"origins": ["https://app.example"]}`, request: map[string]string{"origin": "https://app.example"}, answered: map[string]string{"access-control-allow-origin": "https://app.example"}},
 	"csrf":               {config: `{}`, method: "POST", request: map[string]string{"sec-fetch-site": "cross-site"}, status: 403},
-	"decompress":         {config: `{}`, method: "POST", request: map[string]string{"content-encoding": "gzip"}, status: 503},
+	"decompress":         {config: `{}`, method: "POST", request: map[string]string{"content-encoding": "gzip"}, status: 415},
 	"ext-authz":          {config: `{"http": {"url": "http://auth/verify"}}`, status: 503},
 	"ip-restriction":     {config: `{"deny": ["192.0.2.0/24"]}`, status: 403},
 	"jwt":                {config: `{"jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}}`, refused: "jwks"},

