@@ -54,7 +54,7 @@ func load(t *testing.T, file string, register func(common.WasmInstance), data an
 		if module != "env" {
 			continue
 		}
-		do := func(_ context.Context, _ api.Module, stack []uint64) { stack[0] = 12 } // UNIMPLEMENTED
+		do := func(_ context.Context, _ api.Module, stack []uint64) { stack[0] = 12 }                       // UNIMPLEMENTED
 		if known := i.funcs[name]; known != nil && reflect.TypeOf(known).NumIn() == len(f.ParamTypes())+1 { // else it is another version's
 			do = i.host(known, f.ParamTypes())
 		}
