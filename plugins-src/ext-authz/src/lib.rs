@@ -145,13 +145,12 @@ impl sdk::Stream for Stream {
     }
 }
 
-/// Returns all fields of the request, pseudo header fields too.
+/// Returns all fields of the request, pseudo header fields too. If that fails the trap denies:
+/// what only the service may say would stay in.
 fn fields() -> Vec<(String, String)> {
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-    REQUEST_HEADER
-        .all()
-        .map(|all| all.iter().map(|(n, v)| (text(n), text(v))).collect())
-        .unwrap_or_default()
+    let all = REQUEST_HEADER.all().expect("the fields are read");
+    all.iter().map(|(n, v)| (text(n), text(v))).collect()
 }
 
 /// Returns what the service is told of the request.
