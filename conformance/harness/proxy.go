@@ -206,15 +206,18 @@ func (p *Proxy) WaitReady() {
 	})
 }
 
-// Eventually tries for 60 seconds.
+// patience is long, since a large plugin is compiled beside other tests.
+const patience = 2 * time.Minute
+
+// Eventually tries for so long.
 func (p *Proxy) Eventually(what string, ok func() bool) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			p.t.Fatalf("not within 60 s: %s\n%s", what, p.Log())
+			p.t.Fatalf("not within %v: %s\n%s", patience, what, p.Log())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
