@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -57,8 +58,17 @@ func (s *Set) allows(a netip.Addr) bool {
 	return reachable(a) && !b.addrs[a]
 }
 
-// sayEvery is how often a refused address is logged at most.
+// sayEvery is how often one thing is logged at most.
 const sayEvery = 10 * time.Second
+
+// seldom is when something was logged last, Unix time in nanoseconds.
+type seldom struct{ last atomic.Int64 }
+
+// due reports whether it may be logged now; true counts as done.
+func (s *seldom) due() bool {
+	now, last := time.Now().UnixNano(), s.last.Load()
+	return now-last > int64(sayEvery) && s.last.CompareAndSwap(last, now)
+}
 
 // check refuses an address that may not be dialled, counts that, and logs it now and then.
 func (s *Set) check(upstream string, to netip.AddrPort) error {
@@ -66,8 +76,7 @@ func (s *Set) check(upstream string, to netip.AddrPort) error {
 		return nil
 	}
 	s.refused.With(upstream).Inc()
-	now := time.Now().UnixNano()
-	if last := s.told.Load(); now-last > int64(sayEvery) && s.told.CompareAndSwap(last, now) {
+	if s.told.due() {
 		s.log.Warn("an address may not be dialled: it is loopback, link-local, the API server's or our own",
 			zap.String("upstream", upstream), zap.Stringer("address", to))
 	}

@@ -17,7 +17,7 @@ type Group struct {
 	classes  [6]counter // by first digit of the status; 0: an error
 	failures counter
 	tls      *certs.Client // nil: plain text
-	told     atomic.Int64  // when a failure of TLS was logged last, Unix time in nanoseconds
+	told     seldom        // a failure of TLS
 
 	pending atomic.Int64 // exchanges that wait for a connection
 	next    atomic.Uint32

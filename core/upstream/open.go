@@ -46,8 +46,7 @@ func (g *Group) open(e *endpoint, limit time.Duration) (nc net.Conn, agreed stri
 // notSecured counts a handshake that failed, and logs why now and then.
 func (g *Group) notSecured(e *endpoint, err error) {
 	g.set.insecure.With(g.config.Name).Inc()
-	now := time.Now().UnixNano()
-	if last := g.told.Load(); now-last > int64(sayEvery) && g.told.CompareAndSwap(last, now) && g.set.ctx.Err() == nil {
+	if g.set.ctx.Err() == nil && g.told.due() {
 		g.set.log.Warn("TLS with an upstream fails, and nothing is sent to it",
 			zap.String("upstream", g.config.Name), zap.String("endpoint", e.text), zap.Error(err))
 	}

@@ -24,7 +24,7 @@ type Set struct {
 	failures telemetry.Counters
 	refused  telemetry.Counters
 	insecure telemetry.Counters
-	told     atomic.Int64 // when a refusal was logged last, Unix time in nanoseconds
+	told     seldom // a refusal
 	buffers  h1.Buffers
 	client   *h2.Client
 	place    Place

@@ -26,22 +26,13 @@ const (
 // and lists a byte with the number of their elements.
 func consumerFunctions() map[string]foreignFunc {
 	of := func(do foreignFunc) foreignFunc {
-		return func(v *vm, args []byte) ([]byte, uint32) {
-			f := v.r.f
-			if !f.allowed(capability.Consumer) {
-				return nil, statusInternal
-			}
-			if f.abi.o.Consumers == nil {
-				return nil, statusUnimplemented
-			}
-			return do(v, args)
-		}
+		return capable(capability.Consumer, func(a *ABI) bool { return a.o.Consumers != nil }, do)
 	}
 	return map[string]foreignFunc{
 		"penstock.consumer_find": of(findConsumer),
 		"penstock.consumer_use":  of(useConsumer),
 		"penstock.consumer_get":  getConsumer,
-		"penstock.set_claims":    setClaims,
+		"penstock.set_claims":    capable(capability.Consumer, func(*ABI) bool { return true }, setClaims),
 	}
 }
 
@@ -115,10 +106,7 @@ const maxClaims = 16 << 10
 // setClaims keeps what a token says that the filter has checked: a JSON object, for the
 // filters that come later. Whether it is one is seen by those who look.
 func setClaims(v *vm, args []byte) ([]byte, uint32) {
-	switch {
-	case !v.r.f.allowed(capability.Consumer):
-		return nil, statusInternal
-	case len(args) == 0 || len(args) > maxClaims || !v.identifies():
+	if len(args) == 0 || len(args) > maxClaims || !v.identifies() {
 		return nil, statusBadArgument
 	}
 	v.effective.x.Claims = bytes.Clone(args)

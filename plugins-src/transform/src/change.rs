@@ -11,13 +11,13 @@ use crate::text::{Coding, Source, decode, encode, split};
 pub struct Filled(Vec<Option<Vec<u8>>>);
 
 impl Filled {
-    /// Fills the texts that are not fixed.
-    pub fn new(c: &Changes, from: &impl Source, coding: Coding) -> Filled {
+    /// Fills the texts of header fields that are not fixed.
+    pub fn new(c: &Changes, from: &impl Source) -> Filled {
         let texts = c.set.iter().chain(&c.add);
         Filled(
             texts
                 .filter(|t| t.1.fixed().is_none())
-                .map(|t| Some(t.1.fill(from, coding)).filter(|v| !v.is_empty()))
+                .map(|t| Some(t.1.fill(from, Coding::Field)).filter(|v| !v.is_empty()))
                 .collect(),
         )
     }

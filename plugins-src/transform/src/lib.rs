@@ -16,7 +16,7 @@ use sdk::{
 
 use change::Filled;
 use config::{Changes, Message, Rules};
-use text::{Coding, Exchange};
+use text::Exchange;
 
 sdk::register!(Plugin::default);
 
@@ -102,7 +102,7 @@ impl sdk::Stream for Stream {
     fn request_headers(&mut self, end: bool) -> Action {
         let rules = self.rules.clone();
         // What is filled in is what came, not what is made of it here.
-        let headers = Filled::new(&rules.request.headers, &Exchange, Coding::Field);
+        let headers = Filled::new(&rules.request.headers, &Exchange);
         let values = match end {
             true => Vec::new(),
             false => change::values(&rules.request.body, &Exchange),
@@ -121,7 +121,7 @@ impl sdk::Stream for Stream {
 
     fn response_headers(&mut self, end: bool) -> Action {
         let rules = self.rules.clone();
-        let headers = Filled::new(&rules.response.headers, &Exchange, Coding::Field);
+        let headers = Filled::new(&rules.response.headers, &Exchange);
         let values = match end {
             true => Vec::new(),
             false => change::values(&rules.response.body, &Exchange),
