@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::config::Rules;
+use crate::cookie::cookie;
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +54,6 @@ fn said(value: &[u8], yes: &[u8], no: &[u8]) -> Option<bool> {
     }
 }
 
-/// Returns the first cookie of a name.
-fn cookie<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    field.split(|b| *b == b';').find_map(|part| {
-        let (key, value) = part
-            .trim_ascii()
-            .split_at_checked(part.trim_ascii().iter().position(|b| *b == b'=')?)?;
-        (key == name.as_bytes()).then_some(&value[1..])
-    })
-}
-
 /// Numbers that nobody has to be unable to guess (xorshift64*).
 pub struct Draws(u64);
 
@@ -91,28 +82,48 @@ mod tests {
 
     #[test]
     fn the_first_that_says_something_decides() {
-        let all = parse(br#"{"header":"h","cookie":"c","share":50,"sticky":{"cookie":"s"}}"#)
-            .unwrap();
+        let all =
+            parse(br#"{"header":"h","cookie":"c","share":50,"sticky":{"cookie":"s"}}"#).unwrap();
         let off = parse(br#"{"share":0,"sticky":{"cookie":"s"}}"#).unwrap();
         let free = parse(br#"{"share":50}"#).unwrap();
         let choice = |canary, told| Choice { canary, told };
         for (rules, header, cookies, draw, want) in [
-            (&all, Some("always"), "c=never; s=stable", 99, choice(true, false)),
+            (
+                &all,
+                Some("always"),
+                "c=never; s=stable",
+                99,
+                choice(true, false),
+            ),
             (&all, Some("never"), "c=always", 0, choice(false, false)),
             (&all, Some(" always "), "", 99, choice(true, false)),
             (&all, Some("Always"), "", 99, choice(false, true)),
-            (&all, Some("maybe"), "a=b;c=always;s=stable", 99, choice(true, false)),
+            (
+                &all,
+                Some("maybe"),
+                "a=b;c=always;s=stable",
+                99,
+                choice(true, false),
+            ),
             (&all, None, "c=never; s=canary", 0, choice(false, false)),
             (&all, None, "c=other; s=canary", 99, choice(true, false)),
             (&all, None, "s=stable", 0, choice(false, false)),
             (&all, None, "s=forged", 49, choice(true, true)),
-            (&all, None, "ss=canary; =; s; xs=canary", 50, choice(false, true)),
+            (
+                &all,
+                None,
+                "ss=canary; =; s; xs=canary",
+                50,
+                choice(false, true),
+            ),
             (&off, None, "s=canary", 0, choice(false, false)),
             (&off, None, "", 0, choice(false, false)),
             (&free, None, "s=stable", 49, choice(true, false)),
             (&free, None, "", 50, choice(false, false)),
         ] {
-            let got = choose(rules, header.map(str::as_bytes), cookies.as_bytes(), || draw);
+            let got = choose(rules, header.map(str::as_bytes), cookies.as_bytes(), || {
+                draw
+            });
             assert_eq!(got, want, "{header:?} {cookies} {draw}");
         }
     }

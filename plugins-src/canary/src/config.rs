@@ -143,10 +143,7 @@ mod tests {
             (r#"{"share":"5"}"#, "config.share"),
             (r#"{"header":""}"#, "config.header: want 1 to 64"),
             (r#"{"cookie":"a;b"}"#, "config.cookie: want 1 to 64"),
-            (
-                r#"{"share":1,"mark":"a\nb"}"#,
-                "config.mark: want 1 to 64",
-            ),
+            (r#"{"share":1,"mark":"a\nb"}"#, "config.mark: want 1 to 64"),
             (
                 r#"{"share":1,"sticky":{"cookie":"a b"}}"#,
                 "config.sticky.cookie: want 1",

@@ -2,6 +2,7 @@
 
 mod choose;
 mod config;
+mod cookie;
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -44,10 +45,7 @@ impl sdk::Plugin for Plugin {
             .shared
             .clone()
             .expect("BUG: a stream before the configuration");
-        Box::new(Stream {
-            shared,
-            tell: None,
-        })
+        Box::new(Stream { shared, tell: None })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod cookie;
 mod path;
 mod text;
 

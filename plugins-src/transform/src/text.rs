@@ -4,6 +4,8 @@
 use penstock as sdk;
 use sdk::{Json, REQUEST_HEADER, RESPONSE_HEADER};
 
+use crate::cookie::cookie;
+
 /// A text as a configuration has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(Vec<Part>);
@@ -228,7 +230,7 @@ impl Source for Exchange {
             Place::Header(name) => field(name),
             Place::ResponseHeader(name) => RESPONSE_HEADER.get(name).map(|b| b.to_vec()),
             Place::Parameter(name) => parameter(split(&target()?).1, name),
-            Place::Cookie(name) => cookie(&REQUEST_HEADER.get("cookie")?, name),
+            Place::Cookie(name) => cookie(&REQUEST_HEADER.get("cookie")?, name).map(<[u8]>::to_vec),
             Place::Claim(path) => {
                 let text = sdk::property(&["penstock", "claims"])?;
                 claim(&sdk::parse_config(&text, Json::Null).ok()?, path)
@@ -274,15 +276,6 @@ pub fn decode(text: &[u8]) -> Vec<u8> {
         i += 1;
     }
     out
-}
-
-/// Returns the first cookie of a name.
-fn cookie(field: &[u8], name: &str) -> Option<Vec<u8>> {
-    field.split(|b| *b == b';').find_map(|part| {
-        let part = part.trim_ascii();
-        let at = part.iter().position(|b| *b == b'=')?;
-        (&part[..at] == name.as_bytes()).then(|| part[at + 1..].to_vec())
-    })
 }
 
 /// Returns a claim as a text; a list with commas between its values.
@@ -408,7 +401,7 @@ pub mod tests {
         );
         assert_eq!(parameter(b"a=1&f", "f"), Some(Vec::new()));
         assert_eq!(parameter(b"", "f"), None);
-        assert_eq!(cookie(b"a=b; c=d=e;c=f", "c"), Some(b"d=e".to_vec()));
+        assert_eq!(cookie(b"a=b; c=d=e;c=f", "c"), Some(&b"d=e"[..]));
         assert_eq!(cookie(b"a; cc=1", "c"), None);
         assert_eq!(decode(b"%zz%4"), b"%zz%4");
         let claims =

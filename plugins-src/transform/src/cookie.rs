@@ -1,0 +1,1 @@
+../../canary/src/cookie.rs
