@@ -245,7 +245,7 @@ func checkTypes(m *sandbox.Module, short bool) error {
 	}
 	for name, want := range map[string][2]int{
 		"proxy_on_context_create": {2, 0}, "proxy_on_vm_start": {2, 1}, "proxy_on_configure": {2, 1}, "proxy_on_tick": {1, 0},
-		"proxy_on_request_headers": {headers, 1}, "proxy_on_request_body": {3, 1}, "proxy_on_request_trailers": {2, 1},
+		"proxy_on_request_headers": {headers, 1}, openingExport: {5, 1}, "proxy_on_request_body": {3, 1}, "proxy_on_request_trailers": {2, 1},
 		"proxy_on_response_headers": {headers, 1}, "proxy_on_response_body": {3, 1}, "proxy_on_response_trailers": {2, 1},
 		"proxy_on_queue_ready": {2, 0}, "proxy_on_http_call_response": {5, 0}, "proxy_on_foreign_function": {3, 0}, "proxy_on_redis_call_response": {4, 0},
 		"proxy_on_grpc_receive_initial_metadata": {3, 0}, "proxy_on_grpc_receive": {3, 0}, "proxy_on_grpc_receive_trailing_metadata": {3, 0},

@@ -44,6 +44,7 @@ func (v *vm) opened() *call {
 	c := &call{id: v.lastCall, r: v.r}
 	if s := v.effective; s != nil {
 		c.s, c.sid = s, s.id
+		s.kept = true
 	}
 	v.calls[c.id] = c
 	c.r.calls++

@@ -7,7 +7,11 @@ import (
 
 // The HTTP callbacks.
 var (
-	onRequestHeaders   = callback{of: func(v *vm) *sandbox.Func { return v.fn.requestHeaders }, way: wayRequest, stage: stageHeaders}
+	onRequestHeaders = callback{
+		of:      func(v *vm) *sandbox.Func { return v.fn.requestHeaders },
+		opening: func(v *vm) *sandbox.Func { return v.fn.opening },
+		way:     wayRequest, stage: stageHeaders,
+	}
 	onRequestBody      = callback{of: func(v *vm) *sandbox.Func { return v.fn.requestBody }, way: wayRequest, stage: stageBody}
 	onRequestTrailers  = callback{of: func(v *vm) *sandbox.Func { return v.fn.requestTrailers }, way: wayRequest, stage: stageTrailers, end: true}
 	onResponseHeaders  = callback{of: func(v *vm) *sandbox.Func { return v.fn.responseHeaders }, way: wayResponse, stage: stageHeaders}

@@ -177,6 +177,12 @@ func (r *root) askDone() (done bool) {
 // be dead afterwards.
 func (r *root) end() {
 	v := r.v
+	for v.i.Alive() && len(v.ended) > 0 && !r.stranded() {
+		_ = r.run(nil, func(v *vm) error { // it is closed all the same
+			v.stack[0] = uint64(v.nextEnded())
+			return v.invoke(v.fn.remove, r.budget)
+		})
+	}
 	r.askDone()
 	if v.i.Alive() && v.fn.remove != nil && !r.stranded() {
 		_ = r.run(nil, func(v *vm) error { return v.callRoot(v.fn.remove) }) // it is closed all the same

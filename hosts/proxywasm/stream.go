@@ -64,7 +64,10 @@ type stream struct {
 	now    uint8 // whose callback runs
 	done   bool  // the last callbacks run
 	failed bool
-	grown  int // bytes put into maps
+	// opened: penstock_on_request_headers has made the context. kept: the guest may wait for
+	// something with it. gone: the guest has deleted it, and no callback follows.
+	opened, kept, gone bool
+	grown              int // bytes put into maps
 	// steered: the filter has steered the cache; before is what was said before it.
 	steered bool
 	before  *exchange.CacheSteer
@@ -107,8 +110,9 @@ func (f *Filter) stream(x *exchange.Exchange, c *exchange.Conn, w *filter.Waker)
 	return s
 }
 
-// enter takes the instance, and makes the context on it if this is the first call.
-func (s *stream) enter() error {
+// enter takes the instance, and makes the context on it if this is the first call, unless
+// that call makes it itself.
+func (s *stream) enter(cb *callback) error {
 	if s.i != nil {
 		return s.lock()
 	}
@@ -121,7 +125,7 @@ func (s *stream) enter() error {
 	s.i, s.v, s.r, s.id = i, v, r, v.newID()
 	r.hold()
 	v.streams[s.id] = s
-	if v.fn.contextCreate == nil {
+	if s.opened = cb.opening != nil && cb.opening(v) != nil; s.opened || v.fn.contextCreate == nil {
 		return nil
 	}
 	v.r, v.current, v.effective = r, s, s
@@ -162,20 +166,36 @@ func convert(err error) error {
 
 // callback is one callback to be made.
 type callback struct {
-	of    func(*vm) *sandbox.Func
+	of func(*vm) *sandbox.Func
+	// opening is made in its place, with the root context's number before the other
+	// arguments, if it is the first one of a stream; nil, or it returns nil: there is none.
+	opening func(*vm) *sandbox.Func
+
 	way   uint8
 	stage stage
 	end   bool
 }
 
+// contextGone is a bit of what penstock_on_request_headers returns: with CONTINUE it says
+// that the guest keeps no context for the stream.
+const contextGone = 1 << 8
+
 // call makes one callback, with b and c after the context's number.
 func (s *stream) call(cb callback, b, c uint64) (filter.Verdict, error) {
-	if err := s.enter(); err != nil {
+	if s.gone {
+		return filter.Continue, nil
+	}
+	first := s.i == nil
+	if err := s.enter(&cb); err != nil {
 		return filter.Continue, err
 	}
 	defer s.i.Unlock()
 	v, w := s.v, &s.ways[cb.way]
+	opening := first && s.opened
 	fn := cb.of(v)
+	if opening {
+		fn = cb.opening(v)
+	}
 	if fn == nil {
 		w.headers, w.held, w.parked = false, false, false
 		return filter.Continue, nil
@@ -185,13 +205,31 @@ func (s *stream) call(cb callback, b, c uint64) (filter.Verdict, error) {
 		return filter.Respond, nil
 	}
 	s.begin(w, &cb)
-	v.stack[0], v.stack[1], v.stack[2] = uint64(s.id), b, c
+	if opening {
+		v.stack[0], v.stack[1], v.stack[2], v.stack[3], v.stack[4] = uint64(s.r.id), uint64(s.id), b, c, uint64(v.nextEnded())
+	} else {
+		v.stack[0], v.stack[1], v.stack[2] = uint64(s.id), b, c
+	}
 	err := s.run(fn)
 	s.now = wayNone
 	if err != nil {
 		return filter.Continue, err
 	}
-	return s.verdict(w, &cb, uint32(v.stack[0]))
+	action := uint32(v.stack[0])
+	gone := opening && action&contextGone != 0
+	if gone {
+		action &^= contextGone
+	}
+	verdict, err := s.verdict(w, &cb, action)
+	switch {
+	case err != nil:
+	case verdict == filter.Continue && gone:
+		s.gone = true
+		delete(v.streams, s.id)
+	case verdict != filter.Continue && verdict != filter.Respond:
+		s.kept = true
+	}
+	return verdict, err
 }
 
 // begin readies the stream for a callback.
@@ -350,7 +388,7 @@ func flag(b bool) uint64 {
 // Done implements filter.Stream: done, log, delete.
 func (s *stream) Done() {
 	if s.i != nil {
-		if s.i.Lock() == nil {
+		if !s.gone && s.i.Lock() == nil {
 			if !s.failed && !s.r.closed {
 				s.finish()
 			}
@@ -374,6 +412,9 @@ func (s *stream) finish() {
 	s.ways = [2]way{{stage: s.ways[0].stage}, {stage: s.ways[1].stage}}
 	err := s.deliver() // nothing can be reached any more, but each answer comes once
 	s.done = true
+	if err == nil && s.opened && !s.kept && s.f.quiet && v.fn.remove != nil && v.end(s.id) {
+		return
+	}
 	for _, fn := range [...]*sandbox.Func{v.fn.done, v.fn.log, v.fn.remove} {
 		if fn == nil || s.f.quiet && fn != v.fn.remove || err != nil {
 			continue

@@ -114,7 +114,7 @@ func TestAcceptanceTable(t *testing.T) {
 	}
 	wantRows(t, tables["Host functions (module `env`)"], functions)
 
-	exports := append([]string{"_initialize", "_start", "main", "__main_void", "proxy_on_memory_allocate", "malloc", "proxy_on_vm_start", "proxy_on_configure", "proxy_on_grpc_trailing_metadata"}, markers[:]...)
+	exports := append([]string{"_initialize", "_start", "main", "__main_void", "proxy_on_memory_allocate", "malloc", "proxy_on_vm_start", "proxy_on_configure", "proxy_on_grpc_trailing_metadata", openingExport}, markers[:]...)
 	for _, name := range callbackNames(t) {
 		if exports = append(exports, name); everyCallback[name] == "" {
 			t.Errorf("TestEveryCallback leaves %s out", name)

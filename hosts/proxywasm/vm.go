@@ -22,6 +22,8 @@ type vm struct {
 	scratch    []byte
 	digits     [4]byte // of a status
 	lastID     uint32
+	wrapped    bool     // lastID has: numbers may be in use
+	ended      []uint32 // contexts that the guest is told the end of with the next opening
 	roots      map[*Filter]*root
 	r          *root // whose callback runs; else the last one's; never nil
 	streams    map[uint32]*stream
@@ -47,11 +49,19 @@ type functions struct {
 	contextCreate, done, log, remove                   *sandbox.Func
 	tick, queueReady, httpCallResponse, foreign, redis *sandbox.Func
 	requestHeaders, requestBody, requestTrailers       *sandbox.Func
-	responseHeaders, responseBody, responseTrailers    *sandbox.Func
-	grpcInitial, grpcReceive, grpcTrailing, grpcClose  *sandbox.Func
-	newConnection, downstreamData, upstreamData        *sandbox.Func
-	downstreamClose, upstreamClose                     *sandbox.Func
+	// opening is our own: proxy_on_context_create of a stream and
+	// proxy_on_request_headers in one.
+	opening                                           *sandbox.Func
+	responseHeaders, responseBody, responseTrailers   *sandbox.Func
+	grpcInitial, grpcReceive, grpcTrailing, grpcClose *sandbox.Func
+	newConnection, downstreamData, upstreamData       *sandbox.Func
+	downstreamClose, upstreamClose                    *sandbox.Func
 }
+
+// openingExport takes the number of the stream's root context, what
+// proxy_on_request_headers takes, and the number of a context that has ended, or 0
+// (docs/hotpath.md).
+const openingExport = "penstock_on_request_headers"
 
 func (fn *functions) find(i *sandbox.Instance) {
 	for name, f := range map[string]**sandbox.Func{
@@ -66,6 +76,9 @@ func (fn *functions) find(i *sandbox.Instance) {
 		"proxy_on_downstream_connection_close": &fn.downstreamClose, "proxy_on_upstream_connection_close": &fn.upstreamClose,
 	} {
 		*f = i.Func(name)
+	}
+	if fn.requestHeaders != nil {
+		fn.opening = i.Func(openingExport)
 	}
 	if fn.grpcTrailing == nil { // the AssemblyScript SDK's name for it
 		fn.grpcTrailing = i.Func("proxy_on_grpc_trailing_metadata")
@@ -121,12 +134,33 @@ func (v *vm) initialise(left *int64) error {
 func (v *vm) newID() uint32 {
 	for {
 		if v.lastID++; v.lastID < firstRoot { // after four billion contexts
-			v.lastID = firstRoot
+			v.lastID, v.wrapped = firstRoot, true
 		}
-		if v.streams[v.lastID] == nil && !v.isRoot(v.lastID) {
+		if !v.wrapped || v.streams[v.lastID] == nil && !v.isRoot(v.lastID) {
 			return v.lastID
 		}
 	}
+}
+
+// maxEnded bounds what the guest keeps of streams that have ended.
+const maxEnded = 8
+
+// end puts proxy_on_delete of a context off; false: too many wait for it already.
+func (v *vm) end(id uint32) bool {
+	if len(v.ended) == maxEnded {
+		return false
+	}
+	v.ended = append(v.ended, id)
+	return true
+}
+
+// nextEnded returns a context whose proxy_on_delete was put off; 0: there is none.
+func (v *vm) nextEnded() (id uint32) {
+	if len(v.ended) > 0 {
+		id = v.ended[0]
+		v.ended = v.ended[:copy(v.ended, v.ended[1:])]
+	}
+	return id
 }
 
 func (v *vm) isRoot(id uint32) bool {

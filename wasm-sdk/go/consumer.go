@@ -30,5 +30,7 @@ func SetConsumer(c Consumer) error {
 // for them; those of a Plugin, of calls and of raw connections it makes all the same.
 // Elsewhere than in Penstock all are made, as if nothing was said.
 func Only(c Callbacks) {
-	_, _ = CallForeign("penstock.set_callbacks", binary.LittleEndian.AppendUint32(nil, uint32(c)))
+	if _, err := CallForeign("penstock.set_callbacks", binary.LittleEndian.AppendUint32(nil, uint32(c))); err == nil {
+		contexts.wanted[effective] = c
+	}
 }

@@ -69,6 +69,32 @@ func requestHeaders(id, _, end uint32) uint32 {
 	return uint32(contexts.streams[id].RequestHeaders(end != 0))
 }
 
+// contextGone is what openStream returns with Continue for a stream that is not kept.
+const contextGone = 1 << 8
+
+// openStream is Penstock's own: proxy_on_context_create of a stream and
+// proxy_on_request_headers in one call; before it, if ended is not 0, what is left of
+// proxy_on_delete of another stream.
+//
+//go:wasmexport penstock_on_request_headers
+func openStream(root, id, _, end, ended uint32) uint32 {
+	if ended != 0 {
+		delete(contexts.streams, ended)
+	}
+	effective = id
+	s := contexts.plugins[root].NewStream()
+	if contexts.wanted[root] != OnRequestHeaders {
+		contexts.streams[id] = s
+		return uint32(s.RequestHeaders(end != 0))
+	}
+	action := s.RequestHeaders(end != 0)
+	if action == Continue && len(httpCalls) == 0 && len(grpcCalls) == 0 {
+		return contextGone // no callback is to come: it is not worth a place
+	}
+	contexts.streams[id] = s
+	return uint32(action)
+}
+
 //go:wasmexport proxy_on_request_body
 func requestBody(id, size, end uint32) uint32 {
 	effective = id
@@ -127,6 +153,7 @@ func deleteContext(id uint32) {
 	delete(contexts.streams, id)
 	if contexts.plugins[id] != nil {
 		delete(contexts.plugins, id)
+		delete(contexts.wanted, id)
 		forgetCalls()
 	}
 }

@@ -174,4 +174,5 @@ func Register(newPlugin func() Plugin) { registered = newPlugin }
 var contexts = struct {
 	plugins map[uint32]Plugin
 	streams map[uint32]Stream
-}{map[uint32]Plugin{}, map[uint32]Stream{}}
+	wanted  map[uint32]Callbacks // what a Plugin has said by Only
+}{map[uint32]Plugin{}, map[uint32]Stream{}, map[uint32]Callbacks{}}

@@ -1,10 +1,11 @@
 //! Calls under way.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+
+use crate::table::NumberMap;
 
 /// The calls of one kind, by their number, each with the context that made it.
-pub(crate) struct Calls<T>(RefCell<HashMap<u32, (u32, T)>>);
+pub(crate) struct Calls<T>(RefCell<NumberMap<(u32, T)>>);
 
 impl<T> Calls<T> {
     pub(crate) fn new() -> Calls<T> {
@@ -25,6 +26,11 @@ impl<T> Calls<T> {
         T: Clone,
     {
         self.0.borrow().get(&id).cloned()
+    }
+
+    /// Says whether a context has made one.
+    pub(crate) fn of(&self, context: u32) -> bool {
+        self.0.borrow().values().any(|c| c.0 == context)
     }
 
     /// Removes those of a context that ends, and returns them.
@@ -51,6 +57,7 @@ mod tests {
         assert_eq!(calls.get(2), Some((0, 20)));
         assert_eq!(calls.remove(2), Some((0, 20)));
         assert_eq!((calls.get(2), calls.remove(2)), (None, None));
+        assert!(calls.of(1) && calls.of(0) && !calls.of(2));
         let mut left = calls.leave(1);
         left.sort();
         assert_eq!(left, [(1, 10), (3, 30), (5, 50)]);

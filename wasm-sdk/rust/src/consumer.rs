@@ -1,5 +1,7 @@
 //! What only Penstock offers for the whole exchange.
 
+use crate::context::EFFECTIVE;
+use crate::plugin::WANTED;
 use crate::{Callbacks, Status, call_foreign};
 
 /// Who sent a request, ready to be handed to the proxy.
@@ -34,7 +36,9 @@ pub fn set_consumer(consumer: &Consumer) -> Result<(), Status> {
 /// those of a Plugin, of calls and of raw connections it makes all the same. Elsewhere than
 /// in Penstock all are made, as if nothing was said.
 pub fn only(callbacks: Callbacks) {
-    let _ = call_foreign("penstock.set_callbacks", callbacks.0.to_le_bytes());
+    if call_foreign("penstock.set_callbacks", callbacks.0.to_le_bytes()).is_ok() {
+        WANTED.with(|w| w.borrow_mut().insert(EFFECTIVE.get(), callbacks));
+    }
 }
 
 /// Appends a text as JSON.

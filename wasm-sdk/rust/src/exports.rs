@@ -10,8 +10,8 @@ use crate::grpc;
 use crate::header::{GRPC_INITIAL_METADATA, GRPC_TRAILING_METADATA};
 use crate::httpcall::{self, HTTP_CALLS};
 use crate::memory;
-use crate::plugin::{PLUGINS, STREAMS, new_plugin};
-use crate::{Action, Bytes, Level, Peer, Plugin, Queue, Stream, log};
+use crate::plugin::{PLUGINS, STREAMS, WANTED, new_plugin};
+use crate::{Action, Bytes, Level, ON_REQUEST_HEADERS, Peer, Plugin, Queue, Stream, log};
 
 macro_rules! exports {
     ($(fn $name:ident($($argument:ident),*) $(-> $result:ident)? $body:block)*) => {
@@ -19,6 +19,9 @@ macro_rules! exports {
         extern "C-unwind" fn $name($($argument: u32),*) $(-> $result)? $body)*
     };
 }
+
+/// What penstock_on_request_headers returns with Continue for a stream that is dropped.
+const CONTEXT_GONE: u32 = 1 << 8;
 
 exports! {
     fn proxy_abi_version_0_2_1() {}
@@ -67,6 +70,27 @@ exports! {
 
     fn proxy_on_request_headers(id, _fields, end) -> u32 {
         action(id, |s| s.request_headers(end != 0))
+    }
+
+    // Penstock's own: proxy_on_context_create of a stream and proxy_on_request_headers in
+    // one; before it, if ended is not 0, what is left of proxy_on_delete of another stream.
+    fn penstock_on_request_headers(root, id, _fields, end, ended) -> u32 {
+        if ended != 0 {
+            STREAMS.with(|s| s.remove(ended));
+        }
+        EFFECTIVE.set(id);
+        let mut stream = plugin(root, |p| p.new_stream());
+        let last = WANTED.with(|w| w.borrow().get(&root) == Some(&ON_REQUEST_HEADERS));
+        if !last {
+            STREAMS.with(|s| s.insert(id, stream));
+            return action(id, |s| s.request_headers(end != 0));
+        }
+        let action = stream.request_headers(end != 0);
+        if action == Action::Continue && !HTTP_CALLS.with(|c| c.of(id)) && !grpc::calls_of(id) {
+            return CONTEXT_GONE; // no callback is to come: it is not worth a place
+        }
+        STREAMS.with(|s| s.insert(id, stream));
+        action as u32
     }
 
     fn proxy_on_request_body(id, size, end) -> u32 {
@@ -148,6 +172,7 @@ exports! {
         EFFECTIVE.set(id);
         if !STREAMS.with(|s| s.remove(id)) {
             PLUGINS.with(|p| p.remove(id));
+            WANTED.with(|w| w.borrow_mut().remove(&id));
         }
         grpc::leave(id);
         drop(HTTP_CALLS.with(|c| c.leave(id)));

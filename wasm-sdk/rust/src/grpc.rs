@@ -219,6 +219,11 @@ pub(crate) fn close(root: u32, id: u32, code: u32) {
     }
 }
 
+/// Says whether a context has made a call that goes on.
+pub(crate) fn calls_of(context: u32) -> bool {
+    GRPC_CALLS.with(|c| c.of(context))
+}
+
 /// Drops the calls of a context that ends, and cancels its streams. Its unary calls go
 /// on: their message may be all that they are for.
 pub(crate) fn leave(context: u32) {

@@ -44,6 +44,7 @@ mod ratelimit;
 mod respond;
 mod shared;
 mod status;
+mod table;
 mod timer;
 mod wire;
 

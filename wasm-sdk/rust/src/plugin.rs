@@ -1,11 +1,11 @@
 //! What a plugin is made of.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::error::Error;
 use std::ops::BitOr;
 use std::panic;
 
+use crate::table::{NumberMap, Table};
 use crate::{Level, Queue, log};
 
 /// What a callback tells the proxy (proxy_action_t).
@@ -181,48 +181,14 @@ impl BitOr for Callbacks {
     }
 }
 
-/// What the host knows by number: plugins, or streams. One that a callback runs on
-/// is out of its place meanwhile, so that the callback may use the table.
-pub(crate) struct Table<T: ?Sized>(RefCell<HashMap<u32, Option<Box<T>>>>);
-
-impl<T: ?Sized> Table<T> {
-    pub(crate) fn new() -> Table<T> {
-        Table(RefCell::default())
-    }
-
-    pub(crate) fn insert(&self, id: u32, one: Box<T>) {
-        let before = self.0.borrow_mut().insert(id, Some(one));
-        drop(before); // not while the table is borrowed
-    }
-
-    pub(crate) fn contains(&self, id: u32) -> bool {
-        self.0.borrow().contains_key(&id)
-    }
-
-    /// Says whether there was one.
-    pub(crate) fn remove(&self, id: u32) -> bool {
-        let before = self.0.borrow_mut().remove(&id);
-        before.is_some()
-    }
-
-    /// Runs a callback; None: there is none of that number.
-    pub(crate) fn run<R>(&self, id: u32, callback: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let slot = self.0.borrow_mut().get_mut(&id)?.take();
-        let mut one = slot.expect("BUG: the host makes a callback within another one");
-        let result = callback(&mut one);
-        if let Some(slot) = self.0.borrow_mut().get_mut(&id) {
-            *slot = Some(one);
-        }
-        Some(result)
-    }
-}
-
 type NewPlugin = fn() -> Box<dyn Plugin>;
 
 thread_local! {
     static REGISTERED: Cell<Option<NewPlugin>> = const { Cell::new(None) };
     pub(crate) static PLUGINS: Table<dyn Plugin> = Table::new();
     pub(crate) static STREAMS: Table<dyn Stream> = Table::new();
+    /// What a Plugin has said by only, by its number.
+    pub(crate) static WANTED: RefCell<NumberMap<Callbacks>> = RefCell::default();
 }
 
 /// Says how a Plugin is made. It is called by the macro of that name.
