@@ -65,8 +65,8 @@ func TestTake(t *testing.T) {
 	if i := take(t, p); i != a {
 		t.Error("the first free instance is to be preferred, so that the others become idle")
 	}
-	b.used.Store(0)
-	c.used.Store(0)
+	b.used.Store(-3600)
+	c.used.Store(-3600)
 	p.shrink()
 	if b.Alive() || c.Alive() || !a.Alive() || len(*p.list.Load()) != 1 {
 		t.Error("idle instances were not closed")
@@ -199,7 +199,7 @@ func TestTakersAtOnce(t *testing.T) {
 		defer close(stop)
 		for range 50 {
 			for _, i := range *p.list.Load() {
-				i.used.Store(0)
+				i.used.Store(-3600)
 			}
 			p.shrink()
 		}

@@ -90,7 +90,7 @@ type Instance struct {
 	mu    sync.Mutex
 	dead  atomic.Bool // set under mu
 	holds atomic.Int32
-	used  atomic.Int64 // unix seconds of the last call
+	used  atomic.Int64 // seconds by clock, of the last call or Take
 
 	module api.Module
 	memory api.Memory
@@ -167,6 +167,7 @@ func (i *Instance) Call(f *Func, b *Budget, stack []uint64) error {
 		total = min(total, *b.Exchange)
 	}
 	start := clock()
+	i.used.Store(int64(start / time.Second))
 	i.begin(total)
 	err := f.call(i, stack)
 	spent := i.end()

@@ -168,7 +168,7 @@ func (p *Pool) make() (*Instance, error) {
 	i.module, i.memory = module, module.Memory()
 	i.steps = module.ExportedGlobal(meter.GlobalSteps).(api.MutableGlobal)
 	i.Context = context.Background() // the allocator is needed only above
-	i.used.Store(time.Now().Unix())
+	i.used.Store(nowSeconds())
 	if p.o.Init != nil {
 		if err := p.o.Init(i); err != nil {
 			if !i.dead.Load() {
@@ -227,7 +227,6 @@ func (p *Pool) Acquire() (*Instance, error) {
 			i := list[(start+n)%len(list)]
 			if i.mu.TryLock() {
 				if !i.dead.Load() {
-					i.used.Store(nowSeconds())
 					return i, nil
 				}
 				i.mu.Unlock()
@@ -243,7 +242,7 @@ func (p *Pool) Acquire() (*Instance, error) {
 	}
 }
 
-func nowSeconds() int64 { return time.Now().Unix() }
+func nowSeconds() int64 { return int64(clock() / time.Second) }
 
 // grow makes one more instance on a goroutine of its own.
 func (p *Pool) grow() {

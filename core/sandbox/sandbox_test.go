@@ -287,7 +287,7 @@ func TestPoolGrowsAndShrinks(t *testing.T) {
 	first.Unlock()
 	second.Unlock()
 	for _, i := range *p.list.Load() {
-		i.used.Store(0)
+		i.used.Store(-3600)
 	}
 	p.shrink()
 	if n := len(*p.list.Load()); n != 1 || closing != 1 {

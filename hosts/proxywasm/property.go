@@ -13,6 +13,9 @@ const (
 	maxStateKeys  = 64
 	maxStateBytes = 64 << 10
 	maxPath       = 1 << 10
+	// maxPaths paths of up to keptPath bytes are kept split.
+	maxPaths = 64
+	keptPath = 128
 )
 
 func getProperty(v *vm, p []uint64) uint32 {
@@ -23,7 +26,7 @@ func getProperty(v *vm, p []uint64) uint32 {
 	if len(raw) > maxPath {
 		return statusBadArgument
 	}
-	path := strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
+	path := v.path(raw)
 	v.scratch = v.scratch[:0]
 	v.i.Spend(v.lookSteps(path))
 	value, found := v.r.f.property(v, path)
@@ -31,6 +34,20 @@ func getProperty(v *vm, p []uint64) uint32 {
 		return statusNotFound
 	}
 	return v.give(value, p[2], p[3])
+}
+
+// path returns the segments of a property's path. Plugins ask for the same few again and
+// again.
+func (v *vm) path(raw []byte) []string {
+	if path, ok := v.paths[string(raw)]; ok {
+		return path
+	}
+	text := string(raw)
+	path := strings.Split(strings.TrimSuffix(text, "\x00"), "\x00")
+	if len(v.paths) < maxPaths && len(text) <= keptPath {
+		v.paths[text] = path
+	}
+	return path
 }
 
 // lookSteps is what property costs a guest at most: it may look for a field's name,
@@ -174,7 +191,7 @@ func address(v *vm, a netip.AddrPort, path []string) ([]byte, bool) {
 	}
 	switch path[0] {
 	case "address":
-		return []byte(a.String()), true
+		return a.AppendTo(v.scratch), true
 	case "port":
 		return appendU64(v.scratch, uint64(a.Port())), true
 	}

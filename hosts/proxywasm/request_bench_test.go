@@ -16,7 +16,9 @@ import (
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/core/sandbox"
 	"penstock.dev/penstock/core/telemetry"
+	"penstock.dev/penstock/hosts/capability/compress"
 	"penstock.dev/penstock/hosts/capability/consumer"
+	"penstock.dev/penstock/hosts/capability/ratelimit"
 )
 
 // bundledPlugin builds a plugin of plugins-src and starts it with this config. One in Rust
@@ -60,10 +62,10 @@ func pluginOf(tb testing.TB, wasm []byte, conf string) *Filter {
 	who.Apply(config.OverlayOf(map[string]*config.Consumer{"ns/bench": {
 		Namespace: "ns", Name: "bench", Username: "bench", Credentials: []config.Credential{{Type: "key-auth", ID: config.CredentialID("key-auth", []byte("benchmark-key"))}},
 	}}), nil)
-	f, err := New(Options{Log: zap.NewNop(), Metrics: m, Consumers: who}).Start(tb.Context(), module, &config.Filter{
+	f, err := New(Options{Log: zap.NewNop(), Metrics: m, Consumers: who, Rates: ratelimit.New(ratelimit.Options{}), Recoder: compress.New(1<<30, m)}).Start(tb.Context(), module, &config.Filter{
 		Part: "service", Name: "plugin", Owner: config.Object{Kind: "Service", Namespace: "ns", Name: "svc"}, Namespace: "ns",
 		Config: []byte(conf), Limits: config.DefaultLimits(),
-	}, config.Loaded{Grant: []string{"consumer"}})
+	}, config.Loaded{Grant: []string{"consumer", "ratelimit", "compress"}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -118,19 +120,20 @@ func BenchmarkGuest(b *testing.B) {
 	}
 }
 
-// BenchmarkKeyAuth is all that the plugin costs one exchange.
-func BenchmarkKeyAuth(b *testing.B) {
-	benchmarkRequest(b, bundledPlugin(b, "key-auth", `{"keys":[{"key":"benchmark-key","consumer":"bench"}]}`))
-}
-
-// BenchmarkKeyAuthConsumer is the same with a key of a Consumer object.
-func BenchmarkKeyAuthConsumer(b *testing.B) {
-	benchmarkRequest(b, bundledPlugin(b, "key-auth", `{"consumers":{}}`))
-}
-
-// BenchmarkTransform sets a header each way.
-func BenchmarkTransform(b *testing.B) {
-	benchmarkRequest(b, bundledPlugin(b, "transform", `{"request":{"headers":{"set":{"X-Edge":"1"}}},"response":{"headers":{"set":{"X-Served-By":"penstock"}}}}`))
+// BenchmarkPlugin is all that a bundled plugin costs one exchange, but for what the network
+// takes.
+func BenchmarkPlugin(b *testing.B) {
+	for _, plugin := range []struct{ name, config string }{
+		{"key-auth", `{"keys":[{"key":"benchmark-key","consumer":"bench"}]}`},
+		{"key-auth", `{"consumers":{}}`}, // with a key of a Consumer object
+		{"ip-restriction", `{"allow":["127.0.0.0/8","192.0.2.0/24"]}`},
+		{"cors", `{"origins":["https://app.example.com"]}`},
+		{"rate-limit", `{"limit":1000000000,"window":"1m"}`},
+		{"compress", `{}`},
+		{"transform", `{"request":{"headers":{"set":{"X-Edge":"1"}}},"response":{"headers":{"set":{"X-Served-By":"penstock"}}}}`},
+	} {
+		b.Run(plugin.name, func(b *testing.B) { benchmarkRequest(b, bundledPlugin(b, plugin.name, plugin.config)) })
+	}
 }
 
 // BenchmarkHostCall is one call of a host function with five arguments.

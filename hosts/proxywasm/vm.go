@@ -20,6 +20,7 @@ type vm struct {
 	stack      [8]uint64
 	allocStack [2]uint64
 	scratch    []byte
+	paths      map[string][]string // of properties, split
 	digits     [4]byte // of a status
 	lastID     uint32
 	wrapped    bool     // lastID has: numbers may be in use
@@ -95,7 +96,7 @@ type incoming struct {
 // start readies a new instance (Proxy-Wasm, life cycle); one that is not shared
 // gets its filter's root context too.
 func (n *instances) start(i *sandbox.Instance) error {
-	v := &vm{in: n, i: i, lastID: firstRoot - 1, roots: map[*Filter]*root{}, streams: map[uint32]*stream{}, calls: map[uint32]*call{}, consumers: map[string]exchange.Consumer{}, early: true}
+	v := &vm{in: n, i: i, lastID: firstRoot - 1, roots: map[*Filter]*root{}, streams: map[uint32]*stream{}, calls: map[uint32]*call{}, consumers: map[string]exchange.Consumer{}, scratch: make([]byte, 0, 64), paths: map[string][]string{}, early: true}
 	f := n.asker.Load()
 	v.r = &root{f: f, v: v}
 	i.Data = v

