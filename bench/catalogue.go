@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // hotPlugins are the bundled plugins that stand in front of most traffic, each with the
@@ -12,8 +13,20 @@ var hotPlugins = []struct{ name, entry string }{
 	{"ip-restriction", hotEntry("ip-restriction", "{allow: [127.0.0.0/8, 10.0.0.0/8]}")},
 	{"cors", hotEntry("cors", `{origins: ["https://app.example.com"]}`)},
 	{"rate-limit", hotEntry("rate-limit", "{limit: 1000000000, window: 1m}")},
+	{"jwt", hotEntry("jwt", `{issuer: "https://id.example.com", audience: shop, consumer: {claim: sub}, jwks: {keys: [`+keyOfToken+`]}}`)},
 	{"compress", hotEntry("compress", "{}")}, // of what is not to be compressed: the decision alone
 	{"transform", hotEntry("transform", `{request: {headers: {set: {X-Edge: "1"}}}, response: {headers: {set: {X-Served-By: penstock}}}}`)},
+}
+
+// keyOfToken is that of the token which the load sends: those of jwt's README (RFC 7517, A.1).
+const (
+	keyOfToken = "{kty: EC, crv: P-256, kid: a, x: f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU, y: x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0}"
+	token      = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImEifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwiYXVkIjoic2hvcCIsInN1YiI6ImFwcCIsImVtYWlsIjoiYXBwQHNob3AuZXhhbXBsZSIsImdyb3VwcyI6WyJidXllcnMiXSwic2NvcGUiOiJjYXJ0OnJlYWQiLCJleHAiOjQxMDI0NDQ4MDB9.Ju9gRTh2ln1GgFOenMwFKfZLkZ3DYldLXdw44CZ2L1o7E7sGHh5NzxMB3qdMSvuDYyjuCpoc54fP9qQApxMJLA"
+)
+
+// tokenWrk loads over HTTP/1.1 with a token.
+func tokenWrk(w workload, length time.Duration) (sample, int, error) {
+	return wrk(w, "http", length, "Authorization: Bearer "+token)
 }
 
 func hotEntry(name, config string) string {

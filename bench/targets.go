@@ -41,7 +41,7 @@ func workloads() []workload {
 		{name: "1k", path: "/1k", connections: 64, targets: []target{plain, nginx(), haproxy(16384), caddy()}},
 		{name: "1m", path: "/1m", connections: 16, targets: []target{plain, nginx(), haproxy(65536), caddy()}},
 		{name: "plugins", path: "/1k", connections: 64, targets: []target{plain, plugins}},
-		{name: "hot plugins", path: "/1k", connections: 64, targets: hotTargets()},
+		{name: "hot plugins", path: "/1k", connections: 64, load: tokenWrk, targets: hotTargets()},
 		{name: "routes", path: "/1k", connections: 64, targets: []target{plain, many}},
 		{name: "guests", path: "/1k", connections: 64, targets: []target{plain, guests("C", "c"), guests("Go", "go"), guests("AssemblyScript", "assemblyscript"), guests("http-wasm", "http-wasm"),
 			guests("5 of C", "c", "c", "c", "c", "c")}},

@@ -2,6 +2,12 @@ package proxywasm
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -65,7 +71,7 @@ func pluginOf(tb testing.TB, wasm []byte, conf string) *Filter {
 	f, err := New(Options{Log: zap.NewNop(), Metrics: m, Consumers: who, Rates: ratelimit.New(ratelimit.Options{}), Recoder: compress.New(1<<30, m)}).Start(tb.Context(), module, &config.Filter{
 		Part: "service", Name: "plugin", Owner: config.Object{Kind: "Service", Namespace: "ns", Name: "svc"}, Namespace: "ns",
 		Config: []byte(conf), Limits: config.DefaultLimits(),
-	}, config.Loaded{Grant: []string{"consumer", "ratelimit", "compress"}})
+	}, config.Loaded{Grant: []string{"consumer", "ratelimit", "compress", "crypto"}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -73,7 +79,11 @@ func pluginOf(tb testing.TB, wasm []byte, conf string) *Filter {
 	return f
 }
 
-func benchmarkRequest(b *testing.B, f *Filter) {
+func benchmarkRequest(b *testing.B, f *Filter) { benchmarkRequests(b, f, nil) }
+
+// benchmarkRequests is benchmarkRequest with one of these values of Authorization each.
+func benchmarkRequests(b *testing.B, f *Filter, authorization [][]byte) {
+	n := 0
 	x := &exchange.Exchange{Conn: &exchange.Conn{ID: 1, Remote: netip.MustParseAddrPort("192.0.2.1:1"), RemoteIP: []byte("192.0.2.1")}}
 	w := &filter.Waker{}
 	b.ReportAllocs()
@@ -83,6 +93,10 @@ func benchmarkRequest(b *testing.B, f *Filter) {
 		x.Request.Method, x.Request.Path, x.Request.Authority, x.Request.Scheme = []byte("GET"), []byte("/1k"), []byte("a.example"), []byte("http")
 		x.Request.Header.Add([]byte("Accept"), []byte("*/*"))
 		x.Request.Header.Add([]byte("X-API-Key"), []byte("benchmark-key"))
+		if len(authorization) > 0 {
+			x.Request.Header.Add([]byte("Authorization"), authorization[n%len(authorization)])
+			n++
+		}
 		s, err := f.Begin(x, w)
 		if err != nil {
 			b.Fatal(err)
@@ -134,6 +148,52 @@ func BenchmarkPlugin(b *testing.B) {
 	} {
 		b.Run(plugin.name, func(b *testing.B) { benchmarkRequest(b, bundledPlugin(b, plugin.name, plugin.config)) })
 	}
+}
+
+// BenchmarkToken is what jwt takes for a token that it has seen before, and for one that it
+// has not; and what Go's crypto alone takes for the latter.
+func BenchmarkToken(b *testing.B) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const many = 8192 // more than jwt remembers
+	tokens, messages, signatures := make([][]byte, many), make([][]byte, many), make([][]byte, many)
+	head := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"ES256","kid":"a"}`))
+	for i := range tokens {
+		claims := fmt.Sprintf(`{"iss":"https://id.example.com","aud":"shop","sub":"app","scope":"cart:read","jti":"%d","exp":4102444800}`, i)
+		messages[i] = []byte(head + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)))
+		sum := sha256.Sum256(messages[i])
+		r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
+		if err != nil {
+			b.Fatal(err)
+		}
+		if signatures[i], err = ecdsa.SignASN1(rand.Reader, key, sum[:]); err != nil {
+			b.Fatal(err)
+		}
+		signature := make([]byte, 64)
+		r.FillBytes(signature[:32])
+		s.FillBytes(signature[32:])
+		tokens[i] = fmt.Appendf(nil, "Bearer %s.%s", messages[i], base64.RawURLEncoding.EncodeToString(signature))
+	}
+	public, err := key.PublicKey.Bytes()
+	if err != nil {
+		b.Fatal(err)
+	}
+	x, y := base64.RawURLEncoding.EncodeToString(public[1:33]), base64.RawURLEncoding.EncodeToString(public[33:])
+	conf := fmt.Sprintf(`{"issuer":"https://id.example.com","audience":"shop","consumer":{"claim":"sub"},"jwks":{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":"%s","y":"%s"}]}}`, x, y)
+	b.Run("seen", func(b *testing.B) { benchmarkRequests(b, bundledPlugin(b, "jwt", conf), tokens[:1]) })
+	b.Run("new", func(b *testing.B) { benchmarkRequests(b, bundledPlugin(b, "jwt", conf), tokens) })
+	b.Run("crypto", func(b *testing.B) {
+		n := 0
+		for b.Loop() {
+			sum := sha256.Sum256(messages[n%many])
+			if !ecdsa.VerifyASN1(&key.PublicKey, sum[:], signatures[n%many]) {
+				b.Fatal("wrong")
+			}
+			n++
+		}
+	})
 }
 
 // BenchmarkHostCall is one call of a host function with five arguments.

@@ -21,7 +21,7 @@ type vm struct {
 	allocStack [2]uint64
 	scratch    []byte
 	paths      map[string][]string // of properties, split
-	digits     [4]byte // of a status
+	digits     [4]byte             // of a status
 	lastID     uint32
 	wrapped    bool     // lastID has: numbers may be in use
 	ended      []uint32 // contexts that the guest is told the end of with the next opening
