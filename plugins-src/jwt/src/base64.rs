@@ -6,8 +6,12 @@ pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let mut chunks = text.chunks_exact(4);
     for c in &mut chunks {
-        let n = value(c[0])? << 18 | value(c[1])? << 12 | value(c[2])? << 6 | value(c[3])?;
-        bytes.extend_from_slice(&n.to_be_bytes()[1..]);
+        let v = |i: usize| u32::from(VALUES[usize::from(c[i])]);
+        let (a, b, c, d) = (v(0), v(1), v(2), v(3));
+        if (a | b | c | d) & u32::from(NONE) != 0 {
+            return None;
+        }
+        bytes.extend_from_slice(&(a << 18 | b << 12 | c << 6 | d).to_be_bytes()[1..]);
     }
     match *chunks.remainder() {
         [] => {}
@@ -35,15 +39,22 @@ pub(crate) fn decodes(text: &str) -> bool {
     decode(text.as_bytes()).is_some()
 }
 
+/// What each byte stands for; NONE: nothing.
+const VALUES: [u8; 256] = {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut values = [NONE; 256];
+    let mut i = 0;
+    while i < 64 {
+        values[ALPHABET[i] as usize] = i as u8;
+        i += 1;
+    }
+    values
+};
+const NONE: u8 = 0x80;
+
 fn value(c: u8) -> Option<u32> {
-    Some(u32::from(match c {
-        b'A'..=b'Z' => c - b'A',
-        b'a'..=b'z' => c - b'a' + 26,
-        b'0'..=b'9' => c - b'0' + 52,
-        b'-' => 62,
-        b'_' => 63,
-        _ => return None,
-    }))
+    let v = VALUES[usize::from(c)];
+    (v != NONE).then_some(u32::from(v))
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub enum Json {
     Object(Vec<(String, Json)>),
 }
 
+/// So few names are compared with each other quicker than they are hashed.
+const FEW: usize = 16;
+
 /// How many lists and objects may lie in each other.
 const MAX_DEPTH: usize = 64;
 
@@ -174,11 +177,18 @@ impl Reader<'_> {
     /// Checks that each name is there once. It takes little longer than to read them,
     /// however many they are.
     fn once(&mut self, fields: &[(String, Json)]) -> Result<(), Fault> {
-        if fields.len() < 2 {
-            return Ok(());
-        }
-        let mut names = HashSet::with_capacity(fields.len());
-        match fields.iter().find(|f| !names.insert(f.0.as_str())) {
+        let twice = if fields.len() <= FEW {
+            let before = |i: usize, name: &str| fields[..i].iter().any(|f| f.0 == name);
+            fields
+                .iter()
+                .enumerate()
+                .find(|(i, f)| before(*i, &f.0))
+                .map(|(_, f)| f)
+        } else {
+            let mut names = HashSet::with_capacity(fields.len());
+            fields.iter().find(|f| !names.insert(f.0.as_str()))
+        };
+        match twice {
             Some(twice) => {
                 self.path.push('.');
                 self.path.push_str(&twice.0);
@@ -223,16 +233,19 @@ impl Reader<'_> {
         self.want(b'"')?;
         let mut text = Vec::new();
         loop {
+            let rest = &self.text[self.at..];
+            let plain = rest
+                .iter()
+                .position(|b| matches!(b, b'"' | b'\\' | 0..0x20));
+            let plain = plain.unwrap_or(rest.len());
+            text.extend_from_slice(&rest[..plain]);
+            self.at += plain;
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     self.at += 1;
                     let c = self.escaped()?;
                     text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-                Some(b) if b >= 0x20 => {
-                    text.push(b);
-                    self.at += 1;
                 }
                 _ => return Err(Fault::Syntax),
             }
