@@ -33,7 +33,18 @@ for g in c/header http-wasm/header spin/spin compute/compute; do $cc -o "out/${g
 (cd guests/go && GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags='-s -w' -o ../../out/go.wasm .)
 (cd guests/assemblyscript && npm ci --silent --ignore-scripts --legacy-peer-deps --no-audit --no-fund &&
 	npx asc assembly/index.ts -b ../../out/assemblyscript.wasm --use abort=abort_proc_exit --optimize)
+# The same plugin as c/header.c on each of our SDKs, as authors build theirs.
+sdk() { # language, source, its place in a new plugin
+	rm -rf "out/sdk/$1" && mkdir -p out/sdk
+	../bin/penstock plugin new --lang "$1" "out/sdk/$1" >/dev/null
+	cp "guests/sdk/$2" "out/sdk/$1/$3"
+	../bin/penstock plugin build "out/sdk/$1" --output "out/sdk-$1.wasm"
+}
+sdk c plugin.c plugin.c
+sdk rust lib.rs src/lib.rs
+sdk go main.go main.go
+sdk assemblyscript index.ts index.ts
 rm -rf out/plugins
-for g in c go assemblyscript http-wasm spin; do guest "$g" "out/$g.wasm"; done
+for g in c go assemblyscript http-wasm spin sdk-c sdk-rust sdk-go sdk-assemblyscript; do guest "$g" "out/$g.wasm"; done
 go build -o out/bench .
 exec out/bench "$@"

@@ -30,3 +30,16 @@ func TestNewRefuses(t *testing.T) {
 		t.Errorf("%v is left, %v", list, err)
 	}
 }
+
+// TestModulePath: the Go command takes no module's path that one of its own could have, such
+// as go or std, so that a plugin of that name has a path below a domain.
+func TestModulePath(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "go")
+	if err := New(dir, "go", "go"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil || !strings.HasPrefix(string(text), "module example.com/go\n") {
+		t.Errorf("got %v\n%s", err, text)
+	}
+}
