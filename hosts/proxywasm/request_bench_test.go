@@ -121,10 +121,10 @@ func benchmarkRequests(b *testing.B, f *Filter, authorization [][]byte) {
 	}
 }
 
-// BenchmarkGuest is all that the header plugins of bench/ (bench/run.sh builds
-// them) cost one exchange, but for what the network takes.
+// BenchmarkGuest is all that the header plugins of bench/ (bench/run.sh builds them) cost
+// one exchange, but for what the network takes: by hand in C, on our SDKs, on public ones.
 func BenchmarkGuest(b *testing.B) {
-	for _, name := range []string{"c", "go", "assemblyscript"} {
+	for _, name := range []string{"c", "sdk-c", "sdk-rust", "sdk-go", "sdk-assemblyscript", "go", "assemblyscript"} {
 		wasm, err := os.ReadFile(filepath.Join("..", "..", "bench", "out", name+".wasm"))
 		if err != nil {
 			b.Logf("%v: bench/run.sh builds it", err)

@@ -63,6 +63,17 @@ export function proxy_on_request_headers(id: u32, count: u32, end: u32): u32 {
   return stream(id).requestHeaders(end != 0);
 }
 
+// penstock_on_request_headers is Penstock's own: proxy_on_context_create of a stream and
+// proxy_on_request_headers in one call; before it, if ended is not 0, what is left of
+// proxy_on_delete of another stream.
+export function penstock_on_request_headers(root: u32, id: u32, count: u32, end: u32, ended: u32): u32 {
+  if (ended != 0) streams.delete(ended);
+  begin(id);
+  const s = plugins.get(root).newStream();
+  streams.set(id, s);
+  return s.requestHeaders(end != 0);
+}
+
 export function proxy_on_request_body(id: u32, size: u32, end: u32): u32 {
   return stream(id).requestBody(size, end != 0);
 }

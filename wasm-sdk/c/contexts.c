@@ -178,6 +178,14 @@ void *ps_enter_stream(uint32_t id) {
   return s;
 }
 
+// ps_open_stream is for Penstock's own callback: it makes a stream, and before it ends
+// another one, if ended is not 0.
+void *ps_open_stream(uint32_t root, uint32_t id, uint32_t ended) {
+  if (ended) proxy_on_delete(ended);
+  proxy_on_context_create(id, root);
+  return ps_enter_stream(id);
+}
+
 void *ps_find_plugin(uint32_t id) {
   struct ps_node *n = ps_enter(id);
   return n && n->plugin == n ? n->state : NULL;

@@ -821,7 +821,9 @@ ps_status ps_check_password(ps_str hash, ps_str password, ps_password_answered *
   PS_C const struct ps_definition ps_definition = {sizeof(plugin), sizeof(stream), ps_typed_configure, ps_typed_new_stream}
 
 // ps_action FUNCTION(stream *s, bool end): the request's head; end says that no body follows.
-#define PS_ON_REQUEST_HEADERS(function) PS_ACTION(proxy_on_request_headers, (uint32_t id, uint32_t n, uint32_t end), ((void)n, function(PS_AS(ps_enter_stream(id)), end != 0)))
+#define PS_ON_REQUEST_HEADERS(function) \
+  PS_ACTION(proxy_on_request_headers, (uint32_t id, uint32_t n, uint32_t end), ((void)n, function(PS_AS(ps_enter_stream(id)), end != 0))); \
+  PS_ACTION(penstock_on_request_headers, (uint32_t root, uint32_t id, uint32_t n, uint32_t end, uint32_t ended), ((void)n, function(PS_AS(ps_open_stream(root, id, ended)), end != 0)))
 // ps_action FUNCTION(stream *s, size_t size, bool end): size bytes, all that were held back
 // so far; end says that they are the last.
 #define PS_ON_REQUEST_BODY(function) PS_ACTION(proxy_on_request_body, (uint32_t id, uint32_t size, uint32_t end), function(PS_AS(ps_enter_stream(id)), size, end != 0))
@@ -877,6 +879,7 @@ extern const struct ps_definition ps_definition;
 
 // They begin a callback: that of a stream traps if there is none, the others return NULL.
 void *ps_enter_stream(uint32_t id);
+void *ps_open_stream(uint32_t root, uint32_t id, uint32_t ended);
 void *ps_find_stream(uint32_t id);
 void *ps_find_plugin(uint32_t id);
 ps_str ps_foreign_arguments(uint32_t size);
