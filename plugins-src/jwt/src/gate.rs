@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use penstock::{self as sdk, Action, Context, Level, REQUEST_HEADER, Status, StreamType};
 
@@ -244,6 +244,11 @@ impl Gate {
     /// Takes from an issuer's metadata what counts beside jwks_uri: here nothing does.
     pub(crate) fn learn(&self, _: &[(String, sdk::Json)], _secure: bool) -> Result<(), String> {
         Ok(())
+    }
+
+    /// Returns when the next tick has to come, of what else waits for one: here nothing does.
+    pub(crate) fn hurry(&self, wait: Duration) -> Duration {
+        wait
     }
 
     /// Decides on some of the requests that waited, and says whether more are left.

@@ -241,7 +241,7 @@ impl Gate {
         let state = self.state.borrow();
         if let Some(source) = &state.source {
             let wait = Duration::from_nanos(source.next.saturating_sub(now)).max(SOON);
-            let _ = sdk::set_tick_period(wait); // requests fetch too
+            let _ = sdk::set_tick_period(self.hurry(wait)); // requests fetch too
         }
     }
 
