@@ -140,9 +140,9 @@ func functions() template.FuncMap {
 			}
 			return s[:at] + string(c) + s[at+1:]
 		},
-		"provider": provider,
+		"provider": discovery,
 		"steps": func(indent string, more ...string) string { // the same as items of a list
-			return strings.ReplaceAll(provider(more...), "}, {to", "}\n"+indent+"- {to")
+			return strings.ReplaceAll(discovery(more...), "}, {to", "}\n"+indent+"- {to")
 		},
 		"gives": func(idToken, more string) string {
 			return fmt.Sprintf(`{to: "id.example.com:443", request: {method: POST, path: /token}, response: {body: '{"access_token":"access","token_type":"Bearer"%s,"id_token":"%s"}'}}`, more, idToken)
@@ -151,8 +151,8 @@ func functions() template.FuncMap {
 	}
 }
 
-// provider is the calls by which the plugin gets to know the provider; more is for its metadata.
-func provider(more ...string) string {
+// discovery is the calls by which the plugin gets to know the provider; more is for its metadata.
+func discovery(more ...string) string {
 	return fmt.Sprintf(`{to: "id.example.com:443", request: {method: GET, scheme: https, path: /.well-known/openid-configuration}, response: {body: '{"issuer":"https://id.example.com","authorization_endpoint":"https://id.example.com/auth","token_endpoint":"https://id.example.com/token","jwks_uri":"https://id.example.com/keys"%s}'}}, `, strings.Join(more, "")) +
 		`{to: "id.example.com:443", request: {path: /keys}, response: {body: '{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"b","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'}}`
 }
