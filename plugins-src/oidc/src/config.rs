@@ -9,7 +9,7 @@ use crate::claims::SECOND;
 use crate::cookies::{Jar, SameSite};
 use crate::fields::{DAY, MAX_TEXT, check, duration, each, headers, path, token};
 use crate::jwk::Algorithm;
-use crate::settings::{ConsumerSettings, CookieSettings, defaults};
+use crate::settings::{ConsumerSettings, CookieSettings, Settings, defaults};
 use crate::url::Url;
 
 /// A configuration, ready for requests. Times are in nanoseconds unless they say otherwise.
@@ -86,38 +86,95 @@ const RESERVED: [&str; 12] = [
 /// Reads a configuration. Errors hold no secret.
 pub(crate) fn parse(text: &[u8]) -> Result<Parsed, String> {
     let s = sdk::parse_config(text, defaults()).map_err(|e| e.to_string())?;
+    let (issuer, discovery) = issuer(&s)?;
+    let client_id = client(&s)?;
+    secrets(&s.secret.0)?;
+    scopes(&s.scopes)?;
+    paths(&s)?;
+    let redirect = s
+        .redirect_uri
+        .as_deref()
+        .map(|uri| redirect(uri, &s.callback_path))
+        .transpose()?;
+    let headers = fields(s.headers, s.forward.id_token.as_deref())?;
+    let algorithms = ALGORITHMS.iter().filter_map(|n| Algorithm::parse(n));
+    let checks = Checks {
+        issuer: Some(issuer.clone()),
+        audience: vec![client_id.clone()],
+        algorithms: algorithms.collect(),
+        skew: SKEW,
+        require_exp: true,
+        max_lifetime: None,
+        typ: None,
+        required: Vec::new(),
+        headers,
+        who: who(s.consumer)?,
+        claims: true,
+    };
+    let rules = Rules {
+        checks,
+        cache_for: CACHE_FOR,
+        keep_for: KEEP_FOR,
+        issuer,
+        client_id,
+        client_secret: s.client_secret,
+        scope: s.scopes.join(" "),
+        parameters: parameters(s.parameters)?,
+        callback_path: s.callback_path,
+        redirect,
+        logout_path: s.logout.path,
+        logout_then: s.logout.then,
+        max_age: duration("cookie.maxAge", &s.cookie.max_age, 60, 30 * DAY)? / SECOND,
+        jar: jar(&s.cookie)?,
+        forward_access: s.forward.access_token,
+        forward_id: s.forward.id_token,
+    };
+    Ok(Parsed {
+        rules,
+        secrets: s.secret.0,
+        discovery,
+    })
+}
+
+/// Returns the issuer, and where its metadata are.
+fn issuer(s: &Settings) -> Result<(String, Url), String> {
+    const WANT: &str = "want https://NAME[:PORT][/PATH]";
+    let Some(issuer) = s.issuer.clone() else {
+        return Err(format!("config.issuer: it is missing; {WANT}"));
+    };
+    let discovery = Url::discovery(&issuer)
+        .filter(|_| issuer.len() <= MAX_TEXT)
+        .ok_or(format!("config.issuer: {WANT}"))?;
+    Ok((issuer, discovery))
+}
+
+/// Returns the client's name; its secret is checked too.
+fn client(s: &Settings) -> Result<String, String> {
     let visible = |t: &str, most: usize| {
         (1..=most).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic())
     };
-    let issuer = s
-        .issuer
-        .clone()
-        .ok_or("config.issuer: it is missing; want the issuer's https://NAME[:PORT][/PATH]")?;
-    let discovery = Url::discovery(&issuer)
-        .filter(|_| issuer.len() <= MAX_TEXT)
-        .ok_or("config.issuer: want https://NAME[:PORT][/PATH]")?;
-    let client_id = s
-        .client_id
-        .clone()
-        .ok_or("config.clientId: it is missing; want the name that the provider gave")?;
-    check(
-        visible(&client_id, 256),
-        "config.clientId: want 1 to 256 visible characters",
-    )?;
-    if let Some(secret) = &s.client_secret {
-        check(
-            visible(secret, MAX_TEXT),
-            "config.clientSecret: want 1 to 512 visible characters",
-        )?;
-    }
-    secrets(&s.secret.0)?;
-    scopes(&s.scopes)?;
+    let Some(id) = s.client_id.clone() else {
+        return Err("config.clientId: it is missing; want the name that the provider gave".into());
+    };
+    let want = "config.clientId: want 1 to 256 visible characters";
+    check(visible(&id, 256), want)?;
+    let right = s
+        .client_secret
+        .as_ref()
+        .is_none_or(|t| visible(t, MAX_TEXT));
+    let want = "config.clientSecret: want 1 to 512 visible characters";
+    check(right, want)?;
+    Ok(id)
+}
+
+/// Checks the paths that are the plugin's own, and where a logout leads to.
+fn paths(s: &Settings) -> Result<(), String> {
     for (name, at) in [
         (&s.callback_path, "callbackPath"),
         (&s.logout.path, "logout.path"),
     ] {
         check(
-            plain_path(name),
+            plain_path(name) && name.len() > 1,
             &format!("config.{at}: want a path: /, then letters, digits and -._~/"),
         )?;
     }
@@ -125,67 +182,32 @@ pub(crate) fn parse(text: &[u8]) -> Result<Parsed, String> {
         s.callback_path != s.logout.path,
         "config.logout.path: it is callbackPath too",
     )?;
-    let redirect = s
-        .redirect_uri
-        .as_deref()
-        .map(|uri| redirect(uri, &s.callback_path))
-        .transpose()?;
-    if let Some(then) = &s.logout.then {
-        let right = then.len() <= MAX_TEXT && (local(then) || Url::parse(then).is_some());
-        check(
-            right,
-            "config.logout.then: want a path, or http://NAME[:PORT]/PATH or https://NAME[:PORT]/PATH",
-        )?;
-    }
-    let jar = jar(&s.cookie)?;
-    let forward_id = s.forward.id_token.clone();
-    let headers = headers(s.headers)?;
-    let cookie = headers.iter().find(|h| h.1.eq_ignore_ascii_case("cookie"));
+    let right =
+        s.logout.then.as_ref().is_none_or(|then| {
+            then.len() <= MAX_TEXT && (local(then) || Url::parse(then).is_some())
+        });
+    check(
+        right,
+        "config.logout.then: want a path, or http://NAME[:PORT]/PATH or https://NAME[:PORT]/PATH",
+    )
+}
+
+/// Reads which claims go into which fields, beside the one of the ID token.
+fn fields(
+    all: BTreeMap<String, String>,
+    id: Option<&str>,
+) -> Result<Vec<(String, String)>, String> {
+    let named = headers(all)?;
+    let cookie = named.iter().find(|h| h.1.eq_ignore_ascii_case("cookie"));
     if let Some((claim, _)) = cookie {
         return Err(format!(
             "config.claimsToHeaders.{claim}: that field is not for claims"
         ));
     }
-    if let Some(name) = &forward_id {
-        id_field(name, &headers)?;
+    if let Some(name) = id {
+        id_field(name, &named)?;
     }
-    Ok(Parsed {
-        secrets: s.secret.0,
-        discovery,
-        rules: Rules {
-            checks: Checks {
-                issuer: Some(issuer.clone()),
-                audience: vec![client_id.clone()],
-                algorithms: ALGORITHMS
-                    .iter()
-                    .filter_map(|n| Algorithm::parse(n))
-                    .collect(),
-                skew: SKEW,
-                require_exp: true,
-                max_lifetime: None,
-                typ: None,
-                required: Vec::new(),
-                headers,
-                who: who(s.consumer)?,
-                claims: true,
-            },
-            cache_for: CACHE_FOR,
-            keep_for: KEEP_FOR,
-            issuer,
-            client_id,
-            client_secret: s.client_secret,
-            scope: s.scopes.join(" "),
-            parameters: parameters(s.parameters)?,
-            callback_path: s.callback_path,
-            redirect,
-            logout_path: s.logout.path,
-            logout_then: s.logout.then,
-            max_age: duration("cookie.maxAge", &s.cookie.max_age, 60, 30 * DAY)? / SECOND,
-            jar,
-            forward_access: s.forward.access_token,
-            forward_id,
-        },
-    })
+    Ok(named)
 }
 
 fn secrets(list: &[String]) -> Result<(), String> {

@@ -232,9 +232,6 @@ impl Gate {
             let Some(source) = &state.source else {
                 return false;
             };
-            if state.waiting.len() >= MOST_WAITING {
-                return false;
-            }
             (source.fetching(), source.may_fetch(now))
         };
         self.queue(fetching || due && self.fetch(now), then)
@@ -257,10 +254,12 @@ impl Gate {
     }
 
     fn queue(&self, comes: bool, then: impl FnOnce(&Rc<Gate>) + 'static) -> bool {
-        if comes {
-            self.state.borrow_mut().waiting.push_back(Box::new(then));
+        let waiting = &mut self.state.borrow_mut().waiting;
+        let room = comes && waiting.len() < MOST_WAITING;
+        if room {
+            waiting.push_back(Box::new(then));
         }
-        comes
+        room
     }
 
     /// Has the request of the effective context wait for the provider, and be decided on

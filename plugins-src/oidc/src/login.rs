@@ -122,7 +122,7 @@ impl Gate {
         let over = [self.rules.jar.drop_login(visit.secure, state)];
         let Some((provider, _)) = self.provider(clock()) else {
             // The code stays good for a while: the same address can be asked for again.
-            return self.wait_to_finish(visit);
+            return self.wait_to_finish();
         };
         let right = match &said.issuer {
             Some(issuer) => *issuer == self.rules.issuer,
@@ -154,9 +154,8 @@ impl Gate {
     }
 
     /// Has a callback wait until the provider is known.
-    fn wait_to_finish(self: &Rc<Gate>, visit: &Visit) -> Action {
+    fn wait_to_finish(self: &Rc<Gate>) -> Action {
         let (now, context) = (clock(), sdk::effective_context());
-        let _ = visit;
         let waits = self.wait(now, move |gate| {
             gate.later(context, |g| {
                 match (g.provider(clock()), Visit::read(&g.rules)) {

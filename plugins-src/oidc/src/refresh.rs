@@ -94,14 +94,14 @@ impl Gate {
             flight.waiters.push(waiter);
             return Action::Pause;
         }
+        if self.state.borrow().flights.len() >= MOST_FLIGHTS {
+            return answer::unavailable(1);
+        }
         let busy = match self.shared(&name) {
             Shared::Outcome(outcome) => return self.land(&outcome, slot, visit),
             Shared::Busy => true,
             Shared::Nothing => !claim(&name),
         };
-        if self.state.borrow().flights.len() >= MOST_FLIGHTS {
-            return answer::unavailable(1);
-        }
         let flight = Flight {
             session: session.clone(),
             waiters: vec![waiter],
@@ -175,22 +175,18 @@ impl Gate {
                 }
             }
         };
-        let session = Session {
-            begun: before.begun,
+        let mut session = Session {
             checked,
             stale,
-            nonce: before.nonce.clone(),
             id_token,
-            access_token: if self.rules.forward_access {
-                tokens.access_token
-            } else {
-                String::new()
-            },
-            refresh_token: match tokens.refresh_token.is_empty() {
-                true => before.refresh_token.clone(),
-                false => tokens.refresh_token,
-            },
+            ..before
         };
+        if self.rules.forward_access {
+            session.access_token = tokens.access_token;
+        }
+        if !tokens.refresh_token.is_empty() {
+            session.refresh_token = tokens.refresh_token;
+        }
         self.settle(&name, Outcome::New(Rc::new(session)));
     }
 
