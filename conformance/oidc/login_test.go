@@ -306,3 +306,75 @@ func TestRefresh(t *testing.T) {
 		t.Errorf("the provider refused %q", brief.faults)
 	}
 }
+
+// TestRulesAfterIt: plugins that follow know who it is, and what the token says.
+func TestRulesAfterIt(t *testing.T) {
+	good := newProvider(t, "good", lie{claims: set("groups", []string{"buyers"})})
+	port := harness.Upstream(t, shop)
+	rules := map[string]struct {
+		rule   string
+		status int
+	}{
+		"claim": {"- {use: authz, config: {allow: ['claims.sub == \"ann\" && \"buyers\" in claims.groups']}}\n", 200},
+		"other": {"- {use: authz, config: {allow: ['claims.sub == \"bob\"']}}\n", 403},
+		"group": {"- {use: acl, config: {allow: {groups: [buyers]}}}\n", 200},
+		"none":  {"- {use: acl, config: {allow: {groups: [sellers]}}}\n", 403},
+	}
+	files := map[string]string{"gateway.yaml": harness.GatewayFor(1), "secret.yaml": pluginSecret, "good.yaml": harness.Service("good", "", harness.Upstream(t, good.ServeHTTP))}
+	for name, r := range rules {
+		files[name+".yaml"] = harness.Service(name, entry(name, good.issuer, ", consumer: {groups: groups}")+r.rule, port)
+	}
+	b := harness.Start(t, harness.Options{Images: []string{harness.BundledPlugins(t)}, Files: files})
+	for name := range rules {
+		b.Eventually(name+" runs", func() bool { return b.Chain("Service/default/"+name).State == "Running" })
+	}
+	v := newVisitor(t, b.URL)
+	if r := v.login("claim", good); r.StatusCode != http.StatusFound {
+		t.Fatalf("got %d", r.StatusCode)
+	}
+	for name, r := range rules {
+		if got, body := v.get("/"+name+"/page", false); got.StatusCode != r.status {
+			t.Errorf("%s: got %d %s; want %d", name, got.StatusCode, body, r.status)
+		}
+	}
+}
+
+// TestHostileCookies: cookies that nobody has set end no instance, and leave others alone.
+func TestHostileCookies(t *testing.T) {
+	good := newProvider(t, "good", lie{})
+	b := bed(t, map[string]*provider{"good": good})
+	newVisitor(t, b.URL).login("uses-good", good) // so that the provider is known
+	var many, large strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&many, "oidc.login.%010d=%s; ", i, strings.Repeat("A", 60))
+		fmt.Fprintf(&large, "oidc.%d=%s; ", i, strings.Repeat("B", 100))
+	}
+	for name, field := range map[string]string{
+		"many logins":   many.String(),
+		"odd names":     "oidc.login.\xff\xfe345678=x; oidc.login.a\tb=x; oidc.\x80=1; oidc.login.=x; oidc.=y; oidc.login.\"\"\"\"\"\"\"\"\"\"=x",
+		"many pieces":   "oidc=6.A; " + large.String(),
+		"a huge one":    "oidc=1." + strings.Repeat("A", 50_000),
+		"half a number": "oidc=99999999999999999999.A",
+		"too many":      strings.Repeat("a=b; ", 5000),
+		"nothing":       ";;;;=;=;;",
+	} {
+		r, err := http.NewRequest(http.MethodGet, b.URL+"/uses-good/page", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = http.Header{"Cookie": {field}, "Sec-Fetch-Mode": {"navigate"}}
+		response, err := (&http.Transport{}).RoundTrip(r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		response.Body.Close()
+		if got := response.StatusCode; got != http.StatusFound && got != http.StatusBadRequest {
+			t.Errorf("%s: got %d", name, got)
+		}
+	}
+	for _, f := range b.Chain("Service/default/uses-good").Filters {
+		if len(f.Failures) > 0 || f.State != "Ready" {
+			t.Errorf("the filter is %s, and failed: %v", f.State, f.Failures)
+		}
+	}
+}

@@ -6,6 +6,10 @@ use std::fmt::Write;
 const PIECE: usize = 3_600;
 /// How many pieces there may be.
 const MAX_PIECES: usize = 6;
+/// How much of a state names its cookie.
+const SHORT: usize = 10;
+/// How many logins of a request are looked at.
+const MAX_LOGINS: usize = 16;
 /// How many cookies of a request are looked at.
 const MAX_COOKIES: usize = 512;
 
@@ -203,17 +207,26 @@ impl Jar {
         cookies.one(&self.login(secure, state))
     }
 
-    /// Returns the logins that are under way, each with the end of its name.
+    /// Returns the logins that are under way, each with the end of its name: some of them, if
+    /// there are more than a browser can have got here.
     pub(crate) fn logins<'a>(
         &self,
         secure: bool,
         cookies: &'a Cookies,
     ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         let start = self.login(secure, "");
+        let ours = |end: &str| {
+            end.len() == SHORT
+                && end
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
         cookies
             .own
             .iter()
             .filter_map(move |c| Some((c.0.strip_prefix(&start)?, &c.1[..])))
+            .filter(move |one| ours(one.0))
+            .take(MAX_LOGINS)
     }
 }
 
@@ -234,7 +247,7 @@ impl Cookies {
 
 /// Returns the part of a state that names its cookie.
 fn short(state: &str) -> &str {
-    state.get(..10).unwrap_or(state)
+    state.get(..SHORT).unwrap_or(state)
 }
 
 fn piece_name(name: &str, i: usize) -> String {

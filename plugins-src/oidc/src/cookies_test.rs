@@ -128,13 +128,17 @@ fn names_have_the_strictest_prefix() {
 #[test]
 fn logins_are_found_by_their_state() {
     let jar = jar();
-    let field = "s.login.0123456789=a; s.login.zzz=b; s=1.c";
+    let field =
+        "s.login.0123456789=a; s.login.zzz=b; s.login.012345678\t=c; s.login.zzzzzzzz-_=b; s=1.c";
     let cookies = jar.read(field.as_bytes()).unwrap();
     let found = jar.login_of(false, "0123456789abcdef", &cookies);
     assert_eq!(found, Ok(Some(&b"a"[..])));
     assert_eq!(jar.login_of(false, "1", &cookies), Ok(None));
     let all: Vec<_> = jar.logins(false, &cookies).collect();
-    assert_eq!(all, [("0123456789", &b"a"[..]), ("zzz", b"b")]);
+    assert_eq!(all, [("0123456789", &b"a"[..]), ("zzzzzzzz-_", b"b")]);
+    let many: String = (0..100).map(|i| format!("s.login.{i:010}=x;")).collect();
+    let cookies_of_many = jar.read(many.as_bytes()).unwrap();
+    assert_eq!(jar.logins(false, &cookies_of_many).count(), MAX_LOGINS);
     assert_eq!(jar.logins(true, &cookies).count(), 0);
 }
 
