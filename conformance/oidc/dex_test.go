@@ -126,7 +126,7 @@ func (p *tab) fill() {
 func TestBrowser(t *testing.T) {
 	harness.Long(t)
 	const origin = "https://shop.test"
-	d := startDex(t, origin+"/shop/callback")
+	d := startDex(t, origin+"/shop/callback", origin+"/strict/callback")
 	crt, key := harness.Pair(t, "shop.test")
 	_, spki := harness.Leaf(t, crt)
 	port := harness.Upstream(t, page)
@@ -136,8 +136,11 @@ func TestBrowser(t *testing.T) {
 		"secret.yaml":  pluginSecret,
 		"dex.yaml":     harness.Service("dex", "", d.port),
 		"shop.yaml":    harness.Service("shop", entry("shop", "http://dex/dex", ", scopes: [openid, email, offline_access], consumer: {claim: email}, claimsToHeaders: {email: X-Email}"), port),
+		"strict.yaml":  harness.Service("strict", entry("strict", "http://dex/dex", ", scopes: [openid, email], consumer: {claim: email}, cookie: {name: s, sameSite: strict}"), port),
 	}})
-	p.Eventually("the shop runs", func() bool { return p.Chain("Service/default/shop").State == "Running" })
+	for _, name := range []string{"shop", "strict"} {
+		p.Eventually(name+" runs", func() bool { return p.Chain("Service/default/"+name).State == "Running" })
+	}
 	b := startBrowser(t, fmt.Sprintf("MAP shop.test 127.0.0.1:%d, MAP dex 127.0.0.1:%d", p.Port, d.port), spki)
 
 	one, two := b.open(), b.open()
@@ -166,6 +169,12 @@ func TestBrowser(t *testing.T) {
 	}
 	two.visit(origin + "/shop/two")
 	two.shows("http://dex/dex/", "submit-login")
+	two.visit(origin + "/strict/one?a=b")
+	two.fill()
+	two.shows(origin+"/strict/one?a=b", "/strict/one for "+mail)
+	if all := two.cookies(origin); len(all) != 2 || all[0].SameSite != "Lax" && all[1].SameSite != "Lax" || all[0].SameSite != "Strict" && all[1].SameSite != "Strict" {
+		t.Errorf("the browser has %v; want a login of the first Service and a session of the other", all)
+	}
 	if n := d.refused.Load(); n > 0 {
 		t.Errorf("dex refused %d times", n)
 	}
