@@ -42,6 +42,7 @@ func bundled() []translate.Bundled {
 		{Name: "jwt", Major: "1", Image: "penstock.dev/plugins/jwt:1", Guard: true, Calls: true},
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
 		{Name: "mock", Major: "1", Image: "penstock.dev/plugins/mock:1"},
+		{Name: "oidc", Major: "1", Image: "penstock.dev/plugins/oidc:1", Guard: true, Calls: true},
 		{Name: "rate-limit", Major: "1", Image: "penstock.dev/plugins/rate-limit:1", Guard: true},
 		{Name: "redirect", Major: "1", Image: "penstock.dev/plugins/redirect:1"},
 		{Name: "request-id", Major: "1", Image: "penstock.dev/plugins/request-id:1"},

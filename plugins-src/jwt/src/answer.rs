@@ -2,9 +2,9 @@
 
 use penstock::{self as sdk, Action, Level};
 
+use crate::checks::Scalar;
 use crate::claims::Fault;
 use crate::config::Rules;
-use crate::settings::Scalar;
 
 /// Answers a request without a token: nothing is wrong with it but that.
 pub(crate) fn challenge(rules: &Rules) -> Action {
@@ -72,7 +72,7 @@ fn insufficient(rules: &Rules, why: &str) -> String {
         rules.realm,
         why.chars().map(plain).collect::<String>()
     );
-    let scope = rules.required.iter().find(|r| r.0 == "scope");
+    let scope = rules.checks.required.iter().find(|r| r.0 == "scope");
     if let Some(Scalar(sdk::Json::Text(scope))) = scope.and_then(|s| s.1.first()) {
         text.push_str(&format!(", scope=\"{scope}\""));
     }

@@ -1,9 +1,8 @@
-//! What a token says (RFC 7519), and what it has to.
+//! What a token says (RFC 7519), and what it has to. The plugin oidc has this file too.
 
 use penstock::{Consumer, Json};
 
-use crate::config::{Rules, Who};
-use crate::settings::Scalar;
+use crate::checks::{Checks, Scalar, Who};
 use crate::token::object;
 
 /// How many nanoseconds a second has.
@@ -48,24 +47,24 @@ pub(crate) enum Named {
 type Members = [(String, Json)];
 
 /// Checks what a token with a right signature says.
-pub(crate) fn check(rules: &Rules, payload: Vec<u8>, now: u64) -> Result<Pass, Fault> {
+pub(crate) fn check(checks: &Checks, payload: Vec<u8>, now: u64) -> Result<Pass, Fault> {
     let claims = object(&payload).ok_or(Fault::Invalid("the token's claims are no JSON object"))?;
-    let until = times(rules, &claims, now).map_err(Fault::Invalid)?;
-    parties(rules, &claims).map_err(Fault::Invalid)?;
-    for (path, wanted) in &rules.required {
+    let until = times(checks, &claims, now).map_err(Fault::Invalid)?;
+    parties(checks, &claims).map_err(Fault::Invalid)?;
+    for (path, wanted) in &checks.required {
         let found = find(&claims, path);
         if !found.is_some_and(|f| satisfies(path, f, wanted)) {
             return Err(Fault::Scope(format!("the claim {path} is not as required")));
         }
     }
-    let headers = rules
+    let headers = checks
         .headers
         .iter()
         .map(|h| field(find(&claims, &h.0)?))
         .collect();
-    let who = who(rules, &claims).map_err(Fault::Invalid)?;
+    let who = who(checks, &claims).map_err(Fault::Invalid)?;
     // Where nobody is named the claims say that it is somebody: to the cache, for one.
-    let tell = rules.claims || who == Named::Nobody;
+    let tell = checks.claims || who == Named::Nobody;
     Ok(Pass {
         until,
         who,
@@ -75,7 +74,7 @@ pub(crate) fn check(rules: &Rules, payload: Vec<u8>, now: u64) -> Result<Pass, F
 }
 
 /// Checks exp, nbf and iat (RFC 7519, 4.1), and returns when the token ends.
-fn times(rules: &Rules, claims: &Members, now: u64) -> Result<u64, &'static str> {
+fn times(checks: &Checks, claims: &Members, now: u64) -> Result<u64, &'static str> {
     let time = |name: &str, wrong| match get(claims, name) {
         None => Ok(None),
         Some(Json::Number(n)) => match n.parse::<f64>() {
@@ -87,11 +86,11 @@ fn times(rules: &Rules, claims: &Members, now: u64) -> Result<u64, &'static str>
     let exp = time("exp", "exp is no time in seconds")?;
     let nbf = time("nbf", "nbf is no time in seconds")?;
     let iat = time("iat", "iat is no time in seconds")?;
-    let late = now.saturating_add(rules.skew);
-    if exp.is_none() && rules.require_exp {
+    let late = now.saturating_add(checks.skew);
+    if exp.is_none() && checks.require_exp {
         return Err("the token does not say when it expires");
     }
-    let until = exp.map_or(u64::MAX, |e| e.saturating_add(rules.skew));
+    let until = exp.map_or(u64::MAX, |e| e.saturating_add(checks.skew));
     if until <= now {
         return Err("the token has expired");
     }
@@ -101,7 +100,7 @@ fn times(rules: &Rules, claims: &Members, now: u64) -> Result<u64, &'static str>
     if iat.is_some_and(|i| i > late) {
         return Err("the token was issued in the future");
     }
-    if let Some(most) = rules.max_lifetime {
+    if let Some(most) = checks.max_lifetime {
         match (exp, iat) {
             (Some(exp), Some(iat)) if exp.saturating_sub(iat) <= most => {}
             (Some(_), Some(_)) => return Err("the token lives longer than is permitted"),
@@ -112,17 +111,17 @@ fn times(rules: &Rules, claims: &Members, now: u64) -> Result<u64, &'static str>
 }
 
 /// Checks who issued the token and for whom.
-fn parties(rules: &Rules, claims: &Members) -> Result<(), &'static str> {
-    if let Some(issuer) = &rules.issuer {
+fn parties(checks: &Checks, claims: &Members) -> Result<(), &'static str> {
+    if let Some(issuer) = &checks.issuer {
         match get(claims, "iss") {
             Some(Json::Text(iss)) if iss == issuer => {}
             _ => return Err("the token is of another issuer"),
         }
     }
-    if rules.audience.is_empty() {
+    if checks.audience.is_empty() {
         return Ok(());
     }
-    let ours = |v: &Json| matches!(v, Json::Text(t) if rules.audience.contains(t));
+    let ours = |v: &Json| matches!(v, Json::Text(t) if checks.audience.contains(t));
     match get(claims, "aud") {
         Some(Json::List(list)) if list.iter().any(ours) => Ok(()),
         Some(one) if ours(one) => Ok(()),
@@ -131,9 +130,9 @@ fn parties(rules: &Rules, claims: &Members) -> Result<(), &'static str> {
 }
 
 /// Says who sends the request. Without a rule it is sub, if that can be a consumer's name.
-fn who(rules: &Rules, claims: &Members) -> Result<Named, &'static str> {
+fn who(checks: &Checks, claims: &Members) -> Result<Named, &'static str> {
     const NOBODY: &str = "the token names no consumer";
-    match &rules.who {
+    match &checks.who {
         Who::Default => Ok(match get(claims, "sub") {
             Some(Json::Text(sub)) if printable(sub) => {
                 Named::Consumer(Consumer::new::<&str>(sub, &[]))
@@ -264,7 +263,3 @@ fn field(value: &Json) -> Option<String> {
     let plain = text.len() <= 8 << 10 && text.trim() == text && !text.chars().any(char::is_control);
     plain.then_some(text)
 }
-
-#[cfg(test)]
-#[path = "claims_test.rs"]
-mod tests;

@@ -1,11 +1,13 @@
-use super::*;
+use penstock::Consumer;
+
+use crate::claims::*;
 use crate::config;
 
 const NOW: u64 = 1_000 * SECOND;
 
 fn checked(config: &str, claims: &str) -> Result<Pass, Fault> {
     let rules = config::tests::rules(config);
-    check(&rules, claims.as_bytes().to_vec(), NOW)
+    check(&rules.checks, claims.as_bytes().to_vec(), NOW)
 }
 
 fn invalid(got: Result<Pass, Fault>) -> &'static str {

@@ -4,26 +4,12 @@ use std::collections::BTreeMap;
 
 use penstock::{self as sdk, Json};
 
-use crate::claims::SECOND;
+use crate::checks::{Checks, Scalar, Who};
+use crate::fields::{DAY, MAX_MANY, MAX_TEXT, check, duration, each, headers, many, path, token};
 use crate::jwk::{Algorithm, KeySet, Kind};
 use crate::place::Place;
-use crate::settings::{ConsumerSettings, FromSettings, Scalar, Settings, Wanted, defaults};
+use crate::settings::{ConsumerSettings, FromSettings, Settings, Wanted, defaults};
 use crate::url::Url;
-
-/// By what the proxy is told who sends a request.
-#[derive(Debug)]
-pub(crate) enum Who {
-    /// By sub, if that can be a name.
-    Default,
-    Claim {
-        claim: String,
-        groups: Option<String>,
-    },
-    Find {
-        claim: String,
-        namespaces: Vec<String>,
-    },
-}
 
 /// Where the keys come from.
 #[derive(Debug)]
@@ -38,29 +24,15 @@ pub(crate) enum Keys {
 /// A configuration, ready for requests. Times are in nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    pub(crate) issuer: Option<String>,
-    pub(crate) audience: Vec<String>,
-    pub(crate) algorithms: Vec<Algorithm>,
+    /// What a token is checked for.
+    pub(crate) checks: Checks,
     pub(crate) cache_for: u64,
     pub(crate) keep_for: u64,
     pub(crate) places: Vec<Place>,
     pub(crate) forward: bool,
-    pub(crate) skew: u64,
-    pub(crate) require_exp: bool,
-    pub(crate) max_lifetime: Option<u64>,
-    pub(crate) typ: Option<String>,
-    pub(crate) required: Vec<(String, Vec<Scalar>)>,
-    /// Claims and the fields that they go into.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) who: Who,
-    pub(crate) claims: bool,
     pub(crate) optional: bool,
     pub(crate) realm: String,
 }
-
-const MAX_TEXT: usize = 512;
-const MAX_MANY: usize = 32;
-const DAY: u64 = 24 * 3600;
 
 /// Reads a configuration. Errors hold no key. What keys there are in it are still to be made.
 pub(crate) fn parse(text: &[u8]) -> Result<(Rules, Keys), String> {
@@ -93,50 +65,28 @@ pub(crate) fn parse(text: &[u8]) -> Result<(Rules, Keys), String> {
     };
     Ok((
         Rules {
-            issuer: s.issuer,
-            audience: audience.unwrap_or_default(),
-            algorithms,
+            checks: Checks {
+                issuer: s.issuer,
+                audience: audience.unwrap_or_default(),
+                algorithms,
+                skew: duration("clockSkew", &s.clock_skew, 0, 3600)?,
+                require_exp: s.require_exp,
+                max_lifetime,
+                typ: s.typ,
+                required: required(s.required)?,
+                headers: headers(s.headers)?,
+                who: s.consumer.map_or(Ok(Who::Default), who)?,
+                claims: s.claims,
+            },
             cache_for: duration("cacheFor", &s.cache_for, 10, DAY)?,
             keep_for: duration("keepFor", &s.keep_for, 0, 7 * DAY)?,
             places: places(s.from)?,
             forward: s.forward,
-            skew: duration("clockSkew", &s.clock_skew, 0, 3600)?,
-            require_exp: s.require_exp,
-            max_lifetime,
-            typ: s.typ,
-            required: required(s.required)?,
-            headers: headers(s.headers)?,
-            who: s.consumer.map_or(Ok(Who::Default), who)?,
-            claims: s.claims,
             optional: s.optional,
             realm: s.realm,
         },
         keys,
     ))
-}
-
-fn check(right: bool, why: &str) -> Result<(), String> {
-    if right { Ok(()) } else { Err(why.into()) }
-}
-
-/// Checks how many there are.
-fn many(at: &str, n: usize, least: usize) -> Result<(), String> {
-    check(
-        (least..=MAX_MANY).contains(&n),
-        &format!("{at}: {n} of them; want {least} to {MAX_MANY}"),
-    )
-}
-
-/// Checks each of a list's texts, and that none is there twice.
-fn each(at: &str, list: &[String], right: impl Fn(&str) -> bool, want: &str) -> Result<(), String> {
-    for (i, one) in list.iter().enumerate() {
-        check(right(one), &format!("{at}[{i}]: {want}"))?;
-        check(
-            !list[..i].contains(one),
-            &format!("{at}[{i}]: it is there twice"),
-        )?;
-    }
-    Ok(())
 }
 
 fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, String> {
@@ -201,30 +151,6 @@ fn place_of(jwks: &Json, why: &str) -> String {
         }
     }
     format!(".keys: {why}")
-}
-
-/// Reads a time: a number with s, m, h or d, of a range in seconds.
-fn duration(name: &str, text: &str, least: u64, most: u64) -> Result<u64, String> {
-    let read = || {
-        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let unit = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => DAY,
-            _ => return None,
-        };
-        let plain = number.bytes().all(|b| b.is_ascii_digit())
-            && (number == "0" || !number.starts_with('0'));
-        let n: u64 = number.parse().ok().filter(|_| plain && text.len() <= 12)?;
-        n.checked_mul(unit).filter(|s| (least..=most).contains(s))
-    };
-    match read() {
-        Some(seconds) => Ok(seconds * SECOND),
-        None => Err(format!(
-            "config.{name}: want a number with s, m, h or d: {least}s to {most}s"
-        )),
-    }
 }
 
 fn places(list: Vec<FromSettings>) -> Result<Vec<Place>, String> {
@@ -310,41 +236,6 @@ fn required(all: BTreeMap<String, Wanted>) -> Result<Vec<(String, Vec<Scalar>)>,
     Ok(required)
 }
 
-fn headers(all: BTreeMap<String, String>) -> Result<Vec<(String, String)>, String> {
-    check(
-        all.len() <= MAX_MANY,
-        &format!("config.claimsToHeaders: more than {MAX_MANY}"),
-    )?;
-    let mut headers: Vec<(String, String)> = Vec::new();
-    for (claim, name) in all {
-        let at = format!("config.claimsToHeaders.{claim}");
-        path(&at, &claim)?;
-        let right = (1..=256).contains(&name.len()) && name.bytes().all(token);
-        check(
-            right,
-            &format!("{at}: want a field's name of 1 to 256 bytes (RFC 9110, 5.1)"),
-        )?;
-        const OTHERS: [&str; 10] = [
-            "host",
-            "content-length",
-            "transfer-encoding",
-            "connection",
-            "te",
-            "trailer",
-            "upgrade",
-            "keep-alive",
-            "expect",
-            "authorization",
-        ];
-        let own = OTHERS.iter().any(|o| name.eq_ignore_ascii_case(o));
-        check(!own, &format!("{at}: that field is not for claims"))?;
-        let twice = headers.iter().any(|h| h.1.eq_ignore_ascii_case(&name));
-        check(!twice, &format!("{at}: another claim goes into that field"))?;
-        headers.push((claim, name));
-    }
-    Ok(headers)
-}
-
 fn who(c: ConsumerSettings) -> Result<Who, String> {
     const AT: &str = "config.consumer";
     for (name, claim) in [
@@ -395,20 +286,6 @@ fn who(c: ConsumerSettings) -> Result<Who, String> {
         claim: find,
         namespaces,
     })
-}
-
-/// Checks the name of a claim.
-fn path(at: &str, claim: &str) -> Result<(), String> {
-    let right = (1..=256).contains(&claim.len()) && !claim.chars().any(char::is_control);
-    check(
-        right,
-        &format!("{at}: want a claim's name of 1 to 256 bytes"),
-    )
-}
-
-/// Says whether a byte can be part of a token (RFC 9110, 5.6.2).
-fn token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::claims::SECOND;
 
 pub(crate) const KEY: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
 
@@ -15,13 +16,13 @@ pub(crate) fn rules(config: &str) -> Rules {
 fn configurations_are_read() {
     let (r, keys) = parse(br#"{"issuer":"https://id.example.com","audience":"shop"}"#).unwrap();
     assert_eq!(
-        (r.issuer.as_deref(), &r.audience[..]),
+        (r.checks.issuer.as_deref(), &r.checks.audience[..]),
         (Some("https://id.example.com"), &["shop".to_string()][..])
     );
-    let names: Vec<&str> = r.algorithms.iter().map(|a| a.name()).collect();
+    let names: Vec<&str> = r.checks.algorithms.iter().map(|a| a.name()).collect();
     assert_eq!(names, ["RS256", "PS256", "ES256", "EdDSA"]);
     assert_eq!(
-        (r.cache_for, r.keep_for, r.skew),
+        (r.cache_for, r.keep_for, r.checks.skew),
         (300 * SECOND, 3600 * SECOND, 60 * SECOND)
     );
     assert_eq!(
@@ -31,7 +32,7 @@ fn configurations_are_read() {
             scheme: "Bearer".into()
         }]
     );
-    assert!(r.forward && r.require_exp && !r.optional && !r.claims);
+    assert!(r.forward && r.checks.require_exp && !r.optional && !r.checks.claims);
     assert!(matches!(keys, Keys::Discovery(u) if u.upstream == "id.example.com:443"));
     for text in [
         r#"{"jwksUri":"http://keys/jwks"}"#,

@@ -4,18 +4,18 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use penstock::{self as sdk, Action, Context, Level, REQUEST_HEADER, Status, StreamType};
 
 use crate::answer;
-use crate::claims::{self, Fault, Named, Pass, SECOND};
-use crate::config::{Rules, Who};
-use crate::jwk::{KeySet, Verdict};
+use crate::checks::{Who, verify};
+use crate::claims::{Fault, Named, Pass, SECOND};
+use crate::config::Rules;
+use crate::jwk::KeySet;
 use crate::memo::Memo;
 use crate::place::{Place, Seen};
 use crate::source::Source;
-use crate::token;
 
 /// How long a token is remembered at most.
 const REMEMBERED: u64 = 300 * SECOND;
@@ -106,7 +106,7 @@ impl Gate {
         if !self.rules.optional {
             return answer::challenge(&self.rules);
         }
-        for (_, name) in &self.rules.headers {
+        for (_, name) in &self.rules.checks.headers {
             REQUEST_HEADER
                 .del(name)
                 .expect("the client's field is removed");
@@ -131,7 +131,7 @@ impl Gate {
                     .unwrap_or_else(|| Step::Unavailable(self.retry(now)));
             }
         };
-        match verify(&self.rules, &keys, token, now) {
+        match verify(&self.rules.checks, &keys, token, now) {
             Ok(pass) => {
                 let pass = Rc::new(pass);
                 let until = pass.until.min(now.saturating_add(REMEMBERED));
@@ -202,7 +202,7 @@ impl Gate {
     }
 
     fn find(&self, text: &str) -> Result<(), Status> {
-        match &self.rules.who {
+        match &self.rules.checks.who {
             Who::Find { namespaces, .. } if !namespaces.is_empty() => {
                 let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
                 sdk::identify_consumer(KIND, text, &namespaces)
@@ -213,7 +213,7 @@ impl Gate {
 
     /// Changes what is sent on: fields of claims, and no token but the one that was verified.
     fn change(&self, pass: &Pass, place: usize, field: &[u8]) -> Result<(), Status> {
-        for ((_, name), value) in self.rules.headers.iter().zip(&pass.headers) {
+        for ((_, name), value) in self.rules.checks.headers.iter().zip(&pass.headers) {
             match value {
                 Some(value) => REQUEST_HEADER.set(name, value)?,
                 None => REQUEST_HEADER.del(name)?,
@@ -241,6 +241,16 @@ impl Gate {
         Ok(())
     }
 
+    /// Takes from an issuer's metadata what counts beside jwks_uri: here nothing does.
+    pub(crate) fn learn(&self, _: &[(String, sdk::Json)], _secure: bool) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Returns when the next tick has to come, of what else waits for one: here nothing does.
+    pub(crate) fn hurry(&self, wait: Duration) -> Duration {
+        wait
+    }
+
     /// Decides on some of the requests that waited, and says whether more are left.
     pub(crate) fn wake(self: &Rc<Gate>) -> bool {
         for _ in 0..BATCH {
@@ -263,32 +273,4 @@ impl Gate {
         }
         !self.state.borrow().waiting.is_empty()
     }
-}
-
-/// Verifies a token, and checks what it says.
-fn verify(rules: &Rules, keys: &KeySet, text: &[u8], now: u64) -> Result<Pass, Fault> {
-    let token = token::read(text).map_err(Fault::Invalid)?;
-    if !rules.algorithms.contains(&token.algorithm) {
-        return Err(Fault::Invalid("the token's algorithm is not permitted"));
-    }
-    if let Some(want) = &rules.typ {
-        let right = token
-            .typ
-            .as_ref()
-            .is_some_and(|t| token::same_type(t, want));
-        if !right {
-            return Err(Fault::Invalid("the token is of another type"));
-        }
-    }
-    let kid = token.kid.as_deref();
-    match keys.verify(token.algorithm, kid, &token.signature, token.message) {
-        Ok(Verdict::Right) => {}
-        Ok(Verdict::Wrong) => return Err(Fault::Invalid("the token's signature is wrong")),
-        Ok(Verdict::Unknown) => return Err(Fault::UnknownKey),
-        Err(status) => return Err(Fault::Host(status.to_string())),
-    }
-    let payload = token
-        .payload()
-        .ok_or(Fault::Invalid("the token is malformed"))?;
-    claims::check(rules, payload, now)
 }

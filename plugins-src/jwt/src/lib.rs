@@ -3,9 +3,13 @@
 
 mod answer;
 mod base64;
+mod checks;
 mod claims;
+#[cfg(test)]
+mod claims_test;
 mod config;
 mod extract;
+mod fields;
 mod gate;
 mod jwk;
 mod memo;
@@ -39,7 +43,7 @@ impl sdk::Plugin for Plugin {
         let mut state = State::default();
         match keys {
             Keys::Inline(mut keys) => {
-                keys.prepare(&rules.algorithms)
+                keys.prepare(&rules.checks.algorithms)
                     .map_err(|why| format!("config.jwks.keys: {why}"))?;
                 state.keys = Some(Rc::new(keys));
                 state.usable = u64::MAX;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use penstock::{self as sdk, Json, Setting};
 
+use crate::checks::Scalar;
+
 sdk::config! {
     pub(crate) struct Settings {
         pub(crate) issuer: Option<String>,
@@ -73,25 +75,6 @@ impl Setting for Wanted {
                 scalar.read(one, at);
                 self.0 = vec![scalar];
             }
-        }
-    }
-}
-
-/// A text, a number, true or false.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Scalar(pub(crate) Json);
-
-impl Default for Scalar {
-    fn default() -> Scalar {
-        Scalar(Json::Null)
-    }
-}
-
-impl Setting for Scalar {
-    fn read(&mut self, value: &Json, at: &mut sdk::Place) {
-        match value {
-            Json::Text(_) | Json::Number(_) | Json::Bool(_) => self.0 = value.clone(),
-            other => at.want("a text, a number, true or false", other),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Keys that are fetched, and when.
+//! Keys that are fetched, and when. The plugin oidc has this file too.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -84,7 +84,7 @@ impl Gate {
             (source.place.clone(), source.discovery)
         };
         let gate = self.clone();
-        let begun = self.call(&place, move |answer| {
+        let begun = self.get(&place, move |answer| {
             let read = if discovery {
                 gate.follow(answer)
             } else {
@@ -106,22 +106,34 @@ impl Gate {
         true
     }
 
-    /// Makes a call of the root context, whatever stream ends meanwhile.
-    fn call(
+    fn get(
         &self,
+        from: &Url,
+        answered: impl FnOnce(Result<HttpResponse, CallError>) + 'static,
+    ) -> Result<(), String> {
+        let accept = ("accept", "application/json, application/jwk-set+json");
+        self.call("GET", from, &[accept], b"", answered)
+    }
+
+    /// Makes a call of the root context, whatever stream ends meanwhile.
+    pub(crate) fn call(
+        &self,
+        method: &str,
         to: &Url,
+        more: &[(&str, &str)],
+        body: &[u8],
         answered: impl FnOnce(Result<HttpResponse, CallError>) + 'static,
     ) -> Result<(), String> {
         let context = sdk::effective_context();
-        let headers = [
-            (":method", "GET"),
+        let mut headers = vec![
+            (":method", method),
             (":scheme", to.scheme),
             (":authority", &to.authority),
             (":path", &to.path),
-            ("accept", "application/json, application/jwk-set+json"),
         ];
+        headers.extend_from_slice(more);
         sdk::set_effective_context(self.root).map_err(|e| e.to_string())?;
-        let begun = sdk::http_call(&to.upstream, &headers, "", &[], TIMEOUT, answered);
+        let begun = sdk::http_call(&to.upstream, &headers, body, &[], TIMEOUT, answered);
         sdk::set_effective_context(context).expect("BUG: the context that called has ended");
         begun.map_err(|status| format!("{} cannot be called: {status}", to.upstream))
     }
@@ -136,7 +148,7 @@ impl Gate {
             Some((_, Json::Text(text))) => Some(text),
             _ => None,
         };
-        if text("issuer") != self.rules.issuer.as_ref() {
+        if text("issuer") != self.rules.checks.issuer.as_ref() {
             return Err("the metadata are of another issuer".into());
         }
         let uri = text("jwks_uri")
@@ -153,7 +165,8 @@ impl Gate {
             return Err("the metadata have a jwks_uri without https".into());
         }
         let gate = self.clone();
-        self.call(&uri, move |answer| gate.end(keys(answer)))?;
+        self.learn(&fields, secure(self))?;
+        self.get(&uri, move |answer| gate.end(keys(answer)))?;
         Ok(None)
     }
 
@@ -228,7 +241,7 @@ impl Gate {
         let state = self.state.borrow();
         if let Some(source) = &state.source {
             let wait = Duration::from_nanos(source.next.saturating_sub(now)).max(SOON);
-            let _ = sdk::set_tick_period(wait); // requests fetch too
+            let _ = sdk::set_tick_period(self.hurry(wait)); // requests fetch too
         }
     }
 
@@ -264,12 +277,19 @@ fn keys(answer: Result<HttpResponse, CallError>) -> Result<KeySet, String> {
     KeySet::read(&Json::Object(object(answer)?), false)
 }
 
-/// Reads the JSON object of an answer.
-fn object(answer: Result<HttpResponse, CallError>) -> Result<Vec<(String, Json)>, String> {
+/// Reads the JSON object of an answer with status 200.
+pub(crate) fn object(
+    answer: Result<HttpResponse, CallError>,
+) -> Result<Vec<(String, Json)>, String> {
     let answer = answer.map_err(|e| e.to_string())?;
     if answer.status() != 200 {
         return Err(format!("status {}; want 200", answer.status()));
     }
+    members(answer)
+}
+
+/// Reads the JSON object of an answer.
+pub(crate) fn members(answer: HttpResponse) -> Result<Vec<(String, Json)>, String> {
     match answer.body.size() {
         Ok(n) if n <= MAX_ANSWER => {}
         Ok(_) => return Err(format!("an answer of more than {} KiB", MAX_ANSWER >> 10)),
