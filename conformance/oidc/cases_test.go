@@ -84,7 +84,7 @@ func idToken(header, claims string) string {
 
 // claims are those of a token for the client, with more or others.
 func claims(more string) string {
-	text := `{"iss":"https://id.example.com","aud":"shop","sub":"ann","iat":1767225600,"exp":1767229200,"nonce":"nonce"`
+	text := `{"iss":"https://id.example.com","aud":"shop","sub":"reader","iat":1767225600,"exp":1767229200,"nonce":"nonce"`
 	for _, one := range strings.Split(more, ";") {
 		name, value, ok := strings.Cut(one, "=")
 		if !ok {

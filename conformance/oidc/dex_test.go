@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	mail = "ann@shop.example"
+	mail = "reader@shop.example"
 	// password and its hash by bcrypt, as dex wants it.
 	password     = "password"
 	passwordHash = "$2a$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W"
@@ -49,7 +49,7 @@ web: {http: "127.0.0.1:%d"}
 expiry: {idTokens: 4s, refreshTokens: {reuseInterval: 0s}}
 oauth2: {skipApprovalScreen: true}
 enablePasswordDB: true
-staticPasswords: [{email: %q, hash: %q, username: ann, userID: "1234"}]
+staticPasswords: [{email: %q, hash: %q, username: reader, userID: "1234"}]
 staticClients: [{id: shop, secret: hush/hush, name: shop, redirectURIs: [%s]}]
 `, port, mail, passwordHash, strings.Join(redirects, ", "))
 	file := filepath.Join(dir, "dex.yaml")

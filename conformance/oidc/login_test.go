@@ -166,7 +166,7 @@ func TestLogin(t *testing.T) {
 		t.Fatalf("got %d %s", r.StatusCode, got)
 	}
 	_, body := v.get("/uses-good/page?a=b", true)
-	if want := `/uses-good/page?a=b consumer=["ann"] cookies=[]`; body != want {
+	if want := `/uses-good/page?a=b consumer=["reader"] cookies=[]`; body != want {
 		t.Errorf("got %s; want %s", body, want)
 	}
 	address, err := url.Parse(b.URL + "/")
@@ -315,8 +315,8 @@ func TestRulesAfterIt(t *testing.T) {
 		rule   string
 		status int
 	}{
-		"claim": {"- {use: authz, config: {allow: ['claims.sub == \"ann\" && \"buyers\" in claims.groups']}}\n", 200},
-		"other": {"- {use: authz, config: {allow: ['claims.sub == \"bob\"']}}\n", 403},
+		"claim": {"- {use: authz, config: {allow: ['claims.sub == \"reader\" && \"buyers\" in claims.groups']}}\n", 200},
+		"other": {"- {use: authz, config: {allow: ['claims.sub == \"other\"']}}\n", 403},
 		"group": {"- {use: acl, config: {allow: {groups: [buyers]}}}\n", 200},
 		"none":  {"- {use: acl, config: {allow: {groups: [sellers]}}}\n", 403},
 	}

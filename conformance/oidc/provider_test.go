@@ -133,7 +133,7 @@ func (p *provider) refuse(w http.ResponseWriter, what string) {
 func (p *provider) idToken(nonce string) string {
 	now := time.Now().Unix()
 	sum := sha256.Sum256([]byte("access"))
-	c := map[string]any{"iss": p.issuer, "aud": "shop", "sub": "ann", "iat": now, "exp": now + 600, "at_hash": b64.EncodeToString(sum[:16])}
+	c := map[string]any{"iss": p.issuer, "aud": "shop", "sub": "reader", "iat": now, "exp": now + 600, "at_hash": b64.EncodeToString(sum[:16])}
 	if nonce != "" {
 		c["nonce"] = nonce
 	}

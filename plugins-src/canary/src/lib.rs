@@ -35,7 +35,7 @@ impl sdk::Plugin for Plugin {
         });
         self.shared = Some(Rc::new(Shared {
             rules,
-            draws: RefCell::new(Draws::new()),
+            draws: RefCell::new(Draws::new(seed())),
         }));
         Ok(())
     }
@@ -97,4 +97,9 @@ impl sdk::Stream for Stream {
         }
         Action::Continue
     }
+}
+/// The time to the nanosecond.
+fn seed() -> u64 {
+    let since = sdk::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| d.as_nanos() as u64)
 }
