@@ -33,7 +33,7 @@ func newFirewall(c *config, report func(line string)) (*firewall, error) {
 	f := &firewall{config: c, effort: &effort{}, report: report}
 	plugins.RegisterOperator("rx", rxFactory(f.effort)) // before the rules are read
 	waf, err := coraza.NewWAF(coraza.NewWAFConfig().
-		WithRootFS(coreruleset.FS).
+		WithRootFS(quietRules{coreruleset.FS}).
 		WithDirectives(c.directives()).
 		WithErrorCallback(func(m types.MatchedRule) {
 			if m.Message() != "" {

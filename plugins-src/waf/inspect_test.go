@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"net/url"
 	"strings"
 	"testing"
+
+	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 )
 
 // compiled is a test's firewall and what it reports.
@@ -250,5 +253,33 @@ func TestBadRules(t *testing.T) {
 	}
 	if _, err := newFirewall(c, func(string) {}); err == nil || !strings.Contains(strings.ToLower(err.Error()), "secnonsense") {
 		t.Errorf("got %v; want the directive named", err)
+	}
+}
+
+// TestQuietRules: no rule file is cut but by those texts, and nearly all of them are gone.
+func TestQuietRules(t *testing.T) {
+	names, err := fs.Glob(coreruleset.FS, "@owasp_crs/*.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, rules := 0, 0
+	for _, name := range names {
+		whole, err := fs.ReadFile(coreruleset.FS, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		quiet, err := quietRules{coreruleset.FS}.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{"SecRule ", "SecAction", "id:", "msg:", "setvar:", "chain"} {
+			if a, b := strings.Count(string(whole), word), strings.Count(string(quiet), word); a != b {
+				t.Errorf("%s: %d times %q; want %d", name, b, word, a)
+			}
+		}
+		left, rules = left+strings.Count(string(quiet), "logdata:"), rules+strings.Count(string(whole), "logdata:")
+	}
+	if rules < 200 || left > 20 {
+		t.Errorf("%d of %d are left", left, rules)
 	}
 }
