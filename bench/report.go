@@ -19,7 +19,7 @@ type goal struct {
 }
 
 func goals() []goal {
-	return slices.Concat(wireGoals(), cacheGoals(), hotGoals(), compressGoals(), []goal{
+	return slices.Concat(wireGoals(), cacheGoals(), hotGoals(), compressGoals(), wafGoals(), []goal{
 		{"proxy 1 KiB, of Caddy", "1k", "penstock", "Caddy", 0.30, false},
 		{"key-auth and transform add, µs", "plugins", "penstock, 2 plugins", "penstock", 12, true},
 		{"1,000 routes, of 1", "routes", "penstock, 1,000 routes", "penstock", 1.05, false},

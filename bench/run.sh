@@ -24,6 +24,7 @@ fi
 mkdir -p out
 gcc -O2 -o out/origin origin/origin.c
 (cd load && CGO_ENABLED=0 go build -o ../out/load .)
+(cd coraza && CGO_ENABLED=0 go build -o ../out/coraza .)
 (cd caddy && CGO_ENABLED=0 go build -o ../out/caddy github.com/caddyserver/caddy/v2/cmd/caddy)
 guest() { # name, module
 	../bin/penstock image pack --layout out/plugins --name "penstock.dev/bench/$1:1" --manifest guests/manifest.json "$2" >/dev/null

@@ -45,6 +45,7 @@ func workloads() []workload {
 		{name: "routes", path: "/1k", connections: 64, targets: []target{plain, many}},
 		{name: "guests", path: "/1k", connections: 64, targets: []target{plain, guests("C", "c"), guests("Go", "go"), guests("AssemblyScript", "assemblyscript"), guests("http-wasm", "http-wasm"),
 			guests("5 of C", "c", "c", "c", "c", "c")}},
+		wafs(),
 	}, slices.Concat(wires(), caches(), compressing())...)
 }
 

@@ -40,6 +40,10 @@ type World struct {
 	HTTP    capability.HTTPCaller
 	GRPC    capability.GRPCCaller
 	Cache   capability.CacheObjects
+	Redis   capability.RedisCaller
+	// Rates makes a limiter, which counts by itself what proxies share, the case's: it
+	// answers what the case has an answer to. Nil: there is no case.
+	Rates func(capability.RateLimiter) capability.RateLimiter
 	// Consumers are the Consumer objects of the case.
 	Consumers capability.Consumers
 	Clock     sandbox.Clock
@@ -112,7 +116,7 @@ func (b *Bed) trial(file *File, c *Case) *trial {
 func (t *trial) manager(log *zap.Logger) *plugin.Manager {
 	return plugin.New(plugin.Options{
 		Images: fixed{t.o.Plugin}, Engine: t.engine, Log: log, Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m),
-		ABIs: t.o.ABIs(World{log, t.m, t.calls, t.calls, &objects{clock: t.clock}, index(t.who, t.f), t.clock}),
+		ABIs: t.o.ABIs(World{log, t.m, t.calls, t.calls, &objects{clock: t.clock}, t.calls, t.calls.rates, index(t.who, t.f), t.clock}),
 	})
 }
 
@@ -121,7 +125,7 @@ func (b *Bed) filter(file *File, c *Case) *config.Filter {
 	f := &config.Filter{
 		Part: "service", Name: "plugin", Owner: config.Object{Kind: "Service", Namespace: "default", Name: "case"}, Namespace: "default",
 		Hash: "case", Image: "cases/plugin", Limits: config.DefaultLimits(), Config: c.Config.text, Grant: config.GrantManifest,
-		Egress: []config.Egress{{Hostname: "*"}},
+		Egress: []config.Egress{{Hostname: "*"}}, Redis: file.redisOf(),
 	}
 	if !c.Config.set {
 		f.Config = file.Config.text
@@ -173,6 +177,11 @@ func (t *trial) run(ctx context.Context, c *Case) (faults []string, err error) {
 				fault = fmt.Sprintf("exchanges[%d].%s", i, fault)
 			}
 			faults = append(faults, fault)
+		}
+	}
+	for i := range c.Connections {
+		for _, fault := range t.connection(&c.Connections[i]) {
+			faults = append(faults, fmt.Sprintf("connections[%d].%s", i, fault))
 		}
 	}
 	for p, _ := t.calls.next(); p != nil; p, _ = t.calls.next() { // what nobody waits for comes too

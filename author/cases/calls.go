@@ -51,7 +51,7 @@ func (c *calls) expect(script []Call) {
 func (c *calls) HTTPCall(k *capability.HTTPCall, done func(*capability.HTTPAnswer, error)) (func(), error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	said, where := c.take(fmt.Sprintf("%s %s to %q", k.Method, k.Path, k.Upstream), k.Upstream, false)
+	said, where := c.take(fmt.Sprintf("%s %s to %q", k.Method, k.Path, k.Upstream), k.Upstream, callHTTP)
 	if said == nil {
 		return nil, capability.ErrUnknownUpstream
 	}
@@ -74,7 +74,7 @@ func (c *calls) HTTPCall(k *capability.HTTPCall, done func(*capability.HTTPAnswe
 }
 
 // take returns what the script says of the next call, and where; nil: nothing. c.mu is held.
-func (c *calls) take(what, upstream string, grpc bool) (said *Call, where string) {
+func (c *calls) take(what, upstream, kind string) (said *Call, where string) {
 	if c.made >= len(c.script) {
 		c.faults = append(c.faults, "a call that is not in calls: "+what)
 		return nil, ""
@@ -84,8 +84,8 @@ func (c *calls) take(what, upstream string, grpc bool) (said *Call, where string
 	if said.To != "" && said.To != upstream {
 		c.faults = append(c.faults, fmt.Sprintf("%s.to: got %q; want %q", where, upstream, said.To))
 	}
-	if grpc != (said.GRPC != nil) {
-		c.faults = append(c.faults, fmt.Sprintf("%s: got %s; want a call of the other kind (grpc or not)", where, what))
+	if kind != said.kind() {
+		c.faults = append(c.faults, fmt.Sprintf("%s: got %s; want a call of another kind: %s", where, what, said.kind()))
 		return nil, ""
 	}
 	return said, where

@@ -60,7 +60,8 @@ func (s *Size) UnmarshalYAML(n *yaml.Node) error {
 
 const maxSize = 1 << 30
 
-// Case is one plugin that is started, and one or more exchanges with it.
+// Case is one plugin that is started, and one or more exchanges or raw connections with
+// it.
 type Case struct {
 	Name   string `yaml:"name"`
 	Config Config `yaml:"config"`
@@ -72,6 +73,8 @@ type Case struct {
 	// Exchange is the one exchange, Exchanges are several in a row.
 	Exchange  `yaml:",inline"`
 	Exchanges []Exchange `yaml:"exchanges"`
+	// Connections are raw connections, in place of exchanges.
+	Connections []Connection `yaml:"connections"`
 	// Metrics are the values, at the end, of metrics that the plugin defines; of a
 	// histogram the number of its samples.
 	Metrics map[string]int64 `yaml:"metrics"`
@@ -125,40 +128,6 @@ type Upstream struct {
 	Reached  *bool    `yaml:"reached"`
 	Request  *Message `yaml:"request"`
 	Response *Message `yaml:"response"`
-}
-
-// Call is one that the plugin makes.
-type Call struct {
-	To      string   `yaml:"to"` // the upstream, as the plugin names it; empty: any
-	Request *Message `yaml:"request"`
-	// GRPC is the call, if it is one of gRPC, in place of Request and Response.
-	GRPC *GRPC `yaml:"grpc"`
-	// After is how long the answer takes.
-	After    Duration `yaml:"after"`
-	Response *Message `yaml:"response"`
-	// Fails is why there is none: "timeout", "refused", or "reset".
-	Fails string `yaml:"fails"`
-}
-
-// GRPC is a unary call that the plugin makes, and its answer.
-type GRPC struct {
-	Service  string `yaml:"service"`
-	Method   string `yaml:"method"`
-	Metadata Fields `yaml:"metadata"`
-	// Message is what is sent, nil: any; Contains are parts of it.
-	Message  *string  `yaml:"message"`
-	Contains []string `yaml:"contains"`
-	// Answer; nil: Call.Fails says why there is none.
-	Answer *GRPCAnswer `yaml:"answer"`
-}
-
-// GRPCAnswer is how a call ends.
-type GRPCAnswer struct {
-	Code     uint32  `yaml:"code"` // 0: OK
-	Text     string  `yaml:"text"` // for people
-	Message  *string `yaml:"message"`
-	Metadata Fields  `yaml:"metadata"` // before the message
-	Trailers Fields  `yaml:"trailers"`
 }
 
 // Cache is what a plugin says to the response cache; all of it.
@@ -287,19 +256,22 @@ func Parse(name string, text []byte) (*File, error) {
 func (c *Case) check() error {
 	inline := c.Request != nil || c.Response != nil || c.Upstream != nil || c.Calls != nil || c.Consumer != nil || c.Claims != nil || c.Known != nil || c.Cache != nil || c.Advance != 0
 	switch {
-	case c.Refused != "" && (inline || c.Exchanges != nil):
+	case c.Refused != "" && (inline || c.Exchanges != nil || c.Connections != nil):
 		return errors.New("refused: a plugin that refuses its configuration has no exchange")
 	case inline && c.Exchanges != nil:
 		return errors.New("exchanges: there is another exchange beside them")
 	case inline:
 		c.Exchanges = []Exchange{c.Exchange}
-	case c.Refused == "" && c.Exchanges == nil && c.Metrics == nil && c.Logs == nil:
+	case c.Refused == "" && c.Exchanges == nil && c.Connections == nil && c.Metrics == nil && c.Logs == nil:
 		return errors.New("it says nothing that is to be so")
 	}
 	for i := range c.Exchanges {
 		if err := c.Exchanges[i].check(); err != nil {
 			return err
 		}
+	}
+	if err := c.checkConnections(); err != nil {
+		return err
 	}
 	return someone(c.Consumers)
 }
@@ -316,42 +288,8 @@ func (e *Exchange) check() error {
 			return err
 		}
 	}
-	for i := range e.Calls {
-		k := &e.Calls[i]
-		what := fmt.Sprintf("calls[%d]", i)
-		if err := k.GRPC.check(what+".grpc", k); err != nil {
-			return err
-		}
-		if k.GRPC == nil && (k.Fails == "") == (k.Response == nil) {
-			return fmt.Errorf("%s: want either response or fails", what)
-		}
-		if !slices.Contains([]string{"", "timeout", "refused", "reset"}, k.Fails) {
-			return fmt.Errorf("%s.fails: %q: want timeout, refused or reset", what, k.Fails)
-		}
-		if err := errors.Join(k.Request.check(what+".request"), k.Response.check(what+".response"), k.Response.made(what+".response")); err != nil {
-			return err
-		}
-	}
-	return nil
+	return checkCalls(e.Calls)
 }
-
-// check finds what a gRPC call cannot mean.
-func (g *GRPC) check(what string, k *Call) error {
-	switch {
-	case g == nil:
-		return nil
-	case k.Request != nil || k.Response != nil:
-		return fmt.Errorf("%s: request and response are those of an HTTP call", what)
-	case (k.Fails == "") == (g.Answer == nil):
-		return fmt.Errorf("%s: want either answer or fails", what)
-	case g.Answer != nil && g.Answer.Code > maxCode:
-		return fmt.Errorf("%s.answer.code: %d: want 0 to %d", what, g.Answer.Code, maxCode)
-	}
-	return nil
-}
-
-// maxCode is the last status of gRPC.
-const maxCode = 16
 
 // check finds fields that are of another kind of message.
 func (m *Message) check(what string) error {

@@ -13,7 +13,7 @@ import (
 func (c *calls) GRPCCall(k *capability.GRPCCall, events capability.GRPCEvents) (capability.GRPCStream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	said, where := c.take(fmt.Sprintf("gRPC %s/%s to %q", k.Service, k.Method, k.Upstream), k.Upstream, true)
+	said, where := c.take(fmt.Sprintf("gRPC %s/%s to %q", k.Service, k.Method, k.Upstream), k.Upstream, callGRPC)
 	if said == nil {
 		return nil, capability.ErrUnknownUpstream
 	}

@@ -173,9 +173,9 @@ func exists(path string) bool {
 
 // caseABIs are the hosts that cases run on: those of the proxy.
 func caseABIs(w cases.World) []plugin.ABI {
-	o := proxywasm.Options{Log: w.Log, Metrics: w.Metrics, HTTP: w.HTTP, GRPC: w.GRPC, Cache: w.Cache, Consumers: w.Consumers, Passwords: casePasswords{}, Recoder: compress.New(caseRecoding, w.Metrics), Clock: w.Clock, NodeID: "case"}
+	o := proxywasm.Options{Log: w.Log, Metrics: w.Metrics, HTTP: w.HTTP, GRPC: w.GRPC, Cache: w.Cache, Redis: w.Redis, Consumers: w.Consumers, Passwords: casePasswords{}, Recoder: compress.New(caseRecoding, w.Metrics), Clock: w.Clock, NodeID: "case"}
 	if w.Clock != nil { // else only what a module exports is asked for
-		o.Rates = ratelimit.New(ratelimit.Options{Now: w.Clock.Now, Alone: true})
+		o.Rates = w.Rates(ratelimit.New(ratelimit.Options{Now: w.Clock.Now, Alone: true}))
 		o.KV = kv.New(kv.Options{Now: w.Clock.Now})
 	}
 	return []plugin.ABI{

@@ -64,6 +64,7 @@ type Options struct {
 	State         string            // state folder; default a new one
 	LocalRegistry string
 	Args          []string
+	Line          func(text string) // gets each line that the process writes
 }
 
 // Proxy is a running binary.
@@ -120,7 +121,7 @@ func Launch(t testing.TB, o Options) *Proxy {
 	}
 	p.Process = cmd.Process
 	go func() {
-		p.read(out)
+		p.read(out, o.Line)
 		p.err = cmd.Wait()
 		close(p.exited)
 	}()
@@ -128,13 +129,16 @@ func Launch(t testing.TB, o Options) *Proxy {
 	return p
 }
 
-func (p *Proxy) read(r io.Reader) {
+func (p *Proxy) read(r io.Reader, line func(string)) {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
 		p.mu.Lock()
 		p.lines = append(p.lines, s.Text())
 		p.mu.Unlock()
+		if line != nil {
+			line(s.Text())
+		}
 	}
 }
 

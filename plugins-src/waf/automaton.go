@@ -185,7 +185,13 @@ func (a *automaton) match(text string) (matched, ok bool) {
 		switch {
 		case i >= len(text):
 		case text[i] < utf8.RuneSelf:
-			r = rune(text[i])
+			if s, i = a.run(s, text, i); s < firstState {
+				return s == matchState, true
+			}
+			if i == len(text) || text[i] >= utf8.RuneSelf {
+				continue
+			}
+			r = rune(text[i]) // by a transition that nobody has made
 			class = int(a.ascii[r])
 			i++
 		default:
@@ -209,6 +215,23 @@ func (a *automaton) match(text string) (matched, ok bool) {
 			return false, true
 		}
 	}
+}
+
+// run goes on from state s at text[i] over ASCII as far as the transitions are known. It
+// returns where it is, and matchState or deadState if that decides.
+func (a *automaton) run(s int32, text string, i int) (int32, int) {
+	next, ascii, classes := a.next, &a.ascii, a.classes
+	for ; i < len(text) && text[i] < utf8.RuneSelf; i++ {
+		t := next[int(s-firstState)*classes+int(ascii[text[i]])]
+		if t < firstState {
+			if t != unknownState {
+				s = t
+			}
+			break
+		}
+		s = t
+	}
+	return s, i
 }
 
 // step makes the transition of state s by rune r of that class.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -42,7 +43,7 @@ const (
 	maxThreshold = 10_000
 	// argumentsLimit is Coraza's bound for each of query and body. Every rule
 	// looks at every value; more would not fit into a call.
-	argumentsLimit = 250
+	argumentsLimit = 256
 )
 
 // parse reads the configuration strictly; none at all is the defaults.
@@ -161,6 +162,13 @@ func (c *config) directives() string {
 		`setvar:tx.blocking_paranoia_level=%d,setvar:tx.inbound_anomaly_score_threshold=%d,setvar:tx.outbound_anomaly_score_threshold=%d,`+
 		`setvar:tx.early_blocking=1,setvar:'tx.allowed_methods=%s'"`,
 		c.ParanoiaLevel, c.InboundThreshold, c.OutboundThreshold, strings.Join(c.AllowedMethods, " "))
+	// The Core Rule Set sets those of the request's phases alone: what matches in a
+	// response would not be logged. An own one may be set once.
+	for phase := 3; phase <= 4; phase++ {
+		if own := fmt.Sprintf(`(?i)SecDefaultAction\s+"[^"]*phase:%d`, phase); !regexp.MustCompile(own).MatchString(c.Rules) {
+			line(`SecDefaultAction "phase:%d,log,noauditlog,pass"`, phase)
+		}
+	}
 	line("%s", c.Rules)
 	line("Include @crs-setup.conf.example")
 	line("Include @owasp_crs/REQUEST-9*.conf")

@@ -22,19 +22,22 @@ type firewall struct {
 	waf    coraza.WAF
 	effort *effort
 	report func(line string)
+	// matches are the rules that matched in the current call.
+	matches []string
 }
 
-// newFirewall compiles the rules. report gets a line for each rule that matches
-// and that is to be logged; it holds no value of the request.
+// newFirewall compiles the rules. report gets a line for each call in which rules
+// match that are to be logged, and names all of them: a line for each would soon be
+// over what a host writes of one plugin. It holds no value of the request.
 func newFirewall(c *config, report func(line string)) (*firewall, error) {
 	f := &firewall{config: c, effort: &effort{}, report: report}
 	plugins.RegisterOperator("rx", rxFactory(f.effort)) // before the rules are read
 	waf, err := coraza.NewWAF(coraza.NewWAFConfig().
-		WithRootFS(coreruleset.FS).
+		WithRootFS(quietRules{coreruleset.FS}).
 		WithDirectives(c.directives()).
 		WithErrorCallback(func(m types.MatchedRule) {
 			if m.Message() != "" {
-				report(fmt.Sprintf("rule %d (%s): %s", m.Rule().ID(), m.Rule().Severity(), m.Message()))
+				f.matches = append(f.matches, fmt.Sprintf("rule %d (%s): %s", m.Rule().ID(), m.Rule().Severity(), m.Message()))
 			}
 		}))
 	if err != nil {
@@ -77,7 +80,12 @@ func (i *inspection) blocks() bool { return i.config.Mode == "block" }
 func (i *inspection) run(rules func() verdict) (v verdict) {
 	i.effort.steps = effortSteps
 	defer func() {
-		switch r := recover(); r {
+		r := recover()
+		if len(i.matches) > 0 {
+			i.report(strings.Join(i.matches, "; "))
+			i.matches = i.matches[:0]
+		}
+		switch r {
 		case nil:
 		case exhausted{}:
 			i.report("too many values, or too long ones, to inspect all")
@@ -117,9 +125,15 @@ func (i *inspection) requestHeaders(source, destination, protocol string, header
 	from, to := addrPort(source), addrPort(destination)
 	i.tx.ProcessConnection(from.Addr().String(), int(from.Port()), to.Addr().String(), int(to.Port()))
 	var method, path string
-	hasHost := false
+	hasHost, hasLength := false, false
 	for _, h := range header {
 		hasHost = hasHost || strings.EqualFold(h[0], "host")
+		hasLength = hasLength || strings.EqualFold(h[0], "content-length")
+	}
+	old := protocol == "HTTP/1.0" || protocol == "HTTP/1.1"
+	if old && !end && !hasLength {
+		// The proxy has taken it out: it is of the connection. Rules ask for either.
+		i.tx.AddRequestHeader("Transfer-Encoding", "chunked")
 	}
 	for _, h := range header {
 		switch h[0] {
@@ -128,7 +142,7 @@ func (i *inspection) requestHeaders(source, destination, protocol string, header
 		case ":path":
 			path = h[1]
 		case ":authority":
-			if !hasHost {
+			if !hasHost && (h[1] != "" || protocol != "HTTP/1.0") { // in HTTP/1.0 there may be none
 				i.tx.AddRequestHeader("Host", h[1])
 			}
 			i.tx.SetServerName(hostname(h[1]))

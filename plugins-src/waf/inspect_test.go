@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"net/url"
 	"strings"
 	"testing"
+
+	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 )
 
 // compiled is a test's firewall and what it reports.
@@ -190,6 +193,59 @@ func TestDetect(t *testing.T) {
 	}
 }
 
+// TestFraming: what the proxy has taken out of a head is known from what is left.
+func TestFraming(t *testing.T) {
+	tests := map[string]struct {
+		protocol  string
+		authority string
+		header    [][2]string
+		end       bool
+		want      string // the rule, of those about framing; empty: none
+	}{
+		"a body without a length": {"HTTP/1.1", "shop.example", nil, false, ""},
+		"the same in HTTP/2":      {"HTTP/2", "shop.example", nil, false, ""},
+		"a length":                {"HTTP/1.1", "shop.example", [][2]string{{"content-length", "0"}}, true, ""},
+		"neither":                 {"HTTP/1.1", "shop.example", nil, true, "rule 920180"},
+		"no Host in HTTP/1.0":     {"HTTP/1.0", "", [][2]string{{"content-length", "0"}}, true, "rule 920280"},
+		"an empty Host in HTTP/1.1, which it may have": {"HTTP/1.1", "", [][2]string{{"content-length", "0"}}, true, "rule 920290"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := compile(t, `{"mode":"detect"}`)
+			i := c.newInspection()
+			header := [][2]string{{":method", "POST"}, {":path", "/"}, {":authority", test.authority}, {":scheme", "http"}, {"user-agent", "test"}, {"accept", "*/*"}}
+			i.requestHeaders("192.0.2.1:4000", "192.0.2.2:80", test.protocol, append(header, test.header...), test.end)
+			if err := i.done(); err != nil {
+				t.Fatal(err)
+			}
+			all := strings.Join(c.lines, "\n")
+			for _, rule := range []string{"rule 920180", "rule 920280", "rule 920290"} {
+				if got := strings.Contains(all, rule); got != (rule == test.want) {
+					t.Errorf("%s matched: %t\n%s", rule, got, all)
+				}
+			}
+		})
+	}
+}
+
+// TestDefaultAction: rules of a response are logged, whatever an own text says of it.
+func TestDefaultAction(t *testing.T) {
+	for _, rules := range []string{"", `SecDefaultAction \"phase:4,log,pass\"`} {
+		c := compile(t, `{"inspectResponse":true,"rules":"`+rules+`"}`)
+		i := c.newInspection()
+		i.requestHeaders("192.0.2.1:4000", "192.0.2.2:80", "HTTP/1.1", [][2]string{{":method", "GET"}, {":path", "/"}, {":authority", "shop.example"}, {"user-agent", "test"}, {"accept", "*/*"}}, true)
+		i.responseHeaders(200, "HTTP/1.1", [][2]string{{":status", "200"}, {"content-type", "text/html"}}, false)
+		const leak = "<html>Dynamic SQL Error"
+		i.responseBody(len(leak), true, func(int, int) ([]byte, error) { return []byte(leak), nil })
+		if err := i.done(); err != nil {
+			t.Fatal(err)
+		}
+		if all := strings.Join(c.lines, "\n"); !strings.Contains(all, "rule 951150 ") {
+			t.Errorf("%q: got %q; want rule 951150", rules, all)
+		}
+	}
+}
+
 func TestBadRules(t *testing.T) {
 	c, err := parse([]byte(`{"rules":"SecNonsense on"}`))
 	if err != nil {
@@ -197,5 +253,33 @@ func TestBadRules(t *testing.T) {
 	}
 	if _, err := newFirewall(c, func(string) {}); err == nil || !strings.Contains(strings.ToLower(err.Error()), "secnonsense") {
 		t.Errorf("got %v; want the directive named", err)
+	}
+}
+
+// TestQuietRules: no rule file is cut but by those texts, and nearly all of them are gone.
+func TestQuietRules(t *testing.T) {
+	names, err := fs.Glob(coreruleset.FS, "@owasp_crs/*.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, rules := 0, 0
+	for _, name := range names {
+		whole, err := fs.ReadFile(coreruleset.FS, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		quiet, err := quietRules{coreruleset.FS}.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{"SecRule ", "SecAction", "id:", "msg:", "setvar:", "chain"} {
+			if a, b := strings.Count(string(whole), word), strings.Count(string(quiet), word); a != b {
+				t.Errorf("%s: %d times %q; want %d", name, b, word, a)
+			}
+		}
+		left, rules = left+strings.Count(string(quiet), "logdata:"), rules+strings.Count(string(whole), "logdata:")
+	}
+	if rules < 200 || left > 20 {
+		t.Errorf("%d of %d are left", left, rules)
 	}
 }

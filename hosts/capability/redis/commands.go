@@ -68,32 +68,46 @@ func escape(s string) string {
 	return strings.NewReplacer("%", "%25", ":", "%3A").Replace(s)
 }
 
-// rewrite returns the query to send for a guest's query. Errors wrap
-// capability.ErrMalformed or ErrNotAllowed.
-func rewrite(query []byte, prefix string) ([]byte, error) {
-	words, err := parseQuery(query)
-	if err != nil {
-		return nil, err
+// Words returns the words of a guest's query, as views, if a plugin may send it. Errors
+// are those of Clients.RedisCall.
+func Words(query []byte) ([][]byte, error) {
+	words, _, err := judge(query)
+	return words, err
+}
+
+// judge reads a guest's query, and says where its keys are, with last counted from the
+// beginning. Errors wrap capability.ErrMalformed or ErrNotAllowed.
+func judge(query []byte) (words [][]byte, c command, err error) {
+	if words, err = parseQuery(query); err != nil {
+		return nil, c, err
 	}
 	name := strings.ToUpper(string(words[0]))
 	c, ok := commands[name]
 	if !ok {
-		return nil, fmt.Errorf("%w: command %.32q is not one of those that plugins may send", capability.ErrNotAllowed, name)
+		return nil, c, fmt.Errorf("%w: command %.32q is not one of those that plugins may send", capability.ErrNotAllowed, name)
 	}
-	last := c.last
-	if last < 0 {
-		last += len(words)
+	if c.last < 0 {
+		c.last += len(words)
 	}
-	if len(words) < c.least || c.step > 1 && (last-c.first+1)%c.step != 0 {
-		return nil, fmt.Errorf("%w: %s with %d words", capability.ErrMalformed, name, len(words)-1)
+	if len(words) < c.least || c.step > 1 && (c.last-c.first+1)%c.step != 0 {
+		return nil, c, fmt.Errorf("%w: %s with %d words", capability.ErrMalformed, name, len(words)-1)
 	}
 	if c.step > 1 {
-		last -= c.step - 1
+		c.last -= c.step - 1
+	}
+	return words, c, nil
+}
+
+// rewrite returns the query to send for a guest's query. Errors are judge's.
+func rewrite(query []byte, prefix string) ([]byte, error) {
+	words, c, err := judge(query)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]byte, 0, len(query)+len(prefix)*2)
 	out = appendHead(out, '*', len(words))
 	for i, w := range words {
-		isKey := c.step > 0 && i >= c.first && i <= last && (i-c.first)%c.step == 0
+		isKey := c.step > 0 && i >= c.first && i <= c.last && (i-c.first)%c.step == 0
 		if !isKey {
 			out = appendBulk(out, w)
 			continue

@@ -98,6 +98,7 @@ impl sdk::Stream for Stream {
         Action::Continue
     }
 }
+
 /// The time to the nanosecond.
 fn seed() -> u64 {
     let since = sdk::now().duration_since(std::time::UNIX_EPOCH);
