@@ -38,7 +38,7 @@ for g in c/header http-wasm/header spin/spin compute/compute; do $cc -o "out/${g
 sdk() { # language, source, its place in a new plugin
 	rm -rf "out/sdk/$1" && mkdir -p out/sdk
 	../bin/penstock plugin new --lang "$1" "out/sdk/$1" >/dev/null
-	cp "guests/sdk/$2" "out/sdk/$1/$3"
+	cp "guests/sdk/$1/$2" "out/sdk/$1/$3"
 	../bin/penstock plugin build "out/sdk/$1" --output "out/sdk-$1.wasm"
 }
 sdk c plugin.c plugin.c

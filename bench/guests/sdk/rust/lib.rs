@@ -1,4 +1,4 @@
-//! A header plugin on our SDK: four host calls an exchange, as ../c/header.c makes.
+//! A header plugin on our SDK: four host calls an exchange, as bench/guests/c/header.c makes.
 
 use std::error::Error;
 

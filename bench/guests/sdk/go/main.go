@@ -1,5 +1,5 @@
 // Command sdk is a header plugin on our SDK: four host calls an exchange, as
-// ../c/header.c makes.
+// bench/guests/c/header.c makes.
 package main
 
 import sdk "penstock.dev/penstock/wasm-sdk/go"
