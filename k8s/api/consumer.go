@@ -3,7 +3,7 @@ package api
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // LabelCredential marks a Secret of a Consumer; its value is the type of the credential,
-// one of CredentialKeyAuth, CredentialBasicAuth and CredentialJWT.
+// one of CredentialKeyAuth, CredentialBasicAuth, CredentialJWT and CredentialMTLSAuth.
 const LabelCredential = "penstock.dev/credential"
 
 // The types of credentials. Each is the name of the plugin that looks it up.
@@ -11,6 +11,7 @@ const (
 	CredentialKeyAuth   = "key-auth"
 	CredentialBasicAuth = "basic-auth"
 	CredentialJWT       = "jwt"
+	CredentialMTLSAuth  = "mtls-auth"
 )
 
 // Bounds of a Consumer.
@@ -65,7 +66,7 @@ type ConsumerSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!#-+.-~-]+$')",message="want visible ASCII characters without spaces, commas and quotes"
 	Groups []string `json:"groups,omitempty"`
 	// Credentials are Secrets of its namespace that carry the label
-	// penstock.dev/credential: key-auth, basic-auth or jwt.
+	// penstock.dev/credential: key-auth, basic-auth, jwt or mtls-auth.
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16

@@ -176,12 +176,12 @@ func (r *run) judgeConsumer(one *consumer) {
 // noCredential says why there is no Secret of that name for a Consumer.
 func (r *run) noCredential(namespace, name string) string {
 	if r.secrets[namespace+"/"+name] != nil {
-		return fmt.Sprintf("Secret %s does not carry the label %s, so that it is not read: want key-auth, basic-auth or jwt", name, api.LabelCredential)
+		return fmt.Sprintf("Secret %s does not carry the label %s, so that it is not read: want key-auth, basic-auth, jwt or mtls-auth", name, api.LabelCredential)
 	}
 	if u := r.unread(config.Object{Kind: "Secret", Namespace: namespace, Name: name}); u != nil {
 		return fmt.Sprintf("%s cannot be read", u)
 	}
-	return fmt.Sprintf("there is no Secret %s with the label %s in namespace %s: want one with key-auth, basic-auth or jwt", name, api.LabelCredential, namespace)
+	return fmt.Sprintf("there is no Secret %s with the label %s in namespace %s: want one with key-auth, basic-auth, jwt or mtls-auth", name, api.LabelCredential, namespace)
 }
 
 // claimed returns what a Consumer claims: its username, then its credentials.
