@@ -41,6 +41,7 @@ func bundled() []translate.Bundled {
 		{Name: "ip-restriction", Major: "1", Image: "penstock.dev/plugins/ip-restriction:1", Guard: true},
 		{Name: "jwt", Major: "1", Image: "penstock.dev/plugins/jwt:1", Guard: true, Calls: true},
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
+		{Name: "mtls-auth", Major: "1", Image: "penstock.dev/plugins/mtls-auth:1", Guard: true},
 		{Name: "mock", Major: "1", Image: "penstock.dev/plugins/mock:1"},
 		{Name: "rate-limit", Major: "1", Image: "penstock.dev/plugins/rate-limit:1", Guard: true},
 		{Name: "redirect", Major: "1", Image: "penstock.dev/plugins/redirect:1"},
