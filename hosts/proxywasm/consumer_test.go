@@ -327,6 +327,7 @@ func TestCertificate(t *testing.T) {
 		t.Fatal(status)
 	}
 	within(t, b, x, phaseRequestHeaders, func(h *hand) {
+		h.v.current, h.v.effective = h.s, h.s
 		if got, ok := h.s.f.property(h.v, path); ok {
 			t.Errorf("without one: got %q", got)
 		}
@@ -336,6 +337,7 @@ func TestCertificate(t *testing.T) {
 	with.Certificate = []byte(`{"commonName":"cart"}`)
 	x.Conn = &with
 	within(t, b, x, phaseRequestHeaders, func(h *hand) {
+		h.v.current, h.v.effective = h.s, h.s
 		if got, ok := h.s.f.property(h.v, path); !ok || string(got) != `{"commonName":"cart"}` {
 			t.Errorf("got %q, %v", got, ok)
 		}
