@@ -70,6 +70,7 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 			port.add(l.Hostname, compiled)
 		}
 	}
+	c.consumers(cfg)
 	return sockets
 }
 
