@@ -71,6 +71,31 @@ type ConsumerSpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Credentials []CredentialRef `json:"credentials,omitempty"`
+	// Plugins run once it is known that this Consumer has sent a request: right behind the
+	// plugin that has found it, before all that come after that one.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Plugins []ConsumerEntry `json:"plugins,omitempty"`
+}
+
+// ConsumerEntry is an entry whose name is not left to a default.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) && !has(self.listeners)",message="ports are for a Service's annotation, listeners for a Gateway's"
+type ConsumerEntry struct {
+	Entry `json:",inline"`
+	// Name is a DNS label, unique in its part.
+	Name string `json:"name"`
+}
+
+// Entries returns the plugins.
+func (c *Consumer) Entries() []Entry {
+	list := make([]Entry, len(c.Spec.Plugins))
+	for i := range c.Spec.Plugins {
+		list[i] = c.Spec.Plugins[i].Entry
+		list[i].Name = c.Spec.Plugins[i].Name
+	}
+	return list
 }
 
 // CredentialRef names a Secret.

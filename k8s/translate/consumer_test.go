@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"slices"
@@ -210,5 +211,53 @@ func TestOneWayToWriteAName(t *testing.T) {
 		if got := made.Config.Consumers.Of("store/shop"); len(got.Credentials) != 1 || got.Credentials[0].ID != config.CredentialID("mtls-auth", []byte(want)) {
 			t.Errorf("%v is not looked up by %s: %v", d, want, made.Problems)
 		}
+	}
+}
+
+// TestPluginsOfAConsumer: what a Consumer runs stays what it is as long as nothing changes,
+// goes with it, and is no matter of those without.
+func TestPluginsOfAConsumer(t *testing.T) {
+	plugin := func(config string) api.ConsumerEntry {
+		return api.ConsumerEntry{Entry: api.Entry{Use: "transform", Config: json.RawMessage(config)}, Name: "mark"}
+	}
+	gold, plain := consumerOf("gold", 1), consumerOf("plain", 2)
+	gold.Spec.Plugins = []api.ConsumerEntry{plugin(`{"a":1}`)}
+	o := &translate.Objects{Consumers: []*api.Consumer{gold, plain}}
+	tr := translate.New(options())
+	made := tr.Translate(o)
+	first := made.Config.Consumers.Of("store/gold")
+	if first.Chain == nil || len(first.Chain.Parts) != 1 || first.Chain.Parts[0].Name != config.PartConsumer || len(first.Chain.Parts[0].Filters) != 1 || made.Config.Consumers.Of("store/plain").Chain != nil {
+		t.Fatalf("got %+v; %v", first, made.Problems)
+	}
+	if err := made.Config.Validate(); err != nil {
+		t.Error(err)
+	}
+	if again := tr.Translate(o); again.Config != made.Config {
+		t.Error("the same objects give another config")
+	}
+	last := tr.Translate(o)
+	renamed := consumerOf("plain", 2)
+	renamed.Generation, renamed.Spec.Username = 2, "other"
+	next := tr.Change(last, &translate.Changes{Consumers: map[string]*api.Consumer{"store/plain": renamed}})
+	if next == nil || next.Config.Consumers.Of("store/gold") != first || next.Config.Consumers.Of("store/plain").Username != "other" {
+		t.Fatal("who has no plugins does not change alone")
+	}
+	other := consumerOf("gold", 1)
+	other.Generation, other.Spec.Plugins = 2, []api.ConsumerEntry{plugin(`{"a":2}`)}
+	for what, one := range map[string]*api.Consumer{"others": other, "none": {ObjectMeta: *renamed.ObjectMeta.DeepCopy()}, "gone": nil} {
+		if one != nil {
+			one.Name = "gold"
+		}
+		tr := translate.New(options())
+		if made := tr.Change(tr.Translate(o), &translate.Changes{Consumers: map[string]*api.Consumer{"store/gold": one}}); made != nil {
+			t.Errorf("%s: plugins changed without a whole translation", what)
+		}
+	}
+	whole := tr.Translate(&translate.Objects{Consumers: []*api.Consumer{other, renamed}})
+	if now := whole.Config.Consumers.Of("store/gold"); now == first || now.Chain.Parts[0].Hash == first.Chain.Parts[0].Hash {
+		t.Error("other plugins are the same chain")
+	}
+	if now := tr.Translate(&translate.Objects{Consumers: []*api.Consumer{renamed}}).Config; now.Consumers.Of("store/gold") != nil || len(now.PartHashes()) != 0 {
+		t.Errorf("it is gone, and yet there is %v", now.PartHashes())
 	}
 }
