@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"penstock.dev/penstock/conformance/harness"
 )
@@ -165,29 +164,4 @@ func TestConsumersPluginsAndTheCache(t *testing.T) {
 	if n := fetched.Load(); n != 2 {
 		t.Errorf("%d requests came to the Service; want one for each", n)
 	}
-}
-
-// TestManyConsumersWithPlugins measures what they take.
-func TestManyConsumersWithPlugins(t *testing.T) {
-	harness.Long(t)
-	const n = 10_000
-	const totals = "apiVersion: penstock.dev/v1alpha1\nkind: PluginPolicy\nmetadata: {name: totals}\nspec: {namespaceSelector: {}, limits: {totals: {filters: 50000, metricSeries: 100000}}}\n"
-	p := startConsumers(t, harness.Echo, map[string]string{"a": "- {use: key-auth, config: {consumers: {}}}"})
-	p.Write("totals.yaml", totals)
-	ask(t, p, "/a", "the-key-of-one")
-	before := p.Resident()
-	begin := time.Now()
-	for file := range n / 500 {
-		var all strings.Builder
-		for i := 500 * file; i < 500*(file+1); i++ {
-			fmt.Fprintf(&all, "---\n%s", consumer("default", fmt.Sprint("c", i), fmt.Sprint("the-key-of-", i), limited(1000+i, "own")))
-		}
-		p.Write(fmt.Sprintf("all-%d.yaml", file), all.String())
-	}
-	p.Eventually("the last one runs", func() bool { return ask(t, p, "/a", fmt.Sprint("the-key-of-", n-1)).sent == "own" })
-	t.Logf("%d Consumers with two plugins each: live after %v, %d MiB more", n, time.Since(begin).Round(time.Millisecond), p.Resident()-before)
-	begin = time.Now()
-	p.Write("more.yaml", consumer("default", "more", "the-key-of-more", limited(1, "more")))
-	p.Eventually("one more runs", func() bool { return ask(t, p, "/a", "the-key-of-more").sent == "more" })
-	t.Logf("one more: live after %v", time.Since(begin).Round(time.Millisecond))
 }
