@@ -123,7 +123,7 @@ func (t *trial) under(e *Exchange) *under {
 	} else {
 		u.answer = (*Message)(nil).toSend()
 	}
-	u.x.Conn, u.x.Client = conn, &u.client
+	u.x.Conn, u.x.Client = e.Certificate.conn(), &u.client
 	return u
 }
 

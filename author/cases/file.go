@@ -93,6 +93,8 @@ type Exchange struct {
 	Upstream *Upstream `yaml:"upstream"`
 	// Known is who filters before the plugin have found to have sent the request.
 	Known *Known `yaml:"known"`
+	// Certificate is the client's, as a listener has verified it; nil: it has shown none.
+	Certificate *Certificate `yaml:"certificate"`
 	// Consumer is who sent the request, as the plugin has left it.
 	Consumer *Consumer `yaml:"consumer"`
 	// Claims are what the plugin says that a token holds, all of them.
@@ -254,7 +256,7 @@ func Parse(name string, text []byte) (*File, error) {
 
 // check finds what a case cannot mean.
 func (c *Case) check() error {
-	inline := c.Request != nil || c.Response != nil || c.Upstream != nil || c.Calls != nil || c.Consumer != nil || c.Claims != nil || c.Known != nil || c.Cache != nil || c.Advance != 0
+	inline := c.Request != nil || c.Response != nil || c.Upstream != nil || c.Calls != nil || c.Consumer != nil || c.Claims != nil || c.Known != nil || c.Certificate != nil || c.Cache != nil || c.Advance != 0
 	switch {
 	case c.Refused != "" && (inline || c.Exchanges != nil || c.Connections != nil):
 		return errors.New("refused: a plugin that refuses its configuration has no exchange")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"penstock.dev/penstock/core/config"
+	"penstock.dev/penstock/core/oci"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/core/remote"
 	"penstock.dev/penstock/core/snapshot"
@@ -54,9 +56,19 @@ type way struct {
 	close   func()
 }
 
+// slowImages never come.
+type slowImages struct{}
+
+func (slowImages) Get(ctx context.Context, _ oci.Request) (*oci.Image, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+func (slowImages) Recheck(context.Context, oci.Request, string) error   { return nil }
+func (slowImages) Resolve(context.Context, oci.Request) (string, error) { return "", nil }
+
 func newWay(tb testing.TB) *way {
 	m := telemetry.New()
-	plugins := plugin.New(plugin.Options{Log: zap.NewNop(), Metrics: m})
+	plugins := plugin.New(plugin.Options{Images: slowImages{}, Log: zap.NewNop(), Metrics: m})
 	groups := upstream.New(zap.NewNop(), m, upstream.NetDialer{})
 	w := &way{tb: tb, tr: translate.New(translatorOptions(nil)), decoder: remote.NewDecoder()}
 	w.store = snapshot.New(netip.MustParseAddr("127.0.0.1"), noSockets{}, groups, plugins, nil, m)
@@ -200,5 +212,49 @@ func BenchmarkConsumerChange(b *testing.B) {
 	for b.Loop() {
 		version++
 		w.change(7777, version)
+	}
+}
+
+// TestTenThousandConsumersWithPlugins: each has one of its own, or a share in one of all.
+func TestTenThousandConsumersWithPlugins(t *testing.T) {
+	const n = 9_999 // filters of a namespace, without a policy
+	for what, entry := range map[string]api.Entry{
+		"one each":       {Use: "transform", Config: []byte(`{"request": {"headers": {"set": {"X-Plan": "gold"}}}}`)},
+		"a chain of all": {Chain: "plan"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWay(t)
+			defer w.close()
+			o := people(n, 10)
+			plan := &api.PluginChain{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "plan", UID: "u", Generation: 1}}
+			plan.Spec.Plugins = []api.NamedEntry{{Name: "plan", Entry: api.Entry{Use: "transform", Config: []byte(`{"request": {"headers": {"set": {"X-Plan": "all"}}}}`)}}}
+			o.Chains = append(o.Chains, plan)
+			for _, c := range o.Consumers {
+				c.Spec.Plugins = []api.ConsumerEntry{{Name: "plan", Entry: entry}}
+			}
+			before, begin := heap(), time.Now()
+			w.last = w.tr.Translate(o)
+			w.send()
+			t.Logf("%d Consumers are served after %v, and take %d KiB each, control's part included", n, time.Since(begin).Round(time.Millisecond), (heap()-before)/1024/n)
+			if c, there := w.store.Load().Consumer("shop/consumer-7777"); c == nil || !there || !w.finds(7777, 1) {
+				t.Fatal("one of them has no chain")
+			}
+			if chains := len(w.store.Load().Chains()); chains < n {
+				t.Errorf("%d chains; want one for each", chains)
+			}
+			changed := *o.Consumers[7777]
+			changed.Generation, changed.Spec.Groups = 2, []string{"sellers"}
+			o.Consumers[7777] = &changed
+			begin = time.Now()
+			w.last = w.tr.Translate(o)
+			if u := w.send(); len(u.Config.Changed) != 1 || len(u.Config.Removed) > 0 {
+				t.Errorf("%d resources are sent, %d taken back; want one", len(u.Config.Changed), len(u.Config.Removed))
+			}
+			took := time.Since(begin)
+			t.Logf("a change takes %v", took.Round(time.Millisecond))
+			if took > 5*time.Second {
+				t.Errorf("a change takes %v", took)
+			}
+		})
 	}
 }

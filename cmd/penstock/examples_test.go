@@ -179,7 +179,7 @@ func TestConsumersDocument(t *testing.T) {
 				t.Errorf("block %d: %s", i, p)
 			}
 		}
-		if n := checked.Config.Consumers.Len(); n != 1-i/2 { // the last one is of another's
+		if n := checked.Config.Consumers.Len(); (n == 1) != (i != 2) { // that one is of another's
 			t.Errorf("block %d: %d Consumers", i, n)
 		}
 	}
@@ -210,6 +210,29 @@ func TestBundledGuards(t *testing.T) {
 		if guard, known := guards[name]; !known || guard != want {
 			t.Errorf("%s: bundled %v, guard %v; want %v", name, known, guard, want)
 		}
+	}
+}
+
+// TestBundledIdentify: the catalogue says which of them may say who sends a request.
+func TestBundledIdentify(t *testing.T) {
+	known := 0
+	for _, b := range bundled() {
+		text, err := os.ReadFile("../../plugins-src/" + b.Name + "/plugin.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var manifest struct{ Capabilities []string }
+		if err := yaml.Unmarshal(text, &manifest); err != nil {
+			t.Fatal(err)
+		}
+		if may := slices.Contains(manifest.Capabilities, "consumer"); may != b.Identifies {
+			t.Errorf("%s: its manifest says %v, the catalogue %v", b.Name, may, b.Identifies)
+		} else if may {
+			known++
+		}
+	}
+	if known < 5 {
+		t.Errorf("%d of them may", known)
 	}
 }
 

@@ -72,7 +72,7 @@ var client = &http.Client{
 }
 
 // listener is one of an example's own Gateway.
-var listener = regexp.MustCompile(`(listeners: \[\{name: [a-z]+, )port: 80`)
+var listener = regexp.MustCompile(`(listeners: \[\{name: [a-z]+, )port: (80|443)`)
 
 // TestExamples: the objects of each README do what its console shows.
 func TestExamples(t *testing.T) {
@@ -84,6 +84,13 @@ func TestExamples(t *testing.T) {
 		files := map[string]string{"class.yaml": class, "example.yaml": listener.ReplaceAllString(e.Objects, "${1}port: $${PORT}")}
 		if e.Names("Gateway") == nil {
 			files["gateway.yaml"] = gateway
+		}
+		var identities *readme.Identities
+		if e.Secure() {
+			if identities, err = readme.NewIdentities(); err != nil {
+				t.Fatal(err)
+			}
+			files["identities.yaml"] = identities.Objects
 		}
 		port := strconv.Itoa(harness.Upstream(t, readme.Shop))
 		services := e.Names("Service")
@@ -103,7 +110,11 @@ func TestExamples(t *testing.T) {
 			}
 		}
 		for i := range e.Steps {
-			if err := e.Steps[i].Run(t.Context(), client, strings.TrimPrefix(p.URL, "http://")); err != nil {
+			c, err := identities.Client(&e.Steps[i], client)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := e.Steps[i].Run(t.Context(), c, strings.TrimPrefix(p.URL, "http://")); err != nil {
 				t.Error(err)
 			}
 		}

@@ -93,7 +93,8 @@ var tests = map[string]struct {
 	"jwt":                {config: `{"jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}}`, refused: "jwks"},
 	"key-auth":           {config: `{"keys": [{"key": "12345678", "consumer": "shop"}]}`, request: map[string]string{"x-api-key": "87654321"}, status: 401},
 	"mock":               {config: `{"rules": [{"path": {"exact": "/a"}, "body": "ok", "status": 202}]}`, status: 202},
-	"oidc":               {config: `{"issuer": "https://id.example.com", "clientId": "shop", "secret": "0123456789abcdef0123456789abcdef"}`, refused: "config.secret"},       // it cannot seal
+	"oidc":               {config: `{"issuer": "https://id.example.com", "clientId": "shop", "secret": "0123456789abcdef0123456789abcdef"}`, refused: "config.secret"}, // it cannot seal
+	"mtls-auth":          {config: `{"clients": [{"name": "cart", "dns": "cart.example"}]}`, status: 403},
 	"rate-limit":         {config: `{"limit": 1, "window": "10s"}`, status: 503},                                                                                             // it cannot count there, and does not let pass what it has not counted
 	"redirect":           {config: `{"rules": [{"from": {"exact": "/a"}, "to": "/another/place"}]}`, status: 308, answered: map[string]string{"location": "/another/place"}}, // that host loses a last value that is shorter than its name
 	"request-id":         {config: `{}`, sent: map[string]string{"x-request-id": "*"}},

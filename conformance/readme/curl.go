@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +16,8 @@ type curl struct {
 	fields  [][2]string
 	body    string
 	include bool // the response's head is shown
+	// ca, cert and key are the files of who vouches for the server, and of the client's own.
+	ca, cert, key string
 }
 
 // parseCurl reads the few options that the examples use.
@@ -35,9 +38,15 @@ func parseCurl(words []string) (*curl, error) {
 		var value string
 		var err error
 		switch option {
-		case "-s", "-sS", "--silent":
+		case "-s", "-sS", "--silent", "--http1.1": // which HTTPS has not by itself
 		case "-i", "-si":
 			c.include = true
+		case "--cacert":
+			c.ca, err = argument()
+		case "--cert":
+			c.cert, err = argument()
+		case "--key":
+			c.key, err = argument()
 		case "-I":
 			c.include, c.method = true, http.MethodHead
 		case "-X":
@@ -69,14 +78,24 @@ func parseCurl(words []string) (*curl, error) {
 			return nil, err
 		}
 	}
-	var err error
-	if c.url, err = url.Parse(address); err != nil || c.url.Scheme != "http" || c.url.Host == "" {
-		return nil, fmt.Errorf("want an address http://..., not %q", address)
+	if err := c.to(address, slices.Contains(words, "--http1.1")); err != nil {
+		return nil, err
 	}
 	if c.method == "" {
 		c.method = http.MethodGet
 	}
 	return c, nil
+}
+
+// to sets where it goes. curl would speak HTTP/2 with HTTPS, whose heads look otherwise.
+func (c *curl) to(address string, http1 bool) (err error) {
+	if c.url, err = url.Parse(address); err != nil || c.url.Scheme != "http" && c.url.Scheme != "https" || c.url.Host == "" {
+		return fmt.Errorf("want an address http://... or https://..., not %q", address)
+	}
+	if (c.url.Scheme == "https") != http1 {
+		return errors.New("want --http1.1 with https, and only there: the examples show HTTP/1.1")
+	}
+	return nil
 }
 
 // field adds a header field in the place of what curl sends by itself: "Name: value", or

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -34,6 +35,14 @@ func Read(file string) (*Example, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return e, nil
+}
+
+// Secure reports whether the command speaks HTTPS.
+func (s *Step) Secure() bool { return s.curl.url.Scheme == "https" }
+
+// Secure reports whether the console has such commands: Identities' objects are needed then.
+func (e *Example) Secure() bool {
+	return slices.ContainsFunc(e.Steps, func(s Step) bool { return s.Secure() })
 }
 
 var (
@@ -120,8 +129,11 @@ func (e *Example) names(kind, text string) []string {
 var metadata = regexp.MustCompile(`(?m)^metadata:( \{|$)`)
 
 // In returns the objects as those of a namespace.
-func (e *Example) In(namespace string) string {
-	return metadata.ReplaceAllStringFunc(e.Objects, func(s string) string {
+func (e *Example) In(namespace string) string { return In(e.Objects, namespace) }
+
+// In returns objects as those of a namespace.
+func In(objects, namespace string) string {
+	return metadata.ReplaceAllStringFunc(objects, func(s string) string {
 		if strings.HasSuffix(s, "{") {
 			return s + "namespace: " + namespace + ", "
 		}

@@ -1,6 +1,8 @@
 package readme
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -61,7 +63,7 @@ func TestWhatDiffers(t *testing.T) {
 }
 
 func TestWhatIsNotUnderstood(t *testing.T) {
-	for _, line := range []string{"wget http://a.example/", "curl", "curl -k http://a.example/", "curl https://a.example/", "curl a.example", "curl -H", "curl -H x http://a.example/", "curl 'http://a.example/", "curl http://a.example/ | jq", "curl \"$A\" http://a.example/", "curl http://a.example/ http://b.example/"} {
+	for _, line := range []string{"wget http://a.example/", "curl", "curl -k http://a.example/", "curl https://a.example/", "curl --http1.1 http://a.example/", "curl --cert", "curl a.example", "curl -H", "curl -H x http://a.example/", "curl 'http://a.example/", "curl http://a.example/ | jq", "curl \"$A\" http://a.example/", "curl http://a.example/ http://b.example/"} {
 		if steps, err := console("$ " + line); err == nil {
 			t.Errorf("%s: %v", line, steps)
 		}
@@ -71,4 +73,52 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 			t.Errorf("%q: %v", readme, e)
 		}
 	}
+}
+
+// TestIdentities: a step with HTTPS shows the certificate that it names, and trusts the
+// authority that it names alone.
+func TestIdentities(t *testing.T) {
+	m, err := NewIdentities()
+	if err != nil {
+		t.Fatal(err)
+	}
+	people := x509.NewCertPool()
+	people.AddCert(m.root)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who := "nobody"
+		if len(r.TLS.VerifiedChains) > 0 {
+			who = r.TLS.PeerCertificates[0].URIs[0].String()
+		}
+		_, _ = w.Write([]byte(who))
+	}))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{m.pairs["shop"]}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: people}
+	s.StartTLS()
+	defer s.Close()
+	for options, want := range map[string]string{
+		"--cacert ca.pem --cert cart.pem --key cart.key":   "spiffe://shop.example/cart",
+		"--cacert ca.pem --cert other.pem --key other.key": "spiffe://shop.example/other",
+		"--cacert ca.pem": "nobody",
+	} {
+		if err := runSecure(t, m, s, options, want); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, options := range []string{"", "--cacert other.pem", "--cacert ca.pem --cert cart.pem --key other.key", "--cacert ca.pem --cert a.pem --key a.key"} {
+		if err := runSecure(t, m, s, options, "..."); err == nil {
+			t.Errorf("%q: want an error", options)
+		}
+	}
+}
+
+func runSecure(t *testing.T, m *Identities, s *httptest.Server, options, want string) error {
+	t.Helper()
+	steps, err := console("$ curl --http1.1 " + options + " https://shop.example/\n" + want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.Client(&steps[0], http.DefaultClient)
+	if err != nil {
+		return err
+	}
+	return steps[0].Run(t.Context(), c, s.Listener.Addr().String())
 }

@@ -87,14 +87,16 @@ func TestConfigHidesSecrets(t *testing.T) {
 		Name: "http", Port: 80, Chain: chain, Routes: &config.RouteTable{Entries: []*config.RouteEntry{{Route: &config.Route{Rules: []*config.Rule{rule}}}}},
 	}}}}}
 	who := func(namespace string) *config.Consumer {
-		return &config.Consumer{Namespace: namespace, Name: "mobile", Username: "till", Credentials: []config.Credential{{Type: "jwt", ID: config.CredentialID("jwt", []byte("hush-hush")), Data: []byte("HS256\x00hush-hush")}}}
+		of := *part
+		of.Name, of.Object = config.PartConsumer, config.Object{Kind: "Consumer", Namespace: namespace, Name: "mobile"}
+		return &config.Consumer{Namespace: namespace, Name: "mobile", Username: "till", Chain: &config.Chain{Parts: []*config.Part{&of}}, Credentials: []config.Credential{{Type: "jwt", ID: config.CredentialID("jwt", []byte("hush-hush")), Data: []byte("HS256\x00hush-hush")}}}
 	}
 	c.Consumers = config.OverlayOf(map[string]*config.Consumer{"store/mobile": who("store"), "other/mobile": who("other")})
 	if err := store.Apply(c); err != nil {
 		t.Fatal(err)
 	}
 	own := shown{namespace: "store"}.config(c)
-	if own.Consumers.Len() != 1 || own.Consumers.Of("store/mobile") == nil {
+	if own.Consumers.Len() != 1 || own.Consumers.Of("store/mobile") == nil || len(own.Consumers.Of("store/mobile").Chain.Parts) != 1 {
 		t.Errorf("a namespace is shown %v", own.Consumers)
 	}
 	code, body := s.get(t, "/config", false)

@@ -81,13 +81,15 @@ func (s shown) grants(all *config.ConsumerGrants) *config.ConsumerGrants {
 // consumers shows who there is and what types of credentials each has: these themselves
 // are never written.
 func (s shown) consumers(all config.Overlay[string, *config.Consumer]) config.Overlay[string, *config.Consumer] {
-	if s.namespace == "" {
-		return all
-	}
 	own := map[string]*config.Consumer{}
 	for key, c := range all.All() {
-		if c.Namespace == s.namespace {
-			own[key] = c
+		if !s.has(c.Namespace) {
+			continue
+		}
+		if own[key] = c; c.Chain != nil {
+			made := *c
+			made.Chain = s.chain(c.Chain)
+			own[key] = &made
 		}
 	}
 	return config.OverlayOf(own)

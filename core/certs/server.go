@@ -27,8 +27,11 @@ const (
 // handshake fails for it.
 type Refusable interface{ Refuse(Refusal) }
 
+// Choosable is a connection that wants to know who ends its TLS.
+type Choosable interface{ Choose(config.ServerName) }
+
 // RefusableKey is where a handshake over QUIC, which has no connection of ours,
-// finds its Refusable: a value of its context.
+// finds its Refusable, and its Choosable: a value of its context.
 type RefusableKey struct{}
 
 // Server ends TLS for one socket.
@@ -103,7 +106,7 @@ func (s *Server) Set(names []config.ServerName) error {
 
 // entry makes a listener's part.
 func (s *Server) entry(n config.ServerName, old, new *table) (*entry, error) {
-	e := &entry{name: n, label: s.label + "\x00" + n.Hostname}
+	e := &entry{name: n, label: s.label + "\x00" + resumable(n)}
 	if n.TLS == nil {
 		return e, nil
 	}
@@ -163,13 +166,22 @@ func (s *Server) entry(n config.ServerName, old, new *table) (*entry, error) {
 	e.quic = e.config.Clone()
 	e.quic.MinVersion, e.quic.NextProtos = tls.VersionTLS13, overQUIC
 	if len(n.TLS.Tickets) > 0 { // other proxies have other sockets
-		keys := ticketKeys(n.TLS.Tickets, "shared\x00"+n.Hostname)
+		keys := ticketKeys(n.TLS.Tickets, "shared\x00"+resumable(n))
 		e.config.SetSessionTicketKeys(keys)
 		e.quic.SetSessionTicketKeys(keys)
 		e.shared = true
 	}
 	s.renew(e)
 	return e, errors.Join(errs...)
+}
+
+// resumable names those that may be resumed at a listener. One that checks no certificates
+// resumes none of a time when it did: they would say that it has checked one.
+func resumable(n config.ServerName) string {
+	if n.TLS != nil && n.TLS.Clients != nil && n.TLS.Clients.Unchecked {
+		return n.Hostname + "\x00unchecked"
+	}
+	return n.Hostname
 }
 
 // ciphers of TLS 1.2 are those with forward secrecy and an AEAD (RFC 9325, 4.2).
@@ -284,6 +296,7 @@ func (s *Server) hello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		return refused, nil
 	}
 	e.judge(hello, e.config)
+	choose(hello, e.name)
 	return e.config, nil
 }
 
@@ -298,6 +311,7 @@ func (s *Server) helloQUIC(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		return refused, nil
 	}
 	e.judge(hello, e.quic)
+	choose(hello, e.name)
 	return e.quic, nil
 }
 
@@ -330,6 +344,15 @@ func refuse(hello *tls.ClientHelloInfo, why Refusal) {
 		c.Refuse(why)
 	} else if c, ok := hello.Context().Value(RefusableKey{}).(Refusable); ok {
 		c.Refuse(why)
+	}
+}
+
+// choose tells a connection who ends its TLS.
+func choose(hello *tls.ClientHelloInfo, n config.ServerName) {
+	if c, ok := hello.Conn.(Choosable); ok {
+		c.Choose(n)
+	} else if c, ok := hello.Context().Value(RefusableKey{}).(Choosable); ok {
+		c.Choose(n)
 	}
 }
 

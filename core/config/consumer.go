@@ -16,7 +16,13 @@ type Consumer struct {
 	Username    string
 	Groups      []string     // at most MaxConsumerGroups
 	Credentials []Credential // at most MaxConsumerCredentials
+	// Chain is what runs once it is known who sent a request; nil: nothing. Its one part is
+	// called PartConsumer.
+	Chain *Chain
 }
+
+// PartConsumer is the name of the part that a Consumer declares.
+const PartConsumer = "consumer"
 
 // Bounds of a Consumer.
 const (
@@ -59,10 +65,22 @@ func (c *Consumer) Object() string { return c.Namespace + "/" + c.Name }
 
 // Equal reports whether two say the same.
 func (c *Consumer) Equal(other *Consumer) bool {
-	return c == other || c != nil && other != nil && c.Namespace == other.Namespace && c.Name == other.Name && c.Username == other.Username &&
+	return c == other || c != nil && other != nil && c.Namespace == other.Namespace && c.Name == other.Name && c.Username == other.Username && c.Chain.same(other.Chain) &&
 		slices.Equal(c.Groups, other.Groups) && slices.EqualFunc(c.Credentials, other.Credentials, func(a, b Credential) bool {
 		return a.Type == b.Type && a.ID == b.ID && bytes.Equal(a.Data, b.Data)
 	})
+}
+
+// same reports whether two chains have the same parts; nil has none.
+func (c *Chain) same(other *Chain) bool {
+	return c == other || c != nil && other != nil && slices.EqualFunc(c.Parts, other.Parts, (*Part).same)
+}
+
+// same reports whether two parts are the same, with what stands in for them.
+func (p *Part) same(other *Part) bool {
+	return p == other || p != nil && other != nil && p.Name == other.Name && p.Object == other.Object && p.Scope == other.Scope && p.Hash == other.Hash &&
+		p.FallbackUntil.Equal(other.FallbackUntil) && p.PreviousUntil.Equal(other.PreviousUntil) &&
+		p.Fallback.same(other.Fallback) && p.Previous.same(other.Previous)
 }
 
 // ConsumerGrants say which filters may use Consumers of other namespaces than their own
@@ -88,6 +106,11 @@ func ConsumerText(s string) bool {
 	return s != "" && len(s) <= MaxConsumerText && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == ',' || c == '"' })
 }
 
+// follows reports whether a part can be a Consumer's.
+func (p *Part) follows() bool {
+	return p != nil && p.Name == PartConsumer && !slices.ContainsFunc(p.Filters, func(f *Filter) bool { return f.Cache != nil })
+}
+
 // validate is for a consumer of a config, called key there.
 func (c *Consumer) validate(key string, errs *joined) {
 	switch {
@@ -95,6 +118,8 @@ func (c *Consumer) validate(key string, errs *joined) {
 		errs.add("consumer %s: called %s", c.Object(), key)
 	case !ConsumerText(c.Username) || len(c.Groups) > MaxConsumerGroups || slices.ContainsFunc(c.Groups, func(g string) bool { return !ConsumerText(g) }):
 		errs.add("consumer %s: a username or groups that no header can hold", key)
+	case c.Chain != nil && (len(c.Chain.Parts) != 1 || !c.Chain.Parts[0].follows()):
+		errs.add("consumer %s: a chain that has not one part %q, or a response cache in it", key, PartConsumer)
 	case len(c.Credentials) > MaxConsumerCredentials:
 		errs.add("consumer %s: %d credentials, at most %d", key, len(c.Credentials), MaxConsumerCredentials)
 	case slices.ContainsFunc(c.Credentials, func(k Credential) bool { return k.Type == "" || len(k.Data) > MaxCredentialData }):

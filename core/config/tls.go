@@ -90,4 +90,6 @@ type ServerName struct {
 	Hostname string // "", "a.example" or "*.example"; lower case
 	TLS      *TLS   // nil: TLS is passed through
 	Raw      bool   // what TLS carries is no HTTP
+	// Owner is the Gateway whose listener it is, "namespace/name".
+	Owner string
 }

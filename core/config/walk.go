@@ -7,6 +7,7 @@ import (
 
 // Chains calls f for every chain of the config, some of them more than once.
 func (c *Config) Chains(f func(*Chain)) {
+	c.chainsOfConsumers(f)
 	for _, g := range c.Gateways {
 		for _, l := range g.Listeners {
 			if l.Chain != nil {
@@ -20,6 +21,15 @@ func (c *Config) Chains(f func(*Chain)) {
 					chainsTo(e.Route.Backends, f)
 				}
 			}
+		}
+	}
+}
+
+// chainsOfConsumers calls f for every chain of a Consumer.
+func (c *Config) chainsOfConsumers(f func(*Chain)) {
+	for _, one := range c.Consumers.All() {
+		if one.Chain != nil {
+			f(one.Chain)
 		}
 	}
 }
@@ -46,7 +56,12 @@ func chainsTo(list []Backend, f func(*Chain)) {
 // KeepsChains reports whether it is plain that c has the chains that before has: it
 // looks only at the routes that differ. false may mean nothing.
 func (c *Config) KeepsChains(before *Config) bool {
-	return slices.EqualFunc(c.Gateways, before.Gateways, func(g, old *Gateway) bool {
+	same := true
+	c.Consumers.Differ(before.Consumers, func(key string, one *Consumer) {
+		old := before.Consumers.Of(key)
+		same = same && (old == nil && one.Chain == nil || old != nil && one.Chain.same(old.Chain))
+	}, func(key string) { same = same && before.Consumers.Of(key).Chain == nil })
+	return same && slices.EqualFunc(c.Gateways, before.Gateways, func(g, old *Gateway) bool {
 		return g == old || g.Object == old.Object && slices.EqualFunc(g.Listeners, old.Listeners, keepsChains)
 	})
 }

@@ -33,6 +33,11 @@ type Conn struct {
 	// Identity, Namespace and Workload name the peer in a mesh; empty at the edge.
 	Identity, Namespace, Workload string
 	TLS                           *tls.ConnectionState // nil: plain text, or passed through
+	// Certificate is the client's, as certs.Shown describes it; nil: it has shown none, or
+	// none that was verified. Verifier is the Gateway whose listener has judged it,
+	// "namespace/name".
+	Certificate []byte
+	Verifier    string
 	// ServerName is what a client whose TLS is passed through asks for, in lower
 	// case (RFC 6066, 3); empty: nothing.
 	ServerName string

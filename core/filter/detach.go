@@ -6,7 +6,8 @@ import "penstock.dev/penstock/core/exchange"
 // exchange.
 type Detacher interface {
 	// Detach returns an exchange of its own with a copy of the request as it is now,
-	// which the first n filters are not to see again. It is called on the exchange's
+	// which the first n filters of its chains, and those of its consumer, are not
+	// to see again. It is called on the exchange's
 	// goroutine, within a header callback.
 	Detach(n int) Detached
 }
@@ -35,9 +36,9 @@ type Detached interface {
 // Detacher sets who makes detached exchanges for filters. To be called after Start.
 func (r *Run) Detacher(d Detacher) { r.detacher = d }
 
-// Len returns how many filters the exchange has come to, those that it skips
-// included.
-func (r *Run) Len() int { return len(r.slots) }
+// Len returns how many filters of its chains the exchange has come to; those that it skips,
+// and those of its consumer, are not among them.
+func (r *Run) Len() int { return r.chained(len(r.slots)) }
 
 // Skip leaves out the first n filters of the chains that are still to come: a
 // detached exchange is behind them. To be called after Start.
@@ -48,7 +49,9 @@ func (r *Run) Skipping() bool { return r.skip > 0 }
 
 // Detach begins a detached exchange behind the filter. To be called within its header
 // callbacks.
-func (w *Waker) Detach() Detached { return w.run.detacher.Detach(w.run.index(w.slot) + 1) }
+func (w *Waker) Detach() Detached {
+	return w.run.detacher.Detach(w.run.chained(w.run.index(w.slot) + 1))
+}
 
 // Unlocked calls f, which may wait for the network, within a header callback: other
 // goroutines of the exchange can go on meanwhile. f does not touch the exchange but

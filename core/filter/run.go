@@ -47,6 +47,9 @@ type Run struct {
 	skip    int // entries that are still to be left out
 
 	detacher Detacher
+	follower Follower
+	followed string // the Consumer object whose filters have a place
+	follows  int
 
 	sides [2]side // of the request's body, of the response's
 	local exchange.Bytes
@@ -59,6 +62,7 @@ type slot struct {
 	waker    *Waker
 	off      bool // excepted or skipped after a failure
 	failed   bool // no call but Done
+	followed bool // it is of the exchange's consumer, not of a chain
 	callback Callbacks
 	request  half
 	response half
@@ -109,6 +113,7 @@ func (r *Run) Start(x *exchange.Exchange) {
 	r.slots, r.turns, r.reached, r.err = r.slots[:0], r.turns[:0], 0, nil
 	r.sending, r.late = false, false
 	r.skip, r.detacher = 0, nil
+	r.follower, r.followed, r.follows = nil, "", 0
 }
 
 // Wait bounds how long a filter may hold the exchange with Pause; beyond it
@@ -151,6 +156,9 @@ func (r *Run) Request(c *Chain, path []byte) Outcome {
 			continue
 		}
 		if out := r.headers(&r.sides[0], i, s, end); out != Passed {
+			return out
+		}
+		if out := r.follow(i, path); out != Passed {
 			return out
 		}
 	}
@@ -348,7 +356,7 @@ func (r *Run) Done() {
 	r.spare = append(r.spare, r.slots...)
 	clear(r.slots)
 	r.slots = r.slots[:0]
-	r.x, r.err, r.detacher = nil, nil, nil
+	r.x, r.err, r.detacher, r.follower = nil, nil, nil, nil
 	r.sides[0].reset()
 	r.sides[1].reset()
 	r.local.Close()

@@ -190,6 +190,9 @@ func (r *Run) RequestBody() Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, out := r.sides[0].wrap(r.reached)
+	if out == Passed && r.follower != nil && r.x.Consumer.Object != "" && r.x.Consumer.Object != r.followed {
+		return r.unfollowed(errLate) // who comes later than its headers is never served without them
+	}
 	return out
 }
 

@@ -24,6 +24,7 @@ type attempt struct {
 
 	mu      sync.Mutex
 	refusal certs.Refusal
+	chosen  config.ServerName
 }
 
 // attemptKey is where a context has its attempt.
@@ -98,6 +99,20 @@ func (a *attempt) Refuse(why certs.Refusal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refusal = why
+}
+
+// Choose implements certs.Choosable.
+func (a *attempt) Choose(n config.ServerName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.chosen = n
+}
+
+// owner is the Gateway whose listener ends TLS.
+func (a *attempt) owner() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.chosen.Owner
 }
 
 // failure names why a handshake failed, for metrics, as with TCP.

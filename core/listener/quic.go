@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -310,9 +309,7 @@ func (l *Listeners) serveQUIC(q *quicSocket, c *client, conn *exchange.Conn) {
 func (l *Listeners) describeQUIC(a *attempt, qc *quic.Conn) *exchange.Conn {
 	c := &exchange.Conn{ID: l.ids.Add(1), Socket: a.socket.key, Local: seen(udp(qc.LocalAddr()), &a.socket.port), Remote: udp(qc.RemoteAddr())}
 	complete(c, a.parameters)
-	state := qc.ConnectionState().TLS
-	state.ServerName = strings.ToLower(state.ServerName)
-	c.TLS = &state
+	secured(c, qc.ConnectionState().TLS, a.owner())
 	return c
 }
 

@@ -26,6 +26,7 @@ type carrier struct {
 	*certs.Carrier
 	head    []byte // what was read before
 	refusal certs.Refusal
+	chosen  config.ServerName
 }
 
 // Read implements net.Conn.
@@ -40,6 +41,17 @@ func (c *carrier) Read(p []byte) (int, error) {
 
 // Refuse implements certs.Refusable.
 func (c *carrier) Refuse(why certs.Refusal) { c.refusal = why }
+
+// Choose implements certs.Choosable.
+func (c *carrier) Choose(n config.ServerName) { c.chosen = n }
+
+// secured tells conn what a handshake was about; owner is the Gateway whose listener ends
+// TLS.
+func secured(conn *exchange.Conn, state tls.ConnectionState, owner string) {
+	state.ServerName = strings.ToLower(state.ServerName)
+	conn.TLS = &state
+	conn.Certificate, conn.Verifier = certs.Shown(&state), owner
+}
 
 // handshake makes nc, of which head was read already, speak TLS within the time for
 // a head; nil if it cannot. It sets conn.TLS.
@@ -61,9 +73,7 @@ func (l *Listeners) handshake(s *socket, server *certs.Server, nc net.Conn, head
 		nc.Close()
 		return nil
 	}
-	state := c.ConnectionState()
-	state.ServerName = strings.ToLower(state.ServerName)
-	conn.TLS = &state
+	secured(conn, c.ConnectionState(), below.chosen.Owner)
 	conn.AltSvc = s.alternative(tcp, p)
 	return c
 }

@@ -54,6 +54,8 @@ func (s *state) Detach(n int) filter.Detached {
 	}
 	t.run.Start(x)
 	t.run.Detacher(t)
+	t.run.Follower(t)
+	t.run.Behind(x.Consumer.Object)
 	t.run.Wait(t.params.ResponseTimeout)
 	t.run.Skip(n - s.outer)
 	return d

@@ -55,7 +55,7 @@ type state struct {
 	match    *config.Match
 	backend  *snapshot.Backend
 	request  router.Request
-	pins     [2]*snapshot.Link
+	pins     [6]*snapshot.Link // of the Gateway's part, the rule's chain, and Consumers, of a detached one's too
 	pinned   int
 	link     *snapshot.Link // of the rule's chain; nil: none yet
 	outer    int            // filters of the Gateway's part
@@ -84,6 +84,7 @@ func (h *HTTP) Serve(x *exchange.Exchange) {
 	x.ID = h.last.Add(1)
 	s.run.Start(x)
 	s.run.Detacher(s)
+	s.run.Follower(s)
 	err := h.request(s)
 	if err == nil {
 		err = h.send(s)

@@ -75,7 +75,13 @@ func misdirected(port *snapshot.Port, l *snapshot.Listener, c *exchange.Conn) bo
 	if c.TLS == nil || !l.Secure {
 		return l.Secure != (c.TLS != nil)
 	}
-	return port.Named(c.TLS.ServerName) != l
+	return port.Named(c.TLS.ServerName) != l || judgedElsewhere(l, c)
+}
+
+// judgedElsewhere reports whether another Gateway than l's has verified the client's
+// certificate: one that had the name when the connection was made.
+func judgedElsewhere(l *snapshot.Listener, c *exchange.Conn) bool {
+	return c.Certificate != nil && c.Verifier != l.Gateway.Name
 }
 
 // target fills s.request from the request as it is now.

@@ -54,7 +54,7 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 			}
 			if l.TLS != nil || l.Protocol == "TLS" {
 				s := &sockets[at[key]]
-				s.Names = append(s.Names, config.ServerName{Hostname: l.Hostname, TLS: l.TLS, Raw: l.Raw()})
+				s.Names = append(s.Names, config.ServerName{Hostname: l.Hostname, TLS: l.TLS, Raw: l.Raw(), Owner: gateway.Name})
 			}
 			compiled := &Listener{
 				Name:    gateway.Name + "/" + l.Name,
@@ -70,6 +70,7 @@ func (c *compiler) compile(cfg *config.Config) []config.Socket {
 			port.add(l.Hostname, compiled)
 		}
 	}
+	c.consumers(cfg)
 	return sockets
 }
 

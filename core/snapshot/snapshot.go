@@ -14,6 +14,23 @@ type Snapshot struct {
 	tables map[*config.RouteTable]*table
 	raw    map[*config.RawRoute]*RawRoute
 	chains map[string]*Chain // by chainKey
+	// consumers are the chains of Consumer objects that have filters, followed what they
+	// were compiled from.
+	consumers map[string]*Chain
+	followed  map[string]*config.Chain
+}
+
+// Consumer returns the chain of a Consumer object, "namespace/name"; nil: it has no
+// filters. there is false if filters may be missing: others have some, and it is no object
+// of the configuration.
+func (s *Snapshot) Consumer(object string) (c *Chain, there bool) {
+	if len(s.consumers) == 0 {
+		return nil, true
+	}
+	if c = s.consumers[object]; c != nil {
+		return c, true
+	}
+	return nil, s.config.Consumers.Of(object) != nil
 }
 
 // Config returns what the snapshot was compiled from.

@@ -99,9 +99,6 @@ func (s *Store) Apply(cfg *config.Config) error {
 	if err := cfg.ValidateAfter(valid); err != nil {
 		return fmt.Errorf("config refused: %w", err)
 	}
-	if s.consumers != nil {
-		s.consumers.Apply(cfg.Consumers, cfg.ConsumerGrants)
-	}
 	s.groups.Forbid(cfg.Forbidden)
 	steady := s.groups.Apply(cfg.Upstreams, cfg.Endpoints)
 	s.linker.plugins.SetTotals(cfg.Totals)
@@ -115,6 +112,9 @@ func (s *Store) Apply(cfg *config.Config) error {
 	}
 	s.relink(c.new)
 	s.current.Store(c.new)
+	if s.consumers != nil { // who is found has its filters by now
+		s.consumers.Apply(cfg.Consumers, cfg.ConsumerGrants)
+	}
 	s.metrics.forget(old, c.new, c.turn())
 	if old != nil {
 		for key, chain := range old.chains {

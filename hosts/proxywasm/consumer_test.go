@@ -316,3 +316,33 @@ func FuzzFindConsumer(f *testing.F) {
 		}
 	})
 }
+
+// TestCertificate: a filter sees the client's certificate as the listener has verified it,
+// and nothing that another filter has kept by that name.
+func TestCertificate(t *testing.T) {
+	b := consumerBed(t, two)
+	x := newExchange()
+	path := []string{"penstock", "client_certificate"}
+	if status := (&stream{x: x}).keep("penstock\x00client_certificate", []byte("a lie")); status != statusOK {
+		t.Fatal(status)
+	}
+	within(t, b, x, phaseRequestHeaders, func(h *hand) {
+		h.v.current, h.v.effective = h.s, h.s
+		if got, ok := h.s.f.property(h.v, path); ok {
+			t.Errorf("without one: got %q", got)
+		}
+	})
+	x = newExchange()
+	with := *x.Conn
+	with.Certificate = []byte(`{"commonName":"cart"}`)
+	x.Conn = &with
+	within(t, b, x, phaseRequestHeaders, func(h *hand) {
+		h.v.current, h.v.effective = h.s, h.s
+		if got, ok := h.s.f.property(h.v, path); !ok || string(got) != `{"commonName":"cart"}` {
+			t.Errorf("got %q, %v", got, ok)
+		}
+		if got, ok := h.s.f.property(h.v, append(path, "commonName")); ok {
+			t.Errorf("below it: got %q", got)
+		}
+	})
+}

@@ -87,6 +87,10 @@ func (f *Filter) property(v *vm, path []string) ([]byte, bool) {
 		return address(v, s.conn.Local, rest)
 	case "connection":
 		return connection(v, s.conn, rest)
+	case "penstock":
+		if len(rest) == 1 && rest[0] == "client_certificate" {
+			return s.conn.Certificate, s.conn.Certificate != nil
+		}
 	}
 	if s.x == nil {
 		return nil, false

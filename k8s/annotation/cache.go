@@ -72,6 +72,9 @@ func cacheEntry(f fields, e *api.Entry, kind string) {
 	if kind == "Gateway" {
 		f.p.list = append(f.p.list, &Error{Path: join(f.path, "use"), Reason: "NotSupported", Message: NoService})
 	}
+	if kind == "Consumer" {
+		f.p.list = append(f.p.list, &Error{Path: join(f.path, "use"), Reason: "NotSupported", Message: NoConsumer})
+	}
 	for _, key := range []string{"canary", "env", "headerStop", "imagePullSecrets", "limits", "rootId", "vmConfig", "vmId"} {
 		if _, ok := f.m[key]; ok {
 			f.p.add(join(f.path, key), "not allowed beside use: cache, which is no plugin: remove it")
@@ -92,6 +95,9 @@ func cacheEntry(f fields, e *api.Entry, kind string) {
 
 // NoService says why a cache may not stand in a Gateway's part of the chain.
 const NoService = "a Gateway's filters run before a Service is chosen, and what is stored is a Service's: write the cache on the route or the Service"
+
+// NoConsumer says why a cache may not stand among the plugins of a Consumer.
+const NoConsumer = "a Consumer's plugins run behind the one that has found it, wherever that stands, and what is stored is a Service's: write the cache on the route or the Service"
 
 // cache reads the config of a cache.
 func cache(v any, path string, p *problems) *config.Cache {

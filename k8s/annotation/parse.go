@@ -46,7 +46,7 @@ func Parse(text, kind string) ([]api.Entry, error) {
 	return entries, nil
 }
 
-// Check judges entries that came as objects: of a PluginChain, whose entries
+// Check judges entries that came as objects: of a PluginChain or a Consumer, whose entries
 // must have names, or of a PluginPolicy. It returns them with all names.
 func Check(entries []api.Entry, kind string) ([]api.Entry, error) {
 	if len(entries) == 0 {
@@ -57,13 +57,13 @@ func Check(entries []api.Entry, kind string) ([]api.Entry, error) {
 		return nil, err
 	}
 	parsed, err := Parse(string(text), kind)
-	if err != nil || kind != "PluginChain" {
+	if err != nil || kind != "PluginChain" && kind != "Consumer" {
 		return parsed, err
 	}
 	p := &problems{}
 	for i := range entries {
 		if entries[i].Name == "" {
-			p.add(fmt.Sprintf("[%d].name", i), "missing: every entry of a PluginChain has a name")
+			p.add(fmt.Sprintf("[%d].name", i), "missing: every entry of a %s has a name", kind)
 		}
 	}
 	if len(p.list) > 0 {

@@ -3,7 +3,7 @@ package api
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // LabelCredential marks a Secret of a Consumer; its value is the type of the credential,
-// one of CredentialKeyAuth, CredentialBasicAuth and CredentialJWT.
+// one of CredentialKeyAuth, CredentialBasicAuth, CredentialJWT and CredentialMTLSAuth.
 const LabelCredential = "penstock.dev/credential"
 
 // The types of credentials. Each is the name of the plugin that looks it up.
@@ -11,6 +11,7 @@ const (
 	CredentialKeyAuth   = "key-auth"
 	CredentialBasicAuth = "basic-auth"
 	CredentialJWT       = "jwt"
+	CredentialMTLSAuth  = "mtls-auth"
 )
 
 // Bounds of a Consumer.
@@ -65,11 +66,36 @@ type ConsumerSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[!#-+.-~-]+$')",message="want visible ASCII characters without spaces, commas and quotes"
 	Groups []string `json:"groups,omitempty"`
 	// Credentials are Secrets of its namespace that carry the label
-	// penstock.dev/credential: key-auth, basic-auth or jwt.
+	// penstock.dev/credential: key-auth, basic-auth, jwt or mtls-auth.
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Credentials []CredentialRef `json:"credentials,omitempty"`
+	// Plugins run once it is known that this Consumer has sent a request: right behind the
+	// plugin that has found it, before all that come after that one.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Plugins []ConsumerEntry `json:"plugins,omitempty"`
+}
+
+// ConsumerEntry is an entry whose name is not left to a default.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) && !has(self.listeners)",message="ports are for a Service's annotation, listeners for a Gateway's"
+type ConsumerEntry struct {
+	Entry `json:",inline"`
+	// Name is a DNS label, unique in its part.
+	Name string `json:"name"`
+}
+
+// Entries returns the plugins.
+func (c *Consumer) Entries() []Entry {
+	list := make([]Entry, len(c.Spec.Plugins))
+	for i := range c.Spec.Plugins {
+		list[i] = c.Spec.Plugins[i].Entry
+		list[i].Name = c.Spec.Plugins[i].Name
+	}
+	return list
 }
 
 // CredentialRef names a Secret.

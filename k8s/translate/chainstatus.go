@@ -70,7 +70,11 @@ func (s *statuses) chains() {
 			},
 			Target: api.ChainTarget{Kind: o.Kind, Name: o.Name},
 		}
-		if o.Kind != "Service" {
+		switch o.Kind {
+		case "Service":
+		case "Consumer":
+			made.Target.Group = api.Group
+		default:
 			made.Target.Group = gatewayv1.GroupName
 		}
 		mine := api.ChainController{ControllerName: s.t.o.ControllerName, ObservedHash: observedHash(c), Conditions: s.chainConditions(o, c)}
@@ -102,8 +106,11 @@ func (s *statuses) chains() {
 }
 
 func apiVersion(kind string) string {
-	if kind == "Service" {
+	switch kind {
+	case "Service":
 		return "v1"
+	case "Consumer":
+		return api.GroupVersion.String()
 	}
 	return gatewayv1.GroupVersion.String()
 }

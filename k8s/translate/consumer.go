@@ -51,6 +51,9 @@ type consumer struct {
 	// told is what is wrong with it, served what comes of it.
 	told   []Problem
 	served *config.Consumer
+	// chain is what it runs, nil: nothing; faults what is wrong with that.
+	chain  *config.Chain
+	faults []Problem
 }
 
 // older orders Consumers by who has what both claim.
@@ -68,6 +71,10 @@ func newConsumers() consumers {
 // consumers puts the Consumers into the config.
 func (r *run) consumers() {
 	s := &r.t.consumers
+	if i := slices.IndexFunc(r.byName, func(g *gateway) bool { return g.parameters != nil }); i >= 0 {
+		r.current = r.byName[i].parameters // whose Redis their plugins use
+		defer func() { r.current = r.t.o.Parameters }()
+	}
 	present := make(map[string]bool, len(r.o.Consumers))
 	for _, o := range r.o.Consumers {
 		present[o.Namespace+"/"+o.Name] = true
@@ -105,11 +112,15 @@ func (r *run) readConsumer(o *api.Consumer) {
 		r.references[secrets] = true
 	}
 	one := &consumer{key: key, object: o, version: version(o)}
+	one.chain, one.faults = r.consumerChain(o)
 	for _, ref := range o.Spec.Credentials[:min(len(o.Spec.Credentials), api.MaxConsumerCredentials)] {
 		one.secrets = append(one.secrets, r.credentials[o.Namespace+"/"+ref.Name])
 	}
 	old := s.all[key]
-	if old != nil && old.version == one.version && slices.EqualFunc(old.secrets, one.secrets, sameSecret) && len(r.o.Unread) == 0 {
+	if old != nil && old.chain != nil && r.changing {
+		r.beyond = true // its part is gone, or another one
+	}
+	if old != nil && old.version == one.version && old.chain == one.chain && slices.Equal(old.faults, one.faults) && slices.EqualFunc(old.secrets, one.secrets, sameSecret) && len(r.o.Unread) == 0 {
 		old.object, old.secrets = o, one.secrets
 		return
 	}
@@ -132,7 +143,7 @@ func (r *run) judgeConsumer(one *consumer) {
 	wrong := func(field, reason, format string, args ...any) {
 		one.own = append(one.own, Problem{Object: about, Field: field, Reason: reason, Message: fmt.Sprintf(format, args...)})
 	}
-	one.asked = &config.Consumer{Namespace: o.Namespace, Name: o.Name, Username: cmp.Or(o.Spec.Username, o.Name), Groups: slices.Clone(o.Spec.Groups)}
+	one.asked = &config.Consumer{Namespace: o.Namespace, Name: o.Name, Username: cmp.Or(o.Spec.Username, o.Name), Groups: slices.Clone(o.Spec.Groups), Chain: one.chain}
 	const want = "want visible ASCII characters without spaces, commas and quotes, at most %d"
 	if !config.ConsumerText(one.asked.Username) {
 		wrong("spec.username", "Invalid", "%.60q: "+want, one.asked.Username, api.MaxConsumerText)
@@ -176,12 +187,12 @@ func (r *run) judgeConsumer(one *consumer) {
 // noCredential says why there is no Secret of that name for a Consumer.
 func (r *run) noCredential(namespace, name string) string {
 	if r.secrets[namespace+"/"+name] != nil {
-		return fmt.Sprintf("Secret %s does not carry the label %s, so that it is not read: want key-auth, basic-auth or jwt", name, api.LabelCredential)
+		return fmt.Sprintf("Secret %s does not carry the label %s, so that it is not read: want key-auth, basic-auth, jwt or mtls-auth", name, api.LabelCredential)
 	}
 	if u := r.unread(config.Object{Kind: "Secret", Namespace: namespace, Name: name}); u != nil {
 		return fmt.Sprintf("%s cannot be read", u)
 	}
-	return fmt.Sprintf("there is no Secret %s with the label %s in namespace %s: want one with key-auth, basic-auth or jwt", name, api.LabelCredential, namespace)
+	return fmt.Sprintf("there is no Secret %s with the label %s in namespace %s: want one with key-auth, basic-auth, jwt or mtls-auth", name, api.LabelCredential, namespace)
 }
 
 // claimed returns what a Consumer claims: its username, then its credentials.
@@ -295,7 +306,7 @@ func present(all map[string]*config.Consumer) map[string]*config.Consumer {
 
 // resolve says what a Consumer has of what it claims.
 func (s *consumers) resolve(one *consumer) {
-	one.told = slices.Clone(one.own)
+	one.told = slices.Concat(one.own, one.faults)
 	var made *config.Consumer
 	for i, c := range one.claimed() {
 		owner := s.claims[c].owner

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"slices"
@@ -70,7 +71,7 @@ func TestCredentials(t *testing.T) {
 		"a key with its line break": {"key-auth", data{"key": "hush-hush\n"}, "a line break at its end"},
 		"a key in other letters":    {"key-auth", data{"key": "hüsh-hush"}, "visible ASCII"},
 		"an unknown key":            {"key-auth", data{"key": "hush-hush", "id": "hush"}, `key "id" is unknown for key-auth`},
-		"a type that is none":       {"keys", data{"key": "hush-hush"}, `"keys": want key-auth, basic-auth or jwt`},
+		"a type that is none":       {"keys", data{"key": "hush-hush"}, `"keys": want key-auth, basic-auth, jwt or mtls-auth`},
 
 		"a password":                     {"basic-auth", data{"username": "shop", "password": "hush"}, "password 4"},
 		"a hash by bcrypt":               {"basic-auth", data{"username": "shop", "passwordHash": bcrypt}, "hash 60"},
@@ -103,6 +104,21 @@ func TestCredentials(t *testing.T) {
 		"two keys":                      {"jwt", data{"key": "k1", "algorithm": "ES256", "publicKey": ecPEM + ecPEM}, "want one PEM block"},
 		"no PEM":                        {"jwt", data{"key": "k1", "algorithm": "ES256", "publicKey": "hush"}, "want one PEM block"},
 		"an empty block":                {"jwt", data{"key": "k1", "algorithm": "ES256", "publicKey": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"}, "holds no public key"},
+
+		"a URI":                  {"mtls-auth", data{"uri": "spiffe://hush/hush"}, " 0"},
+		"a URI without a scheme": {"mtls-auth", data{"uri": "/hush"}, "uri: want an absolute URI"},
+		"a URI with a break":     {"mtls-auth", data{"uri": "spiffe://hush\n"}, "uri: want an absolute URI"},
+		"a digest with colons":   {"mtls-auth", data{"sha256": strings.TrimSuffix(strings.Repeat("aB:", 32), ":")}, " 0"},
+		"a short digest":         {"mtls-auth", data{"sha256": strings.Repeat("aB", 31)}, "sha256: want 32 bytes"},
+		"a DNS name":             {"mtls-auth", data{"dns": "Hush.Example"}, " 0"},
+		"a wildcard":             {"mtls-auth", data{"dns": "*.hush"}, "dns: want a DNS name, without a wildcard"},
+		"an address":             {"mtls-auth", data{"email": "hush@hush"}, " 0"},
+		"an address of two":      {"mtls-auth", data{"email": "hush@a@b"}, "email: want an email address"},
+		"a common name":          {"mtls-auth", data{"commonName": "Hu Sh"}, " 0"},
+		"a common name's break":  {"mtls-auth", data{"commonName": "hush\n"}, "commonName: want 1 to 253"},
+		"two names":              {"mtls-auth", data{"uri": "spiffe://hush", "dns": "hu-sh"}, "it has uri and dns: want one of"},
+		"no name":                {"mtls-auth", data{}, "it has none of sha256, uri"},
+		"a name and more":        {"mtls-auth", data{"dns": "hush", "user": "hush"}, `key "user" is unknown for mtls-auth`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -171,11 +187,77 @@ func TestTheOlderConsumerHasIt(t *testing.T) {
 	if more == nil {
 		t.Fatal("the Secret does not go alone")
 	}
-	check(more, "store/a 1; store/b 1; b SecretMissing there is no Secret k2 with the label penstock.dev/credential in namespace store: want one with key-auth, basic-auth or jwt")
+	check(more, "store/a 1; store/b 1; b SecretMissing there is no Secret k2 with the label penstock.dev/credential in namespace store: want one with key-auth, basic-auth, jwt or mtls-auth")
 	if status := more.Status.Of(config.Object{Kind: "Consumer", Namespace: "store", Name: "b"}).(*api.ObjectStatus); status.Conditions[0].Status != metav1.ConditionTrue || status.Conditions[1].Status != metav1.ConditionFalse || !slices.Contains(more.Changed, config.Object{Kind: "Consumer", Namespace: "store", Name: "a"}) {
 		t.Errorf("b has %+v, and changed are %v", status.Conditions, more.Changed)
 	}
 	if first := tr.Change(more, &translate.Changes{Consumers: map[string]*api.Consumer{"elsewhere/x": {ObjectMeta: metav1.ObjectMeta{Namespace: "elsewhere", Name: "x"}, Spec: api.ConsumerSpec{Credentials: []api.CredentialRef{{Name: "k"}}}}}}); first != nil {
 		t.Error("the first Consumer of a namespace goes alone, and nobody reads its Secrets")
+	}
+}
+
+// TestOneWayToWriteAName: what a certificate is known by has one lookup, as the plugin
+// mtls-auth writes it.
+func TestOneWayToWriteAName(t *testing.T) {
+	digest := strings.Repeat("ab", 32)
+	for want, d := range map[string]map[string]string{
+		"sha256:" + digest: {"sha256": strings.TrimSuffix(strings.Repeat("AB:", 32), ":")},
+		"uri:spiffe://A/b": {"uri": "spiffe://A/b"}, "dns:a.example": {"dns": "A.Example"},
+		"email:A@b": {"email": "A@b"}, "commonName:A b": {"commonName": "A b"},
+	} {
+		made := translate.New(options()).Translate(&translate.Objects{
+			Consumers: []*api.Consumer{consumerOf("shop", 1, "s")}, Credentials: []*corev1.Secret{credentialOf("s", "mtls-auth", d)},
+		})
+		if got := made.Config.Consumers.Of("store/shop"); len(got.Credentials) != 1 || got.Credentials[0].ID != config.CredentialID("mtls-auth", []byte(want)) {
+			t.Errorf("%v is not looked up by %s: %v", d, want, made.Problems)
+		}
+	}
+}
+
+// TestPluginsOfAConsumer: what a Consumer runs stays what it is as long as nothing changes,
+// goes with it, and is no matter of those without.
+func TestPluginsOfAConsumer(t *testing.T) {
+	plugin := func(config string) api.ConsumerEntry {
+		return api.ConsumerEntry{Entry: api.Entry{Use: "transform", Config: json.RawMessage(config)}, Name: "mark"}
+	}
+	gold, plain := consumerOf("gold", 1), consumerOf("plain", 2)
+	gold.Spec.Plugins = []api.ConsumerEntry{plugin(`{"a":1}`)}
+	o := &translate.Objects{Consumers: []*api.Consumer{gold, plain}}
+	tr := translate.New(options())
+	made := tr.Translate(o)
+	first := made.Config.Consumers.Of("store/gold")
+	if first.Chain == nil || len(first.Chain.Parts) != 1 || first.Chain.Parts[0].Name != config.PartConsumer || len(first.Chain.Parts[0].Filters) != 1 || made.Config.Consumers.Of("store/plain").Chain != nil {
+		t.Fatalf("got %+v; %v", first, made.Problems)
+	}
+	if err := made.Config.Validate(); err != nil {
+		t.Error(err)
+	}
+	if again := tr.Translate(o); again.Config != made.Config {
+		t.Error("the same objects give another config")
+	}
+	last := tr.Translate(o)
+	renamed := consumerOf("plain", 2)
+	renamed.Generation, renamed.Spec.Username = 2, "other"
+	next := tr.Change(last, &translate.Changes{Consumers: map[string]*api.Consumer{"store/plain": renamed}})
+	if next == nil || next.Config.Consumers.Of("store/gold") != first || next.Config.Consumers.Of("store/plain").Username != "other" {
+		t.Fatal("who has no plugins does not change alone")
+	}
+	other := consumerOf("gold", 1)
+	other.Generation, other.Spec.Plugins = 2, []api.ConsumerEntry{plugin(`{"a":2}`)}
+	for what, one := range map[string]*api.Consumer{"others": other, "none": {ObjectMeta: *renamed.ObjectMeta.DeepCopy()}, "gone": nil} {
+		if one != nil {
+			one.Name = "gold"
+		}
+		tr := translate.New(options())
+		if made := tr.Change(tr.Translate(o), &translate.Changes{Consumers: map[string]*api.Consumer{"store/gold": one}}); made != nil {
+			t.Errorf("%s: plugins changed without a whole translation", what)
+		}
+	}
+	whole := tr.Translate(&translate.Objects{Consumers: []*api.Consumer{other, renamed}})
+	if now := whole.Config.Consumers.Of("store/gold"); now == first || now.Chain.Parts[0].Hash == first.Chain.Parts[0].Hash {
+		t.Error("other plugins are the same chain")
+	}
+	if now := tr.Translate(&translate.Objects{Consumers: []*api.Consumer{renamed}}).Config; now.Consumers.Of("store/gold") != nil || len(now.PartHashes()) != 0 {
+		t.Errorf("it is gone, and yet there is %v", now.PartHashes())
 	}
 }

@@ -29,6 +29,7 @@ func (c *change) consumers() bool {
 		if o != nil {
 			c.readConsumer(o)
 		} else if one := s.all[name]; one != nil {
+			c.beyond = c.beyond || one.chain != nil
 			s.leave(one)
 		}
 	}

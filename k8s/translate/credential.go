@@ -39,6 +39,7 @@ var credentialTypes = map[string]func(fields) (lookup, how string, data []byte, 
 	api.CredentialKeyAuth:   apiKey,
 	api.CredentialBasicAuth: login,
 	api.CredentialJWT:       tokenKey,
+	api.CredentialMTLSAuth:  certificateName,
 }
 
 // fields are the keys of a Secret that have not been read yet.
@@ -49,7 +50,7 @@ func credential(s *corev1.Secret) (config.Credential, error) {
 	kind := s.Labels[api.LabelCredential]
 	read := credentialTypes[kind]
 	if read == nil {
-		return config.Credential{}, fmt.Errorf("its label %s is %.40q: want key-auth, basic-auth or jwt", api.LabelCredential, kind)
+		return config.Credential{}, fmt.Errorf("its label %s is %.40q: want key-auth, basic-auth, jwt or mtls-auth", api.LabelCredential, kind)
 	}
 	all := make(fields, len(s.Data))
 	maps.Copy(all, s.Data)

@@ -30,7 +30,7 @@ func options() translate.Options {
 	return translate.Options{
 		ControllerName: "penstock.dev/gateway-controller", InstallNamespace: "penstock-system",
 		Bundled: []translate.Bundled{
-			{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true},
+			{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true, Identifies: true},
 			{Name: "transform", Major: "1", Image: "penstock.dev/plugins/transform:1"},
 		},
 		Parameters: config.DefaultProxyParameters(), Now: func() time.Time { return time.Unix(1000, 0) },
@@ -177,6 +177,7 @@ func dump(c *config.Config, problems []translate.Problem) string {
 	for _, name := range sorted(maps.Collect(c.Consumers.All())) {
 		x := c.Consumers.Of(name)
 		p(0, "consumer %s username %s groups %q", name, x.Username, x.Groups)
+		dumpChain(p, 1, x.Chain)
 		for _, k := range x.Credentials {
 			how, data, _ := bytes.Cut(k.Data, []byte{0})
 			p(1, "credential %s %x %s %d bytes", k.Type, k.ID[:4], how, len(data))

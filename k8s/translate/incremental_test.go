@@ -107,6 +107,9 @@ func (w *world) consumer(namespace, name string) *api.Consumer {
 	for range w.IntN(3) {
 		c.Spec.Credentials = append(c.Spec.Credentials, api.CredentialRef{Name: w.one("k0", "k1", "k2", "gone")})
 	}
+	if w.IntN(5) == 0 {
+		c.Spec.Plugins = []api.ConsumerEntry{{Name: "x", Entry: api.Entry{Use: w.one("transform", "transform", "no-such", "key-auth")}}}
+	}
 	return c
 }
 

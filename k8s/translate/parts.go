@@ -323,6 +323,8 @@ func (r *run) makePart(at *place, entries []api.Entry, fault *config.Fault) *con
 
 func fieldOf(at *place) string {
 	switch at.part {
+	case config.PartConsumer:
+		return "spec.plugins"
 	case "policy":
 		if at.scope == scopeDefaults {
 			return "spec.defaults.plugins"

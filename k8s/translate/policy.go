@@ -49,6 +49,11 @@ func (r *run) policies() {
 	for _, c := range r.routesOfAll {
 		names[c.object.Namespace] = true
 	}
+	for _, c := range r.o.Consumers {
+		if len(c.Spec.Plugins) > 0 {
+			names[c.Namespace] = true
+		}
+	}
 	for name := range names {
 		n := &namespacePolicy{}
 		for _, p := range all {

@@ -69,6 +69,9 @@ func (r *run) resolve(at *place, entries []api.Entry) ([]*config.Filter, *config
 	if f := cacheFault(at, filters); f != nil {
 		return nil, f
 	}
+	if f := r.consumerFault(at, filters); f != nil {
+		return nil, f
+	}
 	return filters, nil
 }
 
@@ -128,7 +131,7 @@ func (r *run) filter(at *place, owner config.Object, e *api.Entry) (*config.Filt
 		}
 	}
 	if f.Grant == config.GrantBoth {
-		f.Capabilities = policy.capabilities()
+		f.Capabilities = grantable(at, policy.capabilities())
 		f.Guard = r.guardImage(e.Image)
 		f.Egress, f.Trust = policy.egress(), policy.trust(e.Image)
 	}

@@ -78,6 +78,8 @@ type Bundled struct {
 	Guard bool
 	// Calls: its manifest asks to call out. It reaches what its namespace's policies list.
 	Calls bool
+	// Identifies: it says who has sent a request, by the capability consumer.
+	Identifies bool
 	// Limits of an entry that names none; nil: those of any plugin.
 	Limits *api.Limits
 }

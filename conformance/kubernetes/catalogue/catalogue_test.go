@@ -89,6 +89,14 @@ func try(t *testing.T, namespace string, e *readme.Example) {
 	if e.Names("Gateway") != nil {
 		_, text, _ = strings.Cut(around, "---\n")
 	}
+	var identities *readme.Identities
+	if e.Secure() {
+		var err error
+		if identities, err = readme.NewIdentities(); err != nil {
+			t.Fatal(err)
+		}
+		text += readme.In(identities.Objects, namespace) + "---\n"
+	}
 	services := e.Names("Service")
 	if len(services) == 0 {
 		t.Fatal("no Service")
@@ -125,14 +133,27 @@ func try(t *testing.T, namespace string, e *readme.Example) {
 	if own := e.Names("Gateway"); own != nil {
 		gateway = own[0]
 	}
-	address := b.Address(t, namespace, gateway) + ":80"
+	address := b.Address(t, namespace, gateway)
 	// The route may come later than the chain.
 	bed.Eventually(t, "the console shows what comes", time.Minute, func() error {
 		for i := range e.Steps {
-			if err := e.Steps[i].Run(t.Context(), client, address); err != nil {
+			if err := run(t, identities, &e.Steps[i], address); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// run does what a line of the console says, at the Gateway's address.
+func run(t *testing.T, identities *readme.Identities, s *readme.Step, address string) error {
+	c, err := identities.Client(s, client)
+	if err != nil {
+		return err
+	}
+	port := ":80"
+	if s.Secure() {
+		port = ":443"
+	}
+	return s.Run(t.Context(), c, address+port)
 }

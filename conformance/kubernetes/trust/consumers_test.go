@@ -81,7 +81,7 @@ func TestConsumers(t *testing.T) {
 	b.Put(t, ns, consumer("third", "", "fourth-"+hush)+consumer("fourth", "oauth", "fifth-"+hush)+consumer("fifth", "key-auth", "first-"+hush))
 	for name, want := range map[string]struct{ reason, says string }{
 		"third":  {"SecretMissing", "there is no Secret third-key with the label penstock.dev/credential"},
-		"fourth": {"InvalidCredential", "want key-auth, basic-auth or jwt"},
+		"fourth": {"InvalidCredential", "want key-auth, basic-auth, jwt or mtls-auth"},
 		"fifth":  {"CredentialTaken", "Consumer first is older and has the same credential"},
 		"first":  {"ResolvedRefs", ""},
 	} {
