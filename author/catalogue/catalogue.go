@@ -163,7 +163,7 @@ func Page(all []*Plugin) string {
 		}
 	}
 	if cost {
-		b.WriteString("\nCost: what a request takes longer, and the memory of one instance, measured by\n`penstock plugin bench` on the machine of [bench/results.md](../bench/results.md).\n")
+		b.WriteString("\nCost: what a request and its response take, without a network, and the memory of one\ninstance: the median of the plugin's cases, by `penstock plugin bench --cost`.\n")
 	}
 	return b.String()
 }

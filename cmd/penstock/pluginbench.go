@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -68,7 +69,7 @@ func pluginBenchCommand() *cobra.Command {
 	f.StringVar(&o.name, "run", "", "measure the case of this name only")
 	f.IntVar(&o.Count, "count", 0, "rounds of each case; 0: as many as --time allows")
 	f.DurationVar(&o.Time, "time", time.Second, "how long each case is measured")
-	f.BoolVar(&o.cost, "cost", false, "write the mean of the cases to the folder's "+costName+", which goes into the image")
+	f.BoolVar(&o.cost, "cost", false, "write the median of the cases to the folder's "+costName+", which goes into the image")
 	f.BoolVar(&o.json, "json", false, "write JSON, with the host's functions by name")
 	return c
 }
@@ -125,22 +126,26 @@ func benchPlugin(ctx context.Context, name string, o benchOptions) (*benched, er
 	return all, nil
 }
 
-// keep writes what an exchange and an instance cost, on the mean of the cases.
+// keep writes what an exchange and an instance cost: the median of the cases, some of which
+// are there for what is rare, as a body of many megabytes or a wait.
 func (b *benched) keep(file string) error {
-	var c oci.Cost
-	measured := 0
+	var times []time.Duration
+	var memory []int64
 	for _, one := range b.Cases {
 		if one.Skipped == "" {
-			measured++
-			c.MicrosecondsPerRequest += float64(one.Time.Nanoseconds()) / 1000
-			c.InstanceKiB += one.Memory / int64(max(one.Instances, 1)) >> 10
+			times = append(times, one.Time)
+			memory = append(memory, one.Memory/int64(max(one.Instances, 1))>>10)
 		}
 	}
-	if measured == 0 {
+	if len(times) == 0 {
 		return errors.New("--cost: no case was measured")
 	}
-	c.MicrosecondsPerRequest = math.Round(c.MicrosecondsPerRequest/float64(measured)*100) / 100
-	c.InstanceKiB /= int64(measured)
+	slices.Sort(times)
+	slices.Sort(memory)
+	c := oci.Cost{
+		MicrosecondsPerRequest: math.Round(float64(times[len(times)/2].Nanoseconds())/10) / 100,
+		InstanceKiB:            memory[len(memory)/2],
+	}
 	text, err := json.Marshal(c)
 	if err != nil {
 		return err
