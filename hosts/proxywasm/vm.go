@@ -143,27 +143,6 @@ func (v *vm) newID() uint32 {
 	}
 }
 
-// maxEnded bounds what the guest keeps of streams that have ended.
-const maxEnded = 8
-
-// end puts proxy_on_delete of a context off; false: too many wait for it already.
-func (v *vm) end(id uint32) bool {
-	if len(v.ended) == maxEnded {
-		return false
-	}
-	v.ended = append(v.ended, id)
-	return true
-}
-
-// nextEnded returns a context whose proxy_on_delete was put off; 0: there is none.
-func (v *vm) nextEnded() (id uint32) {
-	if len(v.ended) > 0 {
-		id = v.ended[0]
-		v.ended = v.ended[:copy(v.ended, v.ended[1:])]
-	}
-	return id
-}
-
 func (v *vm) isRoot(id uint32) bool {
 	for _, r := range v.roots {
 		if r.id == id {
