@@ -43,7 +43,7 @@ func bundled() []translate.Bundled {
 		{Name: "key-auth", Major: "1", Image: "penstock.dev/plugins/key-auth:1", Guard: true, Identifies: true},
 		{Name: "mtls-auth", Major: "1", Image: "penstock.dev/plugins/mtls-auth:1", Guard: true, Identifies: true},
 		{Name: "mock", Major: "1", Image: "penstock.dev/plugins/mock:1"},
-		{Name: "oidc", Major: "1", Image: "penstock.dev/plugins/oidc:1", Guard: true, Calls: true},
+		{Name: "oidc", Major: "1", Image: "penstock.dev/plugins/oidc:1", Guard: true, Calls: true, Identifies: true},
 		{Name: "rate-limit", Major: "1", Image: "penstock.dev/plugins/rate-limit:1", Guard: true},
 		{Name: "redirect", Major: "1", Image: "penstock.dev/plugins/redirect:1"},
 		{Name: "request-id", Major: "1", Image: "penstock.dev/plugins/request-id:1"},

@@ -43,16 +43,18 @@ func TestProblemOfAFilter(t *testing.T) {
 		err  error
 		want string // empty: none
 		warn bool
+		miss []string
 	}{
-		"none":        {"Service", nil, "", false},
-		"a trap":      {"Service", &plugin.Fault{Reason: "InvalidModule", Err: errors.New("trap\n\tat f")}, "Service/ns/o: metadata.annotations: InvalidModule: filter service/x: trap at f; name another image or version of the plugin", false},
-		"a chain's":   {"PluginChain", &plugin.Fault{Reason: "InvalidConfig", Err: errors.New("no")}, "PluginChain/ns/o: spec.plugins: InvalidConfig: filter service/x: no", false},
-		"a policy's":  {"PluginPolicy", &plugin.Fault{Reason: "InvalidConfig", Err: errors.New("no")}, "PluginPolicy/ns/o: spec: InvalidConfig: filter service/x: no", false},
-		"not checked": {"Service", fmt.Errorf("%w: down", plugin.ErrNotTried), "Service/ns/o: metadata.annotations: NotChecked: filter service/x: not checked: down; ", true},
+		"none":        {"Service", nil, "", false, nil},
+		"a trap":      {"Service", &plugin.Fault{Reason: "InvalidModule", Err: errors.New("trap\n\tat f")}, "Service/ns/o: metadata.annotations: InvalidModule: filter service/x: trap at f; name another image or version of the plugin", false, nil},
+		"a chain's":   {"PluginChain", &plugin.Fault{Reason: "InvalidConfig", Err: errors.New("no")}, "PluginChain/ns/o: spec.plugins: InvalidConfig: filter service/x: no", false, nil},
+		"a policy's":  {"PluginPolicy", &plugin.Fault{Reason: "InvalidConfig", Err: errors.New("no")}, "PluginPolicy/ns/o: spec: InvalidConfig: filter service/x: no", false, nil},
+		"not checked": {"Service", fmt.Errorf("%w: down", plugin.ErrNotTried), "Service/ns/o: metadata.annotations: NotChecked: filter service/x: not checked: down; ", true, nil},
+		"not granted": {"Consumer", nil, "Consumer/ns/o: spec.plugins: NotGranted: filter service/x: its image asks for kv and http-call, which it does not get", true, []string{"kv", "http-call"}},
 	}
 	for name, test := range tests {
 		f := &config.Filter{Owner: config.Object{Kind: test.kind, Namespace: "ns", Name: "o"}, Part: "service", Name: "x"}
-		p := problemOf(f, test.err)
+		p := problemOf(f, test.miss, test.err)
 		if p == nil {
 			if test.want != "" {
 				t.Errorf("%s: got none", name)

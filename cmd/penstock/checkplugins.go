@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -46,7 +47,8 @@ func checkPlugins(ctx context.Context, o options, checked *files.Checked, timeou
 		group.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
-			found[i] = problemOf(f, p.plugins.Try(ctx, f))
+			missing, err := p.plugins.Try(ctx, f)
+			found[i] = problemOf(f, missing, err)
 			return nil
 		})
 	}
@@ -76,10 +78,17 @@ var fixes = map[string]string{
 	"DigestMismatch":   "; name the digest that the image has",
 }
 
-// problemOf says what is wrong with a filter; nil: nothing.
-func problemOf(f *config.Filter, err error) *translate.Problem {
-	if err == nil {
+// problemOf says what is wrong with a filter; nil: nothing. missing is what its image asks
+// for in vain.
+func problemOf(f *config.Filter, missing []string, err error) *translate.Problem {
+	if err == nil && len(missing) == 0 {
 		return nil
+	}
+	if err == nil {
+		return &translate.Problem{
+			Object: f.Owner, Field: fieldOf(f), Warning: true, Reason: "NotGranted",
+			Message: fmt.Sprintf("filter %s: its image asks for %s, which it does not get: its calls of that kind fail; list it under capabilities of the PluginPolicy, or of the Plugin", f.ID(), strings.Join(missing, " and ")),
+		}
 	}
 	p := &translate.Problem{Object: f.Owner, Field: fieldOf(f), Message: "filter " + f.ID() + ": " + strings.Join(strings.Fields(err.Error()), " ")}
 	var fault *plugin.Fault
@@ -96,7 +105,7 @@ func problemOf(f *config.Filter, err error) *translate.Problem {
 // fieldOf returns where the filter's entry stands in the object that declares it.
 func fieldOf(f *config.Filter) string {
 	switch f.Owner.Kind {
-	case "PluginChain":
+	case "PluginChain", "Consumer":
 		return "spec.plugins"
 	case "PluginPolicy":
 		return "spec"
@@ -148,6 +157,9 @@ func filtersOf(c *config.Config) []*config.Filter {
 				}
 			}
 		}
+	}
+	for _, one := range c.Consumers.All() {
+		chain(one.Chain)
 	}
 	slices.SortStableFunc(all, func(a, b *config.Filter) int {
 		return slices.Compare([]string{a.Owner.String(), a.ID()}, []string{b.Owner.String(), b.ID()})

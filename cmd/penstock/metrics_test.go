@@ -24,6 +24,9 @@ func TestMetricsAreDocumented(t *testing.T) {
 			}
 			code, err := os.ReadFile(path)
 			for _, m := range form.FindAllStringSubmatch(string(code), -1) {
+				if m[1] == "penstock_on_request_headers" { // a guest's export
+					continue
+				}
 				if names++; !strings.Contains(string(text), "`"+m[1]+"`") {
 					t.Errorf("%s: %s is not in docs/seeing.md", path, m[1])
 				}

@@ -16,6 +16,7 @@ import (
 	"penstock.dev/penstock/author/cases"
 	"penstock.dev/penstock/author/scaffold"
 	"penstock.dev/penstock/author/toolchain"
+	"penstock.dev/penstock/core/oci"
 	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/hosts/capability/compress"
 	"penstock.dev/penstock/hosts/capability/crypto"
@@ -134,15 +135,20 @@ func testPlugin(ctx context.Context, out io.Writer, dir string, files []string, 
 			return fmt.Errorf("%s: neither cases.yaml nor cases/*.yaml is there", dir)
 		}
 	}
+	image, _, err := imageOf(ctx, dir, o.module)
+	if err != nil {
+		return err
+	}
+	return testImage(ctx, out, image, files, o)
+}
+
+// testImage runs the cases of these files.
+func testImage(ctx context.Context, out io.Writer, image *oci.Image, files []string, o testOptions) error {
 	scratch, err := os.MkdirTemp("", "penstock-plugin")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
-	image, _, err := imageOf(ctx, dir, o.module)
-	if err != nil {
-		return err
-	}
 	compiler, err := compilerCommand()
 	if err != nil {
 		return err

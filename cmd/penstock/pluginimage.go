@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -65,7 +66,7 @@ func pluginPushCommand() *cobra.Command {
 		Use:   "push NAME [FOLDER]",
 		Short: "Build a plugin and push it to a registry, with its manifest, schema and cases; NAME is registry/repository:tag",
 		Long: "Build the plugin in a folder, and push it as an OCI image with its plugin.json, its schema.json, and its cases, which\n" +
-			"proxies run before they use it. It prints the name with the digest, for an annotation. The logins are those of Docker's\n" +
+			"have to pass here and on proxies before they use it. It prints the name with the digest, for an annotation. The logins are those of Docker's\n" +
 			"configuration.",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -107,6 +108,17 @@ func pushPlugin(ctx context.Context, out io.Writer, o options, name, dir string,
 	image, manifest, err := imageOf(ctx, dir, p.module)
 	if err != nil {
 		return err
+	}
+	if len(files) > 0 { // proxies refuse what fails them
+		var said bytes.Buffer
+		err := testImage(ctx, &said, image, files, testOptions{})
+		if errors.Is(err, errReported) {
+			fmt.Fprint(out, said.String())
+			err = errors.New("the plugin fails its cases: nothing is pushed (--no-cases pushes without them)")
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return withRegistry(ctx, o, name, func(r *registry) error {
 		digest, err := r.Push(ctx, r.req, r.ref, image.Module, manifest, image.Schema, travel...)

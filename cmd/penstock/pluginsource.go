@@ -78,7 +78,10 @@ func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifes
 	case err != nil:
 		return nil, nil, err
 	default:
-		if image.Manifest, err = oci.ParseManifest(manifest); err != nil {
+		if image.Manifest, err = oci.ParseManifest(manifest); err == nil {
+			err = translate.CheckCapabilities(image.Manifest.Capabilities)
+		}
+		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}

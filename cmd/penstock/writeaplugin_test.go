@@ -26,7 +26,7 @@ func TestWriteAPluginDocument(t *testing.T) {
 	if len(blocks) != 3 {
 		t.Fatalf("%d blocks; want cases, a Service and a PluginPolicy", len(blocks))
 	}
-	if file, err := cases.Parse("cases.yaml", []byte(blocks[0][1])); err != nil || len(file.Cases) != 3 {
+	if file, err := cases.Parse("cases.yaml", []byte(blocks[0][1])); err != nil || len(file.Cases) != 4 {
 		t.Errorf("got %v", err)
 	}
 	public, _, err := ed25519.GenerateKey(rand.Reader)

@@ -68,7 +68,7 @@ func TestWriteAPlugin(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			do("3 cases, 0 failed", "test", dir)
+			do("4 cases, 0 failed", "test", dir)
 		})
 	}
 }

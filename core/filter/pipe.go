@@ -387,11 +387,8 @@ func (p *pipe) one(k int, s *slot, part []byte, eof bool) (through []byte, more 
 		if err == nil {
 			v, err = p.call(s, &h.held, eof && !p.trailer)
 		}
-		if eof && p.trailer && v == Pause && err == nil {
-			_, onTrailers, _, _ := p.side.callbacks()
-			if s.callback&onTrailers != 0 { // its trailers' callback decides
-				v = Continue
-			}
+		if _, onTrailers, _, _ := p.side.callbacks(); eof && p.trailer && v == Pause && err == nil && s.callback&onTrailers != 0 {
+			return p.untilTrailers(s, h)
 		}
 		h.paused = v == Pause && err == nil
 		if h.paused {
@@ -421,6 +418,19 @@ func (p *pipe) one(k int, s *slot, part []byte, eof bool) (through []byte, more 
 		}
 	}
 	return part, !eof || p.trailersOf(s)
+}
+
+// untilTrailers has the trailer callback of a filter decide on what it holds of the body,
+// which it can change until then.
+func (p *pipe) untilTrailers(s *slot, h *half) (through []byte, more bool) {
+	if err := p.run.charge(s, &h.counted, len(h.held.Data)); err != nil {
+		p.concluded(s, Continue, err)
+		return nil, false
+	}
+	more = p.trailersOf(s)
+	_ = p.run.charge(s, &h.counted, 0) // giving back cannot fail
+	h.headers, h.paused = false, false
+	return h.let(), more
 }
 
 // trailersOf makes the trailer callback of a filter, if it has one and there

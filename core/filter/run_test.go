@@ -25,6 +25,8 @@ type script struct {
 	onRBody  func(*call, *Buffer, bool) (Verdict, error)
 	beginErr error
 	trailers bool
+	// onTrailers is called for those of the request.
+	onTrailers func(*call) (Verdict, error)
 }
 
 type call struct {
@@ -74,9 +76,16 @@ func (c *call) ResponseHeaders(bool) (Verdict, error) {
 
 func (c *call) RequestBody(b *Buffer, end bool) (Verdict, error)  { return c.onBody(c, b, end) }
 func (c *call) ResponseBody(b *Buffer, end bool) (Verdict, error) { return c.onRBody(c, b, end) }
-func (c *call) RequestTrailers() (Verdict, error)                 { c.note("request trailers"); return Continue, nil }
-func (c *call) ResponseTrailers() (Verdict, error)                { c.note("response trailers"); return Continue, nil }
-func (c *call) Done()                                             { c.note("done") }
+func (c *call) RequestTrailers() (Verdict, error) {
+	c.note("request trailers")
+	if c.onTrailers != nil {
+		return c.onTrailers(c)
+	}
+	return Continue, nil
+}
+
+func (c *call) ResponseTrailers() (Verdict, error) { c.note("response trailers"); return Continue, nil }
+func (c *call) Done()                              { c.note("done") }
 func (c *call) Answer() bool {
 	c.x.Local.Status, c.x.Local.Body = 403, []byte("late")
 	return true
@@ -330,6 +339,49 @@ func TestTrailersComeAfterTheBody(t *testing.T) {
 		t.Error("a body part was the last though trailers follow")
 	}
 	b.want(t, "a request", "a request trailers", "a done")
+}
+
+// TestTrailersDecideOnTheBody: what a filter holds of the body is there until its trailers'
+// callback has ended, which may change it, hold it for longer, or answer.
+func TestTrailersDecideOnTheBody(t *testing.T) {
+	var held *Buffer
+	hold := func(_ *call, p *Buffer, _ bool) (Verdict, error) { held = p; return Pause, nil }
+	shout := func(*call) (Verdict, error) { held.Data = bytes.ToUpper(held.Data); return Continue, nil }
+	tests := map[string]struct {
+		onTrailers func(*call) (Verdict, error)
+		want       string // empty: the body ends with an error
+	}{
+		"changed": {shout, "ABCDEF!"},
+		"held for longer": {func(c *call) (Verdict, error) {
+			_, _ = shout(c)
+			go c.w.Post(ResumeRequest)
+			return Pause, nil
+		}, "ABCDEF!"},
+		"answered": {answer(403), ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			after := func(_ *call, p *Buffer, end bool) (Verdict, error) {
+				if len(p.Data) > 0 {
+					p.Data = append(p.Data, '!')
+				}
+				return Continue, nil
+			}
+			b := newBed(config.Reject, &script{name: "a", onBody: hold, trailers: true, onTrailers: test.onTrailers}, &script{name: "b", onBody: after})
+			b.x.Request.Body, b.x.Request.ContentLength = &slowBody{parts: []string{"abc", "def"}, trailer: func() {
+				b.x.Request.Trailer.Add([]byte("t"), []byte("1"))
+			}}, -1
+			if out := b.run.Request(b.chain, []byte("/")); out != Passed {
+				t.Fatal(out)
+			}
+			if out := b.run.RequestBody(); out != Passed {
+				t.Fatal(b.run.Err())
+			}
+			if got, err := io.ReadAll(b.x.Request.Body); string(got) != test.want || (err == nil) != (test.want != "") {
+				t.Errorf("got %q, %v; want %q", got, err, test.want)
+			}
+		})
+	}
 }
 
 func TestAnswerDuringTheBody(t *testing.T) {

@@ -283,7 +283,7 @@ func admit(a netip.Addr, isRegistry, isLocal bool) error {
 	case isLocal:
 		return nil
 	case a.IsLoopback(), a.IsLinkLocalUnicast(), a.IsLinkLocalMulticast(), a.IsMulticast(), a.IsUnspecified():
-		return fmt.Errorf("%s is loopback or link-local: list the registry as local to allow it", a)
+		return fmt.Errorf("%s is loopback or link-local: list the registry as local to allow it (--local-registry HOST:PORT)", a)
 	case a.IsPrivate() && !isRegistry:
 		return fmt.Errorf("%s is a private address that the registry pointed to", a)
 	}

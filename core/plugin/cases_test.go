@@ -48,7 +48,7 @@ func TestCases(t *testing.T) {
 			for range 2 { // what is known of a digest is not asked again
 				f := spec()
 				f.Plugin = test.use
-				err := b.Try(context.Background(), f)
+				_, err := b.Try(context.Background(), f)
 				got := ""
 				var fault *Fault
 				switch {
@@ -113,7 +113,7 @@ func TestCasesCount(t *testing.T) {
 	try := func(digest string, want error) {
 		t.Helper()
 		b.image.digest = digest
-		if err := b.Try(context.Background(), tenantSpec("h")); !errors.Is(err, want) {
+		if _, err := b.Try(context.Background(), tenantSpec("h")); !errors.Is(err, want) {
 			t.Errorf("%s: got %v; want %v", digest, err, want)
 		}
 	}

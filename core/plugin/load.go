@@ -77,7 +77,7 @@ func (m *Manager) prepare(ctx context.Context, f *config.Filter, tell func(State
 		return State{}, nil, &Fault{"InvalidConfig", err}
 	}
 	running, err := m.start(ctx, f, img, guard)
-	return State{Phase: Ready, Digest: img.Digest, Guard: guard}, running, err
+	return State{Phase: Ready, Digest: img.Digest, Guard: guard, Missing: missing(f, img)}, running, err
 }
 
 // pull returns the filter's image and holds a token of m.loads. Its place among
@@ -133,6 +133,17 @@ func grant(f *config.Filter, img *oci.Image) []string {
 		}
 	}
 	return both
+}
+
+// missing returns what the image asks for and the filter does not hold.
+func missing(f *config.Filter, img *oci.Image) (names []string) {
+	held := grant(f, img)
+	for _, c := range img.Manifest.Capabilities {
+		if !slices.Contains(held, c) {
+			names = append(names, c)
+		}
+	}
+	return names
 }
 
 func (m *Manager) start(ctx context.Context, f *config.Filter, img *oci.Image, guard bool) (Running, error) {

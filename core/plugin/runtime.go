@@ -30,6 +30,8 @@ type State struct {
 	Message string // for operators; names the cause, never config or secrets
 	Digest  string // of the image, once known
 	Guard   bool   // known to guard access: by its entry, capability or manifest
+	// Missing are the capabilities that the image asks for and is not granted.
+	Missing []string
 	Since   time.Time
 }
 

@@ -14,24 +14,25 @@ import (
 var ErrNotTried = errors.New("not checked")
 
 // Try pulls, compiles, starts and configures f once, and ends it again. The error
-// is a *Fault with the reason that a runtime would have, or wraps ErrNotTried.
-func (m *Manager) Try(ctx context.Context, f *config.Filter) error {
+// is a *Fault with the reason that a runtime would have, or wraps ErrNotTried. missing are
+// the capabilities that its image asks for and is not granted.
+func (m *Manager) Try(ctx context.Context, f *config.Filter) (missing []string, err error) {
 	var running Running
-	err := ctx.Err()
-	if err == nil {
-		_, running, err = m.prepare(ctx, f, func(State) {})
+	var state State
+	if err = ctx.Err(); err == nil {
+		state, running, err = m.prepare(ctx, f, func(State) {})
 	}
 	if err == nil {
 		running.Close(ctx)
-		return nil
+		return state.Missing, nil
 	}
 	unreachable := errors.Is(err, oci.ErrUnavailable) && !errors.Is(err, oci.ErrMissing)
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("%w: it took too long: %w", ErrNotTried, err)
+		return nil, fmt.Errorf("%w: it took too long: %w", ErrNotTried, err)
 	case unreachable, waits(err):
-		return fmt.Errorf("%w: %w", ErrNotTried, err)
+		return nil, fmt.Errorf("%w: %w", ErrNotTried, err)
 	}
 	reason, _ := reasonOf(err)
-	return &Fault{reason, err}
+	return nil, &Fault{reason, err}
 }

@@ -25,7 +25,7 @@ func TestTry(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t)
 			test.change(b)
-			err := b.Try(context.Background(), spec())
+			_, err := b.Try(context.Background(), spec())
 			got := ""
 			var fault *Fault
 			switch {
@@ -50,7 +50,7 @@ func TestTry(t *testing.T) {
 	b := newBed(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := b.Try(ctx, spec()); !errors.Is(err, ErrNotTried) {
+	if _, err := b.Try(ctx, spec()); !errors.Is(err, ErrNotTried) {
 		t.Errorf("no time: got %v", err)
 	}
 }

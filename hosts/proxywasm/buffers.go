@@ -16,6 +16,12 @@ const (
 	bufferRedis        = 9
 )
 
+// shows reports whether the guest can see what there is of the body: in its callback, and
+// in that of the trailers what was held back.
+func (w *way) shows() bool {
+	return w.buffer != nil && (w.stage == stageBody || w.stage == stageTrailers && w.kept)
+}
+
 // buffer returns the bytes of a buffer; of a body, which can be changed, also
 // where they are.
 func (v *vm) buffer(kind uint32) (data []byte, body *filter.Buffer, status uint32) {
@@ -24,7 +30,7 @@ func (v *vm) buffer(kind uint32) (data []byte, body *filter.Buffer, status uint3
 		way := uint8(kind & 1)
 		s := v.reach(way)
 		raw := kind >= bufferDownstream
-		if s == nil || s.done || raw != (s.x == nil) || s.ways[way].stage != stageBody || s.ways[way].buffer == nil {
+		if s == nil || s.done || raw != (s.x == nil) || !s.ways[way].shows() {
 			return nil, nil, statusNotFound
 		}
 		return s.ways[way].buffer.Data, s.ways[way].buffer, statusOK

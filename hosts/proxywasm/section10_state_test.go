@@ -189,6 +189,33 @@ func TestPoint18Trailers(t *testing.T) {
 	e.Done()
 }
 
+// TestPoint18TrailersOfABodyThatIsHeld: as in Envoy, a plugin that waits for the whole body
+// finds it in the trailers' callback, and may change it there; once it has let go it is gone.
+func TestPoint18TrailersOfABodyThatIsHeld(t *testing.T) {
+	s := script(t, `request_body: return 1`, `request_trailers: get_buffer_bytes 0 0 99 &&; set_buffer_bytes 0 0 99 "whole"`)
+	send := func(s *scene) (body string, lines []string) {
+		e := s.exchange(config.Reject)
+		e.x.Request.Body, e.x.Request.ContentLength = &parts{list: []string{"abc", "def"}, trailer: func() { e.x.Request.Trailer.Add([]byte("X-T"), []byte("t")) }}, -1
+		e.Request(e.chain, []byte("/"))
+		e.RequestBody()
+		body = e.read(t, e.x.Request.Body)
+		s.until(t, "request_trailers")
+		lines = s.take()
+		e.Done()
+		return body, lines
+	}
+	body, lines := send(s)
+	if body != "whole" {
+		t.Errorf("the upstream gets %q", body)
+	}
+	wantLines(t, lines, `  get_buffer_bytes 0 "abcdef"`, "  set_buffer_bytes 0")
+	body, lines = send(script(t, `request_trailers: get_buffer_bytes 0 0 99 &&`))
+	if body != "abcdef" {
+		t.Errorf("the upstream gets %q", body)
+	}
+	wantLines(t, lines, `  get_buffer_bytes 1 ""`)
+}
+
 func TestPoint20LogLinesOfTheStart(t *testing.T) {
 	s := newScene(t, sceneOptions{script: `configure: log 3 "two\nlines\xff"; log 9 "x"`})
 	lines := s.take()

@@ -38,6 +38,8 @@ type way struct {
 	// held: a part of the body, or the headers while parts come, is held back.
 	// The exchange's goroutine will come by.
 	held bool
+	// kept: what is held back of the body is there in the trailers' callback too.
+	kept bool
 	// headers: the headers have not gone on, so that they can still be changed.
 	headers bool
 	resumed bool // within the callback
@@ -272,6 +274,7 @@ func (s *stream) verdict(w *way, cb *callback, action uint32) (filter.Verdict, e
 		v = s.f.action(action, cb.stage, s, cb.way)
 	}
 	held := v == filter.Pause && cb.stage == stageBody || v == filter.Hold && !cb.end
+	w.kept = v != filter.Continue && (cb.stage == stageBody || w.kept)
 	w.held, w.parked = held, v != filter.Continue && !held
 	if v == filter.Continue && cb.stage != stageTrailers {
 		w.headers = false
@@ -375,7 +378,7 @@ func (s *stream) Unpark(request bool) {
 	if s.i.Lock() == nil {
 		defer s.i.Unlock()
 	} // else the instance is dead: no guest can reach it
-	w.parked, w.held, w.headers = false, false, false
+	w.parked, w.held, w.headers, w.kept = false, false, false, false
 }
 
 func flag(b bool) uint64 {

@@ -117,7 +117,7 @@ func (r *run) checkPolicy(p *api.PluginPolicy) *policy {
 			broken(fmt.Sprintf("spec.deniedDigests[%d]", i), "Invalid", "%.80q: want sha256: and 64 hexadecimal digits in lower case", d)
 		}
 	}
-	if err := checkCapabilities(p.Spec.Capabilities); err != nil {
+	if err := CheckCapabilities(p.Spec.Capabilities); err != nil {
 		broken("spec", "Invalid", "%v", err)
 	}
 	if c.egress, err = r.egress(p.Spec.Egress); err != nil {
@@ -141,8 +141,9 @@ var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 // known are the names of capabilities (annotations.md, section 3).
 var known = []string{"cache", "compress", capabilityConsumer, "crypto", capabilityHTTPCall, "kv", "ratelimit", "redis"}
 
-// checkCapabilities refuses names that grant nothing.
-func checkCapabilities(names []string) error {
+// CheckCapabilities refuses names that no capability has (annotations.md, section 3): the
+// error says where in the list one is, and which there are.
+func CheckCapabilities(names []string) error {
 	for i, name := range names {
 		if !slices.Contains(known, name) {
 			return fmt.Errorf("capabilities[%d]: %.40q is none of %s", i, name, strings.Join(known, ", "))

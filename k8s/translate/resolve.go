@@ -248,7 +248,7 @@ func (r *run) catalogue(f *config.Filter, use string) (*api.PluginSpec, error) {
 		if f.Egress, err = r.egress(s.Egress); err != nil {
 			return nil, refuse("UnknownPlugin", "Plugin %s: spec.%v", name, err)
 		}
-		if err := checkCapabilities(s.Capabilities); err != nil {
+		if err := CheckCapabilities(s.Capabilities); err != nil {
 			return nil, refuse("UnknownPlugin", "Plugin %s: spec.%v", name, err)
 		}
 		if s.OnError != "" && s.OnError != "reject" && s.OnError != "skip" {

@@ -65,7 +65,7 @@ func (r *run) surveyPlugin(p *api.Plugin) {
 	if e := p.Spec.OnError; e != "" && e != "reject" && e != "skip" {
 		r.problem(o, "spec.onError", "Invalid", "%.40q is neither reject nor skip", e)
 	}
-	if err := checkCapabilities(p.Spec.Capabilities); err != nil {
+	if err := CheckCapabilities(p.Spec.Capabilities); err != nil {
 		r.problem(o, "spec", "Invalid", "%v", err)
 	}
 	if _, err := annotation.Limits(p.Spec.Limits, config.DefaultLimits()); err != nil {
