@@ -35,7 +35,10 @@ func TestNewRefuses(t *testing.T) {
 // as go or std, so that a plugin of that name has a path below a domain.
 func TestModulePath(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "go")
-	if err := New(dir, "go", "go"); err != nil {
+	switch err := New(dir, "go", "go"); {
+	case err != nil && strings.Contains(err.Error(), "built without the SDKs"):
+		t.Skip(err)
+	case err != nil:
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
