@@ -196,7 +196,7 @@ func (p *peer) run(t *testing.T, cases []*ftw.FTWTest) map[string]outcome {
 		}
 		o := outcome{failed, fmt.Sprint(err, " rules ", rules, " want ", expected(one))}
 		for _, status := range refusals {
-			if yes, rules, _ := once(answered(one, status)); yes && len(slices.Concat(rules...)) == 0 {
+			if yes, rules, _ := once(answered(one, status)); yes && !slices.ContainsFunc(slices.Concat(rules...), func(rule uint) bool { return rule != markerRule }) {
 				o = outcome{refused, fmt.Sprint(status)}
 			}
 		}
@@ -204,6 +204,9 @@ func (p *peer) run(t *testing.T, cases []*ftw.FTWTest) map[string]outcome {
 	}
 	return outcomes
 }
+
+// markerRule matches the requests between cases; on a busy machine one's line may come late.
+const markerRule = 999_999
 
 // refusals are what a server answers by itself, to what is no request or none for it.
 var refusals = []int{400, 404, 405, 501, 505}
