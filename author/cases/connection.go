@@ -149,7 +149,7 @@ func (w *wire) begin() error {
 			idle, rest = 0, rests
 		} else if idle++; idle > held {
 			cancel()
-			<-done
+			<-done //nolint:errcheck // it was cancelled
 			return errHeld
 		}
 	}
