@@ -124,11 +124,8 @@ func filtersOf(c *config.Config) []*config.Filter {
 			all = append(all, f)
 		}
 	}
-	chain := func(c *config.Chain) {
-		if c == nil {
-			return
-		}
-		for _, p := range c.Parts {
+	c.Chains(func(chain *config.Chain) {
+		for _, p := range chain.Parts {
 			for _, f := range p.Filters {
 				add(f)
 				if f.Canary != nil && f.Canary.Filter != nil {
@@ -136,31 +133,7 @@ func filtersOf(c *config.Config) []*config.Filter {
 				}
 			}
 		}
-	}
-	for _, g := range c.Gateways {
-		for _, l := range g.Listeners {
-			chain(l.Chain)
-			if l.Raw() {
-				for _, e := range l.RawRoutes.Entries {
-					for i := range e.Route.Backends {
-						chain(e.Route.Backends[i].Chain)
-					}
-				}
-				continue
-			}
-			for _, e := range l.Routes.Entries {
-				for _, r := range e.Route.Rules {
-					chain(r.Chain)
-					for i := range r.Backends {
-						chain(r.Backends[i].Chain)
-					}
-				}
-			}
-		}
-	}
-	for _, one := range c.Consumers.All() {
-		chain(one.Chain)
-	}
+	})
 	slices.SortStableFunc(all, func(a, b *config.Filter) int {
 		return slices.Compare([]string{a.Owner.String(), a.ID()}, []string{b.Owner.String(), b.ID()})
 	})

@@ -1,8 +1,6 @@
 package chain
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,10 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/andybalholm/brotli"
-	"github.com/klauspost/compress/zstd"
-
 	"penstock.dev/penstock/conformance/harness"
+	"penstock.dev/penstock/conformance/plain"
 )
 
 // page is what the origin has below a path.
@@ -176,7 +172,7 @@ func (m *maker) value() string {
 }
 
 // send sends a request and reads its answer.
-func send(c *http.Client, url string, r *request) (*answer, error) {
+func send(t *testing.T, c *http.Client, url string, r *request) (*answer, error) {
 	var body io.Reader
 	if r.body != "" {
 		body = strings.NewReader(r.body)
@@ -210,34 +206,8 @@ func send(c *http.Client, url string, r *request) (*answer, error) {
 		a.body = string(raw)
 		return a, nil
 	}
-	a.body, err = decode(a.coding, raw)
-	return a, err
-}
-
-func decode(coding string, raw []byte) (string, error) {
-	var r io.Reader = bytes.NewReader(raw)
-	switch coding {
-	case "gzip":
-		z, err := gzip.NewReader(r)
-		if err != nil {
-			return "", err
-		}
-		r = z
-	case "br":
-		r = brotli.NewReader(r)
-	case "zstd":
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			return "", err
-		}
-		defer z.Close()
-		r = z
-	}
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", coding, err)
-	}
-	return string(text), nil
+	a.body = plain.Text(t, a.coding, string(raw))
+	return a, nil
 }
 
 // TestModel sends random requests of several consumers through jwt, rate-limit, transform,
@@ -296,7 +266,7 @@ func TestModel(t *testing.T) {
 					models[consumer] = newModel(limit)
 				}
 				r := m.request(consumer)
-				a, err := send(client, p.URL, r)
+				a, err := send(t, client, p.URL, r)
 				if err == nil {
 					err = models[consumer].check(r, a)
 				}

@@ -13,7 +13,7 @@
 //! fails with [`Status::Unimplemented`].
 
 #![deny(missing_docs)]
-#![deny(unsafe_code)] // but for the edge to the ABI: host.rs and exports.rs
+#![deny(unsafe_code)] // but for the edge to the ABI, host.rs and exports.rs, and the allocator
 
 #[cfg(any(test, all(target_arch = "wasm32", feature = "allocator")))]
 mod alloc;
