@@ -16,6 +16,7 @@ mod memo;
 mod place;
 mod settings;
 mod source;
+mod texts;
 mod token;
 mod url;
 

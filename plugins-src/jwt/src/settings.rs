@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use penstock::{self as sdk, Json, Setting};
 
 use crate::checks::Scalar;
+use crate::texts::Texts;
 
 sdk::config! {
     pub(crate) struct Settings {
@@ -45,20 +46,6 @@ sdk::config! {
         pub(crate) groups: Option<String>,
         pub(crate) find: Option<String>,
         pub(crate) namespaces: Option<Vec<String>>,
-    }
-}
-
-/// One text or a list of them.
-#[derive(Default)]
-pub(crate) struct Texts(pub(crate) Vec<String>);
-
-impl Setting for Texts {
-    fn read(&mut self, value: &Json, at: &mut sdk::Place) {
-        match value {
-            Json::Text(text) => self.0 = vec![text.clone()],
-            Json::List(_) => self.0.read(value, at),
-            other => at.want("a text or a list of them", other),
-        }
     }
 }
 

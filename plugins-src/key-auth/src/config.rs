@@ -6,6 +6,7 @@ use penstock::{self as sdk, Consumer, Json, Status};
 
 use crate::KIND;
 use crate::keyring::{Key, Keyring};
+use crate::namespaces::namespaces;
 
 /// Bytes below which a key is refused as a mistake.
 const MIN_KEY: usize = 8;
@@ -139,27 +140,8 @@ pub(crate) fn parse(text: &[u8]) -> Result<Settings, Box<dyn Error>> {
         name: c.name,
         hide: c.hide,
         keys,
-        namespaces: c.consumers.map(namespaces).transpose()?,
+        namespaces: c.consumers.map(|c| namespaces(c.namespaces)).transpose()?,
     })
-}
-
-/// Returns the namespaces whose Consumers are asked beside the plugin's own.
-fn namespaces(c: Consumers) -> Result<Vec<String>, Box<dyn Error>> {
-    if c.namespaces.len() > sdk::MAX_CONSUMER_NAMESPACES {
-        let most = sdk::MAX_CONSUMER_NAMESPACES;
-        return Err(format!("config.consumers.namespaces: more than {most}").into());
-    }
-    for (i, n) in c.namespaces.iter().enumerate() {
-        let label = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        let at = format!("config.consumers.namespaces[{i}]");
-        if n.is_empty() || n.len() > 63 || !n.bytes().all(label) {
-            return Err(format!("{at}: want the name of a namespace").into());
-        }
-        if c.namespaces[..i].contains(n) {
-            return Err(format!("{at}: the same namespace twice").into());
-        }
-    }
-    Ok(c.namespaces)
 }
 
 /// Says whether a byte can be part of a token (RFC 9110, 5.6.2).

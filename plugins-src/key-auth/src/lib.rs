@@ -4,6 +4,7 @@
 mod config;
 mod extract;
 mod keyring;
+mod namespaces;
 mod sha256;
 
 use std::error::Error;

@@ -7,6 +7,7 @@ use penstock::{self as sdk, Consumer, Status};
 
 use crate::KIND;
 use crate::names::name;
+use crate::namespaces::namespaces;
 
 /// Entries of a configuration.
 const MAX_CLIENTS: usize = 1024;
@@ -105,7 +106,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Settings, Box<dyn Error>> {
     }
     Ok(Settings {
         clients,
-        namespaces: c.consumers.map(namespaces).transpose()?,
+        namespaces: c.consumers.map(|c| namespaces(c.namespaces)).transpose()?,
     })
 }
 
@@ -214,25 +215,6 @@ fn email(s: &str) -> bool {
 
 fn common(s: &str) -> bool {
     (1..=MAX_TEXT).contains(&s.chars().count()) && !s.chars().any(char::is_control)
-}
-
-/// Returns the namespaces whose Consumers are asked beside the plugin's own.
-fn namespaces(c: Consumers) -> Result<Vec<String>, Box<dyn Error>> {
-    if c.namespaces.len() > sdk::MAX_CONSUMER_NAMESPACES {
-        let most = sdk::MAX_CONSUMER_NAMESPACES;
-        return Err(format!("config.consumers.namespaces: more than {most}").into());
-    }
-    for (i, n) in c.namespaces.iter().enumerate() {
-        let label = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        let at = format!("config.consumers.namespaces[{i}]");
-        if n.is_empty() || n.len() > 63 || !n.bytes().all(label) {
-            return Err(format!("{at}: want the name of a namespace").into());
-        }
-        if c.namespaces[..i].contains(n) {
-            return Err(format!("{at}: the same namespace twice").into());
-        }
-    }
-    Ok(c.namespaces)
 }
 
 #[cfg(test)]

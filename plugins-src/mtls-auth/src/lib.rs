@@ -3,6 +3,7 @@
 
 mod config;
 mod names;
+mod namespaces;
 
 use std::error::Error;
 use std::rc::Rc;

@@ -38,6 +38,8 @@ mod memo;
 #[path = "../jwt/source.rs"]
 mod source;
 #[allow(dead_code)]
+#[path = "../jwt/texts.rs"]
+mod texts;
 #[path = "../jwt/token.rs"]
 mod token;
 #[path = "../jwt/url.rs"]

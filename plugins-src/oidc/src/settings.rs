@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use penstock::{self as sdk, Json, Setting};
+use penstock as sdk;
+
+use crate::texts::Texts;
 
 sdk::config! {
     pub(crate) struct Settings {
@@ -48,20 +50,6 @@ sdk::config! {
     pub(crate) struct ForwardSettings {
         pub(crate) access_token as "accessToken": bool,
         pub(crate) id_token as "idToken": Option<String>,
-    }
-}
-
-/// One text or a list of them.
-#[derive(Default)]
-pub(crate) struct Texts(pub(crate) Vec<String>);
-
-impl Setting for Texts {
-    fn read(&mut self, value: &Json, at: &mut sdk::Place) {
-        match value {
-            Json::Text(text) => self.0 = vec![text.clone()],
-            Json::List(_) => self.0.read(value, at),
-            other => at.want("a text or a list of them", other),
-        }
     }
 }
 

@@ -1,0 +1,1 @@
+../../key-auth/src/namespaces.rs
