@@ -26,10 +26,10 @@ stringData: {key: %[3]s}
 `, namespace, name, key, rest)
 }
 
-// byKey asks for a path with a key, and returns the status, and what came of who sent it.
-func byKey(t *testing.T, p *harness.Proxy, path, key string) (int, string) {
+// withKey asks for a path with a key. The body is to be closed.
+func withKey(t *testing.T, p *harness.Proxy, path, key string) *http.Response {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, p.URL+path, nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +38,13 @@ func byKey(t *testing.T, p *harness.Proxy, path, key string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return response
+}
+
+// byKey asks for a path with a key, and returns the status, and what came of who sent it.
+func byKey(t *testing.T, p *harness.Proxy, path, key string) (int, string) {
+	t.Helper()
+	response := withKey(t, p, path, key)
 	defer response.Body.Close()
 	return response.StatusCode, response.Header.Get("X-Got-X-Consumer-Username") + " " + response.Header.Get("X-Got-X-Consumer-Groups")
 }

@@ -25,15 +25,7 @@ type asked struct {
 
 func ask(t *testing.T, p *harness.Proxy, path, key string) asked {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("X-API-Key", key)
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := withKey(t, p, path, key)
 	defer func() { _ = response.Body.Close() }()
 	var body [512]byte
 	n, _ := response.Body.Read(body[:])
