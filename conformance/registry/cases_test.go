@@ -26,7 +26,7 @@ func TestCasesInImages(t *testing.T) {
 	t.Parallel()
 	r := newRegistry(t)
 	home, module := t.TempDir(), harness.BundledModule(t, "transform")
-	push := func(name, cases string, args ...string) (string, bool) {
+	folder := func(cases string) string {
 		t.Helper()
 		dir := t.TempDir()
 		for file, text := range map[string]string{"plugin.json": `{"abi": "proxy-wasm"}`, "cases.yaml": cases} {
@@ -34,6 +34,11 @@ func TestCasesInImages(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		return dir
+	}
+	push := func(name, cases string, args ...string) (string, bool) {
+		t.Helper()
+		dir := folder(cases)
 		return command(t, home, append([]string{"push", r.host() + "/" + name, dir, "--module", module, "--local-registry", r.host()}, args...)...)
 	}
 	pushed := func(name, cases string, args ...string) (digest string) {
@@ -45,8 +50,18 @@ func TestCasesInImages(t *testing.T) {
 		_, digest, _ = strings.Cut(out, "@")
 		return digest
 	}
+	// A push refuses what fails its cases; other tools do not.
+	elsewhere := func(repository string) (digest string) {
+		t.Helper()
+		dir, layout := folder(casesText("elsewhere")), t.TempDir()
+		harness.Pack(t, layout, "v", module, "--manifest", filepath.Join(dir, "plugin.json"), "--cases", filepath.Join(dir, "cases.yaml"))
+		return r.push(layout, "test.example/plugins/v:1", repository, "1")
+	}
 	good := pushed("plugins/moving:1", casesText("registry"))
-	broken := pushed("plugins/broken:1", casesText("elsewhere"))
+	broken := elsewhere("plugins/broken")
+	if out, ok := push("plugins/failing:1", casesText("elsewhere")); ok || !strings.Contains(out, "the plugin fails its cases: nothing is pushed (--no-cases pushes without them)") {
+		t.Errorf("cases that fail: got %s", out)
+	}
 	if pushed("plugins/moving:2", casesText("registry"), "--no-cases") == good {
 		t.Error("--no-cases changes nothing")
 	}
@@ -74,7 +89,7 @@ func TestCasesInImages(t *testing.T) {
 		t.Errorf("penstock check: exit code %d: %s", code, out)
 	}
 	stop := traffic(p.URL + "/a")
-	pushed("plugins/moving:1", casesText("elsewhere")) // the tag moves
+	elsewhere("plugins/moving") // the tag moves
 	p.Eventually("the old one goes on", func() bool {
 		return strings.Contains(p.Log(), "the tag has moved to a digest that cannot run: the old one goes on")
 	})
