@@ -51,8 +51,8 @@ plugins: build toolchains assemblyscript rust ## Build the bundled plugins into 
 	done
 
 .PHONY: catalogue
-catalogue: ## Write docs/catalogue.md and the tables of plugins' READMEs
-	go test -count=1 -run '^TestUpToDate$$' ./author/catalogue -update
+catalogue: ## Write docs/catalogue.md, docs/tasks and the tables of plugins' READMEs
+	go test -count=1 -run 'UpToDate$$' ./author/catalogue -update
 
 .PHONY: run
 run: plugins ## Serve examples/quickstart on 127.0.0.1:8080 until Ctrl-C

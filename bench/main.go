@@ -11,13 +11,14 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
 func main() {
 	rounds := flag.Int("rounds", 5, "rounds; the median counts")
 	seconds := flag.Int("seconds", 4, "seconds of load in a round")
-	only := flag.String("only", "", "one workload, or cache for all of the cache's, or memory, idle, half, spin, compile, tenants, crowd, zipf")
+	only := flag.String("only", "", "workloads, with commas between them, or cache for all of the cache's, or memory, idle, half, spin, compile, tenants, crowd, zipf")
 	write := flag.String("o", "results.md", "file for the table")
 	flag.Parse()
 	if err := bench(*rounds, time.Duration(*seconds)*time.Second, *only, *write); err != nil {
@@ -58,7 +59,8 @@ func bench(rounds int, length time.Duration, only, write string) error {
 
 // chosen reports whether -only asks for it: by its name, or as one of the cache's.
 func chosen(only, name string, cache bool) bool {
-	return only == "" || only == name || only == "cache" && cache
+	names := strings.Split(only, ",")
+	return only == "" || slices.Contains(names, name) || slices.Contains(names, "cache") && cache
 }
 
 // figures are what is no load of a workload: memory, and neighbours.

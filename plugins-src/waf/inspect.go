@@ -12,6 +12,7 @@ import (
 
 	"github.com/corazawaf/coraza-coreruleset/v4"
 	"github.com/corazawaf/coraza/v3"
+	"github.com/corazawaf/coraza/v3/experimental"
 	"github.com/corazawaf/coraza/v3/experimental/plugins"
 	"github.com/corazawaf/coraza/v3/types"
 )
@@ -21,6 +22,7 @@ type firewall struct {
 	config *config
 	waf    coraza.WAF
 	effort *effort
+	sieve  *sieve
 	report func(line string)
 	// matches are the rules that matched in the current call.
 	matches []string
@@ -30,10 +32,12 @@ type firewall struct {
 // match that are to be logged, and names all of them: a line for each would soon be
 // over what a host writes of one plugin. It holds no value of the request.
 func newFirewall(c *config, report func(line string)) (*firewall, error) {
-	f := &firewall{config: c, effort: &effort{}, report: report}
-	plugins.RegisterOperator("rx", rxFactory(f.effort)) // before the rules are read
-	waf, err := coraza.NewWAF(coraza.NewWAFConfig().
-		WithRootFS(quietRules{coreruleset.FS}).
+	left := &effort{}
+	f := &firewall{config: c, effort: left, sieve: newSieve(c, left), report: report}
+	plugins.RegisterOperator("rx", f.sieve.noting(rxFactory(f.effort))) // before the rules are read
+	plugins.RegisterOperator(sieveOperator, f.sieve.factory)
+	waf, err := coraza.NewWAF(experimental.WAFConfigWithRuleObserver(coraza.NewWAFConfig(), f.sieve.observe).
+		WithRootFS(coreRules{coreruleset.FS, newSettled(c)}).
 		WithDirectives(c.directives()).
 		WithErrorCallback(func(m types.MatchedRule) {
 			if m.Message() != "" {
@@ -43,6 +47,7 @@ func newFirewall(c *config, report func(line string)) (*firewall, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
+	f.sieve.ready()
 	f.waf = waf
 	return f, nil
 }

@@ -52,6 +52,8 @@ const (
 	stepsOfRule        = 8_000
 	stepsOfByte        = 110
 	stepsOfCaptureByte = 1_000 // package regexp
+	stepsOfJudging     = 200   // see values
+	stepsOfJudgedByte  = 25
 )
 
 // exhausted is what spend panics with, because an operator cannot return it.
@@ -85,6 +87,12 @@ func (r *rx) Evaluate(tx plugintypes.TransactionState, value string) bool {
 		return r.re.MatchString(value)
 	}
 	return capture(tx, r.re.FindStringSubmatch(value))
+}
+
+// may reports whether a value may match.
+func (r *rx) may(value string) bool {
+	matched, ok := r.automaton.match(value)
+	return matched || !ok
 }
 
 // binaryRX is for expressions that name bytes which are no UTF-8.

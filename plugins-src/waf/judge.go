@@ -1,0 +1,360 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"io/fs"
+	"regexp"
+	"regexp/syntax"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/corazawaf/coraza-coreruleset/v4"
+	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+	"github.com/corazawaf/libinjection-go"
+)
+
+// characters is a set of ASCII characters.
+type characters [2]uint64
+
+func (c *characters) has(b byte) bool { return c[b>>6]>>(b&63)&1 != 0 }
+
+func (c *characters) put(b byte) { c[b>>6] |= 1 << (b & 63) }
+
+func (c *characters) meets(o *characters) bool { return c[0]&o[0]|c[1]&o[1] != 0 }
+
+func (c *characters) without(o *characters) characters {
+	return characters{c[0] &^ o[0], c[1] &^ o[1]}
+}
+
+// add adds a text's; it reports false if the text holds others.
+func (c *characters) add(text string) bool {
+	lo, hi := c[0], c[1]
+	for i := range len(text) {
+		switch b := text[i]; {
+		case b < 64:
+			lo |= 1 << b
+		case b < utf8.RuneSelf:
+			hi |= 1 << (b & 63)
+		default:
+			return false
+		}
+	}
+	c[0], c[1] = lo, hi
+	return true
+}
+
+func charactersOf(text string) (c characters) {
+	for i := range len(text) {
+		c.put(text[i])
+	}
+	return c
+}
+
+// judge tells whether a rule may match a value, before it is transformed.
+type judge struct {
+	// marks: a value that holds no character of one of them does not match, if it has
+	// nothing that the rule decodes.
+	marks   uint64
+	decodes decodes
+	// matches is the operator, for an ASCII value after steps, without the characters of
+	// alters; nil if it is not known. each: it is asked before and after each step. negated:
+	// the rule matches if the operator does not.
+	matches       func(value string) bool
+	steps         []step
+	alters        characters
+	each, negated bool
+}
+
+// may reports whether the rule may match an ASCII value, of c.
+func (j *judge) may(value string, c *characters) bool {
+	if j.matches == nil || c.meets(&j.alters) {
+		return true
+	}
+	found := j.each && j.matches(value) != j.negated
+	for _, step := range j.steps {
+		var ok bool
+		if value, ok = step(value); !ok {
+			return true
+		}
+		found = found || j.each && j.matches(value) != j.negated
+	}
+	return found || !j.each && j.matches(value) != j.negated
+}
+
+// decodes are what transformations decode.
+type decodes uint8
+
+const (
+	decodesPercent decodes = 1 << iota
+	decodesAmpersand
+	decodesBackslash
+)
+
+// blanks is what transformations make a space of.
+var blanks = charactersOf("\x00\t\n\v\f\r +,;/")
+
+func (c *characters) decodes() (d decodes) {
+	if c.has('%') {
+		d |= decodesPercent
+	}
+	if c.has('&') {
+		d |= decodesAmpersand
+	}
+	if c.has('\\') {
+		d |= decodesBackslash
+	}
+	return d
+}
+
+// missing returns the marks of which a value of these characters holds none, whatever
+// transformations make of it that decode nothing.
+func (c characters) missing() (m uint64) {
+	if c.meets(&blanks) {
+		c.put(' ')
+	}
+	if c.has('\\') {
+		c.put('/') // normalizePathWin
+	}
+	for i := range marks {
+		if !c.meets(&marks[i]) {
+			m |= 1 << i
+		}
+	}
+	return m
+}
+
+// marks are sets of characters, none of them a letter or a digit: each other one alone,
+// those of a kind, and all but those that usual values hold.
+var marks = makeMarks()
+
+func makeMarks() (all []characters) {
+	var other, spaces characters
+	for b := range byte(utf8.RuneSelf) {
+		if !unicode.IsLetter(rune(b)) && !unicode.IsDigit(rune(b)) {
+			other.put(b)
+		}
+		if b > ' ' && other.has(b) && b < 0x7f {
+			all = append(all, charactersOf(string(rune(b))))
+		}
+	}
+	spaces = charactersOf(" \t\n\v\f\r")
+	all = append(all, spaces, charactersOf("\n\r"), charactersOf("\"'`"), charactersOf("([{<"))
+	for _, usual := range []string{"", "-", "-_", "-_.", "-_. ", "-_./", "-_./: ", "-_=;, ", "-_.=;, ", "-_./=;,:+*? ", "-_./=;,:+*?() "} {
+		u := charactersOf(usual)
+		all = append(all, other.without(&u))
+	}
+	return all
+}
+
+var transformationOf = regexp.MustCompile(`[",\s]t:(\w+)`)
+
+// newJudge reads a rule's operator and actions; made is what the operator @rx has made of
+// it. What is not understood may match anything.
+func newJudge(operator, actions string, made plugintypes.Operator) (j judge) {
+	for _, m := range transformationOf.FindAllStringSubmatch(actions, -1) {
+		t, ok := transformations[m[1]]
+		if !ok {
+			return judge{}
+		}
+		j.decodes |= t.decodes
+		if t.step != nil {
+			j.steps = append(j.steps, t.step)
+		}
+		for i := range len(t.alters) {
+			j.alters.put(t.alters[i])
+		}
+	}
+	operator, j.negated = strings.CutPrefix(operator, "!")
+	name, argument, _ := strings.Cut(operator, " ")
+	argument = strings.TrimSpace(argument)
+	switch name {
+	case "@rx":
+		j.marks = marksOfExpression(argument)
+		switch x := made.(type) {
+		case *rx:
+			j.matches = x.may
+		case *binaryRX:
+			j.matches = x.re.MatchString
+		}
+	case "@pm":
+		j.lookFor(strings.Split(argument, " "))
+	case "@pmFromFile":
+		j.lookFor(phrasesOf(argument))
+	case "@detectSQLi":
+		j.matches = func(value string) bool { found, _ := libinjection.IsSQLi(value); return found }
+	case "@detectXSS":
+		j.matches = libinjection.IsXSS
+	case "@validateByteRange":
+		j.matches = outside(argument)
+	}
+	if j.negated {
+		j.marks = 0
+	}
+	j.each = strings.Contains(actions, "multiMatch")
+	return j
+}
+
+// outside returns what reports whether a value holds a byte outside of ranges; nil if they
+// cannot be read.
+func outside(ranges string) func(string) bool {
+	var inside characters
+	for r := range strings.SplitSeq(ranges, ",") {
+		from, to, ok := strings.Cut(strings.TrimSpace(r), "-")
+		if !ok {
+			to = from
+		}
+		lo, err := strconv.Atoi(from)
+		hi, err2 := strconv.Atoi(to)
+		if err != nil || err2 != nil {
+			return nil
+		}
+		for b := lo; b <= min(hi, utf8.RuneSelf-1); b++ {
+			inside.put(byte(b))
+		}
+	}
+	return func(value string) bool {
+		var c characters
+		c.add(value)
+		return c.without(&inside) != characters{}
+	}
+}
+
+// phrasesOf reads a file of phrases as Coraza does; none if it cannot be read.
+func phrasesOf(name string) (all []string) {
+	text, err := fs.ReadFile(coreruleset.FS, coreFolder+"/"+name)
+	if err != nil {
+		return nil
+	}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		if line := strings.TrimSpace(lines.Text()); line != "" && line[0] != '#' {
+			all = append(all, line)
+		}
+	}
+	if lines.Err() != nil {
+		return nil
+	}
+	return all
+}
+
+// lookFor makes it a judge of whether one of some phrases is in a value.
+func (j *judge) lookFor(phrases []string) {
+	if len(phrases) == 0 {
+		return
+	}
+	j.marks = marksOfPhrases(phrases)
+	for i, p := range phrases {
+		phrases[i] = regexp.QuoteMeta(p)
+	}
+	a, err := newAutomaton("(?si)(?:"+strings.Join(phrases, "|")+")", newRoom(phrasesRoomBytes))
+	if err != nil {
+		return
+	}
+	j.matches = func(value string) bool { matched, ok := a.match(value); return matched || !ok }
+}
+
+// phrasesRoomBytes bounds what the states of one rule's phrases take.
+const phrasesRoomBytes = 1 << 20
+
+// marksOfPhrases returns the marks of which each phrase holds a character. A phrase that
+// is not ASCII is in no value that is sifted.
+func marksOfPhrases(phrases []string) (m uint64) {
+	if len(phrases) == 0 {
+		return 0
+	}
+	m = 1<<len(marks) - 1
+	for _, p := range phrases {
+		var c characters
+		if !c.add(p) {
+			continue
+		}
+		for i := range marks {
+			if !c.meets(&marks[i]) {
+				m &^= 1 << i
+			}
+		}
+	}
+	return m
+}
+
+// marksOfExpression returns the marks without whose characters no ASCII text matches.
+func marksOfExpression(expr string) (m uint64) {
+	if arbitraryBytes(expr) {
+		return 0
+	}
+	parsed, err := syntax.Parse("(?sm)"+expr, syntax.Perl)
+	if err != nil {
+		return 0
+	}
+	prog, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return 0
+	}
+	steps := make([]characters, len(prog.Inst))
+	for i := range prog.Inst {
+		steps[i] = charactersOfStep(&prog.Inst[i])
+	}
+	for i := range marks {
+		if !matchesWithout(prog, steps, &marks[i]) {
+			m |= 1 << i
+		}
+	}
+	return m
+}
+
+// charactersOfStep returns the ASCII characters by which an instruction goes on.
+func charactersOfStep(in *syntax.Inst) (c characters) {
+	span := func(lo, hi rune) {
+		for r := lo; r <= min(hi, utf8.RuneSelf-1); r++ {
+			c.put(byte(r))
+		}
+	}
+	switch in.Op {
+	case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
+		if len(in.Rune) == 1 {
+			r := in.Rune[0]
+			span(r, r)
+			if syntax.Flags(in.Arg)&syntax.FoldCase != 0 {
+				for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+					span(f, f)
+				}
+			}
+			return c
+		}
+		for n := 0; n+1 < len(in.Rune); n += 2 {
+			span(in.Rune[n], in.Rune[n+1])
+		}
+	}
+	return c
+}
+
+// matchesWithout reports whether a match can be reached without the characters of a set.
+// Assertions are taken to hold.
+func matchesWithout(prog *syntax.Prog, steps []characters, set *characters) bool {
+	seen := make([]bool, len(prog.Inst))
+	stack := []uint32{uint32(prog.Start)}
+	for len(stack) > 0 {
+		pc := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if seen[pc] {
+			continue
+		}
+		seen[pc] = true
+		switch in := &prog.Inst[pc]; in.Op {
+		case syntax.InstMatch:
+			return true
+		case syntax.InstAlt, syntax.InstAltMatch:
+			stack = append(stack, in.Arg, in.Out)
+		case syntax.InstCapture, syntax.InstNop, syntax.InstEmptyWidth:
+			stack = append(stack, in.Out)
+		case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
+			if left := steps[pc].without(set); left != (characters{}) {
+				stack = append(stack, in.Out)
+			}
+		}
+	}
+	return false
+}
