@@ -65,6 +65,7 @@ type workshop struct {
 	proxy   *proxyProcess
 	objects string // that were written last
 	before  string // hash of the part of the chain as it was when they were written
+	said    lastErrors
 }
 
 // tryPlugin is penstock plugin run.
@@ -154,6 +155,7 @@ func (w *workshop) build(ctx context.Context) (changed bool, err error) {
 		return false, nil
 	}
 	w.objects = text
+	w.said.forget()
 	if r := w.report(); r != nil {
 		w.before = r.Hash
 	}
@@ -181,7 +183,7 @@ func (w *workshop) serve(ctx context.Context) (ended chan error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	log = log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return guestsOnly{c} }))
+	log = w.said.listen(log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return guestsOnly{c} })))
 	if w.proxy, err = wire(o, log); err != nil {
 		return nil, err
 	}
@@ -243,7 +245,7 @@ func (w *workshop) await(ctx context.Context, ended chan error) error {
 		}
 		for _, f := range r.Filters {
 			if f.State == string(plugin.Failed) {
-				return fmt.Errorf("the plugin does not start: %s: %s", f.Reason, f.Message)
+				return fmt.Errorf("the plugin does not start: %s: %s", f.Reason, w.said.explain(r.Target, f.Name, f.Message))
 			}
 		}
 		if r.Reason != "" {
