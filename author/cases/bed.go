@@ -54,6 +54,10 @@ type Bed struct {
 	o      Options
 	clock  *clock
 	engine *sandbox.Engine
+	// wanted are the callbacks that the plugin said it wants, of all cases together;
+	// ran says that there was one.
+	wanted filter.Callbacks
+	ran    bool
 }
 
 // New returns a Bed.
@@ -108,6 +112,13 @@ func (b *Bed) trial(file *File, c *Case) *trial {
 	t := &trial{Bed: b, calls: newCalls(b.clock), m: telemetry.New(), f: b.filter(file, c), who: file.Consumers}
 	if c.Consumers != nil {
 		t.who = c.Consumers
+	}
+	t.logs.lacks = func(capability string) string {
+		where := "plugin.json"
+		if file.Capabilities != nil {
+			where = "the file of cases"
+		}
+		return fmt.Sprintf("%s; add %q to capabilities in %s", capability, capability, where)
 	}
 	return t
 }
@@ -170,7 +181,9 @@ func (t *trial) run(ctx context.Context, c *Case) (faults []string, err error) {
 	case state.Phase != plugin.Ready:
 		return []string{fmt.Sprintf("the plugin does not start: %s: %s", state.Reason, state.Message)}, nil
 	}
-	t.chain = filter.New([]filter.Entry{r.Entry(t.f)})
+	entry := r.Entry(t.f)
+	t.ran, t.wanted = true, t.wanted|entry.Filter.Callbacks()
+	t.chain = filter.New([]filter.Entry{entry})
 	for i := range c.Exchanges {
 		for _, fault := range t.exchange(&c.Exchanges[i]) {
 			if len(c.Exchanges) > 1 {
@@ -228,6 +241,9 @@ func (f fixed) Resolve(context.Context, oci.Request) (string, error) { return f.
 
 // logs is a zapcore.Core that keeps what is written.
 type logs struct {
+	// lacks says what to do for a plugin that was not granted a capability; nil: nothing.
+	lacks func(capability string) string
+
 	mu  sync.Mutex
 	all []string
 }
@@ -248,10 +264,19 @@ func (l *logs) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedE
 // Write implements zapcore.Core.
 func (l *logs) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	line := e.Level.String() + ": " + e.Message
+	var rest []string
 	for _, f := range fields {
-		if err, ok := f.Interface.(error); ok {
+		switch err, ok := f.Interface.(error); {
+		case ok:
 			line += ": " + err.Error()
+		case f.Type == zapcore.StringType && f.Key == "capability" && l.lacks != nil:
+			line += ": " + l.lacks(f.String)
+		case f.Key == "upstream", f.Key == "call", f.Key == "reason": // the others say what is tested
+			rest = append(rest, f.Key+" "+f.String)
 		}
+	}
+	if rest != nil {
+		line += " (" + strings.Join(rest, ", ") + ")"
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

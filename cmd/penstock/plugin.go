@@ -101,6 +101,9 @@ type testOptions struct {
 	module string
 	json   bool
 	name   string
+	// unwanted says that what the module exports is the author's own, so that a callback
+	// which no case has the proxy make is a mistake.
+	unwanted bool
 }
 
 func pluginTestCommand() *cobra.Command {
@@ -134,6 +137,8 @@ func testPlugin(ctx context.Context, out io.Writer, dir string, files []string, 
 		if len(files) == 0 {
 			return fmt.Errorf("%s: neither cases.yaml nor cases/*.yaml is there", dir)
 		}
+		l, err := toolchain.Detect(dir)
+		o.unwanted = err == nil && l.Name == "c" && o.name == "" // other SDKs export all there are
 	}
 	image, _, err := imageOf(ctx, dir, o.module)
 	if err != nil {
@@ -234,6 +239,11 @@ func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string
 	if ran == 0 {
 		return fmt.Errorf("no case is called %q", o.name)
 	}
+	if o.unwanted && !o.json {
+		if err := warnOfUnwanted(ctx, out, bed); err != nil {
+			return err
+		}
+	}
 	if !o.json {
 		fmt.Fprintf(out, "%d cases, %d failed, in %v\n", ran, failed, time.Since(began).Round(time.Millisecond))
 	}
@@ -241,6 +251,15 @@ func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string
 		return errReported
 	}
 	return nil
+}
+
+// warnOfUnwanted says which callbacks were forgotten in ps_only.
+func warnOfUnwanted(ctx context.Context, out io.Writer, bed *cases.Bed) error {
+	names, err := bed.Unwanted(ctx)
+	for _, name := range names {
+		fmt.Fprintf(out, "warning: %s is exported, but in no case did the plugin want it: ps_only leaves out %s\n", name, strings.ToUpper(strings.Replace(name, "proxy", "ps", 1)))
+	}
+	return err
 }
 
 func report(out io.Writer, path string, r *cases.Result, asJSON bool) error {
