@@ -91,6 +91,7 @@ type Result struct {
 type trial struct {
 	*Bed
 	f     *config.Filter
+	image *oci.Image
 	who   []Someone // Consumer objects
 	calls *calls
 	logs  logs
@@ -109,7 +110,12 @@ func (b *Bed) Run(ctx context.Context, file *File, c *Case) (Result, error) {
 // trial begins a case, at the time at which all begin.
 func (b *Bed) trial(file *File, c *Case) *trial {
 	b.clock.reset()
-	t := &trial{Bed: b, calls: newCalls(b.clock), m: telemetry.New(), f: b.filter(file, c), who: file.Consumers}
+	t := &trial{Bed: b, calls: newCalls(b.clock), m: telemetry.New(), f: b.filter(file, c), image: b.o.Plugin, who: file.Consumers}
+	if c.Schema != nil && !*c.Schema {
+		without := *b.o.Plugin
+		without.Schema = nil
+		t.image = &without
+	}
 	if c.Consumers != nil {
 		t.who = c.Consumers
 	}
@@ -126,7 +132,7 @@ func (b *Bed) trial(file *File, c *Case) *trial {
 // manager runs the plugin in the world of the case, where it logs to log.
 func (t *trial) manager(log *zap.Logger) *plugin.Manager {
 	return plugin.New(plugin.Options{
-		Images: fixed{t.o.Plugin}, Engine: t.engine, Log: log, Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m),
+		Images: fixed{t.image}, Engine: t.engine, Log: log, Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m),
 		ABIs: t.o.ABIs(World{log, t.m, t.calls, t.calls, &objects{clock: t.clock}, t.calls, t.calls.rates, index(t.who, t.f), t.clock}),
 	})
 }

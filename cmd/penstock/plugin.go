@@ -45,9 +45,14 @@ func pluginNewCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "new NAME",
 		Short: "Make the folder of a new plugin, with its SDK, which builds and passes its cases",
-		Args:  cobra.ExactArgs(1),
+		Long: "Make the folder of a new plugin, with its SDK, which builds and passes its cases. NAME is of lower-case letters, digits\n" +
+			"and hyphens, and begins with a letter; a path to a folder that exists may stand before it.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := args[0]
+			if parent := filepath.Dir(dir); !exists(parent) {
+				return fmt.Errorf("%s: there is no folder %s: a plugin is made in one that exists, or in this one by its name alone (lower-case letters, digits and hyphens)", dir, parent)
+			}
 			if err := scaffold.New(dir, filepath.Base(dir), language); err != nil {
 				return err
 			}
@@ -209,6 +214,7 @@ func (casePasswords) Check(_ string, hash, password []byte, _ func(bool)) (right
 
 func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string, o testOptions) error {
 	ran, failed := 0, 0
+	var names []string
 	began := time.Now()
 	for _, path := range files {
 		text, err := os.ReadFile(path) //nolint:gosec // the author's own file
@@ -221,6 +227,7 @@ func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string
 		}
 		for i := range file.Cases {
 			if o.name != "" && file.Cases[i].Name != o.name {
+				names = append(names, file.Cases[i].Name)
 				continue
 			}
 			r, err := bed.Run(ctx, file, &file.Cases[i])
@@ -237,7 +244,7 @@ func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string
 		}
 	}
 	if ran == 0 {
-		return fmt.Errorf("no case is called %q", o.name)
+		return noCase(o.name, names)
 	}
 	if o.unwanted && !o.json {
 		if err := warnOfUnwanted(ctx, out, bed); err != nil {
@@ -251,6 +258,16 @@ func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string
 		return errReported
 	}
 	return nil
+}
+
+// noCase says that there is no case of a name, and what there is.
+func noCase(name string, names []string) error {
+	const most = 30
+	more := ""
+	if n := len(names); n > most {
+		names, more = names[:most], fmt.Sprintf(" and %d more", n-most)
+	}
+	return fmt.Errorf("no case is called %q: there are %q%s", name, names, more)
 }
 
 // warnOfUnwanted says which callbacks were forgotten in ps_only.

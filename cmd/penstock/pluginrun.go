@@ -24,6 +24,7 @@ import (
 // tryOptions are those of penstock plugin run.
 type tryOptions struct {
 	to, listen, config, accessLog string
+	admin                         string
 	egress                        []string
 }
 
@@ -48,6 +49,7 @@ func pluginRunCommand() *cobra.Command {
 	f.StringVar(&o.config, "config", "", "file with the plugin's configuration, a mapping in YAML or JSON")
 	f.StringArrayVar(&o.egress, "egress", nil, "HOSTNAME, or *.DOMAIN, that the plugin may call; may be repeated")
 	f.StringVar(&o.accessLog, "access-log", "off", "stdout, off, or a file to append to")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:0", "address of /metrics, /chains and /config, as 127.0.0.1:9901; port 0: one that is not told")
 	if err := c.MarkFlagRequired("to"); err != nil {
 		panic("BUG: " + err.Error())
 	}
@@ -66,6 +68,7 @@ type workshop struct {
 	objects string // that were written last
 	before  string // hash of the part of the chain as it was when they were written
 	said    lastErrors
+	broken  bool // the source did not build when it was last tried
 }
 
 // tryPlugin is penstock plugin run.
@@ -178,7 +181,7 @@ func (w *workshop) serve(ctx context.Context) (ended chan error, err error) {
 	proxyFlags(c, &o)
 	imageFlags(c, &o)
 	o.config, o.images, o.state = w.folder(), []string{filepath.Join(w.scratch, "layout")}, filepath.Join(w.scratch, "state")
-	o.bind, o.admin, o.accessLog, o.drain, o.logLevel = w.place.bind, "127.0.0.1:0", w.o.accessLog, 2*time.Second, "info"
+	o.bind, o.admin, o.accessLog, o.drain, o.logLevel = w.place.bind, w.o.admin, w.o.accessLog, 2*time.Second, "info"
 	log, err := prepare(o)
 	if err != nil {
 		return nil, err
@@ -310,6 +313,11 @@ func (w *workshop) watch(ctx context.Context, seen string, ended chan error) err
 // again builds the plugin anew, and has it take over.
 func (w *workshop) again(ctx context.Context, ended chan error) error {
 	changed, err := w.build(ctx)
+	mended := err == nil && !changed && w.broken
+	w.broken = err != nil
+	if mended {
+		fmt.Fprintln(w.out, "builds again; what runs is the same")
+	}
 	if err != nil || !changed {
 		return err
 	}

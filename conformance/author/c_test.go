@@ -1,6 +1,7 @@
 package author
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -65,5 +66,21 @@ func TestAForgottenBit(t *testing.T) {
 	const want = "\nwarning: proxy_on_response_headers is exported, but in no case did the plugin want it: ps_only leaves out PS_ON_RESPONSE_HEADERS\n3 cases, 1 failed"
 	if err == nil || strings.Count(out, "warning: ") != 1 || !strings.Contains(out, want) {
 		t.Errorf("got %v, %s; want %q", err, out, want)
+	}
+}
+
+// TestWithoutTheSchema: a case may ask the plugin alone what it says of a configuration.
+func TestWithoutTheSchema(t *testing.T) {
+	dir, do := inC(t)
+	const text = `cases:
+- {name: both, config: {greeting: 7}, refused: "config does not fit the image's JSON Schema: /greeting: got number, want string"}
+- {name: the plugin, schema: false, config: {greeting: 7}, refused: "config.greeting: a number; want a text"}
+- {name: the schema again, schema: true, config: {greeting: 7}, refused: "/greeting"}
+`
+	if err := os.WriteFile(filepath.Join(dir, "cases.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := do("test"); err != nil || !strings.Contains(out, "3 cases, 0 failed") {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -166,6 +166,7 @@ func TestRun(t *testing.T) {
 	})
 	s.greets("first again")
 	rewrite(t, source, "func main() { broken", "func main() {}")
+	s.until("the mended source is told", func() bool { return strings.Contains(s.output(), "builds again; what runs is the same\n") })
 	if err := os.Remove(filepath.Join(dir, "schema.json")); err != nil { // so that it is the plugin that refuses
 		t.Fatal(err)
 	}
