@@ -323,3 +323,5 @@ func (p *proxyProcess) closePlugins() {
 	}
 	_ = p.log.Sync() // a terminal cannot be synced
 }
+
+var _ plugin.Notes = (*remote.Images)(nil)

@@ -26,6 +26,7 @@ type image struct {
 	manifest oci.Manifest
 	cases    []oci.CasesFile
 	digest   string
+	note     string
 }
 
 func (i *image) Get(context.Context, oci.Request) (*oci.Image, error) {
@@ -38,6 +39,8 @@ func (i *image) Get(context.Context, oci.Request) (*oci.Image, error) {
 // abi starts filters that do nothing, and notes what they were granted.
 
 func (*image) Recheck(context.Context, oci.Request, string) error { return nil }
+
+func (i *image) Note(string) string { return i.note }
 
 func (i *image) Resolve(context.Context, oci.Request) (string, error) { return i.digest, nil }
 

@@ -151,7 +151,11 @@ func (r *Runtime) settled() bool {
 func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter, reference oci.Reference, digest string) {
 	state := r.State()
 	if digest == "" || digest == state.Digest {
-		if digest != "" && r.note.Swap(nil) != nil {
+		note := ""
+		if n, ok := m.o.Images.(Notes); ok {
+			note = n.Note(base.Hash)
+		}
+		if digest != "" && r.remark(note) {
 			m.tell()
 		}
 		return
@@ -171,7 +175,7 @@ func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter
 		made.Release()
 		return
 	}
-	r.note.Store(nil) // it may run again
+	r.remark("") // it may run again
 	old := form{r.config.Image, r.config.Hash}
 	if reference.Digest = state.Digest; state.Digest != "" {
 		old.image = reference.String()
@@ -200,10 +204,19 @@ func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter
 	m.tell()
 }
 
-// remark keeps what is to be told of r beside its state, and reports whether it is new.
+// Notes is what Images offers besides if another process looks where tags point.
+type Notes interface {
+	// Note returns Runtime.Note of a filter, by its hash, whose image is what it was.
+	Note(filter string) string
+}
+
+// remark keeps what Note returns, and reports whether it is new.
 func (r *Runtime) remark(text string) bool {
-	old := r.note.Swap(&text)
-	return old == nil || *old != text
+	if r.Note() == text {
+		return false
+	}
+	r.note.Store(&text)
+	return true
 }
 
 // Note is what an operator should know of a filter though it runs: that its tag has moved

@@ -78,6 +78,21 @@ func TestATagThatMovesToWhatCannotRun(t *testing.T) {
 	}
 }
 
+// TestANoteOfAnotherProcess: control has looked where the tag points, and says so.
+func TestANoteOfAnotherProcess(t *testing.T) {
+	b, f := newBed(t), spec()
+	r := b.Acquire(f)
+	defer r.Release()
+	b.settle(t, r)
+	for _, note := range []string{"tag moved to sha256:bb: SignatureInvalid: none; the old one goes on", ""} {
+		b.image.note = note
+		b.followTags(t.Context())
+		if got := r.Note(); got != note || r.State().Phase != Ready {
+			t.Errorf("got %q, %s; want %q", got, r.State().Phase, note)
+		}
+	}
+}
+
 func TestAFixedImageUnderTheSameTagIsFound(t *testing.T) {
 	b, f := newBed(t), spec()
 	b.fail(oci.ErrImage)

@@ -265,6 +265,17 @@ func (i *Images) Resolve(ctx context.Context, req oci.Request) (string, error) {
 	return m.Digest, m.fault()
 }
 
+// Note returns what control says of the image of a filter that runs; empty: nothing.
+func (i *Images) Note(filter string) string {
+	filter, _, _ = strings.Cut(filter, "@")
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if m := i.parsed[filter]; m != nil && m.Reason == "" {
+		return m.Message
+	}
+	return ""
+}
+
 // module returns the bytes of an image's module, from disk or from control.
 func (i *Images) module(ctx context.Context, m *Image) ([]byte, error) {
 	name, ok := strings.CutPrefix(m.Module, "sha256:")

@@ -52,7 +52,8 @@ type Image struct {
 	Schema                          []byte
 	Cases                           []oci.CasesFile
 	// Reason is set if the filter may not run, or not yet: of ImageReasons; Message
-	// says why.
+	// says why. Message alone is what is to be told of a filter that runs: that its tag has
+	// moved to what cannot be had.
 	Reason, Message string
 }
 

@@ -179,14 +179,17 @@ func (i *Images) look(ctx context.Context, f *config.Filter, before remote.Image
 	ctx, cancel := context.WithTimeout(ctx, oci.PullTimeout)
 	defer cancel()
 	req := oci.Request{Filter: f.Hash, Reference: f.Image, Namespace: f.Namespace, Credentials: f.PullSecrets, Trust: f.Trust}
+	digest := before.Digest
 	if before.Digest != "" && before.Reason == "" {
 		if err := i.o.Store.Recheck(ctx, req, before.Digest); errors.Is(err, oci.ErrForbidden) {
 			return refused(before, err)
 		}
-		digest := before.Digest
 		if follow {
 			if now, err := i.o.Store.Resolve(ctx, req); err == nil && now != "" {
 				digest = now // a registry that does not answer changes nothing
+				if now == before.Digest {
+					before.Message = ""
+				}
 			}
 		}
 		if digest == before.Digest {
@@ -196,8 +199,7 @@ func (i *Images) look(ctx context.Context, f *config.Filter, before remote.Image
 	image, err := i.o.Store.Get(ctx, req)
 	if err != nil {
 		if before.Digest != "" && before.Reason == "" && !errors.Is(err, oci.ErrForbidden) {
-			i.o.Log.Warn("the tag has moved to an image that cannot be had: the old one goes on", zap.String("image", f.Image), zap.Error(err))
-			return before
+			return i.stays(f, before, digest, err)
 		}
 		return refused(before, err)
 	}
@@ -210,6 +212,17 @@ func (i *Images) look(ctx context.Context, f *config.Filter, before remote.Image
 		ABI: image.Manifest.ABI, Capabilities: image.Manifest.Capabilities, Guard: image.Manifest.Guard,
 		MultiConfig: image.Manifest.MultiConfig, Connections: image.Manifest.Connections,
 	}
+}
+
+// stays is an image that goes on though its tag has moved to a digest that cannot be had;
+// its message says so.
+func (i *Images) stays(f *config.Filter, before remote.Image, digest string, err error) remote.Image {
+	message := fmt.Sprintf("tag moved to %s: %s: %.1000s; the old one goes on", digest, refused(before, err).Reason, err)
+	if message != before.Message {
+		before.Message = message
+		i.o.Log.Warn("the tag has moved to an image that cannot be had: the old one goes on", zap.Stringer("object", f.Owner), zap.String("plugin", f.ID()), zap.String("image", f.Image), zap.String("digest", digest), zap.Error(err))
+	}
+	return before
 }
 
 // refused is an image with the reason why it does not run.
