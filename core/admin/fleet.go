@@ -136,6 +136,9 @@ func (g *gathered) addFilter(f *Filter) {
 		one.Name, one.Digest, one.State, one.Reason, one.Message = f.Name, f.Digest, f.State, f.Reason, f.Message
 	case rank == 0:
 		one.count++
+		if one.Message == "" { // a remark on what is as good there
+			one.Message = f.Message
+		}
 	}
 }
 

@@ -191,28 +191,6 @@ func (i *Images) previous(filter string) *Image {
 	return i.before[filter]
 }
 
-// reasons are the errors that stand for what control says.
-var reasons = map[string]error{
-	"PullForbidden":    oci.ErrForbidden,
-	"ImageUnavailable": oci.ErrUnavailable,
-	"SignatureInvalid": oci.ErrSignature,
-	"DigestMismatch":   oci.ErrDigest,
-	"InvalidModule":    oci.ErrImage,
-	"InvalidConfig":    oci.ErrReference,
-}
-
-// fault returns what keeps the image from running, nil if nothing does.
-func (m *Image) fault() error {
-	if m.Reason == "" {
-		return nil
-	}
-	known := reasons[m.Reason]
-	if known == nil {
-		known = oci.ErrUnavailable
-	}
-	return fmt.Errorf("%w: %s", known, m.Message)
-}
-
 // Get returns the image of a filter. Errors are those of core/oci, with what
 // control says.
 func (i *Images) Get(ctx context.Context, req oci.Request) (*oci.Image, error) {
@@ -263,17 +241,6 @@ func (i *Images) Resolve(ctx context.Context, req oci.Request) (string, error) {
 		return "", err
 	}
 	return m.Digest, m.fault()
-}
-
-// Note returns what control says of the image of a filter that runs; empty: nothing.
-func (i *Images) Note(filter string) string {
-	filter, _, _ = strings.Cut(filter, "@")
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if m := i.parsed[filter]; m != nil && m.Reason == "" {
-		return m.Message
-	}
-	return ""
 }
 
 // module returns the bytes of an image's module, from disk or from control.

@@ -141,6 +141,9 @@ func fill(mine *api.ChainController, f *Filter) {
 			}
 			continue
 		}
+		if c.Name == f.Name && c.State == f.State && c.Message == "" { // a remark on what is as good there
+			c.Message = f.Message
+		}
 		if c.Name != f.Name || c.State != "" && slices.Index(worst, f.State) <= slices.Index(worst, c.State) {
 			continue
 		}

@@ -190,3 +190,18 @@ func TestRun(t *testing.T) {
 		})
 	}
 }
+
+// TestARemarkOnWhatRuns: what one proxy says of a filter that is ready stands in the status,
+// and all is as configured.
+func TestARemarkOnWhatRuns(t *testing.T) {
+	const said = "tag moved to sha256:2: SignatureInvalid: none; the old one goes on"
+	var proxies []Proxy
+	for _, message := range []string{"", said, ""} {
+		proxies = append(proxies, Proxy{Ready: true, Current: true, Parts: map[string]Part{"h": {State: "Running", Filters: []Filter{{Name: "service/a", State: "Ready", Message: message}}}}})
+	}
+	mine := &api.ChainController{Filters: []api.ChainFilter{{Name: "service/a"}}}
+	run(mine, []string{"h"}, proxies, 0)
+	if f := mine.Filters[0]; f.State != "Ready" || f.Message != said || mine.Proxies != "3/3" || mine.Conditions[0].Status != metav1.ConditionTrue || mine.Conditions[1].Status != metav1.ConditionFalse {
+		t.Errorf("got %+v", mine)
+	}
+}
