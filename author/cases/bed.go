@@ -54,6 +54,10 @@ type Bed struct {
 	o      Options
 	clock  *clock
 	engine *sandbox.Engine
+	// wanted are the callbacks that the plugin said it wants, of all cases together;
+	// ran says that there was one.
+	wanted filter.Callbacks
+	ran    bool
 }
 
 // New returns a Bed.
@@ -87,6 +91,7 @@ type Result struct {
 type trial struct {
 	*Bed
 	f     *config.Filter
+	image *oci.Image
 	who   []Someone // Consumer objects
 	calls *calls
 	logs  logs
@@ -105,9 +110,21 @@ func (b *Bed) Run(ctx context.Context, file *File, c *Case) (Result, error) {
 // trial begins a case, at the time at which all begin.
 func (b *Bed) trial(file *File, c *Case) *trial {
 	b.clock.reset()
-	t := &trial{Bed: b, calls: newCalls(b.clock), m: telemetry.New(), f: b.filter(file, c), who: file.Consumers}
+	t := &trial{Bed: b, calls: newCalls(b.clock), m: telemetry.New(), f: b.filter(file, c), image: b.o.Plugin, who: file.Consumers}
+	if c.Schema != nil && !*c.Schema {
+		without := *b.o.Plugin
+		without.Schema = nil
+		t.image = &without
+	}
 	if c.Consumers != nil {
 		t.who = c.Consumers
+	}
+	t.logs.lacks = func(capability string) string {
+		where := "plugin.json"
+		if file.Capabilities != nil {
+			where = "the file of cases"
+		}
+		return fmt.Sprintf("%s; add %q to capabilities in %s", capability, capability, where)
 	}
 	return t
 }
@@ -115,7 +132,7 @@ func (b *Bed) trial(file *File, c *Case) *trial {
 // manager runs the plugin in the world of the case, where it logs to log.
 func (t *trial) manager(log *zap.Logger) *plugin.Manager {
 	return plugin.New(plugin.Options{
-		Images: fixed{t.o.Plugin}, Engine: t.engine, Log: log, Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m),
+		Images: fixed{t.image}, Engine: t.engine, Log: log, Metrics: t.m, Bodies: filter.NewBudget(1<<30, t.m),
 		ABIs: t.o.ABIs(World{log, t.m, t.calls, t.calls, &objects{clock: t.clock}, t.calls, t.calls.rates, index(t.who, t.f), t.clock}),
 	})
 }
@@ -170,7 +187,9 @@ func (t *trial) run(ctx context.Context, c *Case) (faults []string, err error) {
 	case state.Phase != plugin.Ready:
 		return []string{fmt.Sprintf("the plugin does not start: %s: %s", state.Reason, state.Message)}, nil
 	}
-	t.chain = filter.New([]filter.Entry{r.Entry(t.f)})
+	entry := r.Entry(t.f)
+	t.ran, t.wanted = true, t.wanted|entry.Filter.Callbacks()
+	t.chain = filter.New([]filter.Entry{entry})
 	for i := range c.Exchanges {
 		for _, fault := range t.exchange(&c.Exchanges[i]) {
 			if len(c.Exchanges) > 1 {
@@ -228,6 +247,9 @@ func (f fixed) Resolve(context.Context, oci.Request) (string, error) { return f.
 
 // logs is a zapcore.Core that keeps what is written.
 type logs struct {
+	// lacks says what to do for a plugin that was not granted a capability; nil: nothing.
+	lacks func(capability string) string
+
 	mu  sync.Mutex
 	all []string
 }
@@ -248,10 +270,19 @@ func (l *logs) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedE
 // Write implements zapcore.Core.
 func (l *logs) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	line := e.Level.String() + ": " + e.Message
+	var rest []string
 	for _, f := range fields {
-		if err, ok := f.Interface.(error); ok {
+		switch err, ok := f.Interface.(error); {
+		case ok:
 			line += ": " + err.Error()
+		case f.Type == zapcore.StringType && f.Key == "capability" && l.lacks != nil:
+			line += ": " + l.lacks(f.String)
+		case f.Key == "upstream", f.Key == "call", f.Key == "reason": // the others say what is tested
+			rest = append(rest, f.Key+" "+f.String)
 		}
+	}
+	if rest != nil {
+		line += " (" + strings.Join(rest, ", ") + ")"
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -67,6 +67,9 @@ type Case struct {
 	Config Config `yaml:"config"`
 	// Consumers are in place of the file's; nil: those.
 	Consumers []Someone `yaml:"consumers"`
+	// Schema false says that the image's JSON Schema is not asked, so that the plugin's own
+	// check of its configuration is.
+	Schema *bool `yaml:"schema"`
 	// Refused is a part of why the plugin refuses its configuration. The case has no
 	// exchange then.
 	Refused string `yaml:"refused"`
@@ -229,7 +232,7 @@ func Parse(name string, text []byte) (*File, error) {
 	d.KnownFields(true)
 	f := &File{}
 	if err := d.Decode(f); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, fmt.Errorf("%s: %s", name, explained(text, err))
 	}
 	if err := d.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: more than one document", name)

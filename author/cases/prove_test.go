@@ -145,7 +145,7 @@ func TestProveReads(t *testing.T) {
 	}{
 		"none":               {nil, ""},
 		"no YAML":            {[]string{"["}, "the image's own cases: a.yaml: "},
-		"an unknown field":   {[]string{"caes: []"}, "field caes not found"},
+		"an unknown field":   {[]string{"caes: []"}, `unknown field "caes"`},
 		"nothing to be so":   {[]string{"cases: [{name: a}]"}, `case "a": it says nothing`},
 		"more than there is": {[]string{many, many}, "the image carries more than 200 cases"},
 	}

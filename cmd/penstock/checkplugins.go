@@ -33,6 +33,8 @@ func checkPlugins(ctx context.Context, o options, checked *files.Checked, timeou
 	if err != nil {
 		return nil, err
 	}
+	var said lastErrors
+	log = said.listen(log)
 	p, err := wirePlugins(o, log, nobody{}, telemetry.New(), nil, nil)
 	if err != nil {
 		return nil, err
@@ -48,7 +50,7 @@ func checkPlugins(ctx context.Context, o options, checked *files.Checked, timeou
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 			missing, err := p.plugins.Try(ctx, f)
-			found[i] = problemOf(f, missing, err)
+			found[i] = problemOf(f, missing, said.explainFilter(f, err))
 			return nil
 		})
 	}

@@ -9,11 +9,23 @@ import (
 	"testing"
 )
 
-// TestMetricsAreDocumented: docs/seeing.md lists every metric that the code names.
+// TestMetricsAreDocumented: docs/seeing.md lists every metric that the code names, once.
 func TestMetricsAreDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/seeing.md")
 	if err != nil {
 		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for row := range strings.Lines(string(text)) {
+		metrics, _, _ := strings.Cut(strings.TrimPrefix(row, "| "), " |")
+		for _, name := range strings.Split(metrics, ", ") {
+			if strings.HasPrefix(name, "`penstock_") && strings.HasPrefix(row, "| ") {
+				if seen[name] {
+					t.Errorf("docs/seeing.md: %s has two rows", name)
+				}
+				seen[name] = true
+			}
+		}
 	}
 	form := regexp.MustCompile(`"(penstock_[a-z_]+[a-z])"`)
 	names := 0

@@ -45,9 +45,14 @@ func pluginNewCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "new NAME",
 		Short: "Make the folder of a new plugin, with its SDK, which builds and passes its cases",
-		Args:  cobra.ExactArgs(1),
+		Long: "Make the folder of a new plugin, with its SDK, which builds and passes its cases. NAME is of lower-case letters, digits\n" +
+			"and hyphens, and begins with a letter; a path to a folder that exists may stand before it.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := args[0]
+			if parent := filepath.Dir(dir); !exists(parent) {
+				return fmt.Errorf("%s: there is no folder %s: a plugin is made in one that exists, or in this one by its name alone (lower-case letters, digits and hyphens)", dir, parent)
+			}
 			if err := scaffold.New(dir, filepath.Base(dir), language); err != nil {
 				return err
 			}
@@ -101,6 +106,9 @@ type testOptions struct {
 	module string
 	json   bool
 	name   string
+	// unwanted says that what the module exports is the author's own, so that a callback
+	// which no case has the proxy make is a mistake.
+	unwanted bool
 }
 
 func pluginTestCommand() *cobra.Command {
@@ -134,6 +142,8 @@ func testPlugin(ctx context.Context, out io.Writer, dir string, files []string, 
 		if len(files) == 0 {
 			return fmt.Errorf("%s: neither cases.yaml nor cases/*.yaml is there", dir)
 		}
+		l, err := toolchain.Detect(dir)
+		o.unwanted = err == nil && l.Name == "c" && o.name == "" // other SDKs export all there are
 	}
 	image, _, err := imageOf(ctx, dir, o.module)
 	if err != nil {
@@ -204,6 +214,7 @@ func (casePasswords) Check(_ string, hash, password []byte, _ func(bool)) (right
 
 func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string, o testOptions) error {
 	ran, failed := 0, 0
+	var names []string
 	began := time.Now()
 	for _, path := range files {
 		text, err := os.ReadFile(path) //nolint:gosec // the author's own file
@@ -216,6 +227,7 @@ func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string
 		}
 		for i := range file.Cases {
 			if o.name != "" && file.Cases[i].Name != o.name {
+				names = append(names, file.Cases[i].Name)
 				continue
 			}
 			r, err := bed.Run(ctx, file, &file.Cases[i])
@@ -232,7 +244,12 @@ func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string
 		}
 	}
 	if ran == 0 {
-		return fmt.Errorf("no case is called %q", o.name)
+		return noCase(o.name, names)
+	}
+	if o.unwanted && !o.json {
+		if err := warnOfUnwanted(ctx, out, bed); err != nil {
+			return err
+		}
 	}
 	if !o.json {
 		fmt.Fprintf(out, "%d cases, %d failed, in %v\n", ran, failed, time.Since(began).Round(time.Millisecond))
@@ -241,6 +258,25 @@ func runCases(ctx context.Context, out io.Writer, bed *cases.Bed, files []string
 		return errReported
 	}
 	return nil
+}
+
+// noCase says that there is no case of a name, and what there is.
+func noCase(name string, names []string) error {
+	const most = 30
+	more := ""
+	if n := len(names); n > most {
+		names, more = names[:most], fmt.Sprintf(" and %d more", n-most)
+	}
+	return fmt.Errorf("no case is called %q: there are %q%s", name, names, more)
+}
+
+// warnOfUnwanted says which callbacks were forgotten in ps_only.
+func warnOfUnwanted(ctx context.Context, out io.Writer, bed *cases.Bed) error {
+	names, err := bed.Unwanted(ctx)
+	for _, name := range names {
+		fmt.Fprintf(out, "warning: %s is exported, but in no case did the plugin want it: ps_only leaves out %s\n", name, strings.ToUpper(strings.Replace(name, "proxy", "ps", 1)))
+	}
+	return err
 }
 
 func report(out io.Writer, path string, r *cases.Result, asJSON bool) error {

@@ -104,6 +104,7 @@ func benchPlugin(ctx context.Context, name string, o benchOptions) (*benched, er
 		return nil, err
 	}
 	defer func() { _ = bed.Close() }()
+	var names []string
 	for _, text := range s.image.Cases {
 		file, err := cases.Parse(text.Name, text.Text)
 		if err != nil {
@@ -111,6 +112,7 @@ func benchPlugin(ctx context.Context, name string, o benchOptions) (*benched, er
 		}
 		for i := range file.Cases {
 			if o.name != "" && file.Cases[i].Name != o.name {
+				names = append(names, file.Cases[i].Name)
 				continue
 			}
 			cost, err := bed.Bench(ctx, file, &file.Cases[i], o.BenchOptions)
@@ -121,7 +123,7 @@ func benchPlugin(ctx context.Context, name string, o benchOptions) (*benched, er
 		}
 	}
 	if len(all.Cases) == 0 {
-		return nil, fmt.Errorf("no case is called %q", o.name)
+		return nil, noCase(o.name, names)
 	}
 	return all, nil
 }

@@ -250,27 +250,8 @@ func pluginInspectCommand() *cobra.Command {
 		Short: "Say what a Wasm module, or an image in a registry, is: its ABI, imports, exports, size, manifest and schema",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			var found *inspected
-			if exists(args[0]) {
-				image, _, err := imageOf(ctx, filepath.Dir(args[0]), args[0])
-				if err != nil {
-					return err
-				}
-				if found, err = inspect(ctx, image); err != nil {
-					return fmt.Errorf("%s: %w", args[0], err)
-				}
-			} else if err := withRegistry(ctx, o, args[0], func(r *registry) error {
-				image, err := r.Get(ctx, r.req)
-				if err != nil {
-					return err
-				}
-				found, err = inspect(ctx, image)
-				if err == nil {
-					found.Image = r.ref.Name() + "@" + image.Digest
-				}
-				return err
-			}); err != nil {
+			found, err := inspectNamed(cmd.Context(), o, args[0])
+			if err != nil {
 				return err
 			}
 			if asJSON {
@@ -285,6 +266,37 @@ func pluginInspectCommand() *cobra.Command {
 	registryFlags(c, &o)
 	c.Flags().BoolVar(&asJSON, "json", false, "write JSON, with the schema and the names of all imports and exports")
 	return c
+}
+
+// inspectNamed says what a module's file, or an image, is.
+func inspectNamed(ctx context.Context, o options, name string) (found *inspected, err error) {
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		return nil, fmt.Errorf("%s is a folder: name its module, which penstock plugin build makes, or have penstock plugin show build it", name)
+	case err != nil && strings.HasSuffix(name, ".wasm"):
+		return nil, fmt.Errorf("%s: no such file; penstock plugin build makes it", name)
+	case err == nil:
+		image, _, err := imageOf(ctx, filepath.Dir(name), name)
+		if err != nil {
+			return nil, err
+		}
+		if found, err = inspect(ctx, image); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return found, nil
+	}
+	err = withRegistry(ctx, o, name, func(r *registry) error {
+		image, err := r.Get(ctx, r.req)
+		if err != nil {
+			return err
+		}
+		if found, err = inspect(ctx, image); err == nil {
+			found.Image = r.ref.Name() + "@" + image.Digest
+		}
+		return err
+	})
+	return found, err
 }
 
 // inspect loads a module as the proxy would, and says what it is.

@@ -24,6 +24,7 @@ import (
 // tryOptions are those of penstock plugin run.
 type tryOptions struct {
 	to, listen, config, accessLog string
+	admin                         string
 	egress                        []string
 }
 
@@ -48,6 +49,7 @@ func pluginRunCommand() *cobra.Command {
 	f.StringVar(&o.config, "config", "", "file with the plugin's configuration, a mapping in YAML or JSON")
 	f.StringArrayVar(&o.egress, "egress", nil, "HOSTNAME, or *.DOMAIN, that the plugin may call; may be repeated")
 	f.StringVar(&o.accessLog, "access-log", "off", "stdout, off, or a file to append to")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:0", "address of /metrics, /chains and /config, as 127.0.0.1:9901; port 0: one that is not told")
 	if err := c.MarkFlagRequired("to"); err != nil {
 		panic("BUG: " + err.Error())
 	}
@@ -65,6 +67,8 @@ type workshop struct {
 	proxy   *proxyProcess
 	objects string // that were written last
 	before  string // hash of the part of the chain as it was when they were written
+	said    lastErrors
+	broken  bool // the source did not build when it was last tried
 }
 
 // tryPlugin is penstock plugin run.
@@ -154,6 +158,7 @@ func (w *workshop) build(ctx context.Context) (changed bool, err error) {
 		return false, nil
 	}
 	w.objects = text
+	w.said.forget()
 	if r := w.report(); r != nil {
 		w.before = r.Hash
 	}
@@ -176,12 +181,12 @@ func (w *workshop) serve(ctx context.Context) (ended chan error, err error) {
 	proxyFlags(c, &o)
 	imageFlags(c, &o)
 	o.config, o.images, o.state = w.folder(), []string{filepath.Join(w.scratch, "layout")}, filepath.Join(w.scratch, "state")
-	o.bind, o.admin, o.accessLog, o.drain, o.logLevel = w.place.bind, "127.0.0.1:0", w.o.accessLog, 2*time.Second, "info"
+	o.bind, o.admin, o.accessLog, o.drain, o.logLevel = w.place.bind, w.o.admin, w.o.accessLog, 2*time.Second, "info"
 	log, err := prepare(o)
 	if err != nil {
 		return nil, err
 	}
-	log = log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return guestsOnly{c} }))
+	log = w.said.listen(log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return guestsOnly{c} })))
 	if w.proxy, err = wire(o, log); err != nil {
 		return nil, err
 	}
@@ -243,7 +248,7 @@ func (w *workshop) await(ctx context.Context, ended chan error) error {
 		}
 		for _, f := range r.Filters {
 			if f.State == string(plugin.Failed) {
-				return fmt.Errorf("the plugin does not start: %s: %s", f.Reason, f.Message)
+				return fmt.Errorf("the plugin does not start: %s: %s", f.Reason, w.said.explain(r.Target, f.Name, f.Message))
 			}
 		}
 		if r.Reason != "" {
@@ -308,6 +313,11 @@ func (w *workshop) watch(ctx context.Context, seen string, ended chan error) err
 // again builds the plugin anew, and has it take over.
 func (w *workshop) again(ctx context.Context, ended chan error) error {
 	changed, err := w.build(ctx)
+	mended := err == nil && !changed && w.broken
+	w.broken = err != nil
+	if mended {
+		fmt.Fprintln(w.out, "builds again; what runs is the same")
+	}
 	if err != nil || !changed {
 		return err
 	}

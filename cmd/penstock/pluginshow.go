@@ -28,26 +28,27 @@ func pluginShowCommand() *cobra.Command {
 	var o options
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "show NAME|FOLDER|MODULE",
+		Use:   "show [NAME|FOLDER|MODULE]",
 		Short: "Show a plugin: what it does, its configuration, an example, its capabilities and cases",
-		Long: "Show a plugin: one of the catalogue by its name, one in a folder, which is built, a module, or an image by its\n" +
-			"reference. All of it is what the image, or the folder, says.",
-		Args: cobra.ExactArgs(1),
+		Long: "Show a plugin: one of the catalogue by its name, one in a folder (this one, if nothing is named), which is built, a\n" +
+			"module, or an image by its reference. All of it is what the image, or the folder, says.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := subjectOf(cmd.Context(), o, args[0], "")
+			name := folderOf(args)
+			s, err := subjectOf(cmd.Context(), o, name, "")
 			if err != nil {
 				return err
 			}
 			found, err := show(cmd.Context(), s)
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return fmt.Errorf("%s: %w", name, err)
 			}
 			if asJSON {
 				e := json.NewEncoder(cmd.OutOrStdout())
 				e.SetIndent("", "  ")
 				return e.Encode(found)
 			}
-			found.write(cmd.OutOrStdout(), args[0])
+			found.write(cmd.OutOrStdout(), name)
 			return nil
 		},
 	}

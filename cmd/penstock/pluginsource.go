@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	"penstock.dev/penstock/author/cases"
+	"penstock.dev/penstock/author/schema"
 	"penstock.dev/penstock/core/oci"
+	"penstock.dev/penstock/core/plugin"
 	"penstock.dev/penstock/k8s/translate"
 )
 
@@ -56,6 +58,10 @@ func readCases(files []string) ([]oci.CasesFile, error) {
 // of its manifest, nil if there is none. What the folder says that it costs is in the
 // manifest. Without a module it is built.
 func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifest []byte, err error) {
+	image = &oci.Image{Digest: "sha256:cases"}
+	if image.Schema, err = readSchema(filepath.Join(dir, "schema.json")); err != nil {
+		return nil, nil, err
+	}
 	if module == "" {
 		scratch, err := os.MkdirTemp("", "penstock-plugin")
 		if err != nil {
@@ -67,7 +73,6 @@ func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifes
 			return nil, nil, err
 		}
 	}
-	image = &oci.Image{Digest: "sha256:cases"}
 	if image.Module, err = os.ReadFile(module); err != nil { //nolint:gosec // the author's own file
 		return nil, nil, err
 	}
@@ -93,11 +98,25 @@ func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifes
 			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	image.Schema, err = os.ReadFile(filepath.Join(dir, "schema.json")) //nolint:gosec // the author's own file
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, nil, err
-	}
 	return image, manifest, nil
+}
+
+// readSchema reads the JSON Schema of a folder, nil if there is none. Errors say the line.
+func readSchema(name string) ([]byte, error) {
+	text, err := os.ReadFile(name) //nolint:gosec // the author's own file
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := schema.Check(text, translate.Near); err != nil {
+		return nil, fmt.Errorf("%s:%s", name, strings.ReplaceAll(err.Error(), "\n", "\n"+name+":"))
+	}
+	if place, err := plugin.CheckSchema(text); err != nil {
+		return nil, fmt.Errorf("%s:%d: %w", name, schema.Line(text, place), err)
+	}
+	return text, nil
 }
 
 // costName is the file of a plugin's folder that says what it costs.
@@ -160,13 +179,13 @@ func subjectOf(ctx context.Context, o options, name, module string) (*subject, e
 	}
 	found := &subject{reference: name}
 	if !strings.ContainsAny(name, "/:") {
-		plugin, err := bundledPlugin(name)
+		one, err := bundledPlugin(name)
 		if err != nil {
 			return nil, err
 		}
-		found.use, found.reference = plugin.Name, plugin.Image
+		found.use, found.reference = one.Name, one.Image
 		if len(o.images) == 0 { // no registry has it
-			return nil, fmt.Errorf("%s is bundled: --images names the folder that holds the bundled plugins", plugin.Name)
+			return nil, fmt.Errorf("%s is bundled: --images names the folder that holds the bundled plugins", one.Name)
 		}
 	}
 	err = withRegistry(ctx, o, found.reference, func(r *registry) error {

@@ -50,7 +50,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.config, "config", "", "folder of Kubernetes manifests, re-read on change")
 	proxyFlags(c, &o)
 	imageFlags(c, &o)
-	f.DurationVar(&o.tagInterval, "tag-interval", plugin.DefaultTagInterval, "how often registries are asked where tags point; 0: never")
+	f.DurationVar(&o.tagInterval, "tag-interval", plugin.DefaultTagInterval, "how often registries are asked where tags point; folders of --images are looked at each second; 0: neither")
 	f.BoolVar(&o.kubernetes.enabled, "kubernetes", false, "serve the Gateways of a cluster in place of a folder; hostile plugins then share a process with an API token")
 	kubernetesFlags(c, &o.kubernetes)
 	c.MarkFlagsOneRequired("config", "kubernetes")

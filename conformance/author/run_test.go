@@ -166,9 +166,13 @@ func TestRun(t *testing.T) {
 	})
 	s.greets("first again")
 	rewrite(t, source, "func main() { broken", "func main() {}")
+	s.until("the mended source is told", func() bool { return strings.Contains(s.output(), "builds again; what runs is the same\n") })
+	if err := os.Remove(filepath.Join(dir, "schema.json")); err != nil { // so that it is the plugin that refuses
+		t.Fatal(err)
+	}
 	rewrite(t, config, "greeting: first", "greting: second")
 	s.until("the refused configuration is told", func() bool {
-		return strings.Contains(s.output(), "not live, the one before goes on: the plugin does not start: InvalidConfig: ") && strings.Contains(s.output(), "greting")
+		return strings.Contains(s.output(), "not live, the one before goes on: the plugin does not start: InvalidConfig: proxy_on_configure returned false: the plugin refused its configuration; its log says why: config.greting: ")
 	})
 	s.greets("first again")
 	rewrite(t, config, "greting: second", "greeting: third")

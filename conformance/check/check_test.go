@@ -24,6 +24,21 @@ func plugin(configure ...byte) []byte {
 	}.Bytes()
 }
 
+// talker is a Proxy-Wasm module that logs an error of up to 63 bytes and refuses its
+// configuration.
+func talker(says string) []byte {
+	return harness.Module{
+		1: harness.Vector([]byte{0x60, 0, 0}, []byte{0x60, 1, 0x7f, 1, 0x7f}, []byte{0x60, 2, 0x7f, 0x7f, 1, 0x7f}, []byte{0x60, 3, 0x7f, 0x7f, 0x7f, 1, 0x7f}),
+		2: harness.Vector([]byte("\x03env\x09proxy_log\x00\x03")),
+		3: harness.Vector([]byte{0}, []byte{1}, []byte{2}),
+		5: {1, 0, 1},
+		7: harness.Vector(harness.Export("proxy_abi_version_0_2_1", 0, 1), harness.Export("malloc", 0, 2),
+			harness.Export("proxy_on_configure", 0, 3), harness.Export("memory", 2, 0)),
+		10: harness.Vector(harness.Body(), harness.Body(0x41, 0x80, 0x08), harness.Body(0x41, 4, 0x41, 0, 0x41, byte(len(says)), 0x10, 0, 0x1a, 0x41, 0)),
+		11: harness.Vector(append([]byte{0, 0x41, 0, 0x0b, byte(len(says))}, says...)),
+	}.Bytes()
+}
+
 // TestCheck: the plugins of a folder are tried as run would, and each thing
 // that is wrong is told once, with its file, object, filter and reason.
 func TestCheck(t *testing.T) {
@@ -44,6 +59,7 @@ func TestCheck(t *testing.T) {
 	harness.Pack(t, layout, "picky", write("good.wasm", plugin(0x41, 1)),
 		"--schema", write("schema.json", []byte(`{"type": "object", "properties": {"size": {"type": "integer"}}}`)))
 	harness.Pack(t, layout, "refuses", write("refuses.wasm", plugin(0x41, 0)))
+	harness.Pack(t, layout, "talks", write("talks.wasm", talker("config.size:\x1b want \"1\"")))
 	harness.Pack(t, layout, "traps", write("traps.wasm", plugin(0x00)))
 	harness.Pack(t, layout, "text", write("text.wasm", []byte("#!/bin/sh\n")))
 
@@ -60,6 +76,10 @@ func TestCheck(t *testing.T) {
 			[]string{"shop.yaml: error: Service/default/shop: metadata.annotations: InvalidConfig: filter service/picky: config does not fit the image's JSON Schema: /size: got string, want integer"}},
 		"a config that the plugin refuses": {"- {image: test.example/plugins/refuses:1, name: mine}", nil, 1,
 			[]string{"shop.yaml: error: Service/default/shop: metadata.annotations: InvalidConfig: filter service/mine: proxy_on_configure returned false: the plugin refused its configuration"}},
+		"a config that the plugin refuses, and says why": {"- image: test.example/plugins/talks:1", nil, 1,
+			[]string{`InvalidConfig: filter service/talks: proxy_on_configure returned false: the plugin refused its configuration; its log says why: config.size:\x1b want "1"` + "\n"}},
+		"a config from a Secret that the plugin refuses": {"- {image: test.example/plugins/talks:1, configFrom: [{secretKeyRef: {name: shop, key: config}}]}", nil, 1,
+			[]string{"InvalidConfig: filter service/talks: proxy_on_configure returned false: the plugin refused its configuration; its log says why\n"}},
 		"a trap at start": {"- image: test.example/plugins/traps:1", nil, 1,
 			[]string{"shop.yaml: error: Service/default/shop: metadata.annotations: InvalidModule: filter service/traps: proxy_on_configure: ", "unreachable", "name another image or version"}},
 		"no module": {"- image: test.example/plugins/text:1", nil, 1, []string{"InvalidModule: filter service/text: "}},
@@ -76,7 +96,10 @@ func TestCheck(t *testing.T) {
 	state := t.TempDir()
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			out, log, code := harness.Check(t, map[string]string{"gateway.yaml": gateway, "shop.yaml": harness.Service("shop", test.annotation, 80)},
+			out, log, code := harness.Check(t, map[string]string{
+				"gateway.yaml": gateway, "shop.yaml": harness.Service("shop", test.annotation, 80),
+				"secret.yaml": "{apiVersion: v1, kind: Secret, metadata: {name: shop, labels: {penstock.dev/plugin-secret: 'true'}}, stringData: {config: '{\"size\": 2}'}}\n",
+			},
 				append([]string{"--images", layout, "--state", state}, test.args...)...)
 			if code != test.code {
 				t.Errorf("got exit code %d; want %d", code, test.code)

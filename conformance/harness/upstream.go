@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -92,11 +93,14 @@ func Guest(t testing.TB, dir string) string {
 }
 
 // Pack puts a module into the OCI layout dir as test.example/plugins/NAME:1.
-// args are flags of `penstock image pack`.
-func Pack(t testing.TB, dir, name, module string, args ...string) {
+// args are flags of `penstock image pack`. It returns the digest of the image.
+func Pack(t testing.TB, dir, name, module string, args ...string) (digest string) {
 	t.Helper()
 	all := append([]string{"image", "pack", "--layout", dir, "--name", "test.example/plugins/" + name + ":1"}, args...)
-	if text, err := exec.Command(Binary(t), append(all, module)...).CombinedOutput(); err != nil {
+	text, err := exec.Command(Binary(t), append(all, module)...).CombinedOutput()
+	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
+	_, digest, _ = strings.Cut(strings.TrimSpace(string(text)), "@")
+	return digest
 }

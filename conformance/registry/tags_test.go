@@ -125,3 +125,43 @@ func TestTagsThatMove(t *testing.T) {
 	state(t, p, "a", 200, "")
 	state(t, p, "b", 200, "")
 }
+
+// TestAnImagePackedAgain: a folder of images is looked at all the time, whatever the
+// interval of registries is.
+func TestAnImagePackedAgain(t *testing.T) {
+	t.Parallel()
+	layout, transform := t.TempDir(), harness.BundledModule(t, "transform")
+	pack := func(title, module string) (digest string) {
+		t.Helper()
+		manifest := filepath.Join(t.TempDir(), "plugin.json")
+		if err := os.WriteFile(manifest, encode(object{"abi": "proxy-wasm", "title": title}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return harness.Pack(t, layout, "local", module, "--manifest", manifest)
+	}
+	upstream := harness.Upstream(t, harness.Echo)
+	p := harness.Start(t, harness.Options{Images: []string{layout}, Files: map[string]string{
+		"gateway.yaml": harness.GatewayFor(1),
+		"a.yaml":       harness.Service("a", annotation("test.example/plugins/local:1"), upstream),
+	}, Args: []string{"--tag-interval", "1h"}})
+	runs := func(digest string) {
+		t.Helper()
+		p.Eventually(digest+" is live", func() bool {
+			c := p.Chain("Service/default/a")
+			return len(c.Filters) == 1 && c.Filters[0].State == "Ready" && c.Filters[0].Digest == digest
+		})
+	}
+	runs(pack("first", transform)) // the proxy waits for it
+	stop := traffic(p.URL + "/a")
+	runs(pack("second", transform))
+	text := filepath.Join(t.TempDir(), "text.wasm")
+	if err := os.WriteFile(text, []byte("no module"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pack("third", text)
+	p.Logged("the old one goes on")
+	runs(pack("fourth", transform))
+	if got := stop(); len(got) != 1 || got[200] == 0 {
+		t.Errorf("got %v; want 200 only", got)
+	}
+}

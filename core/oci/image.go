@@ -103,6 +103,9 @@ func ParseManifest(text []byte) (m Manifest, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&m); err != nil {
+		if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
+			err = fmt.Errorf("unknown field %s (one of abi, capabilities, guard, multiConfig, connections)", name)
+		}
 		return Manifest{}, fmt.Errorf("plugin manifest: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {

@@ -88,7 +88,8 @@ type Options struct {
 	// not to be used, a *CaseError; one that wraps sandbox.ErrCrowded says nothing of the
 	// image, and is tried again.
 	Cases func(context.Context, *oci.Image) error
-	// TagInterval is how often registries are asked where tags point; 0: never.
+	// TagInterval is how often registries are asked where tags point; 0: no tag is
+	// followed, those of folders neither.
 	TagInterval time.Duration
 }
 

@@ -33,26 +33,9 @@ func checkConfig(schema, text []byte, private bool) error {
 	if len(schema) == 0 {
 		return nil
 	}
-	if len(schema) > maxSchemaBytes {
-		return fmt.Errorf("the image's JSON Schema has more than %d KiB", maxSchemaBytes>>10)
-	}
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
+	compiled, document, err := compileSchema(schema)
 	if err != nil {
-		return errors.New("the image's JSON Schema is no JSON")
-	}
-	if err := checkSchema(document); err != nil {
-		return fmt.Errorf("the image's JSON Schema cannot be used: %w", err)
-	}
-	const name = "penstock:schema"
-	c := jsonschema.NewCompiler()
-	c.UseLoader(noLoader{})
-	c.DefaultDraft(jsonschema.Draft2020)
-	if err := c.AddResource(name, document); err != nil {
-		return errors.New("the image's JSON Schema cannot be used")
-	}
-	compiled, err := c.Compile(name)
-	if err != nil {
-		return fmt.Errorf("the image's JSON Schema cannot be used: %.300s", oneLine(err.Error()))
+		return fmt.Errorf("the image's JSON Schema %w", err)
 	}
 	err = compiled.Validate(valueOf(text))
 	var invalid *jsonschema.ValidationError
@@ -60,6 +43,59 @@ func checkConfig(schema, text []byte, private bool) error {
 		return fmt.Errorf("config does not fit the image's JSON Schema: %s", strings.Join(findings(invalid, keysOf(document, private)), "; "))
 	}
 	return err
+}
+
+// compileSchema reads the JSON Schema of an image. Errors say what it is or has: "is no
+// JSON".
+func compileSchema(schema []byte) (compiled *jsonschema.Schema, document any, err error) {
+	if len(schema) > maxSchemaBytes {
+		return nil, nil, fmt.Errorf("has more than %d KiB", maxSchemaBytes>>10)
+	}
+	if document, err = jsonschema.UnmarshalJSON(bytes.NewReader(schema)); err != nil {
+		return nil, nil, errors.New("is no JSON")
+	}
+	if err := checkSchema(document); err != nil {
+		return nil, nil, fmt.Errorf("cannot be used: %w", err)
+	}
+	const name = "penstock:schema"
+	c := jsonschema.NewCompiler()
+	c.UseLoader(noLoader{})
+	c.DefaultDraft(jsonschema.Draft2020)
+	if err := c.AddResource(name, document); err != nil {
+		return nil, nil, errors.New("cannot be used")
+	}
+	if compiled, err = c.Compile(name); err != nil {
+		return nil, nil, &badSchema{err}
+	}
+	return compiled, document, nil
+}
+
+// badSchema is what the library says of a schema.
+type badSchema struct{ error }
+
+// Error implements error.
+func (b *badSchema) Error() string {
+	return fmt.Sprintf("cannot be used: %.300s", oneLine(b.error.Error()))
+}
+
+// CheckSchema reports whether an author's JSON Schema can be used for configurations. place
+// is where in the schema the fault is, if that is known.
+func CheckSchema(schema []byte) (place []string, err error) {
+	_, _, err = compileSchema(schema)
+	var bad *badSchema
+	if !errors.As(err, &bad) {
+		return nil, err
+	}
+	var invalid *jsonschema.SchemaValidationError
+	var cause *jsonschema.ValidationError
+	if errors.As(bad.error, &invalid) && errors.As(invalid.Err, &cause) {
+		what := findings(cause, nil)
+		for len(cause.Causes) > 0 {
+			cause = cause.Causes[0]
+		}
+		return cause.InstanceLocation, fmt.Errorf("it is no JSON Schema: %s", strings.Join(what, "; "))
+	}
+	return nil, err
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
@@ -147,7 +183,13 @@ func findings(e *jsonschema.ValidationError, known keys) []string {
 		case *kind.Type, *kind.Required, *kind.FalseSchema, *kind.MinItems, *kind.MaxItems, *kind.MinProperties, *kind.MaxProperties, *kind.RefCycle:
 			what = k.LocalizedString(printer)
 		case *kind.Enum:
-			what = "want one of " + fmt.Sprint(k.Want...)
+			var all []string
+			for _, one := range k.Want {
+				all = append(all, fmt.Sprint(one))
+			}
+			what = "want one of " + strings.Join(all, ", ")
+		case *kind.Format:
+			what = fmt.Sprintf("is no %s that is known here", k.Want)
 		default:
 			what = "breaks the rule " + strings.Join(k.KeywordPath(), "/")
 		}

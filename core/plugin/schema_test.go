@@ -18,7 +18,7 @@ func TestCheckConfig(t *testing.T) {
 		"an unknown field":         {object, `{"a":1,"z":1}`, "additional properties 'z' not allowed"},
 		"a wrong type":             {object, `{"a":"the-secret"}`, "/a: got string, want integer"},
 		"out of range":             {object, `{"a":0}`, "/a: breaks the rule minimum"},
-		"not in the list":          {object, `{"a":1,"b":"the-secret"}`, "/b: want one of xy"},
+		"not in the list":          {object, `{"a":1,"b":"the-secret"}`, "/b: want one of x, y"},
 		"a pattern":                {object, `{"a":1,"c":"the-secret"}`, "/c: breaks the rule pattern"},
 		"a string":                 {`{"type":"string"}`, `plain text`, ""},
 		"a string for an object":   {object, `plain text`, "got string, want object"},
@@ -99,4 +99,19 @@ func FuzzCheckConfig(f *testing.F) {
 			t.Fatalf("took %v", took)
 		}
 	})
+}
+
+func TestCheckSchema(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"type":"object","properties":{"a":{"type":"string","pattern":"^a"}}}`: "[] <nil>",
+		`{"properties":{"a":{"minItems":"x"}}}`:                                 "[properties a minItems] it is no JSON Schema: /properties/a/minItems: got string, want integer",
+		`{"properties":{"a":{"pattern":"("}}}`:                                  "[properties a pattern] it is no JSON Schema: /properties/a/pattern: is no regex that is known here",
+		`{"properties":{"a":{"$ref":"#/x"}}}`:                                   `[] cannot be used: $ref "#/x"`,
+		`{`:                                                                     "[] is no JSON",
+	} {
+		place, err := CheckSchema([]byte(text))
+		if got := fmt.Sprint(place, " ", err); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %s; want %s", text, got, want)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -54,10 +55,16 @@ func (m *Manager) Form(f *config.Filter) (now, before *config.Filter) {
 }
 
 // RunTags follows tags that move until ctx is done: the new digest is loaded
-// beside the running one, and takes its place once it is ready.
+// beside the running one, and takes its place once it is ready. Those of registries are
+// looked up each Options.TagInterval, those of folders as soon as the folder changes.
 func (m *Manager) RunTags(ctx context.Context) {
 	if m.o.TagInterval <= 0 {
 		return
+	}
+	if folders, ok := m.o.Images.(Folders); ok {
+		var group sync.WaitGroup
+		defer group.Wait()
+		group.Go(func() { m.runFolders(ctx, folders) }) // beside: no registry holds it up
 	}
 	t := time.NewTicker(m.o.TagInterval)
 	defer t.Stop()
@@ -84,6 +91,20 @@ func (m *Manager) followTags(ctx context.Context) {
 	for _, r := range held {
 		r.Release()
 	}
+	m.eachTag(func(r *Runtime, base *config.Filter, reference oci.Reference) {
+		if !r.settled() {
+			return
+		}
+		digest, err := m.o.Images.Resolve(ctx, requestOf(base))
+		if err == nil { // a registry that does not answer changes nothing
+			m.followTag(ctx, r, base, reference, digest)
+		}
+	})
+}
+
+// eachTag calls do for each runtime whose image is named by a tag alone, with the filter
+// as it is configured, and returns when all calls have.
+func (m *Manager) eachTag(do func(*Runtime, *config.Filter, oci.Reference)) {
 	var group errgroup.Group
 	group.SetLimit(rechecksAtOnce)
 	for _, r := range m.Runtimes() {
@@ -95,11 +116,11 @@ func (m *Manager) followTags(ctx context.Context) {
 			continue
 		}
 		reference, err := oci.ParseReference(base.Image)
-		if err != nil || reference.Digest != "" || !r.settled() {
+		if err != nil || reference.Digest != "" {
 			continue
 		}
 		group.Go(func() error {
-			m.followTag(ctx, r, base, reference)
+			do(r, base, reference)
 			return nil
 		})
 	}
@@ -119,12 +140,12 @@ func (r *Runtime) settled() bool {
 	}
 }
 
-// followTag looks where the tag of r's image points.
-func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter, reference oci.Reference) {
+// followTag has r, which is settled, give way if the tag of its image points to another
+// digest now; empty: where it points is not known.
+func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter, reference oci.Reference, digest string) {
 	state := r.State()
-	digest, err := m.o.Images.Resolve(ctx, requestOf(base))
-	if err != nil || digest == "" || digest == state.Digest {
-		return // a registry that does not answer changes nothing
+	if digest == "" || digest == state.Digest {
+		return
 	}
 	reference.Digest = digest
 	next := form{reference.String(), base.Hash + "@" + digest}
@@ -143,6 +164,11 @@ func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter
 		old.image = reference.String()
 	}
 	m.mu.Lock()
+	if last := m.pins[base.Hash]; last != nil && last.now.hash == next.hash { // who looked at the same time was first
+		m.mu.Unlock()
+		made.Release()
+		return
+	}
 	p := &pin{now: next, before: old, until: time.Now().Add(rollBackTime), held: made}
 	if state.Phase == RolledBack { // what ran is not r
 		p.before = form{}

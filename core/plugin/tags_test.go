@@ -120,3 +120,52 @@ func TestATagThatMovesAwayFromWhatWasRolledBack(t *testing.T) {
 		t.Errorf("got %+v, %+v; want the new digest, and nothing of what was left", now, before)
 	}
 }
+
+// layout is a store whose images are in a folder.
+type layout struct{ *image }
+
+func (layout) LayoutsVersion() string   { return "" }
+func (l layout) InLayout(string) string { return l.digest }
+
+func TestAnImageThatIsPackedAgainIsLive(t *testing.T) {
+	b, f := newBed(t), spec()
+	r := b.Acquire(f)
+	defer r.Release()
+	b.settle(t, r)
+	l := layout{b.image}
+	b.followFolders(t.Context(), l)
+	if now, _ := b.Form(f); now != f {
+		t.Fatalf("got %+v; want nothing changed", now)
+	}
+	b.image.digest = "sha256:bb"
+	b.followFolders(t.Context(), l)
+	now, before := b.Form(f)
+	if now.Image != "r.example/x:1@sha256:bb" || before == nil || before.Image != "r.example/x:1@sha256:aa" {
+		t.Fatalf("got %+v, %+v", now, before)
+	}
+	b.followFolders(t.Context(), l)
+	if p := b.pins[f.Hash]; p.held == nil || b.byID[now.Hash] == nil {
+		t.Error("what was loaded is gone before chains could take it up")
+	}
+}
+
+func TestAnImageThatIsPackedLateIsTriedAtOnce(t *testing.T) {
+	b, f := newBed(t), spec()
+	waits := &Runtime{manager: b.Manager, config: f, kick: make(chan struct{}, 1), done: make(chan struct{})}
+	waits.latest.Store(f)
+	waits.state.Store(&State{Phase: Failed, Reason: "ImageUnavailable"})
+	b.byID[f.Hash] = waits
+	defer delete(b.byID, f.Hash) // nobody closes done
+	b.image.digest = ""
+	b.followFolders(t.Context(), layout{b.image})
+	if len(waits.kick) != 0 {
+		t.Error("it is tried again, and no folder has its image")
+	}
+	b.image.digest = "sha256:bb"
+	for range 2 {
+		b.followFolders(t.Context(), layout{b.image})
+	}
+	if len(waits.kick) != 1 {
+		t.Error("it waits for its next attempt, and a folder has its image now")
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
 	"penstock.dev/penstock/hosts/capability"
@@ -101,7 +103,7 @@ func (f *Filter) allowed(name string) bool {
 	if f.granted(name) {
 		return true
 	}
-	f.log.once(name, "the plugin asks for a capability that it was not granted: list it in the Plugin, or in policy and the image's manifest")
+	f.log.once(name, "the plugin asks for a capability that it was not granted: list it in the Plugin, or in policy and the image's manifest", zap.String("capability", name))
 	return false
 }
 

@@ -53,8 +53,8 @@ func (g *guestLog) level() uint32 {
 	return levelError
 }
 
-// once logs a warning the first time only.
-func (g *guestLog) once(key, text string) {
+// once logs a warning the first time only, by its key.
+func (g *guestLog) once(key, text string, fields ...zap.Field) {
 	g.mu.Lock()
 	said := g.said[key]
 	if !said {
@@ -65,7 +65,7 @@ func (g *guestLog) once(key, text string) {
 	}
 	g.mu.Unlock()
 	if !said {
-		g.Warn(text, zap.String("capability", key))
+		g.Warn(text, fields...)
 	}
 }
 

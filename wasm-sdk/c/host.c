@@ -16,6 +16,7 @@ void ps_panic(ps_str why) {
 }
 
 void ps_must(ps_status s) {
+  if (s == PS_ERR_INTERNAL) ps_panic(PS_STR("the proxy refused: internal failure (or the capability is missing)"));
   if (s != PS_OK) ps_panic(ps_status_text(s));
 }
 

@@ -107,7 +107,8 @@ bool ps_err_host(ps_status s);
 ps_str ps_status_text(ps_status s);
 // ps_panic logs why, and traps: onError decides what becomes of the exchange.
 __attribute__((noreturn)) void ps_panic(ps_str why);
-// ps_must traps if a status is not PS_OK.
+// ps_must traps if a status is not PS_OK, and logs its text: of PS_ERR_INTERNAL also that a
+// capability may be missing.
 void ps_must(ps_status s);
 
 // ---- Memory ----
@@ -184,9 +185,10 @@ enum {
 };
 
 // ps_only says in configure that just these callbacks of a stream are of use with this
-// configuration. The proxy then does not make the others, and holds no body up for them;
-// those of a plugin, of calls and of raw connections it makes all the same. Elsewhere than
-// in Penstock all are made that the plugin has, as if nothing was said.
+// configuration. The proxy then does not make the others, also if the plugin has them, and
+// holds no body up for them: a bit that is forgotten here is a callback that never comes. Those
+// of a plugin, of calls and of raw connections it makes all the same. Elsewhere than in
+// Penstock all are made that the plugin has, as if nothing was said.
 void ps_only(ps_callbacks c);
 
 // ps_effective_context returns what functions are about: in its own callbacks the stream,
@@ -244,7 +246,8 @@ bool ps_json_int(const ps_json *value, int64_t *n) PS_MUST_CHECK;
 // make one.
 typedef struct ps_type ps_type;
 
-// ps_field is a field of an object; PS_FIELD and PS_FIELD_OF make one.
+// ps_field is a field of an object; PS_FIELD, PS_FIELD_OF and what is named like them make
+// one.
 typedef struct ps_field {
   const char *name; // in JSON
   size_t offset;    // in the struct
@@ -273,9 +276,14 @@ extern const ps_type ps_type_text, ps_type_bool, ps_type_i8, ps_type_i16, ps_typ
 #define PS_MAP_OF(c_type) struct { struct { ps_str key; c_type value; } *items; size_t len; }
 
 // PS_FIELD is a field of the same name in JSON and in a struct: a ps_str, a bool or a number.
-#define PS_FIELD(c_type, member) {#member, offsetof(c_type, member), PS_TYPE_FOR(c_type, member)}
+// For a list, a map or an object there is PS_FIELD_OF.
+#define PS_FIELD(c_type, member) PS_FIELD_AS(c_type, member, #member)
 // PS_FIELD_OF is a field whose ps_type is said.
-#define PS_FIELD_OF(c_type, member, type) {#member, offsetof(c_type, member), &(type)}
+#define PS_FIELD_OF(c_type, member, type) PS_FIELD_AS_OF(c_type, member, #member, type)
+// PS_FIELD_AS and PS_FIELD_AS_OF are fields that have another name in JSON, a literal: one
+// that is a word of C, or has a dash, as PS_FIELD_AS(config, fallback, "default").
+#define PS_FIELD_AS(c_type, member, key) {"" key, offsetof(c_type, member), PS_TYPE_FOR(c_type, member)}
+#define PS_FIELD_AS_OF(c_type, member, key, type) {"" key, offsetof(c_type, member), &(type)}
 // PS_OBJECT is the ps_type of a struct, by an array of ps_field.
 #define PS_OBJECT(c_type, array) {PS_TYPE_OBJECT, #c_type, sizeof(c_type), PS_ALIGN(c_type), NULL, array, sizeof(array) / sizeof(*(array)), NULL}
 // PS_LIST is the ps_type of a PS_LIST_OF, PS_MAP that of a PS_MAP_OF, by that of an element.
@@ -389,9 +397,10 @@ int ps_http_status(const ps_http_response *r);
 // ps_http_answered is called with the data that ps_http_call was given.
 typedef void ps_http_answered(void *data, const ps_http_response *r);
 
-// ps_http_call sends a request to an upstream (proxy_http_call), a Service of the plugin's
-// namespace as "outbound|80||NAME.NAMESPACE.svc.cluster.local"; other proxies have names of
-// their own. headers has ":method", ":path" and ":authority". timeout_ms is for all of it;
+// ps_http_call sends a request to an upstream (proxy_http_call): "NAME" or "NAME:PORT", where
+// NAME is a Service of the plugin's namespace, or a hostname that the policy's egress lists.
+// Envoy's name of a Service, "outbound|80||NAME.NAMESPACE.svc.cluster.local", is known too;
+// other proxies have names of their own. headers has ":method", ":path" and ":authority". timeout_ms is for all of it;
 // 0: none.
 //
 // answered is called once, with the context that made the call as the effective one, and

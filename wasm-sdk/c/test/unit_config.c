@@ -125,6 +125,8 @@ typedef struct {
   uint64_t u64;
   rule rule;
   int own; // no field
+  ps_str fallback;           // "default"
+  PS_LIST_OF(ps_str) tokens; // "allow-tokens"
 } settings;
 
 static ps_str read_level(const ps_json *v, void *to) {
@@ -141,6 +143,7 @@ static const ps_type inner_type = PS_OBJECT(inner, inner_fields), inners_type = 
 static const ps_field settings_fields[] = {
   PS_FIELD(settings, name), PS_FIELD_OF(settings, keys, inners_type), PS_FIELD(settings, on), PS_FIELD(settings, size), PS_FIELD_OF(settings, level, level_type), PS_FIELD(settings, plain), PS_FIELD(settings, small),
   PS_FIELD(settings, i8), PS_FIELD(settings, i16), PS_FIELD(settings, u16), PS_FIELD(settings, u32), PS_FIELD(settings, i64), PS_FIELD(settings, u64), PS_FIELD_OF(settings, rule, rule_type),
+  PS_FIELD_AS(settings, fallback, "default"), PS_FIELD_AS_OF(settings, tokens, "allow-tokens", texts_type),
 };
 static const ps_type settings_type = PS_OBJECT(settings, settings_fields);
 
@@ -153,7 +156,7 @@ void test_configurations(void) {
     {"{\"kyes\":[]}", "config.kyes: unknown field"},
     {"{\"keys\":[{},{\"rules\":{\"r\":{\"weight\":1,\"wieght\":1}}}]}", "config.keys[1].rules.r.wieght: unknown field"},
     {"{\"b\":1,\"a\":{\"c\":1},\"keys\":[{\"d\":1}]}", "config.a: unknown field; config.b: unknown field; config.keys[0].d: unknown field"},
-    {"{\"own\":1}", "config.own: unknown field"}, {"{\"On\":true}", "config.On: unknown field"},
+    {"{\"own\":1}", "config.own: unknown field"}, {"{\"fallback\":\"a\"}", "config.fallback: unknown field"}, {"{\"default\":1}", "config.default: a number; want a text"}, {"{\"allow-tokens\":[1]}", "config.allow-tokens[0]: a number; want a text"}, {"{\"On\":true}", "config.On: unknown field"},
     {"{\"keys\":[{\"consumer\":\"c\"},{\"consumer\":12345}]}", "config.keys[1].consumer: a number; want a text"},
     {"{\"keys\":{}}", "config.keys: an object; want a list"}, {"{\"keys\":[\"secret\"]}", "config.keys[0]: a text; want an object"}, {"{\"keys\":[{\"labels\":[1]}]}", "config.keys[0].labels: a list; want an object"},
     {"{\"on\":\"yes\"}", "config.on: a text; want true or false"}, {"{\"size\":true}", "config.size: true or false; want a number"}, {"[]", "config: a list; want an object"},
@@ -174,7 +177,7 @@ void test_configurations(void) {
   }
   settings got = defaults;
   char *all = strdup("{\"name\":\"n\\u00e9\",\"keys\":[{\"consumer\":\"c\",\"groups\":[\"g\",\"h\"],\"labels\":{\"m\":2,\"l\":1},\"rules\":{\"r\":{\"weight\":-5}}},null,{}],\"on\":true,\"size\":255,\"level\":\"high\",\"plain\":1.5,\"small\":0.25,"
-                     "\"i8\":-128,\"i16\":-32768,\"u16\":65535,\"u32\":4294967295,\"i64\":-9223372036854775808,\"u64\":18446744073709551615,\"rule\":{\"weight\":8}}");
+                     "\"i8\":-128,\"i16\":-32768,\"u16\":65535,\"u32\":4294967295,\"i64\":-9223372036854775808,\"u64\":18446744073709551615,\"rule\":{\"weight\":8},\"default\":\"d\",\"allow-tokens\":[\"t\"]}");
   CHECK(ps_parse_config(str(all), &settings_type, &got) == PS_OK, "%.*s", (int)ps_status_text(PS_ERR_CONFIG).len, ps_status_text(PS_ERR_CONFIG).data);
   memset(all, 'x', strlen(all)); // what was read stays
   free(all);
@@ -182,6 +185,8 @@ void test_configurations(void) {
   CHECK(got.keys.len == 3 && got.keys.items[0].groups.len == 2 && got.keys.items[0].labels.len == 2 && got.keys.items[0].rules.len == 1 && got.keys.items[1].groups.len == 0, "%zu keys", got.keys.len);
   const inner *first = &got.keys.items[0];
   CHECK_IS(got.name, "n\xc3\xa9");
+  CHECK_IS(got.fallback, "d");
+  CHECK(got.tokens.len == 1 && ps_equal(got.tokens.items[0], PS_STR("t")), "%zu tokens", got.tokens.len);
   CHECK(ps_equal(first->consumer, PS_STR("c")) && ps_equal(first->groups.items[1], PS_STR("h")) && ps_equal(first->labels.items[0].key, PS_STR("l")) && first->labels.items[0].value == 1 && first->labels.items[1].value == 2 && ps_equal(first->rules.items[0].key, PS_STR("r")) && first->rules.items[0].value.weight == -5, "the first key is another one");
   CHECK(got.on && got.size == 255 && got.level.level == 7 && got.plain == 1.5 && got.small == 0.25f && got.i8 == -128 && got.i16 == -32768 && got.u16 == 65535 && got.u32 == UINT32_MAX && got.i64 == INT64_MIN && got.u64 == UINT64_MAX && got.rule.weight == 8 && got.own == 9, "a value is another one");
   end();

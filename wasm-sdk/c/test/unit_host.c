@@ -142,11 +142,12 @@ static void orphan(void) { proxy_on_context_create(3, 99); }
 static void of_stream(void) { proxy_on_context_create(3, 2); }
 static void no_plugin(void) { (void)proxy_on_configure(99, 0); }
 static void no_success(void) { ps_must(PS_ERR_EMPTY); }
+static void no_capability(void) { ps_must(PS_ERR_INTERNAL); }
 uint32_t proxy_on_request_headers(uint32_t id, uint32_t n, uint32_t end);
 
 void test_contexts(void) {
   begin();
-  CHECK(traps(of_nobody) && traps(of_plugin) && traps(again) && traps(orphan) && traps(of_stream) && traps(no_plugin) && traps(no_success) && traps(twice), "it does not trap");
+  CHECK(traps(of_nobody) && traps(of_plugin) && traps(again) && traps(orphan) && traps(of_stream) && traps(no_plugin) && traps(no_success) && traps(no_capability) && traps(twice), "it does not trap");
   CHECK(!ps_find_plugin(2) && !ps_find_plugin(99) && !ps_find_stream(1) && !ps_find_stream(99) && ps_find_plugin(1) && ps_find_stream(2), "contexts are mistaken");
   // Many configurations in one instance, each with its streams.
   for (uint32_t root = 100; root < 1100; root += 10) {
