@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -121,7 +122,10 @@ func (b *Bed) trial(file *File, c *Case) *trial {
 	}
 	t.logs.lacks = func(capability string) string {
 		where := "plugin.json"
-		if file.Capabilities != nil {
+		switch {
+		case c.Capabilities != nil:
+			where = "the case"
+		case file.Capabilities != nil:
 			where = "the file of cases"
 		}
 		return fmt.Sprintf("%s; add %q to capabilities in %s", capability, capability, where)
@@ -162,8 +166,8 @@ func (b *Bed) filter(file *File, c *Case) *config.Filter {
 	if l.Body != 0 {
 		f.Limits.BodyBytes = int64(l.Body)
 	}
-	if file.Capabilities != nil {
-		f.Grant, f.Capabilities = config.GrantListed, file.Capabilities
+	if granted := c.granted(file); granted != nil {
+		f.Grant, f.Capabilities = config.GrantListed, granted
 	}
 	return f
 }
@@ -181,7 +185,7 @@ func (t *trial) run(ctx context.Context, c *Case) (faults []string, err error) {
 		return []string{"refused: the plugin took its configuration"}, nil
 	case c.Refused != "":
 		if !strings.Contains(state.Message, c.Refused) && !t.logs.hold(c.Refused) {
-			return []string{fmt.Sprintf("refused: got %s: %s, and the log; want that it says %q", state.Reason, state.Message, c.Refused)}, nil
+			return []string{fmt.Sprintf("refused for another reason: %s: %s; want %q in it or in the log", state.Reason, state.Message, c.Refused)}, nil
 		}
 		return t.logs.compare(c.Logs), nil
 	case state.Phase != plugin.Ready:
@@ -208,11 +212,25 @@ func (t *trial) run(ctx context.Context, c *Case) (faults []string, err error) {
 	}
 	got := t.m.GuestValues(t.f.Owner.String(), t.f.ID())
 	for name, want := range c.Metrics {
-		if v, ok := got[name]; !ok || v != want {
-			faults = append(faults, fmt.Sprintf("metrics.%s: got %d (defined: %t); want %d", name, v, ok, want))
+		if v, ok := got[name]; !ok {
+			faults = append(faults, fmt.Sprintf("metrics.%s: no metric of this name; there %s", name, thereAre(slices.Sorted(maps.Keys(got)))))
+		} else if v != want {
+			faults = append(faults, fmt.Sprintf("metrics.%s: got %d; want %d", name, v, want))
 		}
 	}
 	return append(faults, t.logs.compare(c.Logs)...), nil
+}
+
+// thereAre says which names there are, of many the first.
+func thereAre(names []string) string {
+	const most = 20
+	switch n := len(names); {
+	case n == 0:
+		return "are none"
+	case n > most:
+		return fmt.Sprintf("are: %s, and %d more", strings.Join(names[:most], ", "), n-most)
+	}
+	return "are: " + strings.Join(names, ", ")
 }
 
 // started waits until a runtime is ready, or has failed.

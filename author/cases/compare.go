@@ -1,9 +1,12 @@
 package cases
 
 import (
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"penstock.dev/penstock/core/exchange"
 )
@@ -84,4 +87,36 @@ func short(v any) string {
 		return fmt.Sprintf("%q… (%d bytes)", strings.ToValidUTF8(s[:200], ""), len(s))
 	}
 	return fmt.Sprintf("%q", s)
+}
+
+// sameJSON says whether two texts are one value.
+func sameJSON(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}
+
+// compare says how what was said to the cache differs.
+func (c *Cache) compare(said *exchange.CacheSteer) []string {
+	if c == nil {
+		return nil
+	}
+	got := Cache{}
+	if said != nil {
+		got = Cache{Bypass: said.Bypass, TTL: Duration(said.TTL), Force: said.Force}
+		for _, part := range said.Key {
+			got.Key = append(got.Key, string(part))
+		}
+		for _, tag := range said.Tags {
+			got.Tags = append(got.Tags, string(tag))
+		}
+	}
+	if got.Bypass == c.Bypass && got.TTL == c.TTL && got.Force == c.Force && slices.Equal(got.Key, c.Key) && slices.Equal(got.Tags, c.Tags) {
+		return nil
+	}
+	return []string{fmt.Sprintf("cache: got %s; want %s", got, *c)}
+}
+
+// String writes it for people.
+func (c Cache) String() string {
+	return fmt.Sprintf("bypass %t, key %q, ttl %v, force %t, tags %q", c.Bypass, c.Key, time.Duration(c.TTL), c.Force, c.Tags)
 }

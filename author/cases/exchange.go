@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -259,6 +258,7 @@ func (u *under) send() filter.Outcome {
 		u.sending.Store(&b)
 		defer u.sending.Store(nil)
 	}
+	length := requestLength(&x.Request)
 	content, err := u.readAll(x.Request.Body)
 	if err != nil {
 		if u.run.Late() {
@@ -269,11 +269,14 @@ func (u *under) send() filter.Outcome {
 	u.reached = true
 	q := &x.Request
 	if u.keep {
-		u.upstream = message{method: string(q.Method), path: string(q.Path), authority: string(q.Authority), scheme: string(q.Scheme), headers: copied(&q.Header), trailers: copied(&q.Trailer), body: content}
+		u.upstream = message{method: string(q.Method), path: string(q.Path), authority: string(q.Authority), scheme: string(q.Scheme), headers: framed(&q.Header, length), trailers: copied(&q.Trailer), body: content}
 	}
 	p := &x.Response
 	p.Status, p.Version = u.answer.status, exchange.HTTP11
 	p.Body, p.ContentLength = u.content(1, u.answer, &p.Header, &p.Trailer)
+	if bodyless(p.Status, string(q.Method) == "HEAD") {
+		p.Body, p.ContentLength = nil, lengthTold(p)
+	}
 	x.Upstream, x.Endpoint = "default/case:80", "192.0.2.20:8080"
 	return filter.Passed
 }
@@ -296,6 +299,7 @@ func (u *under) back() {
 		}
 	}
 	p := &x.Response
+	length := responseLength(p, string(u.request.method) == "HEAD")
 	content, err := u.readAll(p.Body)
 	from := "upstream"
 	switch {
@@ -306,7 +310,7 @@ func (u *under) back() {
 	}
 	u.response.status, u.response.from = p.Status, from
 	if u.keep {
-		u.response.headers, u.response.trailers, u.response.body = copied(&p.Header), copied(&p.Trailer), content
+		u.response.headers, u.response.trailers, u.response.body = framed(&p.Header, length), copied(&p.Trailer), content
 	}
 	if err != nil { // the client sees that it is cut
 		u.response.from, u.response.failure = "proxy", reason(u.run.Err(), err)
@@ -375,38 +379,6 @@ func (u *under) compare() (faults []string) {
 	}
 	faults = append(faults, u.e.Cache.compare(u.x.Steer)...)
 	return append(faults, u.response.compare("response", u.e.Response)...)
-}
-
-// sameJSON says whether two texts are one value.
-func sameJSON(a, b []byte) bool {
-	var x, y any
-	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
-}
-
-// compare says how what was said to the cache differs.
-func (c *Cache) compare(said *exchange.CacheSteer) []string {
-	if c == nil {
-		return nil
-	}
-	got := Cache{}
-	if said != nil {
-		got = Cache{Bypass: said.Bypass, TTL: Duration(said.TTL), Force: said.Force}
-		for _, part := range said.Key {
-			got.Key = append(got.Key, string(part))
-		}
-		for _, tag := range said.Tags {
-			got.Tags = append(got.Tags, string(tag))
-		}
-	}
-	if got.Bypass == c.Bypass && got.TTL == c.TTL && got.Force == c.Force && slices.Equal(got.Key, c.Key) && slices.Equal(got.Tags, c.Tags) {
-		return nil
-	}
-	return []string{fmt.Sprintf("cache: got %s; want %s", got, *c)}
-}
-
-// String writes it for people.
-func (c Cache) String() string {
-	return fmt.Sprintf("bypass %t, key %q, ttl %v, force %t, tags %q", c.Bypass, c.Key, time.Duration(c.TTL), c.Force, c.Tags)
 }
 
 var _ exchange.Client = (*client)(nil)

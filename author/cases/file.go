@@ -67,6 +67,8 @@ type Case struct {
 	Config Config `yaml:"config"`
 	// Consumers are in place of the file's; nil: those.
 	Consumers []Someone `yaml:"consumers"`
+	// Capabilities are in place of the file's; nil: those.
+	Capabilities []string `yaml:"capabilities"`
 	// Schema false says that the image's JSON Schema is not asked, so that the plugin's own
 	// check of its configuration is.
 	Schema *bool `yaml:"schema"`
@@ -255,6 +257,14 @@ func Parse(name string, text []byte) (*File, error) {
 		}
 	}
 	return f, nil
+}
+
+// granted are the capabilities that a case grants; nil: those that the manifest asks for.
+func (c *Case) granted(file *File) []string {
+	if c.Capabilities != nil {
+		return c.Capabilities
+	}
+	return file.Capabilities
 }
 
 // check finds what a case cannot mean.

@@ -36,6 +36,9 @@ func packCommand() *cobra.Command {
 					return err
 				}
 			}
+			if _, err := readSchema(schema); err != nil {
+				return err
+			}
 			if cost != "" {
 				if parts[1], err = withCost(parts[1], cost); err != nil {
 					return err

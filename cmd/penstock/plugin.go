@@ -75,6 +75,9 @@ func pluginBuildCommand() *cobra.Command {
 			if out == "" {
 				out = filepath.Join(dir, moduleName)
 			}
+			if _, err := readSchema(filepath.Join(dir, "schema.json")); err != nil {
+				return err
+			}
 			if err := buildPlugin(cmd.Context(), dir, out); err != nil {
 				return err
 			}

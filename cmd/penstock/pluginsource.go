@@ -101,7 +101,8 @@ func imageOf(ctx context.Context, dir, module string) (image *oci.Image, manifes
 	return image, manifest, nil
 }
 
-// readSchema reads the JSON Schema of a folder, nil if there is none. Errors say the line.
+// readSchema reads a JSON Schema that can be used, nil if there is none of that name. Errors
+// say the line.
 func readSchema(name string) ([]byte, error) {
 	text, err := os.ReadFile(name) //nolint:gosec // the author's own file
 	if errors.Is(err, os.ErrNotExist) {

@@ -23,8 +23,8 @@ func TestWriteAPluginDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := yamlBlock.FindAllStringSubmatch(string(text), -1)
-	if len(blocks) != 3 {
-		t.Fatalf("%d blocks; want cases, a Service and a PluginPolicy", len(blocks))
+	if len(blocks) != 4 {
+		t.Fatalf("%d blocks; want cases, a Service, and a PluginPolicy of a cluster and one of a laptop", len(blocks))
 	}
 	if file, err := cases.Parse("cases.yaml", []byte(blocks[0][1])); err != nil || len(file.Cases) != 4 {
 		t.Errorf("got %v", err)
@@ -38,7 +38,7 @@ func TestWriteAPluginDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	objects := strings.NewReplacer("@sha256:...", "@sha256:"+strings.Repeat("0", 64), `"-----BEGIN PUBLIC KEY-----..."`, quoted(key)).Replace(blocks[1][1] + "---\n" + blocks[2][1])
+	objects := strings.NewReplacer("@sha256:...", "@sha256:"+strings.Repeat("0", 64), `"-----BEGIN PUBLIC KEY-----..."`, quoted(key)).Replace(blocks[1][1] + "---\n" + blocks[2][1] + "---\n" + blocks[3][1])
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(objects), 0o600); err != nil {
 		t.Fatal(err)

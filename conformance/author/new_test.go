@@ -1,12 +1,14 @@
 package author
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"penstock.dev/penstock/conformance/harness"
 )
@@ -67,5 +69,46 @@ func TestNew(t *testing.T) {
 				t.Errorf("got %d, %v", response.StatusCode, response.Header)
 			}
 		})
+	}
+}
+
+// TestNewGoTest: go vet and go test do in a new plugin in Go what its author expects, on the
+// author's machine and not for WebAssembly: they pass, a second time from Go's cache, and a
+// file that has changed is tested anew.
+func TestNewGoTest(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "prices")
+	if out, err := exec.Command(harness.Binary(t), "plugin", "new", dir, "--lang", "go").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	run := func(passes bool, args ...string) string {
+		t.Helper()
+		c := exec.Command("go", args...)
+		c.Dir, c.Env = dir, append(os.Environ(), "PENSTOCK="+harness.Binary(t), "GOFLAGS=")
+		out, err := c.CombinedOutput()
+		if (err == nil) != passes {
+			t.Fatalf("go %q: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	run(true, "vet", "./...")
+	if out := run(true, "test", "-v", "./..."); strings.Count(out, "--- PASS: TestCases/") != 3 {
+		t.Errorf("got %s; want three cases", out)
+	}
+	for _, name := range []string{"main.go", "cases.yaml"} {
+		before := time.Now().Add(-time.Hour) // Go keeps no result of a test that has opened a file of the last two seconds
+		if err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Chtimes(path, before, before))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		run(true, "test", "./...")
+		if out := run(true, "test", "./..."); !strings.Contains(out, "(cached)") {
+			t.Errorf("nothing has changed: got %s; want it from the cache", out)
+		}
+		rewrite(t, filepath.Join(dir, name), "x-greeting", "x-farewell")
+		if out := run(false, "test", "./..."); !strings.Contains(out, "response.headers.x-") {
+			t.Errorf("%s has changed: got %s", name, out)
+		}
+		rewrite(t, filepath.Join(dir, name), "x-farewell", "x-greeting")
 	}
 }

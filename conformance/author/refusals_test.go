@@ -58,6 +58,7 @@ func TestRefusals(t *testing.T) {
 		"no such benchmark": {"", []string{"bench", c, "--run", "none"}, `no case is called "none": there are ["a response gets the greeting" `, false},
 		"a schema's typo":   {"", []string{"test", typo}, "g/schema.json:3: /properties/a/minItem: no keyword of JSON Schema 2020-12: did you mean minItems?", false},
 		"pushing it":        {"", []string{"push", "127.0.0.1:1/a/b:1", typo}, "g/schema.json:3: /properties/a/minItem: no keyword", false},
+		"building it":       {"", []string{"build", typo}, "g/schema.json:3: /properties/a/minItem: no keyword", false},
 		"a schema's type":   {"", []string{"show", with(made("j", "c"), "schema.json", "{\n\"type\": \"strin\"}")}, "j/schema.json:2: it is no JSON Schema: /type: ", false},
 		"a broken schema":   {"", []string{"test", with(made("k", "c"), "schema.json", "{\n\"type\": \"object\",\n}")}, "k/schema.json:3: no JSON: invalid character '}'", false},
 		"a folder":          {"", []string{"inspect", c}, "is a folder: name its module, which penstock plugin build makes, or have penstock plugin show build it", false},
@@ -81,5 +82,26 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%v: got %s; want %s", err, out, test.want)
 			}
 		})
+	}
+}
+
+// TestPackRefuses: image pack takes no schema that no proxy could use, and none that is not
+// there.
+func TestPackRefuses(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"plugin.wasm": "\x00asm", "schema.json": "{\n\"typ\": \"object\"}"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for schema, want := range map[string]string{"schema.json": "schema.json:2: /typ: no keyword of JSON Schema 2020-12", "none.json": "none.json: no such file"} {
+		layout := filepath.Join(dir, "images")
+		out, err := exec.Command(harness.Binary(t), "image", "pack", "--layout", layout, "--name", "test.example/a/b:1", "--schema", filepath.Join(dir, schema), filepath.Join(dir, "plugin.wasm")).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v: got %s; want %s", err, out, want)
+		}
+		if _, err := os.Stat(layout); err == nil {
+			t.Error("an image was packed")
+		}
 	}
 }

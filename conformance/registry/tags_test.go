@@ -91,14 +91,30 @@ func TestTagsThatMove(t *testing.T) {
 	if err := os.WriteFile(text, []byte("no module"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.version(repository, "third", text)
+	third := r.version(repository, "third", text)
 	p.Eventually("the refusal is logged", func() bool { return strings.Contains(p.Log(), "the old one goes on") })
 	runs("a", "Ready", second)
+	p.Eventually("the refusal is told of the filter that goes on", func() bool {
+		c := p.Chain("Service/default/a")
+		said := c.Filters[0].Message
+		return c.State == "Running" && strings.HasPrefix(said, "tag moved to "+third+": InvalidModule: ") && strings.HasSuffix(said, "; the old one goes on")
+	})
 	r.stop()
 	time.Sleep(time.Second) // two intervals without a registry
 	r.start()
 	if got := stop(); len(got) != 1 || got[200] == 0 {
 		t.Errorf("got %v; want 200 only", got)
+	}
+	for _, what := range []string{"filter ready", "the tag has moved"} {
+		told := 0
+		for line := range strings.Lines(p.Log()) {
+			if strings.Contains(line, `"msg":"`+what+`"`) && strings.Contains(line, `"object":"Service/default/a"`) && strings.Contains(line, `"digest":"`+second+`"`) {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("%q was told %d times of one move", what, told)
+		}
 	}
 
 	crashing := r.version(repository, "fourth", harness.Guest(t, "guests/crash"))

@@ -47,9 +47,10 @@ type Runtime struct {
 	kick   chan struct{} // capacity 1: try again now
 
 	state   atomic.Pointer[State]
-	running Running     // set before state says Ready
-	gate    gate        // around running
-	ready   atomic.Bool // it has been Ready once
+	note    atomic.Pointer[string] // Note
+	running Running                // set before state says Ready
+	gate    gate                   // around running
+	ready   atomic.Bool            // it has been Ready once
 	health  health
 	entry   entryParts
 	canary  *canary // nil: it is none

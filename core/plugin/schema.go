@@ -176,6 +176,8 @@ func findings(e *jsonschema.ValidationError, known keys) []string {
 		}
 		what := ""
 		switch k := e.ErrorKind.(type) {
+		case *kind.Pattern: // the library shows the value too
+			what = "want what matches " + k.Want
 		case *kind.AdditionalProperties:
 			if what = k.LocalizedString(printer); known != nil {
 				what = fmt.Sprintf("%d properties that the schema does not know (their names may be secret)", len(k.Properties))

@@ -19,7 +19,7 @@ func TestCheckConfig(t *testing.T) {
 		"a wrong type":             {object, `{"a":"the-secret"}`, "/a: got string, want integer"},
 		"out of range":             {object, `{"a":0}`, "/a: breaks the rule minimum"},
 		"not in the list":          {object, `{"a":1,"b":"the-secret"}`, "/b: want one of x, y"},
-		"a pattern":                {object, `{"a":1,"c":"the-secret"}`, "/c: breaks the rule pattern"},
+		"a pattern":                {object, `{"a":1,"c":"the-secret"}`, "/c: want what matches ^s+$"},
 		"a string":                 {`{"type":"string"}`, `plain text`, ""},
 		"a string for an object":   {object, `plain text`, "got string, want object"},
 		"a tree":                   {`{"type":"object","properties":{"left":{"$ref":"#"},"right":{"$ref":"#"}}}`, `{"left":{"right":{}}}`, ""},

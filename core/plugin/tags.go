@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -18,6 +19,10 @@ const DefaultTagInterval = 5 * time.Minute
 // rollBackTime is how long after a change a filter may go back to what ran
 // before (annotations.md, section 5).
 const rollBackTime = 10 * time.Minute
+
+// takeUpTime is how long a form that is ready is held for chains to take it up. They do so
+// at once, unless the machine is busy; where no chain wants it, its object has gone.
+const takeUpTime = time.Minute
 
 // form is a filter at one digest.
 type form struct{ image, hash string }
@@ -82,7 +87,8 @@ func (m *Manager) followTags(ctx context.Context) {
 	m.mu.Lock()
 	var held []*Runtime
 	for _, p := range m.pins {
-		if p.held != nil {
+		// What only the pin holds would end here, and be loaded and told of again.
+		if p.held != nil && (p.held.refs > 1 || time.Until(p.until) < rollBackTime-takeUpTime) {
 			held = append(held, p.held)
 			p.held = nil
 		}
@@ -145,6 +151,9 @@ func (r *Runtime) settled() bool {
 func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter, reference oci.Reference, digest string) {
 	state := r.State()
 	if digest == "" || digest == state.Digest {
+		if digest != "" && r.note.Swap(nil) != nil {
+			m.tell()
+		}
 		return
 	}
 	reference.Digest = digest
@@ -155,10 +164,14 @@ func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter
 	log := m.o.Log.With(zap.Stringer("object", base.Owner), zap.String("plugin", base.ID()), zap.String("image", base.Image), zap.String("digest", digest))
 	made := m.acquire(next.of(base), base)
 	if !made.loaded(ctx) {
-		log.Warn("the tag has moved to a digest that cannot run: the old one goes on", zap.String("error", made.State().Message))
+		if s := made.State(); ctx.Err() == nil && r.remark(fmt.Sprintf("tag moved to %s: %s: %.1000s; the old one goes on", digest, s.Reason, s.Message)) {
+			log.Warn("the tag has moved to a digest that cannot run: the old one goes on", zap.String("reason", s.Reason), zap.String("error", s.Message))
+			m.tell()
+		}
 		made.Release()
 		return
 	}
+	r.note.Store(nil) // it may run again
 	old := form{r.config.Image, r.config.Hash}
 	if reference.Digest = state.Digest; state.Digest != "" {
 		old.image = reference.String()
@@ -185,6 +198,21 @@ func (m *Manager) followTag(ctx context.Context, r *Runtime, base *config.Filter
 	m.mu.Unlock()
 	log.Info("the tag has moved", zap.String("from", state.Digest))
 	m.tell()
+}
+
+// remark keeps what is to be told of r beside its state, and reports whether it is new.
+func (r *Runtime) remark(text string) bool {
+	old := r.note.Swap(&text)
+	return old == nil || *old != text
+}
+
+// Note is what an operator should know of a filter though it runs: that its tag has moved
+// to what cannot. Empty: nothing.
+func (r *Runtime) Note() string {
+	if text := r.note.Load(); text != nil {
+		return *text
+	}
+	return ""
 }
 
 // pinned reports whether a filter runs this form already, or has left it.

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,27 @@ func TestATagThatMovesMakesAForm(t *testing.T) {
 	}
 }
 
+// TestAFormIsHeldUntilItIsTakenUp: tags may be looked up again before chains have it.
+func TestAFormIsHeldUntilItIsTakenUp(t *testing.T) {
+	b, f := newBed(t), spec()
+	r := b.Acquire(f)
+	defer r.Release()
+	b.settle(t, r)
+	b.image.digest = "sha256:bb"
+	b.followTags(t.Context())
+	now, _ := b.Form(f)
+	made := b.byID[now.Hash]
+	b.followTags(t.Context())
+	if again, _ := b.Form(f); again.Hash != now.Hash || b.byID[now.Hash] != made {
+		t.Error("it was let go, and made again")
+	}
+	b.pins[f.Hash].until = time.Now().Add(rollBackTime - takeUpTime - time.Second) // nobody takes it up
+	b.followTags(t.Context())
+	if b.byID[now.Hash] == made {
+		t.Error("it is held for ever")
+	}
+}
+
 func TestATagThatMovesToWhatCannotRun(t *testing.T) {
 	b, f := newBed(t), spec()
 	r := b.Acquire(f)
@@ -45,6 +67,14 @@ func TestATagThatMovesToWhatCannotRun(t *testing.T) {
 	b.followTags(t.Context())
 	if now, _ := b.Form(f); now != f || r.State().Phase != Ready || len(b.Runtimes()) != 1 {
 		t.Errorf("got %+v, %+v; want the old one to go on", now, r.State())
+	}
+	if note := r.Note(); !strings.HasPrefix(note, "tag moved to sha256:bb: UnknownABI: ") || !strings.HasSuffix(note, "; the old one goes on") {
+		t.Errorf("got %q", note)
+	}
+	b.image.digest = "sha256:aa" // the tag is moved back
+	b.followTags(t.Context())
+	if note := r.Note(); note != "" {
+		t.Errorf("got %q; want that nothing is told any more", note)
 	}
 }
 

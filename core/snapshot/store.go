@@ -334,10 +334,14 @@ func report(part *config.Part, c *choice) Report {
 
 func filterReport(rt *plugin.Runtime) FilterReport {
 	state, f := rt.State(), rt.Latest()
+	message := state.Message
+	if message == "" { // nothing that is worse
+		message = rt.Note()
+	}
 	return FilterReport{
 		Declaration: f.Declaration,
 		Name:        f.ID(), Image: f.Image, Digest: state.Digest, State: string(state.Phase),
-		Reason: state.Reason, Message: state.Message, Guard: state.Guard, Since: state.Since,
+		Reason: state.Reason, Message: message, Guard: state.Guard, Since: state.Since,
 		Origin: Origin{Object: f.Owner.String(), Part: f.Part, Plugin: f.Plugin, Version: f.PluginVersion},
 		Counts: rt.Counts(),
 	}

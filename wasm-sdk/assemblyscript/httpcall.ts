@@ -69,8 +69,9 @@ class CallOf<T> extends Call {
 const calls = new Map<u32, Call>();
 
 /**
- * Sends a request to an upstream (proxy_http_call), a Service of the plugin's namespace as
- * "outbound|80||NAME.NAMESPACE.svc.cluster.local"; other proxies have names of their own.
+ * Sends a request to an upstream (proxy_http_call): "NAME" or "NAME:PORT", a Service of the
+ * plugin's namespace, "outbound|80||NAME.NAMESPACE.svc.cluster.local", as Envoy says it, or
+ * in these forms a hostname that a policy's egress lists; other proxies have names of their own.
  * headers has ":method", ":path" and ":authority". timeout, in whole milliseconds, is for
  * all of it; 0: none.
  *

@@ -40,10 +40,11 @@ type httpCall struct {
 
 var httpCalls = map[uint32]httpCall{}
 
-// HTTPCall sends a request to an upstream (proxy_http_call), a Service of the plugin's
-// namespace as "outbound|80||NAME.NAMESPACE.svc.cluster.local"; other proxies have names
-// of their own. headers has ":method", ":path" and ":authority". timeout, in whole
-// milliseconds, is for all of it; 0: none.
+// HTTPCall sends a request to an upstream (proxy_http_call): "NAME" or "NAME:PORT", a Service
+// of the plugin's namespace, "outbound|80||NAME.NAMESPACE.svc.cluster.local", as Envoy says
+// it, or in these forms a hostname that a policy's egress lists; other proxies have names of
+// their own. headers has ":method", ":path" and ":authority"; body and trailers may be nil.
+// timeout, in whole milliseconds, is for all of it; 0: none.
 //
 // answered is called once, with the context that made the call as the effective one, and
 // not at all if that has ended meanwhile. A callback that waits for it returns Pause;

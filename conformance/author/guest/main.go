@@ -101,6 +101,8 @@ func (s *stream) RequestHeaders(bool) sdk.Action {
 	case "spin":
 		for {
 		}
+	case "lie":
+		lie(sdk.RequestHeader)
 	case "deny":
 		deny("not you")
 	}
@@ -122,6 +124,8 @@ func (s *stream) RequestBody(_ int, end bool) sdk.Action {
 	switch s.do {
 	case "upper":
 		must(sdk.RequestBody.Set(bytes.ToUpper(sdk.RequestBody.All())))
+	case "twice":
+		must(sdk.RequestBody.Append(bytes.Clone(sdk.RequestBody.All())))
 	case "held": // the whole body, and a call about it
 		if !end {
 			return sdk.Pause
@@ -141,18 +145,30 @@ func (s *stream) RequestTrailers() sdk.Action {
 // ResponseHeaders implements sdk.Stream.
 func (s *stream) ResponseHeaders(bool) sdk.Action {
 	must(sdk.ResponseHeader.Set("x-plugin", "was here"))
-	if s.do == "late" {
+	switch s.do {
+	case "late":
 		deny("too late for you")
+	case "lie":
+		lie(sdk.ResponseHeader)
 	}
 	return sdk.Continue
 }
 
 // ResponseBody implements sdk.Stream.
 func (s *stream) ResponseBody(_ int, end bool) sdk.Action {
-	if s.do == "upper" {
+	switch s.do {
+	case "upper":
 		must(sdk.ResponseBody.Set(bytes.ToUpper(sdk.ResponseBody.All())))
+	case "twice":
+		must(sdk.ResponseBody.Append(bytes.Clone(sdk.ResponseBody.All())))
 	}
 	return sdk.Continue
+}
+
+// lie says what the proxy alone says.
+func lie(h sdk.Header) {
+	must(h.Set("content-length", "999"))
+	_ = h.Set("keep-alive", "timeout=999") // it may be refused
 }
 
 func deny(why string) {

@@ -7,8 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,12 +19,16 @@ import (
 // Run builds the plugin in dir, which "." is for a test beside it, and runs its cases,
 // those of cases.yaml and cases/*.yaml, each as a subtest of its name. The program is the
 // one that the environment variable PENSTOCK names, else penstock of the PATH; where
-// there is neither, the test is skipped.
+// there is neither, the test is skipped. go test runs it again once a file of dir has
+// changed; of what lies elsewhere, as another penstock, it knows nothing: -count=1.
 func Run(t *testing.T, dir string) {
 	t.Helper()
 	program, err := find()
 	if err != nil {
 		t.Skip(err)
+	}
+	if _, err := touch(dir); err != nil {
+		t.Fatal(err)
 	}
 	all, err := cases(t.Context(), program, dir)
 	for _, c := range all {
@@ -39,6 +46,42 @@ func Run(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// maxFiles is how many files and folders of a plugin are opened.
+const maxFiles = 10_000
+
+// output are folders of tools, not of the plugin's source.
+var output = []string{"node_modules", "target", "build"}
+
+// touch opens the folders of dir, and the files in them, and returns how many: what a test
+// has opened go test looks at before it takes a result from its cache, and what penstock and
+// the compiler read for it it does not know of. What is hidden or built is left alone.
+func touch(dir string) (opened int, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		switch hidden := path != dir && strings.HasPrefix(name, "."); {
+		case d.IsDir() && path != dir && (hidden || slices.Contains(output, name)):
+			return fs.SkipDir
+		case d.IsDir(): // which WalkDir opens
+		case hidden || filepath.Ext(name) == ".wasm" || !d.Type().IsRegular(): // a pipe would wait
+			return nil
+		default:
+			f, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			_ = f.Close() // it was not written to
+		}
+		if opened++; opened >= maxFiles {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return opened, err
 }
 
 // find returns the program. A PENSTOCK that cannot be run is found, so that a test does

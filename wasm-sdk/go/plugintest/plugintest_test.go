@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -77,5 +78,35 @@ func TestFind(t *testing.T) {
 	t.Setenv("PENSTOCK", "another")
 	if got, err := find(); got != "another" || err != nil {
 		t.Errorf("got %s, %v; want PENSTOCK's", got, err)
+	}
+}
+
+// TestTouch: what a plugin is made of is opened, and nothing that is hidden, built, or a pipe.
+func TestTouch(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"main.go", "cases/a.yaml", "sdk/sdk.go"} {
+		write(t, filepath.Join(dir, name))
+	}
+	for _, name := range []string{".git/config", ".hidden", "node_modules/a/a.js", "plugin.wasm", "target/a.o"} {
+		write(t, filepath.Join(dir, name))
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if opened, err := touch(dir); opened != 6 || err != nil {
+		t.Errorf("got %d opened, %v; want 3 folders and 3 files", opened, err)
+	}
+	if _, err := touch(filepath.Join(dir, "none")); err == nil {
+		t.Error("a folder that is not there is no error")
+	}
+}
+
+func write(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
