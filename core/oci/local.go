@@ -38,3 +38,18 @@ func (s *Store) InLayout(reference string) string {
 	}
 	return ""
 }
+
+// wasInLayout reports whether the image of this tag and digest lies in a layout folder,
+// which has another one under the tag by now: what runs goes on until that one can.
+func wasInLayout(dir string, r Reference) bool {
+	name, err := blobFile(dir, ocispec.Descriptor{Digest: digestOf(r.Digest)})
+	if r.Tag == "" || err != nil {
+		return false
+	}
+	r.Digest = ""
+	if _, err = findInLayout(dir, r); err != nil {
+		return false
+	}
+	_, err = os.Stat(name)
+	return err == nil
+}

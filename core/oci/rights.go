@@ -91,7 +91,7 @@ func (s *Store) Recheck(ctx context.Context, req Request, digest string) error {
 	}
 	r.Digest = digest
 	for _, dir := range s.o.Layouts {
-		if _, err := findInLayout(dir, r); err == nil {
+		if _, err := findInLayout(dir, r); err == nil || wasInLayout(dir, r) {
 			return nil
 		}
 	}
