@@ -20,7 +20,7 @@ func TestParse(t *testing.T) {
 		"cases: [{name: a, request: {}, consumers: [{name: a, credentials: [{type: t, id: k, data: {a: b, c: d}}]}]}]":                         "data: want one",
 		"cases: [{name: a, known: {name: \"\"}}]":                                                                                              "known: want a name",
 		"cases: [{name: a}]":               "it says nothing",
-		"cases: [{name: a, requests: {}}]": `line 1: case "a": unknown field "requests" (one of name, config, consumers, schema, refused, advance, request, calls,`,
+		"cases: [{name: a, requests: {}}]": `line 1: case "a": unknown field "requests" (one of name, config, consumers, capabilities, schema, refused, advance, request, calls,`,
 		"limits: {cpu: 1s}\ncases:\n- {name: a, request: {}}\n- name: b\n  request:\n    pth: /":          `line 1: unknown field "cpu" (one of cpuTime, cpuTimeExchange, cpuTimeStart, memory, body); line 6: case "b": unknown field "pth" (one of method, path, `,
 		"cases: [{name: a, request: {status: 200}}]":                                                      "request.status: there is none",
 		"cases: [{name: a, response: {path: /}}]":                                                         "response.path: there is none",
