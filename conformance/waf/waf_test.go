@@ -3,7 +3,9 @@
 package waf
 
 import (
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,7 +20,7 @@ import (
 const limits = "\n  limits: {cpuTime: 1s, cpuTimeExchange: 3s, cpuTimeStart: 30s, memory: 128Mi}"
 
 const (
-	form      = "application/x-www-form-urlencoded"
+	formMedia = "application/x-www-form-urlencoded"
 	jsonMedia = "application/json"
 	sqli      = "1' OR '1'='1' UNION SELECT password FROM users--"
 	xss       = "<script>alert(document.cookie)</script>"
@@ -81,21 +83,21 @@ func TestWAF(t *testing.T) {
 		block, detect, partial int
 	}{
 		"SQL in the query":               {request{"GET", "?id=" + url.QueryEscape(sqli), "", ""}, 403, 200, 403},
-		"SQL in a form":                  {request{"POST", "", form, "id=" + url.QueryEscape(sqli)}, 403, 200, 403},
+		"SQL in a form":                  {request{"POST", "", formMedia, "id=" + url.QueryEscape(sqli)}, 403, 200, 403},
 		"SQL in JSON":                    {request{"POST", "", jsonMedia, `{"order": {"id": "` + sqli + `"}}`}, 403, 200, 403},
 		"a script in the query":          {request{"GET", "?q=" + url.QueryEscape(xss), "", ""}, 403, 200, 403},
-		"a script in a form":             {request{"POST", "", form, "q=" + url.QueryEscape(xss)}, 403, 200, 403},
+		"a script in a form":             {request{"POST", "", formMedia, "q=" + url.QueryEscape(xss)}, 403, 200, 403},
 		"a script in JSON":               {request{"POST", "", jsonMedia, `["` + xss + `"]`}, 403, 200, 403},
-		"a script in the query, a body":  {request{"POST", "?q=" + url.QueryEscape(xss), form, "a=" + long[:17_000] + "&b=" + long[:17_000]}, 403, 200, 403},
+		"a script in the query, a body":  {request{"POST", "?q=" + url.QueryEscape(xss), formMedia, "a=" + long[:17_000] + "&b=" + long[:17_000]}, 403, 200, 403},
 		"a page":                         {request{"GET", "/shoes?colour=red&page=2", "", ""}, 200, 200, 200},
 		"a removal":                      {request{"DELETE", "/orders/17", "", ""}, 200, 200, 200},
-		"a form":                         {request{"POST", "", form, "name=lamp&city=K%C3%B6ln"}, 200, 200, 200},
+		"a form":                         {request{"POST", "", formMedia, "name=lamp&city=K%C3%B6ln"}, 200, 200, 200},
 		"a JSON body":                    {request{"PUT", "", jsonMedia, `{"items": [{"id": 17, "note": "please ring twice"}], "total": 12.5}`}, 200, 200, 200},
-		"a form larger than a window":    {request{"POST", "", form, "a=" + long[:17_000] + "&b=" + long[:17_000]}, 200, 200, 200},
-		"a form over the limit":          {request{"POST", "", form, "a=" + long}, 413, 200, 200},
-		"SQL before the limit":           {request{"POST", "", form, "id=" + url.QueryEscape(sqli) + "&a=" + long}, 413, 200, 403},
-		"SQL behind the limit":           {request{"POST", "", form, "a=" + long + "&id=" + url.QueryEscape(sqli)}, 413, 200, 200},
-		"more values than are inspected": {request{"POST", "", form, strings.Repeat("a=b&", 400)}, 413, 200, 413},
+		"a form larger than a window":    {request{"POST", "", formMedia, "a=" + long[:17_000] + "&b=" + long[:17_000]}, 200, 200, 200},
+		"a form over the limit":          {request{"POST", "", formMedia, "a=" + long}, 413, 200, 200},
+		"SQL before the limit":           {request{"POST", "", formMedia, "id=" + url.QueryEscape(sqli) + "&a=" + long}, 413, 200, 403},
+		"SQL behind the limit":           {request{"POST", "", formMedia, "a=" + long + "&id=" + url.QueryEscape(sqli)}, 413, 200, 200},
+		"more values than are inspected": {request{"POST", "", formMedia, strings.Repeat("a=b&", 400)}, 413, 200, 413},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -111,6 +113,7 @@ func TestWAF(t *testing.T) {
 		t.Error("the log holds what a rule matched")
 	}
 	t.Run("responses", func(t *testing.T) { responses(t, p) })
+	t.Run("cold", func(t *testing.T) { cold(t, p, port) })
 	if strings.Contains(p.Log(), "filter failed") {
 		t.Error("a refusal ended an instance")
 	}
@@ -145,6 +148,51 @@ func responses(t *testing.T, p *harness.Proxy) {
 		case !strings.Contains(want, leak) && !whole:
 			t.Errorf("%s: got %d, %d bytes, %v; want all %d", path, response.StatusCode, len(body), err, len(want))
 		}
+	}
+}
+
+// cold: texts that make the automata of an instance that has just started work hard are
+// refused, and do not end it.
+func cold(t *testing.T, p *harness.Proxy, port int) {
+	r := rand.New(rand.NewPCG(1, 2))
+	random := func(alphabet string, size int) string {
+		b := make([]byte, size)
+		for i := range b {
+			b[i] = alphabet[r.IntN(len(alphabet))]
+		}
+		return string(b)
+	}
+	const usual, marked = "abcdefghijklmnopqrstuvwxyz ", "abcdefghijklmnopqrstuvwxyz0123456789 ()<>;='$`{}[]|/.-:,@!?#~^_"
+	for name, body := range map[string]struct {
+		alphabet     string
+		value, whole int // bytes
+	}{
+		"a little":         {marked, 1000, 8_000},
+		"more":             {marked, 1000, 16_000},
+		"much":             {marked, 1000, 60_000},
+		"many values":      {marked, 240, 60_000},
+		"letters":          {usual, 1000, 60_000},
+		"more letters":     {usual, 500, 60_000},
+		"other letters":    {usual, 1000, 50_000},
+		"one value":        {marked, 60_000, 60_000},
+		"few short values": {marked, 100, 4_000},
+	} {
+		form, service := url.Values{}, "cold-"+strings.ReplaceAll(name, " ", "-")
+		for n := range body.whole / body.value {
+			form.Set(fmt.Sprint("a", n), random(body.alphabet, body.value))
+		}
+		// Another configuration is another instance.
+		p.Write(service+".yaml", harness.Service(service, fmt.Sprintf("- use: waf\n  config: {excludeRules: [%d], bodyLimit: 131072}%s", 910_000+len(name)*100+int(name[0]), limits), port))
+		p.Eventually(service+" runs", func() bool { return p.Chain("Service/default/"+service).State == "Running" })
+		q, err := http.Post(p.URL+"/"+service, formMedia, strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Body.Close()
+		if q.StatusCode != http.StatusForbidden && q.StatusCode != http.StatusRequestEntityTooLarge && (q.StatusCode != http.StatusOK || body.alphabet != usual) {
+			t.Errorf("%s: got %d; want 403 or 413", name, q.StatusCode)
+		}
+		t.Log(name, q.StatusCode)
 	}
 }
 

@@ -36,6 +36,8 @@ type automaton struct {
 	seen          []uint32
 	round         uint32
 	stack, kernel []uint32
+	followed      int // instructions
+	begins        int // of those, before a text's second rune
 	key           []byte
 }
 
@@ -66,12 +68,15 @@ const wordBoundaries = syntax.EmptyWordBoundary | syntax.EmptyNoWordBoundary
 
 // room bounds the states of all automata together.
 type room struct {
-	left, size int // words of 4 bytes
+	effort     *effort // that making a state takes; nil: not counted
+	left, size int     // words of 4 bytes
 	automata   []*automaton
 }
 
 // newRoom has room for that many bytes of states.
-func newRoom(sizeBytes int) *room { return &room{left: sizeBytes / 4, size: sizeBytes / 4} }
+func newRoom(sizeBytes int, left *effort) *room {
+	return &room{effort: left, left: sizeBytes / 4, size: sizeBytes / 4}
+}
 
 // take takes words; if they are not there all automata forget their states.
 func (r *room) take(words int) (forgot bool) {
@@ -98,6 +103,8 @@ func newAutomaton(expr string, room *room) (*automaton, error) {
 	a := &automaton{prog: prog, room: room, anchored: prog.StartCond()&syntax.EmptyBeginText != 0, seen: make([]uint32, len(prog.Inst))}
 	a.classify()
 	a.forget()
+	a.follow([]uint32{uint32(prog.Start)}, ^syntax.EmptyOp(0), 'a')
+	a.begins = a.followed
 	room.automata = append(room.automata, a)
 	return a, nil
 }
@@ -239,6 +246,9 @@ func (a *automaton) step(s int32, class int, r rune) int32 {
 	from := &a.states[s-firstState]
 	flags := syntax.EmptyOpContext(beforeRunes[from.before], r)
 	t := a.follow(from.kernel, flags, r)
+	if a.room.effort != nil {
+		a.room.effort.spend(stepsOfState + stepsOfInstruction*a.followed)
+	}
 	if t == unknownState {
 		before := a.beforeOf(r)
 		var found bool
@@ -268,7 +278,9 @@ func (a *automaton) follow(kernel []uint32, flags syntax.EmptyOp, r rune) int32 
 	}
 	a.kernel = a.kernel[:0]
 	a.stack = append(a.stack[:0], kernel...)
+	a.followed = 0
 	for len(a.stack) > 0 {
+		a.followed++
 		pc := a.stack[len(a.stack)-1]
 		a.stack = a.stack[:len(a.stack)-1]
 		if a.seen[pc] == a.round {

@@ -70,7 +70,7 @@ func TestAutomatonOnCoreRules(t *testing.T) {
 			texts = append(texts, string(lines[i]))
 		}
 	}
-	rm := newRoom(1 << 20) // small: states must be forgotten on the way
+	rm := newRoom(1<<20, nil) // small: states must be forgotten on the way
 	matches, undecided := 0, 0
 	for _, expr := range expressions(t) {
 		a, err := newAutomaton(expr, rm)
@@ -99,7 +99,7 @@ func TestAutomaton(t *testing.T) {
 	texts := []string{"", "a", "b", "ab", "aab", "ba", "a\n", "\na", "b\na\nc", "a b", "xay", "K", "STRASSE", "straſse", "abcd", "é", "aé", " é", "\xff", "a\xff\nb", "世界x", "a\nb", "\n\n"}
 	for _, size := range []int{1 << 20, 1} { // 1: every state is forgotten at once
 		for _, expr := range exprs {
-			a, err := newAutomaton(expr, newRoom(size))
+			a, err := newAutomaton(expr, newRoom(size, nil))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,14 +108,14 @@ func TestAutomaton(t *testing.T) {
 			}
 		}
 	}
-	if _, err := newAutomaton("(", newRoom(1)); err == nil {
+	if _, err := newAutomaton("(", newRoom(1, nil)); err == nil {
 		t.Error("a broken expression is taken")
 	}
 }
 
 // TestRoom: states never take more than the room.
 func TestRoom(t *testing.T) {
-	rm := newRoom(64 << 10)
+	rm := newRoom(64<<10, nil)
 	for i := range 20 {
 		a, err := newAutomaton(fmt.Sprintf("(a|b)*a(a|b){%d}c", 5+i%5), rm)
 		if err != nil {
@@ -147,7 +147,7 @@ func FuzzAutomaton(f *testing.F) {
 		if err != nil {
 			return
 		}
-		a, err := newAutomaton(expr, newRoom(1<<16))
+		a, err := newAutomaton(expr, newRoom(1<<16, nil))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -174,7 +174,7 @@ func (c *config) directives() string {
 	}
 	line("%s", c.Rules)
 	for phase := 1; phase <= 2; phase++ {
-		line(`SecRule REQUEST_METHOD "@%s" "id:%d,phase:%d,pass,nolog,t:none"`, sieveOperator, 5+phase, phase)
+		line(`SecRule REQUEST_METHOD "@%s" "id:%d,phase:%d,pass,nolog,t:none"`, sieveOperator, 900_005+phase, phase)
 	}
 	line("Include @crs-setup.conf.example")
 	line("Include @owasp_crs/REQUEST-9*.conf")

@@ -14,6 +14,7 @@ import (
 	"github.com/corazawaf/coraza/v3"
 	"github.com/corazawaf/coraza/v3/experimental"
 	"github.com/corazawaf/coraza/v3/experimental/plugins"
+	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 	"github.com/corazawaf/coraza/v3/types"
 )
 
@@ -35,6 +36,9 @@ func newFirewall(c *config, report func(line string)) (*firewall, error) {
 	left := &effort{}
 	f := &firewall{config: c, effort: left, sieve: newSieve(c, left), report: report}
 	plugins.RegisterOperator("rx", f.sieve.noting(rxFactory(f.effort))) // before the rules are read
+	for name, operator := range f.sieve.injection {
+		plugins.RegisterOperator(name, func(plugintypes.OperatorOptions) (plugintypes.Operator, error) { return operator, nil })
+	}
 	plugins.RegisterOperator(sieveOperator, f.sieve.factory)
 	waf, err := coraza.NewWAF(experimental.WAFConfigWithRuleObserver(coraza.NewWAFConfig(), f.sieve.observe).
 		WithRootFS(coreRules{coreruleset.FS, newSettled(c)}).

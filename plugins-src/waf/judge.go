@@ -12,8 +12,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/corazawaf/coraza-coreruleset/v4"
-	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
-	"github.com/corazawaf/libinjection-go"
 )
 
 // characters is a set of ASCII characters.
@@ -60,9 +58,9 @@ type judge struct {
 	marks   uint64
 	decodes decodes
 	// matches is the operator, for an ASCII value after steps, without the characters of
-	// alters; nil if it is not known. each: it is asked before and after each step. negated:
-	// the rule matches if the operator does not.
-	matches       func(value string) bool
+	// alters; nil if there is none. It may not know whether it matches. each: it is asked
+	// before and after each step. negated: the rule matches if the operator does not.
+	matches       func(value string) (matched, known bool)
 	steps         []step
 	alters        characters
 	each, negated bool
@@ -73,15 +71,23 @@ func (j *judge) may(value string, c *characters) bool {
 	if j.matches == nil || c.meets(&j.alters) {
 		return true
 	}
-	found := j.each && j.matches(value) != j.negated
+	if j.each && j.asked(value) {
+		return true
+	}
 	for _, step := range j.steps {
-		var ok bool
-		if value, ok = step(value); !ok {
+		next, ok := step(value)
+		if !ok || j.each && next != value && j.asked(next) {
 			return true
 		}
-		found = found || j.each && j.matches(value) != j.negated
+		value = next
 	}
-	return found || !j.each && j.matches(value) != j.negated
+	return !j.each && j.asked(value)
+}
+
+// asked reports whether the operator says that the rule matches, or does not know.
+func (j *judge) asked(value string) bool {
+	matched, known := j.matches(value)
+	return !known || matched != j.negated
 }
 
 // decodes are what transformations decode.
@@ -151,13 +157,46 @@ func makeMarks() (all []characters) {
 
 var transformationOf = regexp.MustCompile(`[",\s]t:(\w+)`)
 
-// newJudge reads a rule's operator and actions; made is what the operator @rx has made of
-// it. What is not understood may match anything.
-func newJudge(operator, actions string, made plugintypes.Operator) (j judge) {
+// newJudge reads a rule, of whose operator @rx s.made was made. What is not understood may
+// match anything.
+func (s *sieve) newJudge(rule *secRule) (j judge) {
+	if !j.transforms(rule.plain) {
+		return judge{}
+	}
+	operator, negated := strings.CutPrefix(rule.operator, "!")
+	name, argument, _ := strings.Cut(operator, " ")
+	argument = strings.TrimSpace(argument)
+	switch name {
+	case "@rx":
+		j.marks = marksOfExpression(argument)
+		switch x := s.made.(type) {
+		case *rx:
+			j.matches = x.automaton.match
+		case *binaryRX:
+			j.matches = knowing(x.re.MatchString)
+		}
+	case "@pm":
+		j.lookFor(strings.Split(argument, " "), s.room)
+	case "@pmFromFile":
+		j.lookFor(phrasesOf(argument), s.room)
+	case "@detectSQLi", "@detectXSS":
+		j.matches = knowing(s.injection[name[1:]].found)
+	case "@validateByteRange":
+		j.matches = outside(argument)
+	}
+	if j.negated = negated; negated {
+		j.marks = 0
+	}
+	j.each = strings.Contains(rule.plain, "multiMatch")
+	return j
+}
+
+// transforms takes the transformations of a rule; it reports false if one is not known.
+func (j *judge) transforms(actions string) bool {
 	for _, m := range transformationOf.FindAllStringSubmatch(actions, -1) {
 		t, ok := transformations[m[1]]
 		if !ok {
-			return judge{}
+			return false
 		}
 		j.decodes |= t.decodes
 		if t.step != nil {
@@ -167,39 +206,17 @@ func newJudge(operator, actions string, made plugintypes.Operator) (j judge) {
 			j.alters.put(t.alters[i])
 		}
 	}
-	operator, j.negated = strings.CutPrefix(operator, "!")
-	name, argument, _ := strings.Cut(operator, " ")
-	argument = strings.TrimSpace(argument)
-	switch name {
-	case "@rx":
-		j.marks = marksOfExpression(argument)
-		switch x := made.(type) {
-		case *rx:
-			j.matches = x.may
-		case *binaryRX:
-			j.matches = x.re.MatchString
-		}
-	case "@pm":
-		j.lookFor(strings.Split(argument, " "))
-	case "@pmFromFile":
-		j.lookFor(phrasesOf(argument))
-	case "@detectSQLi":
-		j.matches = func(value string) bool { found, _ := libinjection.IsSQLi(value); return found }
-	case "@detectXSS":
-		j.matches = libinjection.IsXSS
-	case "@validateByteRange":
-		j.matches = outside(argument)
-	}
-	if j.negated {
-		j.marks = 0
-	}
-	j.each = strings.Contains(actions, "multiMatch")
-	return j
+	return true
+}
+
+// knowing makes an operator of one that always knows.
+func knowing(matches func(string) bool) func(string) (matched, known bool) {
+	return func(value string) (matched, known bool) { return matches(value), true }
 }
 
 // outside returns what reports whether a value holds a byte outside of ranges; nil if they
 // cannot be read.
-func outside(ranges string) func(string) bool {
+func outside(ranges string) func(string) (matched, known bool) {
 	var inside characters
 	for r := range strings.SplitSeq(ranges, ",") {
 		from, to, ok := strings.Cut(strings.TrimSpace(r), "-")
@@ -215,11 +232,11 @@ func outside(ranges string) func(string) bool {
 			inside.put(byte(b))
 		}
 	}
-	return func(value string) bool {
+	return knowing(func(value string) bool {
 		var c characters
 		c.add(value)
 		return c.without(&inside) != characters{}
-	}
+	})
 }
 
 // phrasesOf reads a file of phrases as Coraza does; none if it cannot be read.
@@ -241,7 +258,7 @@ func phrasesOf(name string) (all []string) {
 }
 
 // lookFor makes it a judge of whether one of some phrases is in a value.
-func (j *judge) lookFor(phrases []string) {
+func (j *judge) lookFor(phrases []string, room *room) {
 	if len(phrases) == 0 {
 		return
 	}
@@ -249,15 +266,10 @@ func (j *judge) lookFor(phrases []string) {
 	for i, p := range phrases {
 		phrases[i] = regexp.QuoteMeta(p)
 	}
-	a, err := newAutomaton("(?si)(?:"+strings.Join(phrases, "|")+")", newRoom(phrasesRoomBytes))
-	if err != nil {
-		return
+	if a, err := newAutomaton("(?si)(?:"+strings.Join(phrases, "|")+")", room); err == nil {
+		j.matches = a.match
 	}
-	j.matches = func(value string) bool { matched, ok := a.match(value); return matched || !ok }
 }
-
-// phrasesRoomBytes bounds what the states of one rule's phrases take.
-const phrasesRoomBytes = 1 << 20
 
 // marksOfPhrases returns the marks of which each phrase holds a character. A phrase that
 // is not ASCII is in no value that is sifted.

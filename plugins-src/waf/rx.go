@@ -17,7 +17,7 @@ const roomBytes = 16 << 20
 // match no rule, which an automaton tells fast; package regexp is asked for the
 // captures of the others.
 func rxFactory(left *effort) plugintypes.OperatorFactory {
-	room := newRoom(roomBytes)
+	room := newRoom(roomBytes, left)
 	known := map[string]*rx{}
 	return func(o plugintypes.OperatorOptions) (plugintypes.Operator, error) {
 		if arbitraryBytes(o.Arguments) {
@@ -44,16 +44,20 @@ type effort struct{ steps int }
 
 // effortSteps leaves room in the longest cpuTime, a second, for what is not
 // counted.
-const effortSteps = 450_000_000
+const effortSteps = 600_000_000
 
 // Estimates for one rule and one value, transformations included, measured in
 // the guest.
 const (
 	stepsOfRule        = 8_000
 	stepsOfByte        = 110
-	stepsOfCaptureByte = 1_000 // package regexp
-	stepsOfJudging     = 200   // see values
-	stepsOfJudgedByte  = 25
+	stepsOfCaptureByte = 1_000  // package regexp, and for each instruction that
+	stepsOfThread      = 130    // it begins with
+	stepsOfCompiled    = 5_000  // compiling one of them
+	stepsOfJudging     = 500    // one rule, see values
+	stepsOfJudgedByte  = 60     // and as much for each step before it
+	stepsOfState       = 10_000 // making one of an automaton's, with what collecting garbage takes
+	stepsOfInstruction = 60     // of those that are followed for it
 )
 
 // exhausted is what spend panics with, because an operator cannot return it.
@@ -79,20 +83,15 @@ func (r *rx) Evaluate(tx plugintypes.TransactionState, value string) bool {
 	if ok && (!matched || !tx.Capturing()) {
 		return matched
 	}
-	r.effort.spend(stepsOfCaptureByte * len(value))
 	if r.re == nil {
+		r.effort.spend(stepsOfCompiled * len(r.automaton.prog.Inst))
 		r.re = regexp.MustCompile(r.expr) // newAutomaton has parsed it
 	}
+	r.effort.spend((stepsOfCaptureByte + stepsOfThread*r.automaton.begins) * len(value))
 	if !tx.Capturing() {
 		return r.re.MatchString(value)
 	}
 	return capture(tx, r.re.FindStringSubmatch(value))
-}
-
-// may reports whether a value may match.
-func (r *rx) may(value string) bool {
-	matched, ok := r.automaton.match(value)
-	return matched || !ok
 }
 
 // binaryRX is for expressions that name bytes which are no UTF-8.

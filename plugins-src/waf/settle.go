@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,7 +16,7 @@ type settled struct {
 	// known are the settings that have a value when the Core Rule Set begins; unsure are
 	// those that the configuration's own rules speak of.
 	known, unsure map[string]bool
-	left          map[string]bool // ids of rules that were left out
+	leftIDs       map[string]bool
 }
 
 var (
@@ -38,9 +39,9 @@ var (
 
 // newSettled reads what c's own rules speak of; nil if they may change anything.
 func newSettled(c *config) *settled {
-	s := &settled{level: c.ParanoiaLevel, known: map[string]bool{}, unsure: map[string]bool{}, left: map[string]bool{}}
-	own := c.Rules + "\n" + c.RulesAfter
-	if c.whole || countsRules(own) {
+	s := &settled{level: c.ParanoiaLevel, known: map[string]bool{}, unsure: map[string]bool{}, leftIDs: map[string]bool{}}
+	own := c.ownRules()
+	if c.whole || countsRules(own) || removesBasics(own) || slices.ContainsFunc(c.ExcludeRules, isBasic) {
 		return nil
 	}
 	for _, m := range ownTX.FindAllStringSubmatch(own, -1) {
@@ -50,8 +51,13 @@ func newSettled(c *config) *settled {
 		}
 		s.unsure[name] = true
 	}
-	s.sets(c.directives())
+	s.sets(c.directives()) // what own rules set is unsure, wherever they stand
 	return s
+}
+
+// ownRules returns the configuration's own rules, each directive in a line.
+func (c *config) ownRules() string {
+	return strings.Join(append(directives(c.Rules), directives(c.RulesAfter)...), "\n")
 }
 
 var countsOrUpdates = regexp.MustCompile(`(?i)\bskip\s*:|SecRuleUpdate`)
@@ -59,6 +65,28 @@ var countsOrUpdates = regexp.MustCompile(`(?i)\bskip\s*:|SecRuleUpdate`)
 // countsRules reports whether rules count others or change them, so that none may be left
 // out.
 func countsRules(own string) bool { return countsOrUpdates.MatchString(own) }
+
+var removesByID = regexp.MustCompile(`(?i)RuleRemove\w*ById\b[^\d]{0,3}([\d\s-]+)`)
+
+// removesBasics reports whether rules remove some by number that are settled.
+func removesBasics(own string) bool {
+	for _, m := range removesByID.FindAllStringSubmatch(own, -1) {
+		if strings.Contains(m[1], "-") { // a range
+			return true
+		}
+		for id := range strings.FieldsSeq(m[1]) {
+			if n, err := strconv.Atoi(id); err != nil || isBasic(n) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isBasic reports whether a rule of the Core Rule Set sets it up, or asks for the level.
+func isBasic(id int) bool {
+	return id/1000 == 901 || id%1000 < 100 || id/1000 == 949 || id/1000 == 959 || id/1000 == 980
+}
 
 // sets notes the settings that a text's unconditional actions make.
 func (s *settled) sets(text string) {
@@ -94,7 +122,7 @@ func directives(text string) (all []string) {
 
 // file returns a file of the Core Rule Set without what is settled.
 func (s *settled) file(text string) string {
-	f := settling{settled: s, skipped: map[string]string{}, kept: map[string]int{}}
+	f := settling{settled: s, skipped: map[string]string{}, kept: counted{}}
 	for _, d := range directives(text) {
 		f.directive(d)
 	}
@@ -110,20 +138,19 @@ type settling struct {
 	skipped map[string]string
 	// chain: what follows belongs to the rule before; left: that was left out.
 	chain, left bool
-	// kept is how many rules of a phase are counted by one before, and stay.
-	kept map[string]int
+	kept        counted
 	// defaults are actions that set defaults, made of rules for one setting each.
 	defaults string
 }
 
 func (f *settling) directive(d string) {
-	rule, plain, ok := readRule(d)
+	rule, ok := readRule(d)
 	switch {
 	case ok:
 		if !f.chain { // otherwise it shares the fate of the one before
-			f.left = f.leaves(rule, plain)
+			f.left = f.leaves(&rule)
 		}
-		f.chain = chainOf.MatchString(plain)
+		f.chain = chainOf.MatchString(rule.plain)
 		if f.left {
 			return
 		}
@@ -131,55 +158,64 @@ func (f *settling) directive(d string) {
 		marker := strings.Trim(strings.TrimPrefix(d, "SecMarker "), `"' `)
 		maps.DeleteFunc(f.skipped, func(_, m string) bool { return m == marker })
 	default:
-		if m := updateOf.FindStringSubmatch(d); m != nil && f.settled.left[m[1]] {
+		if m := updateOf.FindStringSubmatch(d); m != nil && f.leftIDs[m[1]] {
 			return
 		}
 	}
 	f.write(d)
 }
 
-// readRule returns the parts of a rule, with targets, operator and actions, nil for an action
-// without a condition; and its actions, in quotation marks, without what is quoted in them.
-func readRule(d string) (rule []string, plain string, ok bool) {
-	if rule = ruleText.FindStringSubmatch(d); rule != nil {
-		plain = rule[3]
+// secRule is a SecRule, or a SecAction, which has no targets.
+type secRule struct{ targets, operator, actions, plain string } // plain: actions without what is quoted in them
+
+func readRule(d string) (r secRule, ok bool) {
+	if m := ruleText.FindStringSubmatch(d); m != nil {
+		r = secRule{targets: m[1], operator: m[2], actions: m[3]}
 	} else if m := actionText.FindStringSubmatch(d); m != nil {
-		plain = m[1]
+		r = secRule{actions: m[1]}
 	} else {
-		return nil, "", false
+		return r, false
 	}
-	return rule, `"` + quoted.ReplaceAllString(plain, "") + `"`, true
+	r.plain = `"` + quoted.ReplaceAllString(r.actions, "") + `"`
+	return r, true
 }
 
-// leaves reports whether a rule is left out, or written already in another form.
-func (f *settling) leaves(rule []string, plain string) bool {
-	phase := "2"
-	if m := phaseOf.FindStringSubmatch(plain); m != nil {
-		phase = m[1]
-	}
-	switch {
-	case f.kept[phase] > 0:
-		f.kept[phase]--
-		return false
-	case f.skipped[phase] != "" || rule != nil && f.decided(rule, plain, phase):
-		if m := idOf.FindStringSubmatch(plain); m != nil {
-			f.settled.left[m[1]] = true
-		}
+// counted is how many of the rules to come one before counts, by phase.
+type counted map[string]int
+
+// takes reports whether a rule of a phase is counted, and takes what it counts itself.
+func (c counted) takes(phase string, rule *secRule) bool {
+	if c[phase] > 0 {
+		c[phase]--
 		return true
 	}
-	if m := skipOf.FindStringSubmatch(plain); m != nil {
-		f.kept[phase], _ = strconv.Atoi(m[1])
+	if m := skipOf.FindStringSubmatch(rule.plain); m != nil {
+		c[phase], _ = strconv.Atoi(m[1])
 	}
 	return false
 }
 
+// leaves reports whether a rule is left out, or written already in another form.
+func (f *settling) leaves(rule *secRule) bool {
+	phase := "2"
+	if m := phaseOf.FindStringSubmatch(rule.plain); m != nil {
+		phase = m[1]
+	}
+	if f.skipped[phase] == "" && (f.kept.takes(phase, rule) || !f.decided(rule, phase)) {
+		return false
+	}
+	if m := idOf.FindStringSubmatch(rule.plain); m != nil {
+		f.leftIDs[m[1]] = true
+	}
+	return true
+}
+
 // decided reports whether a rule's outcome is decided, after writing what comes of it.
-func (f *settling) decided(rule []string, plain, phase string) bool {
-	operator, actions := rule[2], rule[3]
-	switch target := strings.ToLower(rule[1]); target {
+func (f *settling) decided(rule *secRule, phase string) bool {
+	switch target := strings.ToLower(rule.targets); target {
 	case "tx:detection_paranoia_level", "tx:blocking_paranoia_level":
-		if m := levelBelow.FindStringSubmatch(operator); m != nil {
-			marker := skipAfterOf.FindStringSubmatch(actions)
+		if m := levelBelow.FindStringSubmatch(rule.operator); m != nil {
+			marker := skipAfterOf.FindStringSubmatch(rule.actions)
 			if marker == nil {
 				return false
 			}
@@ -188,23 +224,23 @@ func (f *settling) decided(rule []string, plain, phase string) bool {
 			}
 			return true
 		}
-		if m := levelFrom.FindStringSubmatch(operator); m != nil && !chainOf.MatchString(plain) {
+		if m := levelFrom.FindStringSubmatch(rule.operator); m != nil && !chainOf.MatchString(rule.plain) {
 			if !f.below(m[1]) {
-				f.write(`SecAction "` + actions + `"`)
+				f.write(`SecAction "` + rule.actions + `"`)
 			}
 			return true
 		}
 	default:
 		name, ok := strings.CutPrefix(target, "&tx:")
-		if !ok || operator != "@eq 0" || f.unsure[name] {
+		if !ok || rule.operator != "@eq 0" || f.unsure[name] {
 			return false
 		}
 		if f.known[name] {
 			return true
 		}
-		if m := defaultOf.FindStringSubmatch(actions); m != nil && strings.ToLower(m[1]) == name {
+		if m := defaultOf.FindStringSubmatch(rule.actions); m != nil && strings.ToLower(m[1]) == name {
 			f.known[name] = true
-			f.setDefault(actions)
+			f.setDefault(rule.actions)
 			return true
 		}
 	}

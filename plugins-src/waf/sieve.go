@@ -20,14 +20,19 @@ type sieve struct {
 	rules   []sifted
 	phases  map[types.RulePhase]*sifting
 	sources []source
-	ids     []int                   // of all rules that were read, in order once ready
-	kept    map[types.RulePhase]int // rules that one before counts
-	made    plugintypes.Operator    // of the expression read last
-	values  values
+	ids     []int // of all rules that were read, in order once ready
+	kept    counted
+	made    plugintypes.Operator // of the expression read last
+	room    *room                // of phrases
+	// injection are the operators of libinjection.
+	injection map[string]*injection
+	values    values
 }
 
 const (
 	sieveOperator = "sieve"
+	// phrasesRoomBytes bounds what the states of all rules' phrases take.
+	phrasesRoomBytes = 8 << 20
 	// mostSifted is how many rules there may be; others are not sifted.
 	mostSifted = 64 * len(set{})
 )
@@ -63,9 +68,11 @@ type source struct {
 
 // newSieve returns the sieve of a configuration.
 func newSieve(c *config, left *effort) *sieve {
-	s := &sieve{off: c.whole || countsRules(c.Rules+"\n"+c.RulesAfter), kept: map[types.RulePhase]int{}, phases: map[types.RulePhase]*sifting{
+	s := &sieve{off: c.whole || countsRules(c.ownRules()), kept: counted{}, phases: map[types.RulePhase]*sifting{
 		types.PhaseRequestHeaders: {rules: map[int]int{}}, types.PhaseRequestBody: {rules: map[int]int{}},
 	}}
+	s.room = newRoom(phrasesRoomBytes, left)
+	s.injection = injections(left)
 	s.values = values{of: s, effort: left}
 	return s
 }
@@ -90,24 +97,17 @@ func (s *sieve) observe(r types.RuleMetadata) {
 	if r.ID() != 0 {
 		s.ids = append(s.ids, r.ID())
 	}
-	phase := r.Phase()
-	if s.kept[phase] > 0 {
-		s.kept[phase]--
+	rule, ok := readRule(strings.TrimSpace(r.Raw()))
+	in := s.phases[r.Phase()]
+	if s.kept.takes(strconv.Itoa(int(r.Phase())), &rule) || !ok || r.ID() == 0 || in == nil ||
+		!strings.HasPrefix(r.File(), coreFolder+"/") || len(s.rules) == mostSifted {
 		return
 	}
-	rule, actions, _ := readRule(strings.TrimSpace(r.Raw()))
-	if m := skipOf.FindStringSubmatch(actions); m != nil {
-		s.kept[phase], _ = strconv.Atoi(m[1])
-	}
-	in := s.phases[phase]
-	if rule == nil || r.ID() == 0 || in == nil || !strings.HasPrefix(r.File(), coreFolder+"/") || len(s.rules) == mostSifted {
-		return
-	}
-	targets, ok := sourcesOf(rule[1])
+	targets, ok := sourcesOf(rule.targets)
 	if !ok {
 		return
 	}
-	one := sifted{id: r.ID(), judge: newJudge(rule[2], actions, s.made)}
+	one := sifted{id: r.ID(), judge: s.newJudge(&rule)}
 	for _, t := range targets {
 		one.sources = append(one.sources, s.source(t))
 	}

@@ -11,8 +11,7 @@ type values struct {
 }
 
 const (
-	longestKnown = 256
-	mostKnown    = 1024
+	mostKnown = 1024
 	// longestJudged is how long a value may be for an operator to be asked: a rule that may
 	// match is asked again by Coraza.
 	longestJudged = 1 << 10
@@ -33,14 +32,14 @@ func (v *values) may(value string) *set {
 			continue
 		}
 		if ascii && len(value) <= longestJudged {
-			v.effort.spend(stepsOfJudging + stepsOfJudgedByte*len(value))
+			v.effort.spend(stepsOfJudging + (1+len(r.steps))*stepsOfJudgedByte*len(value))
 			if !r.may(value, &c) {
 				continue
 			}
 		}
 		s.put(i)
 	}
-	if len(value) <= longestKnown {
+	if len(value) <= longestJudged {
 		if len(v.known) >= mostKnown || v.known == nil {
 			v.known = make(map[string]*set, mostKnown)
 		}
