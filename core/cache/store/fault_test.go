@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -272,6 +273,30 @@ func TestFolders(t *testing.T) {
 				t.Errorf("%v is left", all)
 			}
 		})
+	}
+}
+
+// TestASegmentThatWasNotBegun: one without its header, of a process that was killed, is no
+// damage.
+func TestASegmentThatWasNotBegun(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "c")
+	fill(t, Options{MemoryBytes: 8 << 20, Dir: dir, DiskBytes: 64 << 20}, 10, 1000)
+	name := filepath.Join(dir, fileName(98, segmentSuffix))
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var e told
+	s, err := Open(Options{MemoryBytes: 8 << 20, Dir: dir, DiskBytes: 64 << 20, Error: e.tell})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.disk.loaded()
+	if n := s.Stats().Disk.Objects; n != 10 || len(e.all) != 0 {
+		t.Errorf("%d objects, told %v; want 10, and nothing", n, e.all)
+	}
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is left: %v", err)
 	}
 }
 

@@ -2,9 +2,11 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 )
@@ -141,6 +143,10 @@ func (d *disk) loadSegment(number uint32, left *remains) error {
 		file.Close()
 		return err
 	}
+	if info.Size() == 0 { // the process ended before it had written the header: there was nothing
+		file.Close()
+		return errors.Join(os.Remove(path), removeIfThere(d.path(number, indexSuffix)))
+	}
 	head := make([]byte, min(info.Size(), fileHeader+256))
 	if _, err := io.ReadFull(file, head); err != nil {
 		file.Close()
@@ -177,6 +183,13 @@ func (d *disk) loadSegment(number uint32, left *remains) error {
 	}
 	d.heed(g, name, all, left)
 	d.takeIn(g, name, all, left)
+	return nil
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 
