@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/exchange"
 	"penstock.dev/penstock/core/filter"
 )
@@ -274,7 +275,7 @@ func (u *under) send() filter.Outcome {
 	p := &x.Response
 	p.Status, p.Version = u.answer.status, exchange.HTTP11
 	p.Body, p.ContentLength = u.content(1, u.answer, &p.Header, &p.Trailer)
-	if bodyless(p.Status, string(q.Method) == "HEAD") {
+	if fields.Bodyless(string(q.Method) == "HEAD", p.Status) {
 		p.Body, p.ContentLength = nil, lengthTold(p)
 	}
 	x.Upstream, x.Endpoint = "default/case:80", "192.0.2.20:8080"

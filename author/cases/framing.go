@@ -3,6 +3,7 @@ package cases
 import (
 	"strconv"
 
+	"penstock.dev/penstock/core/codec/fields"
 	"penstock.dev/penstock/core/codec/rfc9110"
 	"penstock.dev/penstock/core/exchange"
 )
@@ -39,7 +40,7 @@ func requestLength(q *exchange.Request) int64 {
 // responseLength is requestLength for a response. head: the client sent HEAD.
 func responseLength(p *exchange.Response, head bool) int64 {
 	switch {
-	case !bodyless(p.Status, head):
+	case !fields.Bodyless(head, p.Status):
 		if p.Body == nil {
 			return max(p.ContentLength, 0)
 		}
@@ -48,11 +49,6 @@ func responseLength(p *exchange.Response, head bool) int64 {
 		return p.ContentLength
 	}
 	return -1
-}
-
-// bodyless reports whether a response has no content (RFC 9110, 6.4.1).
-func bodyless(status int, head bool) bool {
-	return head || status < 200 || status == 204 || status == 304
 }
 
 // lengthTold is the length of a response without content as the upstream tells it; -1: it does

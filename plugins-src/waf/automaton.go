@@ -117,20 +117,8 @@ func (a *automaton) classify() {
 		switch in := &a.prog.Inst[i]; in.Op {
 		case syntax.InstEmptyWidth:
 			a.empty |= syntax.EmptyOp(in.Arg)
-		case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
-			if len(in.Rune) == 1 {
-				r := in.Rune[0]
-				span(r, r)
-				if syntax.Flags(in.Arg)&syntax.FoldCase != 0 {
-					for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
-						span(f, f)
-					}
-				}
-				continue
-			}
-			for n := 0; n+1 < len(in.Rune); n += 2 {
-				span(in.Rune[n], in.Rune[n+1])
-			}
+		default:
+			eachSpan(in, span)
 		}
 	}
 	span('\n', '\n')
@@ -145,6 +133,28 @@ func (a *automaton) classify() {
 	a.classes = len(a.bounds) + 1
 	for r := range a.ascii {
 		a.ascii[r] = uint16(a.search(rune(r)))
+	}
+}
+
+// eachSpan calls span for each range of runes by which an instruction goes on.
+func eachSpan(in *syntax.Inst, span func(lo, hi rune)) {
+	switch in.Op {
+	case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
+	default:
+		return
+	}
+	if len(in.Rune) != 1 {
+		for n := 0; n+1 < len(in.Rune); n += 2 {
+			span(in.Rune[n], in.Rune[n+1])
+		}
+		return
+	}
+	r := in.Rune[0]
+	span(r, r)
+	if syntax.Flags(in.Arg)&syntax.FoldCase != 0 {
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			span(f, f)
+		}
 	}
 }
 

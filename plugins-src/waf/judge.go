@@ -168,10 +168,9 @@ func (s *sieve) newJudge(rule *secRule) (j judge) {
 	argument = strings.TrimSpace(argument)
 	switch name {
 	case "@rx":
-		j.marks = marksOfExpression(argument)
 		switch x := s.made.(type) {
 		case *rx:
-			j.matches = x.automaton.match
+			j.by(x.automaton)
 		case *binaryRX:
 			j.matches = knowing(x.re.MatchString)
 		}
@@ -262,49 +261,19 @@ func (j *judge) lookFor(phrases []string, room *room) {
 	if len(phrases) == 0 {
 		return
 	}
-	j.marks = marksOfPhrases(phrases)
 	for i, p := range phrases {
 		phrases[i] = regexp.QuoteMeta(p)
 	}
 	if a, err := newAutomaton("(?si)(?:"+strings.Join(phrases, "|")+")", room); err == nil {
-		j.matches = a.match
+		j.by(a)
 	}
 }
 
-// marksOfPhrases returns the marks of which each phrase holds a character. A phrase that
-// is not ASCII is in no value that is sifted.
-func marksOfPhrases(phrases []string) (m uint64) {
-	if len(phrases) == 0 {
-		return 0
-	}
-	m = 1<<len(marks) - 1
-	for _, p := range phrases {
-		var c characters
-		if !c.add(p) {
-			continue
-		}
-		for i := range marks {
-			if !c.meets(&marks[i]) {
-				m &^= 1 << i
-			}
-		}
-	}
-	return m
-}
+// by makes it a judge of whether an automaton matches.
+func (j *judge) by(a *automaton) { j.matches, j.marks = a.match, marksOf(a.prog) }
 
-// marksOfExpression returns the marks without whose characters no ASCII text matches.
-func marksOfExpression(expr string) (m uint64) {
-	if arbitraryBytes(expr) {
-		return 0
-	}
-	parsed, err := syntax.Parse("(?sm)"+expr, syntax.Perl)
-	if err != nil {
-		return 0
-	}
-	prog, err := syntax.Compile(parsed.Simplify())
-	if err != nil {
-		return 0
-	}
+// marksOf returns the marks without whose characters no ASCII text matches an expression.
+func marksOf(prog *syntax.Prog) (m uint64) {
 	steps := make([]characters, len(prog.Inst))
 	for i := range prog.Inst {
 		steps[i] = charactersOfStep(&prog.Inst[i])
@@ -319,27 +288,11 @@ func marksOfExpression(expr string) (m uint64) {
 
 // charactersOfStep returns the ASCII characters by which an instruction goes on.
 func charactersOfStep(in *syntax.Inst) (c characters) {
-	span := func(lo, hi rune) {
+	eachSpan(in, func(lo, hi rune) {
 		for r := lo; r <= min(hi, utf8.RuneSelf-1); r++ {
 			c.put(byte(r))
 		}
-	}
-	switch in.Op {
-	case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
-		if len(in.Rune) == 1 {
-			r := in.Rune[0]
-			span(r, r)
-			if syntax.Flags(in.Arg)&syntax.FoldCase != 0 {
-				for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
-					span(f, f)
-				}
-			}
-			return c
-		}
-		for n := 0; n+1 < len(in.Rune); n += 2 {
-			span(in.Rune[n], in.Rune[n+1])
-		}
-	}
+	})
 	return c
 }
 

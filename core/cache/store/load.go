@@ -3,7 +3,6 @@ package store
 import (
 	"encoding/binary"
 	"errors"
-
 	"fmt"
 	"io"
 	"io/fs"
@@ -91,8 +90,7 @@ func (d *disk) load(left *remains) bool {
 		}
 		if err := d.loadSegment(number, left); err != nil {
 			d.tell.tell(err)
-			os.Remove(d.path(number, segmentSuffix)) // what is not known cannot be purged
-			os.Remove(d.path(number, indexSuffix))
+			_ = d.removeSegment(number) // what is not known cannot be purged
 		}
 	}
 	for number := range left.bodies { // those that no record names
@@ -145,7 +143,7 @@ func (d *disk) loadSegment(number uint32, left *remains) error {
 	}
 	if info.Size() == 0 { // the process ended before it had written the header: there was nothing
 		file.Close()
-		return errors.Join(os.Remove(path), removeIfThere(d.path(number, indexSuffix)))
+		return d.removeSegment(number)
 	}
 	head := make([]byte, min(info.Size(), fileHeader+256))
 	if _, err := io.ReadFull(file, head); err != nil {
@@ -155,8 +153,6 @@ func (d *disk) loadSegment(number uint32, left *remains) error {
 	name, start, ok := parseHeader(head, segmentMagic, number)
 	if !ok {
 		file.Close()
-		os.Remove(path)
-		os.Remove(d.path(number, indexSuffix))
 		return fmt.Errorf("%s: header is damaged: its objects are dropped", path)
 	}
 	g := &segment{number: number, file: file, size: info.Size(), sites: map[siteName]uint32{}}
@@ -186,11 +182,14 @@ func (d *disk) loadSegment(number uint32, left *remains) error {
 	return nil
 }
 
-func removeIfThere(path string) error {
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
+// removeSegment removes a segment's files; one that is not there is no error.
+func (d *disk) removeSegment(number uint32) (all error) {
+	for _, suffix := range []string{segmentSuffix, indexSuffix} {
+		if err := os.Remove(d.path(number, suffix)); !errors.Is(err, fs.ErrNotExist) {
+			all = errors.Join(all, err)
+		}
 	}
-	return nil
+	return all
 }
 
 // readIndex reads the index of g. whole: to its end.
