@@ -5,6 +5,7 @@ package waf
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -163,7 +164,7 @@ func cold(t *testing.T, p *harness.Proxy, port int) {
 		return string(b)
 	}
 	const usual, marked = "abcdefghijklmnopqrstuvwxyz ", "abcdefghijklmnopqrstuvwxyz0123456789 ()<>;='$`{}[]|/.-:,@!?#~^_"
-	for name, body := range map[string]struct {
+	bodies := map[string]struct {
 		alphabet     string
 		value, whole int // bytes
 	}{
@@ -176,7 +177,9 @@ func cold(t *testing.T, p *harness.Proxy, port int) {
 		"other letters":    {usual, 1000, 50_000},
 		"one value":        {marked, 60_000, 60_000},
 		"few short values": {marked, 100, 4_000},
-	} {
+	}
+	for _, name := range slices.Sorted(maps.Keys(bodies)) { // each text is the same in every run
+		body := bodies[name]
 		form, service := url.Values{}, "cold-"+strings.ReplaceAll(name, " ", "-")
 		for n := range body.whole / body.value {
 			form.Set(fmt.Sprint("a", n), random(body.alphabet, body.value))

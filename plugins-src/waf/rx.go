@@ -44,7 +44,7 @@ type effort struct{ steps int }
 
 // effortSteps leaves room in the longest cpuTime, a second, for what is not
 // counted.
-const effortSteps = 600_000_000
+const effortSteps = 450_000_000
 
 // Estimates for one rule and one value, transformations included, measured in
 // the guest.
