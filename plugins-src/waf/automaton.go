@@ -15,6 +15,8 @@ import (
 type automaton struct {
 	prog *syntax.Prog
 	room *room
+	// bytes: each byte of the text is a rune, as in package binaryregexp.
+	bytes bool
 	// anchored: a match begins at the text's begin only.
 	anchored bool
 	empty    syntax.EmptyOp // all assertions in prog
@@ -212,8 +214,10 @@ func (a *automaton) match(text string) (matched, ok bool) {
 			class = int(a.ascii[r])
 			i++
 		default:
-			var n int
-			r, n = utf8.DecodeRuneInString(text[i:])
+			n := 1
+			if r = rune(text[i]); !a.bytes {
+				r, n = utf8.DecodeRuneInString(text[i:])
+			}
 			class = a.search(r)
 			i += n
 		}

@@ -5,44 +5,47 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/corazawaf/coraza-coreruleset/v4"
+	"rsc.io/binaryregexp"
 )
 
 // rxArgument finds @rx in a rule; quotes are escaped in the file.
 var rxArgument = regexp.MustCompile(`"!?@rx ((?:[^"\\]|\\.)*)"`)
 
-// expressions returns the Core Rule Set's.
-func expressions(t testing.TB) []string {
+// expressions returns the Core Rule Set's, and those of them that name bytes.
+func expressions(t testing.TB) (all, binary []string) {
 	t.Helper()
 	names, err := fs.Glob(coreruleset.FS, "@owasp_crs/*.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []string
 	for _, name := range names {
 		text, err := fs.ReadFile(coreruleset.FS, name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range rxArgument.FindAllSubmatch(text, -1) {
-			expr := "(?sm)" + strings.ReplaceAll(string(m[1]), `\"`, `"`)
-			if _, err := regexp.Compile(expr); err == nil && !arbitraryBytes(string(m[1])) {
-				all = append(all, expr)
+			expr := strings.ReplaceAll(string(m[1]), `\"`, `"`)
+			if arbitraryBytes(expr) {
+				binary = append(binary, expr)
+			} else if _, err := regexp.Compile("(?sm)" + expr); err == nil {
+				all = append(all, "(?sm)"+expr)
 			}
 		}
 	}
-	if len(all) < 200 {
-		t.Fatalf("only %d expressions", len(all))
+	if len(all) < 200 || len(binary) < 5 {
+		t.Fatalf("only %d expressions and %d that name bytes", len(all), len(binary))
 	}
-	return all
+	return all, binary
 }
 
-// agree compares the automaton with package regexp, twice: with new states and
-// with known ones.
-func agree(t *testing.T, a *automaton, re *regexp.Regexp, text string) {
+// agree compares the automaton with a package for regular expressions, twice: with new
+// states and with known ones.
+func agree(t *testing.T, a *automaton, re expression, text string) {
 	t.Helper()
 	want := re.MatchString(text)
 	for range 2 {
@@ -55,7 +58,7 @@ func agree(t *testing.T, a *automaton, re *regexp.Regexp, text string) {
 // TestAutomatonOnCoreRules runs all expressions of the Core Rule Set on its data
 // files, on parts of its own rules, and on attacks.
 func TestAutomatonOnCoreRules(t *testing.T) {
-	texts := []string{"", "\n", "a", sqli, xss, "../../etc/passwd", "a\xffb", "K\u212aln ſ", "<svg/onload=alert(1)>", "${jndi:ldap://a}", "; cat /etc/passwd | nc -e /bin/sh", "Content-Type: text/html\r\n\r\n", strings.Repeat("The quick brown fox. ", 20), strings.Repeat("\u00e4\u4e16", 30)}
+	texts := []string{"", "\n", "a", sqli, xss, "../../etc/passwd", "a\xffb", "<\xbe \xbc>", "\xe2\x80\x98=\xc2\xb4", "K\u212aln ſ", "<svg/onload=alert(1)>", "${jndi:ldap://a}", "; cat /etc/passwd | nc -e /bin/sh", "Content-Type: text/html\r\n\r\n", strings.Repeat("The quick brown fox. ", 20), strings.Repeat("\u00e4\u4e16", 30)}
 	names, err := fs.Glob(coreruleset.FS, "@owasp_crs/*")
 	if err != nil {
 		t.Fatal(err)
@@ -72,12 +75,18 @@ func TestAutomatonOnCoreRules(t *testing.T) {
 	}
 	rm := newRoom(1<<20, nil) // small: states must be forgotten on the way
 	matches, undecided := 0, 0
-	for _, expr := range expressions(t) {
+	all, binary := expressions(t)
+	for n, expr := range slices.Concat(all, binary) {
 		a, err := newAutomaton(expr, rm)
 		if err != nil {
 			t.Fatal(err)
 		}
-		re := regexp.MustCompile(expr)
+		var re expression
+		if a.bytes = n >= len(all); a.bytes {
+			re = binaryregexp.MustCompile(expr)
+		} else {
+			re = regexp.MustCompile(expr)
+		}
 		for _, text := range texts {
 			agree(t, a, re, text)
 			m, ok := a.match(text)
@@ -133,13 +142,18 @@ func TestRoom(t *testing.T) {
 }
 
 func FuzzAutomaton(f *testing.F) {
-	for i, expr := range expressions(f) {
+	all, binary := expressions(f)
+	for i, expr := range all {
 		if i%10 == 0 && len(expr) < 300 {
-			f.Add(expr, sqli)
+			f.Add(expr, sqli, false)
 		}
 	}
-	f.Add(`(?m)^a\b|\Bb$`, "a\nb")
-	f.Fuzz(func(t *testing.T, expr, text string) {
+	for _, expr := range binary {
+		f.Add(expr, "a\xbc\xe2\x80\x98<\xbe", true)
+	}
+	f.Add(`(?m)^a\b|\Bb$`, "a\nb", false)
+	f.Add(`(?i)\x{e9}.[^\xff]\bk`, "\xc9\n\xc3\xa9K", true)
+	f.Fuzz(func(t *testing.T, expr, text string, bytes bool) {
 		if len(expr) > 500 || len(text) > 500 {
 			return
 		}
@@ -151,7 +165,12 @@ func FuzzAutomaton(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		agree(t, a, re, text)
+		if !bytes {
+			agree(t, a, re, text)
+		} else if re, err := binaryregexp.Compile(expr); err == nil { // it is older: not all that regexp takes
+			a.bytes = true
+			agree(t, a, re, text)
+		}
 	})
 }
 

@@ -168,11 +168,8 @@ func (s *sieve) newJudge(rule *secRule) (j judge) {
 	argument = strings.TrimSpace(argument)
 	switch name {
 	case "@rx":
-		switch x := s.made.(type) {
-		case *rx:
+		if x, ok := s.made.(*rx); ok {
 			j.by(x.automaton)
-		case *binaryRX:
-			j.matches = knowing(x.re.MatchString)
 		}
 	case "@pm":
 		j.lookFor(strings.Split(argument, " "), s.room)

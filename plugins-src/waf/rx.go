@@ -21,8 +21,7 @@ func rxFactory(left *effort) plugintypes.OperatorFactory {
 	known := map[string]*rx{}
 	return func(o plugintypes.OperatorOptions) (plugintypes.Operator, error) {
 		if arbitraryBytes(o.Arguments) {
-			re, err := binaryregexp.Compile(o.Arguments)
-			return &binaryRX{re: re, effort: left}, err
+			return newBinaryRX(o.Arguments, room)
 		}
 		expr := "(?sm)" + o.Arguments
 		if r := known[expr]; r != nil {
@@ -72,8 +71,28 @@ func (e *effort) spend(steps int) {
 type rx struct {
 	automaton *automaton
 	expr      string
-	re        *regexp.Regexp // made when first needed
+	re        expression // made when first needed
 	effort    *effort
+}
+
+// expression is what finds the captures.
+type expression interface {
+	MatchString(text string) bool
+	FindStringSubmatch(text string) []string
+}
+
+// newBinaryRX is for expressions that name bytes which are no UTF-8.
+func newBinaryRX(expr string, room *room) (plugintypes.Operator, error) {
+	re, err := binaryregexp.Compile(expr)
+	if err != nil {
+		return nil, err
+	}
+	a, err := newAutomaton(expr, room)
+	if err != nil {
+		return nil, err
+	}
+	a.bytes = true
+	return &rx{automaton: a, re: re, effort: room.effort}, nil
 }
 
 // Evaluate implements plugintypes.Operator.
@@ -88,21 +107,6 @@ func (r *rx) Evaluate(tx plugintypes.TransactionState, value string) bool {
 		r.re = regexp.MustCompile(r.expr) // newAutomaton has parsed it
 	}
 	r.effort.spend((stepsOfCaptureByte + stepsOfThread*r.automaton.begins) * len(value))
-	if !tx.Capturing() {
-		return r.re.MatchString(value)
-	}
-	return capture(tx, r.re.FindStringSubmatch(value))
-}
-
-// binaryRX is for expressions that name bytes which are no UTF-8.
-type binaryRX struct {
-	re     *binaryregexp.Regexp
-	effort *effort
-}
-
-// Evaluate implements plugintypes.Operator.
-func (r *binaryRX) Evaluate(tx plugintypes.TransactionState, value string) bool {
-	r.effort.spend(stepsOfRule + stepsOfCaptureByte*len(value))
 	if !tx.Capturing() {
 		return r.re.MatchString(value)
 	}

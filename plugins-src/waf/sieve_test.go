@@ -15,6 +15,7 @@ import (
 	"github.com/corazawaf/coraza/v3/experimental/plugins"
 	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 	"github.com/goccy/go-yaml"
+	"rsc.io/binaryregexp"
 )
 
 // twins are two firewalls of one configuration: one that leaves rules out, and one that
@@ -319,16 +320,23 @@ func FuzzTransform(f *testing.F) {
 // FuzzJudge: what marks say of an expression is so.
 func FuzzJudge(f *testing.F) {
 	type known struct {
-		expr  *regexp.Regexp
+		expr  expression
 		marks uint64
 	}
 	var all []known
-	for _, expr := range expressions(f) {
+	add := func(expr string, re expression) {
 		a, err := newAutomaton(expr, newRoom(roomBytes, nil))
 		if err != nil {
 			f.Fatal(err)
 		}
-		all = append(all, known{regexp.MustCompile(expr), marksOf(a.prog)})
+		all = append(all, known{re, marksOf(a.prog)})
+	}
+	texts, binary := expressions(f)
+	for _, expr := range texts {
+		add(expr, regexp.MustCompile(expr))
+	}
+	for _, expr := range binary {
+		add(expr, binaryregexp.MustCompile(expr))
 	}
 	for _, m := range messages(f)[:50] {
 		f.Add(m.URI)
@@ -342,7 +350,7 @@ func FuzzJudge(f *testing.F) {
 		missing := c.missing()
 		for _, k := range all {
 			if missing&k.marks != 0 && k.expr.MatchString(value) {
-				t.Fatalf("%q matches %s", value, k.expr)
+				t.Fatalf("%q matches %v", value, k.expr)
 			}
 		}
 	})
