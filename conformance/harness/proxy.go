@@ -3,9 +3,12 @@ package harness
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -97,6 +100,7 @@ func Launch(t testing.TB, o Options) *Proxy {
 	p := &Proxy{t: t, Port: FreePort(t), Dir: t.TempDir(), State: o.State, exited: make(chan struct{})}
 	if p.State == "" {
 		p.State = t.TempDir()
+		shareCompiled(t, p.State)
 	}
 	admin := FreePort(t)
 	p.URL, p.Admin = fmt.Sprintf("http://127.0.0.1:%d", p.Port), fmt.Sprintf("http://127.0.0.1:%d", admin)
@@ -127,6 +131,37 @@ func Launch(t testing.TB, o Options) *Proxy {
 	}()
 	t.Cleanup(p.Stop)
 	return p
+}
+
+// shareCompiled gives a new state folder the compile cache of penstock plugin test, so that a
+// module is compiled once, and not for each proxy.
+func shareCompiled(t testing.TB, state string) {
+	t.Helper()
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return
+	}
+	dir = filepath.Join(dir, "penstock", "compiled")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(dir + ".key")
+	if errors.Is(err, fs.ErrNotExist) {
+		key = make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+		made := filepath.Join(state, "new.key")
+		if err := os.WriteFile(made, key, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_ = os.Link(made, dir+".key") // if another has made one, that is read
+		key, err = os.ReadFile(dir + ".key")
+	}
+	if err != nil {
+		return // on another disk, for one: this proxy compiles for itself
+	}
+	if err := errors.Join(os.Symlink(dir, filepath.Join(state, "compiled")), os.WriteFile(filepath.Join(state, "compiled.key"), key, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (p *Proxy) read(r io.Reader, line func(string)) {

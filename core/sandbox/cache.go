@@ -139,15 +139,18 @@ func cacheKey(path string) ([]byte, error) {
 		}
 		key := make([]byte, keyBytes)
 		_, _ = rand.Read(key) // never fails
-		if err := writeNew(path, key); err != nil {
+		if err := writeFile(path, key, placeOnce); err != nil {
 			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("%s cannot be kept", path)
 }
 
-// writeNew makes a file, whole or not at all.
-func writeNew(path string, data []byte) error {
+// writeNew makes a file, or replaces it, whole or not at all.
+func writeNew(path string, data []byte) error { return writeFile(path, data, os.Rename) }
+
+// writeFile writes a file elsewhere and has place put it at path.
+func writeFile(path string, data []byte, place func(from, to string) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-") // mode 0600
 	if err != nil {
 		return err
@@ -157,7 +160,16 @@ func writeNew(path string, data []byte) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	return place(f.Name(), path)
+}
+
+// placeOnce renames a file unless there is one: of processes that begin at once, all take the
+// key that the first has made.
+func placeOnce(from, to string) error {
+	if err := os.Link(from, to); err == nil || errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return os.Rename(from, to) // not every disk has links
 }
 
 // hostOfCode names the engine, the metering and the processor: with others the
