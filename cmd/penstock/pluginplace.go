@@ -5,12 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +29,12 @@ type place struct {
 	url     *url.URL
 	to      uint16
 	targets []netip.Addr
+	// callables are the Services that the plugin may call.
+	callables []callable
 }
+
+// pluginService is the Service of the URL.
+const pluginService = "plugin"
 
 // placeOf reads the addresses of the flags.
 func placeOf(ctx context.Context, o tryOptions) (*place, error) {
@@ -44,23 +52,84 @@ func placeOf(ctx context.Context, o tryOptions) (*place, error) {
 		p.to = 443
 	}
 	if text := p.url.Port(); text != "" {
-		n, err := strconv.ParseUint(text, 10, 16)
-		if err != nil || n == 0 {
+		if p.to, err = portOf(text); err != nil {
 			return nil, fmt.Errorf("--to %q: port: want 1 to 65535", o.to)
 		}
-		p.to = uint16(n)
 	}
-	if a, err := netip.ParseAddr(p.url.Hostname()); err == nil {
-		p.targets = []netip.Addr{a.Unmap()}
-	} else if p.targets, err = upstream.ResolveDNS(ctx, p.url.Hostname()); err != nil {
+	if p.targets, err = targetsOf(ctx, p.url.Hostname()); err != nil {
 		return nil, fmt.Errorf("--to %q: %w", o.to, err)
 	}
-	// An EndpointSlice is of one family.
-	p.targets = slices.DeleteFunc(p.targets, func(a netip.Addr) bool { return a.Is4() != p.targets[0].Is4() })
-	if len(p.targets) == 0 {
-		return nil, fmt.Errorf("--to %q: the name has no address", o.to)
+	for _, text := range o.services {
+		c, err := callableOf(ctx, text)
+		if err != nil {
+			return nil, fmt.Errorf("--service %q: %w", text, err)
+		}
+		if c.name == pluginService || slices.ContainsFunc(p.callables, func(other callable) bool { return other.name == c.name }) {
+			return nil, fmt.Errorf("--service %q: there is a Service %s already: give it another name", text, c.name)
+		}
+		p.callables = append(p.callables, c)
 	}
 	return p, nil
+}
+
+// targetsOf returns the addresses of a host, of one family: an EndpointSlice has no other.
+func targetsOf(ctx context.Context, host string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}, nil
+	}
+	all, err := upstream.ResolveDNS(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, errors.New("the name has no address")
+	}
+	first := all[0]
+	return slices.DeleteFunc(all, func(a netip.Addr) bool { return a.Is4() != first.Is4() }), nil
+}
+
+// callable is a Service that the plugin may call.
+type callable struct {
+	name     string
+	port, to uint16
+	targets  []netip.Addr
+}
+
+// serviceName is RFC 1035's label, as Kubernetes wants it.
+var serviceName = regexp.MustCompile(`^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// callableOf reads NAME[:PORT]=HOST:PORT.
+func callableOf(ctx context.Context, text string) (c callable, err error) {
+	want := errors.New("want NAME=HOST:PORT or NAME:PORT=HOST:PORT, as check=127.0.0.1:9001")
+	service, target, ok := strings.Cut(text, "=")
+	name, port, named := strings.Cut(service, ":")
+	host, to, err := net.SplitHostPort(target)
+	if !ok || err != nil || host == "" {
+		return c, want
+	}
+	c = callable{name: name, port: 80}
+	if named {
+		if c.port, err = portOf(port); err != nil {
+			return c, want
+		}
+	}
+	if c.to, err = portOf(to); err != nil {
+		return c, want
+	}
+	if !serviceName.MatchString(name) {
+		return c, fmt.Errorf("a Service cannot be called %q: want a-z, 0-9 and -, at most 63, first a letter", name)
+	}
+	c.targets, err = targetsOf(ctx, host)
+	return c, err
+}
+
+// portOf reads a port from 1 to 65535.
+func portOf(text string) (uint16, error) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err == nil && n == 0 {
+		err = strconv.ErrRange
+	}
+	return uint16(n), err
 }
 
 // quoted is a value in YAML, which has JSON in it.
@@ -77,12 +146,9 @@ func quoted(v any) string {
 // config is the name of a ConfigMap; empty: there is none.
 func (p *place) objects(name oci.Reference, digest string, capabilities []string, config string, egress []string) string {
 	var b strings.Builder
-	configFrom, family := "", "IPv4"
+	configFrom := ""
 	if config != "" {
 		configFrom = "\n        configFrom: [{configMapKeyRef: {name: " + config + ", key: config}}]"
-	}
-	if !p.targets[0].Is4() {
-		family = "IPv6"
 	}
 	if capabilities == nil {
 		capabilities = []string{}
@@ -114,18 +180,11 @@ spec:
 apiVersion: v1
 kind: Service
 metadata:
-  name: plugin
+  name: %s
   annotations:
     penstock.dev/plugins: |
       - image: %s@%s%s
 spec: {ports: [{name: http, port: 80, targetPort: %d}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: plugin-1, labels: {kubernetes.io/service-name: plugin}}
-addressType: %s
-ports: [{name: http, port: %d}]
-endpoints: [{addresses: %s}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -133,8 +192,12 @@ metadata: {name: plugin}
 spec:
   parentRefs: [{name: run}]
   rules:
-    - backendRefs: [{name: plugin, port: 80}]
-%s`, quoted(controllerName), p.port, name.Name(), quoted(capabilities), quoted(outward), name.String(), digest, configFrom, p.to, family, p.to, quoted(p.targets), p.rewrite())
+    - backendRefs: [{name: %[6]s, port: 80}]
+%[11]s`, quoted(controllerName), p.port, name.Name(), quoted(capabilities), quoted(outward), pluginService, name.String(), digest, configFrom, p.to, p.rewrite())
+	b.WriteString(endpoints(pluginService, p.to, p.targets))
+	for _, c := range p.callables {
+		fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Service\nmetadata: {name: %s}\nspec: {ports: [{name: http, port: %d, targetPort: %d}]}\n%s", c.name, c.port, c.to, endpoints(c.name, c.to, c.targets))
+	}
 	if p.url.Scheme == "https" {
 		fmt.Fprintf(&b, `---
 apiVersion: gateway.networking.k8s.io/v1
@@ -146,6 +209,22 @@ spec:
 `, quoted(p.url.Hostname()))
 	}
 	return b.String()
+}
+
+// endpoints is the EndpointSlice of a Service.
+func endpoints(service string, port uint16, targets []netip.Addr) string {
+	family := "IPv4"
+	if !targets[0].Is4() {
+		family = "IPv6"
+	}
+	return fmt.Sprintf(`---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: %[1]s-1, labels: {kubernetes.io/service-name: %[1]s}}
+addressType: %s
+ports: [{name: http, port: %d}]
+endpoints: [{addresses: %s}]
+`, service, family, port, quoted(targets))
 }
 
 // configMap is a configuration under a name of its own, so that what ran before keeps its

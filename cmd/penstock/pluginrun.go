@@ -25,7 +25,7 @@ import (
 type tryOptions struct {
 	to, listen, config, accessLog string
 	admin                         string
-	egress                        []string
+	egress, services              []string
 }
 
 func pluginRunCommand() *cobra.Command {
@@ -48,6 +48,7 @@ func pluginRunCommand() *cobra.Command {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to serve on")
 	f.StringVar(&o.config, "config", "", "file with the plugin's configuration, a mapping in YAML or JSON")
 	f.StringArrayVar(&o.egress, "egress", nil, "HOSTNAME, or *.DOMAIN, that the plugin may call; may be repeated")
+	f.StringArrayVar(&o.services, "service", nil, "NAME=HOST:PORT, or NAME:PORT=HOST:PORT: a Service that the plugin may call, on this machine too; may be repeated")
 	f.StringVar(&o.accessLog, "access-log", "off", "stdout, off, or a file to append to")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:0", "address of /metrics, /chains and /config, as 127.0.0.1:9901; port 0: one that is not told")
 	if err := c.MarkFlagRequired("to"); err != nil {

@@ -56,7 +56,7 @@ func TestWriteAPluginDocument(t *testing.T) {
 // front of.
 func TestPlaceObjects(t *testing.T) {
 	for _, to := range []string{"http://127.0.0.1:9000", "http://[::1]:9000/a/b%20c/", "https://127.0.0.1", "http://localhost:1/x"} {
-		p, err := placeOf(t.Context(), tryOptions{to: to, listen: "127.0.0.1:8080"})
+		p, err := placeOf(t.Context(), tryOptions{to: to, listen: "127.0.0.1:8080", services: []string{"check=127.0.0.1:9001", "other:443=[::1]:9002"}})
 		if err != nil {
 			t.Fatal(err)
 		}

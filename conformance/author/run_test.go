@@ -187,6 +187,41 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestRunCalls: with --service a plugin calls what serves on this machine, by the name of a
+// Service; without it, it is told that there is none.
+func TestRunCalls(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "prices")
+	if out, err := exec.Command(harness.Binary(t), "plugin", "new", dir, "--lang", "go").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	rewrite(t, filepath.Join(dir, "plugin.json"), `"capabilities": []`, `"capabilities": ["http-call"]`)
+	source := filepath.Join(dir, "main.go")
+	rewrite(t, source, "import sdk ", "import (\n\t\"time\"\n\n\tsdk ")
+	rewrite(t, source, `wasm-sdk/go"`, "wasm-sdk/go\"\n)")
+	rewrite(t, source, "	return sdk.Continue\n}\n\n// ResponseHeaders", `	err := sdk.HTTPCall("check:8000", [][2]string{{":method", "GET"}, {":path", "/"}, {":authority", "check"}}, nil, nil, time.Second, func(r sdk.HTTPResponse) {
+		s.plugin.config.Greeting = string(r.Body.All())
+		if err := sdk.Resume(sdk.Request); err != nil {
+			panic(err)
+		}
+	})
+	if err != nil {
+		s.plugin.config.Greeting = "there is none"
+		return sdk.Continue
+	}
+	return sdk.Pause
+}
+
+// ResponseHeaders`)
+	to := fmt.Sprintf("http://127.0.0.1:%d", harness.Upstream(t, harness.Echo))
+	check := harness.Upstream(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "seen by ", r.Host) })
+	s := serve(t, dir, "--to", to, "--service", fmt.Sprintf("check:8000=127.0.0.1:%d", check))
+	s.greets("seen by check")
+	s.end()
+	s = serve(t, dir, "--to", to)
+	s.greets("there is none")
+	s.end()
+}
+
 // TestRunRefuses: what cannot be begun ends at once, with one line.
 func TestRunRefuses(t *testing.T) {
 	empty := t.TempDir()
@@ -196,6 +231,10 @@ func TestRunRefuses(t *testing.T) {
 		`--to "http://a?b": want`:                        {empty, "--to", "http://a?b"},
 		`--listen "8080": want an address and a port`:    {empty, "--to", "http://127.0.0.1:1", "--listen", "8080"},
 		`required flag(s) "to" not set`:                  {empty},
+		`--service "check": want NAME=HOST:PORT`:         {empty, "--to", "http://127.0.0.1:1", "--service", "check"},
+		`--service "check:0=127.0.0.1:1": want NAME=`:    {empty, "--to", "http://127.0.0.1:1", "--service", "check:0=127.0.0.1:1"},
+		`a Service cannot be called "Check"`:             {empty, "--to", "http://127.0.0.1:1", "--service", "Check=127.0.0.1:1"},
+		`there is a Service plugin already`:              {empty, "--to", "http://127.0.0.1:1", "--service", "plugin=127.0.0.1:1"},
 	} {
 		out, err := exec.Command(harness.Binary(t), append([]string{"plugin", "run"}, args...)...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), want) || strings.Count(string(out), "\n") != 1 {

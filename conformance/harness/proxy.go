@@ -147,21 +147,34 @@ func shareCompiled(t testing.TB, state string) {
 	}
 	key, err := os.ReadFile(dir + ".key")
 	if errors.Is(err, fs.ErrNotExist) {
-		key = make([]byte, 32)
-		_, _ = rand.Read(key) // never fails
-		made := filepath.Join(state, "new.key")
-		if err := os.WriteFile(made, key, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		_ = os.Link(made, dir+".key") // if another has made one, that is read
-		key, err = os.ReadFile(dir + ".key")
+		key, err = newKey(dir + ".key")
 	}
 	if err != nil {
-		return // on another disk, for one: this proxy compiles for itself
+		t.Fatal(err)
 	}
 	if err := errors.Join(os.Symlink(dir, filepath.Join(state, "compiled")), os.WriteFile(filepath.Join(state, "compiled.key"), key, 0o600)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// newKey makes the key of a compile cache, or returns the one that another process has made
+// meanwhile.
+func newKey(path string) ([]byte, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	_, err = f.Write(key)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return os.ReadFile(path)
 }
 
 func (p *Proxy) read(r io.Reader, line func(string)) {

@@ -130,6 +130,7 @@ func TestPluginPush(t *testing.T) {
 		"want a public key in PEM":       {"verify", r.host() + "/rsa/transform:1", "--key", "plugin_test.go"},
 		"not in the registry":            {"inspect", r.host() + "/none/none:1"},
 		"no plugin is here":              {"push", r.host() + "/a/b:1", t.TempDir()},
+		"the registry does not take the": {"push", "127.0.0.1:1/a/b:1", folder, "--module", module, "--local-registry", "127.0.0.1:1"},
 		`required flag(s) "key" not set`: {"sign", r.host() + "/rsa/transform:1"},
 	} {
 		if out := do(false, args...); !strings.Contains(out, what) {

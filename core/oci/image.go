@@ -45,6 +45,8 @@ var (
 	ErrUnavailable = errors.New("image unavailable")
 	// ErrMissing: the registry was asked and does not have it; an ErrUnavailable too.
 	ErrMissing = errors.New("not in the registry")
+	// ErrNotTaken: the registry cannot be asked, or does not take an image.
+	ErrNotTaken = errors.New("the registry does not take the image")
 	// ErrForbidden: the registry refuses the pull.
 	ErrForbidden = errors.New("pull forbidden")
 	// ErrDigest: bytes differ from their digest.

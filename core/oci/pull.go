@@ -96,15 +96,16 @@ func (s *Store) names(r Reference) []string {
 func (s *Store) try(req Request, r Reference, do func(*remote.Repository) error) error {
 	var err error
 	for _, at := range s.places(r) {
-		if err = s.own(req, at, do); err == nil {
+		if err = s.own(req, at, ErrUnavailable, do); err == nil {
 			return nil
 		}
 	}
 	return err
 }
 
-// own calls do with each credential for the registry of r itself, until one works.
-func (s *Store) own(req Request, r Reference, do func(*remote.Repository) error) error {
+// own calls do with each credential for the registry of r itself, until one works. An error
+// that is none of the others is other.
+func (s *Store) own(req Request, r Reference, other error, do func(*remote.Repository) error) error {
 	var err error
 	for _, c := range attempts(req.Credentials, r) {
 		var repo *remote.Repository
@@ -114,7 +115,7 @@ func (s *Store) own(req Request, r Reference, do func(*remote.Repository) error)
 		if err = do(repo); err == nil {
 			return nil
 		}
-		if err = classify(err); !errors.Is(err, ErrForbidden) {
+		if err = classify(err, other); !errors.Is(err, ErrForbidden) {
 			return err // another password does not help
 		}
 	}
@@ -290,9 +291,9 @@ func admit(a netip.Addr, isRegistry, isLocal bool) error {
 	return nil
 }
 
-// classify gives a registry's error its place.
-func classify(err error) error {
-	for _, known := range []error{ErrUnavailable, ErrForbidden, ErrDigest, ErrImage} {
+// classify gives a registry's error its place; other is that of all the rest.
+func classify(err, other error) error {
+	for _, known := range []error{other, ErrForbidden, ErrDigest, ErrImage} {
 		if errors.Is(err, known) {
 			return err
 		}
@@ -305,7 +306,7 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
 	if errors.Is(err, errdef.ErrNotFound) {
-		return fmt.Errorf("%w: %w: %w", ErrUnavailable, err, ErrMissing)
+		return fmt.Errorf("%w: %w: %w", other, err, ErrMissing)
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", other, err)
 }

@@ -44,7 +44,7 @@ func DockerCredential(ctx context.Context, registry string) ([]config.PullCreden
 // Push puts an image into its registry under ref, which must have a tag and no digest.
 // The parts are those of WriteLayout, and the same ones give the same digest, which is
 // returned. What is there already is not sent again. Of req only Credentials count. Errors
-// wrap ErrReference, ErrForbidden or ErrUnavailable.
+// wrap ErrReference, ErrForbidden or ErrNotTaken.
 func (s *Store) Push(ctx context.Context, req Request, ref Reference, module, manifest, schema []byte, cases ...CasesFile) (string, error) {
 	if ref.Tag == "" || ref.Digest != "" {
 		return "", fmt.Errorf("%w: %s: an image is pushed under a tag, and without a digest", ErrReference, ref)
@@ -54,7 +54,7 @@ func (s *Store) Push(ctx context.Context, req Request, ref Reference, module, ma
 		return "", err
 	}
 	d := describe(ocispec.MediaTypeImageManifest, p.manifest)
-	err = s.own(req, ref, func(repo *remote.Repository) error {
+	err = s.own(req, ref, ErrNotTaken, func(repo *remote.Repository) error {
 		for _, b := range p.blobs {
 			if err := pushBlob(ctx, repo, "application/octet-stream", b); err != nil {
 				return err
@@ -88,7 +88,7 @@ func (s *Store) Sign(ctx context.Context, req Request, ref Reference, imageDiges
 	layer := describe(mediaTypeSimpleSigning, payload)
 	layer.Annotations = map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(sig)}
 	tag := strings.Replace(imageDigest, ":", "-", 1) + ".sig"
-	return s.own(req, ref, func(repo *remote.Repository) error {
+	return s.own(req, ref, ErrUnavailable, func(repo *remote.Repository) error {
 		if _, err := repo.Resolve(ctx, imageDigest); err != nil {
 			return err
 		}
