@@ -24,17 +24,19 @@ import (
 
 // place is where penstock plugin run serves, and what is behind.
 type place struct {
-	bind    string // address
-	port    uint16
-	url     *url.URL
-	to      uint16
-	targets []netip.Addr
-	// callables are the Services that the plugin may call.
-	callables []callable
+	bind string // address
+	port uint16
+	url  *url.URL
+	// services: the first is that of the URL, the others those that the plugin may call.
+	services []target
 }
 
-// pluginService is the Service of the URL.
-const pluginService = "plugin"
+// target is a Service that is written, and where it leads.
+type target struct {
+	name     string
+	port, to uint16
+	targets  []netip.Addr
+}
 
 // placeOf reads the addresses of the flags.
 func placeOf(ctx context.Context, o tryOptions) (*place, error) {
@@ -47,27 +49,28 @@ func placeOf(ctx context.Context, o tryOptions) (*place, error) {
 	if err != nil || p.url.Scheme != "http" && p.url.Scheme != "https" || p.url.Hostname() == "" || p.url.User != nil || p.url.RawQuery != "" || p.url.Fragment != "" {
 		return nil, fmt.Errorf("--to %q: want http://HOST[:PORT][/PATH] or https://..., without user, query and fragment", o.to)
 	}
-	p.to = 80
+	behind := target{name: "plugin", port: 80, to: 80}
 	if p.url.Scheme == "https" {
-		p.to = 443
+		behind.to = 443
 	}
 	if text := p.url.Port(); text != "" {
-		if p.to, err = portOf(text); err != nil {
+		if behind.to, err = portOf(text); err != nil {
 			return nil, fmt.Errorf("--to %q: port: want 1 to 65535", o.to)
 		}
 	}
-	if p.targets, err = targetsOf(ctx, p.url.Hostname()); err != nil {
+	if behind.targets, err = targetsOf(ctx, p.url.Hostname()); err != nil {
 		return nil, fmt.Errorf("--to %q: %w", o.to, err)
 	}
+	p.services = []target{behind}
 	for _, text := range o.services {
-		c, err := callableOf(ctx, text)
+		s, err := serviceOf(ctx, text)
 		if err != nil {
 			return nil, fmt.Errorf("--service %q: %w", text, err)
 		}
-		if c.name == pluginService || slices.ContainsFunc(p.callables, func(other callable) bool { return other.name == c.name }) {
-			return nil, fmt.Errorf("--service %q: there is a Service %s already: give it another name", text, c.name)
+		if slices.ContainsFunc(p.services, func(other target) bool { return other.name == s.name }) {
+			return nil, fmt.Errorf("--service %q: there is a Service %s already: give it another name", text, s.name)
 		}
-		p.callables = append(p.callables, c)
+		p.services = append(p.services, s)
 	}
 	return p, nil
 }
@@ -88,39 +91,32 @@ func targetsOf(ctx context.Context, host string) ([]netip.Addr, error) {
 	return slices.DeleteFunc(all, func(a netip.Addr) bool { return a.Is4() != first.Is4() }), nil
 }
 
-// callable is a Service that the plugin may call.
-type callable struct {
-	name     string
-	port, to uint16
-	targets  []netip.Addr
-}
-
 // serviceName is RFC 1035's label, as Kubernetes wants it.
 var serviceName = regexp.MustCompile(`^[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?$`)
 
-// callableOf reads NAME[:PORT]=HOST:PORT.
-func callableOf(ctx context.Context, text string) (c callable, err error) {
+// serviceOf reads NAME[:PORT]=HOST:PORT.
+func serviceOf(ctx context.Context, text string) (s target, err error) {
 	want := errors.New("want NAME=HOST:PORT or NAME:PORT=HOST:PORT, as check=127.0.0.1:9001")
-	service, target, ok := strings.Cut(text, "=")
-	name, port, named := strings.Cut(service, ":")
-	host, to, err := net.SplitHostPort(target)
+	left, right, ok := strings.Cut(text, "=")
+	name, port, named := strings.Cut(left, ":")
+	host, to, err := net.SplitHostPort(right)
 	if !ok || err != nil || host == "" {
-		return c, want
+		return s, want
 	}
-	c = callable{name: name, port: 80}
+	s = target{name: name, port: 80}
 	if named {
-		if c.port, err = portOf(port); err != nil {
-			return c, want
+		if s.port, err = portOf(port); err != nil {
+			return s, want
 		}
 	}
-	if c.to, err = portOf(to); err != nil {
-		return c, want
+	if s.to, err = portOf(to); err != nil {
+		return s, want
 	}
 	if !serviceName.MatchString(name) {
-		return c, fmt.Errorf("a Service cannot be called %q: want a-z, 0-9 and -, at most 63, first a letter", name)
+		return s, fmt.Errorf("a Service cannot be called %q: want a-z, 0-9 and -, at most 63, first a letter", name)
 	}
-	c.targets, err = targetsOf(ctx, host)
-	return c, err
+	s.targets, err = targetsOf(ctx, host)
+	return s, err
 }
 
 // portOf reads a port from 1 to 65535.
@@ -180,23 +176,21 @@ spec:
 apiVersion: v1
 kind: Service
 metadata:
-  name: %s
+  name: plugin
   annotations:
     penstock.dev/plugins: |
       - image: %s@%s%s
-spec: {ports: [{name: http, port: 80, targetPort: %d}]}
----
+%s---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: plugin}
 spec:
   parentRefs: [{name: run}]
   rules:
-    - backendRefs: [{name: %[6]s, port: 80}]
-%[11]s`, quoted(controllerName), p.port, name.Name(), quoted(capabilities), quoted(outward), pluginService, name.String(), digest, configFrom, p.to, p.rewrite())
-	b.WriteString(endpoints(pluginService, p.to, p.targets))
-	for _, c := range p.callables {
-		fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Service\nmetadata: {name: %s}\nspec: {ports: [{name: http, port: %d, targetPort: %d}]}\n%s", c.name, c.port, c.to, endpoints(c.name, c.to, c.targets))
+    - backendRefs: [{name: plugin, port: 80}]
+%s`, quoted(controllerName), p.port, name.Name(), quoted(capabilities), quoted(outward), name.String(), digest, configFrom, p.services[0].rest(), p.rewrite())
+	for _, s := range p.services[1:] {
+		fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Service\nmetadata: {name: %s}\n%s", s.name, s.rest())
 	}
 	if p.url.Scheme == "https" {
 		fmt.Fprintf(&b, `---
@@ -211,20 +205,21 @@ spec:
 	return b.String()
 }
 
-// endpoints is the EndpointSlice of a Service.
-func endpoints(service string, port uint16, targets []netip.Addr) string {
+// rest is what follows a Service's metadata, with its EndpointSlice.
+func (s *target) rest() string {
 	family := "IPv4"
-	if !targets[0].Is4() {
+	if !s.targets[0].Is4() {
 		family = "IPv6"
 	}
-	return fmt.Sprintf(`---
+	return fmt.Sprintf(`spec: {ports: [{name: http, port: %d, targetPort: %d}]}
+---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {name: %[1]s-1, labels: {kubernetes.io/service-name: %[1]s}}
+metadata: {name: %[3]s-1, labels: {kubernetes.io/service-name: %[3]s}}
 addressType: %s
-ports: [{name: http, port: %d}]
-endpoints: [{addresses: %s}]
-`, service, family, port, quoted(targets))
+ports: [{name: http, port: %[2]d}]
+endpoints: [{addresses: %[5]s}]
+`, s.port, s.to, s.name, family, quoted(s.targets))
 }
 
 // configMap is a configuration under a name of its own, so that what ran before keeps its

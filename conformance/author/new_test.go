@@ -77,9 +77,7 @@ func TestNew(t *testing.T) {
 // file that has changed is tested anew.
 func TestNewGoTest(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "prices")
-	if out, err := exec.Command(harness.Binary(t), "plugin", "new", dir, "--lang", "go").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	newPlugin(t, dir, "go")
 	run := func(passes bool, args ...string) string {
 		t.Helper()
 		c := exec.Command("go", args...)

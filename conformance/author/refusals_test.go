@@ -18,9 +18,7 @@ func TestRefusals(t *testing.T) {
 	made := func(name, language string) string {
 		t.Helper()
 		dir := filepath.Join(parent, name)
-		if out, err := exec.Command(harness.Binary(t), "plugin", "new", dir, "--lang", language).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
+		newPlugin(t, dir, language)
 		return dir
 	}
 	broken := func(dir, file string) string {

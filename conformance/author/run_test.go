@@ -27,6 +27,14 @@ type served struct {
 	read sync.WaitGroup
 }
 
+// newPlugin makes a folder by penstock plugin new.
+func newPlugin(t *testing.T, dir, language string) {
+	t.Helper()
+	if out, err := exec.Command(harness.Binary(t), "plugin", "new", dir, "--lang", language).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
 // freePort is one that nobody listens on.
 func freePort(t *testing.T) int {
 	t.Helper()
@@ -128,9 +136,7 @@ func rewrite(t *testing.T, file, from, to string) {
 // request is lost.
 func TestRun(t *testing.T) {
 	parent := t.TempDir()
-	if out, err := exec.Command(harness.Binary(t), "plugin", "new", filepath.Join(parent, "prices"), "--lang", "go").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	newPlugin(t, filepath.Join(parent, "prices"), "go")
 	dir, config := filepath.Join(parent, "prices"), filepath.Join(parent, "config.yaml")
 	if err := os.WriteFile(config, []byte("greeting: first\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -191,9 +197,7 @@ func TestRun(t *testing.T) {
 // Service; without it, it is told that there is none.
 func TestRunCalls(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "prices")
-	if out, err := exec.Command(harness.Binary(t), "plugin", "new", dir, "--lang", "go").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	newPlugin(t, dir, "go")
 	rewrite(t, filepath.Join(dir, "plugin.json"), `"capabilities": []`, `"capabilities": ["http-call"]`)
 	source := filepath.Join(dir, "main.go")
 	rewrite(t, source, "import sdk ", "import (\n\t\"time\"\n\n\tsdk ")
