@@ -257,6 +257,7 @@ func TestFaults(t *testing.T) {
 		e.requests += api.requests.Load()
 		e.asked += w.traffic.asked.Load()
 		entries = append(entries, e)
+		w.published()
 		t.Logf("%8v %s: %v, settled after %v, %d requests of control", e.at.Round(time.Second), e.name, e.took.Round(time.Millisecond), e.settled.Round(time.Millisecond), e.requests)
 		if e.name == expiredTokens && e.settled > expiredSettles {
 			t.Errorf("%s: control took part again after %v; want %v at most", e.name, e.settled, expiredSettles)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -107,6 +108,7 @@ type world struct {
 	traffic *traffic
 	image   string
 	turn    int
+	port    int // that published asks for
 	harms   []harm
 }
 
@@ -293,6 +295,36 @@ func (w *world) settled() time.Duration {
 		w.Errorf("a changed route does not reach clients: %v", err)
 	}
 	return time.Since(began)
+}
+
+// published has the cluster's own controllers take part again. After the API server was
+// away each asks for its kinds at a time of its own, up to a minute later: a Deployment's
+// Pods may be replaced while the EndpointSlice goes on naming those that are gone, and
+// then nobody can serve the Service. The second change is carried out only once what was
+// written for the first one is known to the controller.
+func (w *world) published() {
+	w.Helper()
+	for range 2 {
+		w.port++
+		want := int32(8000 + w.port)
+		w.put(fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: published, namespace: NAMESPACE}\nspec: {selector: {app: b}, ports: [{name: http, port: 80, targetPort: %d}]}\n", want))
+		if err := bed.Wait(90*time.Second, func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			list, err := b.Client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=published"})
+			if err != nil {
+				return err
+			}
+			for _, s := range list.Items {
+				if len(s.Ports) == 1 && *s.Ports[0].Port == want && len(s.Endpoints) > 0 {
+					return nil
+				}
+			}
+			return fmt.Errorf("%d EndpointSlices, none with port %d", len(list.Items), want)
+		}); err != nil {
+			w.Fatal(err)
+		}
+	}
 }
 
 // front is what control's requests to the API server meet.
