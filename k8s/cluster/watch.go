@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -35,6 +36,13 @@ const (
 	watchBurst = 5
 )
 
+// answerWithin is how long the API server may take to answer a list, or to begin a watch.
+// It itself gives a list up after a minute; what stands in front of it may take a request
+// and forget it, and client-go would wait for good.
+const answerWithin = 30 * time.Second
+
+var errSilent = fmt.Errorf("no answer in %v", answerWithin)
+
 // watched is a kind as it is asked for.
 type watched struct {
 	gv        schema.GroupVersion
@@ -66,6 +74,8 @@ func follow[T object](ctx context.Context, w *watcher, what watched, example T, 
 	state := &health{log: w.log, what: what.String()}
 	list, watchFrom := lw.ListWithContextFunc, lw.WatchFuncWithContext
 	lw.ListWithContextFunc = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, errSilent)
+		defer cancel()
 		l, err := list(ctx, o)
 		if absent(err) { // its definition is not installed: there is none of it
 			state.report(err)
@@ -81,7 +91,7 @@ func follow[T object](ctx context.Context, w *watcher, what watched, example T, 
 		if err := often.Wait(ctx); err != nil {
 			return nil, err
 		}
-		i, err := watchFrom(ctx, o)
+		i, err := begun(ctx, o, watchFrom)
 		state.report(err)
 		if !absent(err) {
 			missing = patience
@@ -102,6 +112,37 @@ func follow[T object](ctx context.Context, w *watcher, what watched, example T, 
 	}
 	r := cache.NewReflectorWithOptions(lw, example, s, cache.ReflectorOptions{Logger: &quiet, Name: what.String(), Backoff: &pace})
 	w.group.Go(func() { r.RunWithContext(ctx) })
+}
+
+// begun begins a watch, unless it takes too long.
+func begun(ctx context.Context, o metav1.ListOptions, from cache.WatchFuncWithContext) (watch.Interface, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(answerWithin, func() { cancel(errSilent) })
+	i, err := from(ctx, o)
+	late := !timer.Stop()
+	if err == nil && !late {
+		return &ended{i, func() { cancel(nil) }}, nil
+	}
+	if err == nil {
+		i.Stop()
+	}
+	cancel(nil)
+	if late {
+		err = errSilent
+	}
+	return nil, err
+}
+
+// ended is a watch whose context ends with it.
+type ended struct {
+	watch.Interface
+	end func()
+}
+
+// Stop implements watch.Interface.
+func (e *ended) Stop() {
+	e.Interface.Stop()
+	e.end()
 }
 
 // absent reports whether the API server does not know the kind at all.

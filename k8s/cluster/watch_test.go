@@ -35,9 +35,7 @@ func TestOutage(t *testing.T) {
 		busy   = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"TooManyRequests","code":429}`
 		absent = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","details":{},"code":404}`
 	)
-	handlers := utilruntime.ErrorHandlers // they are paced by the time of day
-	utilruntime.ErrorHandlers = nil
-	defer func() { utilruntime.ErrorHandlers = handlers }()
+	unpaced(t)
 	for _, test := range []struct {
 		name   string
 		status int
@@ -86,6 +84,66 @@ func TestOutage(t *testing.T) {
 		}
 	}
 }
+
+// unpaced has client-go's errors handled without pauses, which are of the time of day.
+func unpaced(t *testing.T) {
+	handlers := utilruntime.ErrorHandlers
+	utilruntime.ErrorHandlers = nil
+	t.Cleanup(func() { utilruntime.ErrorHandlers = handlers })
+}
+
+// TestSilentAPIServer: a request that is taken and never answered does not keep a kind from
+// being read once the others are.
+func TestSilentAPIServer(t *testing.T) {
+	unpaced(t)
+	for _, verb := range []string{"list", "watch"} {
+		synctest.Test(t, func(t *testing.T) {
+			var silent, watched atomic.Bool
+			silent.Store(true)
+			c, err := newClients(&rest.Config{Host: "http://api.example", Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				watches := r.URL.Query().Get("watch") != ""
+				if watches == (verb == "watch") && silent.Load() {
+					<-r.Context().Done()
+					return nil, r.Context().Err()
+				}
+				return serverOf(func(*http.Request) (int, string) {
+					if watches && r.URL.Query().Get("sendInitialEvents") == "" {
+						watched.Store(true)
+						return 200, ""
+					}
+					if watches { // this server is too old for it
+						return 422, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422}`
+					}
+					return 200, `{"kind":"PluginList","apiVersion":"penstock.dev/v1alpha1","metadata":{"resourceVersion":"7"},"items":[]}`
+				}).RoundTrip(r)
+			})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			w := &watcher{clients: c, log: zap.NewNop()}
+			follow(ctx, w, watchedPlugins, &api.Plugin{}, newStore(trimmed[*api.Plugin], func() {}))
+			time.Sleep(time.Second) // a request is under way, which stays unanswered
+			silent.Store(false)
+			time.Sleep(answerWithin - 2*time.Second)
+			if watched.Load() {
+				t.Errorf("%s: nothing was silent", verb)
+			}
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			if !watched.Load() {
+				t.Errorf("%s: not watched %v after the API server answers again", verb, answerWithin+8*time.Second)
+			}
+			stop()
+			w.group.Wait()
+		})
+	}
+}
+
+// roundTrip is an API server's end of the line.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (t roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
 var watchedPlugins = watched{gv: api.GroupVersion, resource: "plugins", empty: list[api.PluginList]}
 
