@@ -233,6 +233,7 @@ func (u *under) make() {
 	q.Method, q.Path, q.Authority, q.Scheme = r.method, r.path, r.authority, r.scheme
 	x.Original.Method, x.Original.Authority, x.Original.Path = r.method, r.authority, r.path
 	q.Body, q.ContentLength = u.content(0, r, &q.Header, &q.Trailer)
+	x.FindClient(true) // a case may say what a trusted proxy would
 }
 
 // content adds a message's fields, and is its body. Parts have no length, as in chunked

@@ -198,6 +198,40 @@ func TestTrustedProxies(t *testing.T) {
 	}
 }
 
+// TestLinesOfATrustedProxy: a trusted proxy that adds its client's address as a line of its
+// own is believed, and not the client, whose line stands before it.
+func TestLinesOfATrustedProxy(t *testing.T) {
+	b := start(t, "- {use: ip-restriction, config: {allow: [203.0.113.9]}}", "trustedProxies: [127.0.0.0/8]")
+	lines := func(values ...string) (all [][2]string) {
+		for _, v := range values {
+			all = append(all, [2]string{"X-Forwarded-For", v})
+		}
+		return all
+	}
+	for version, send := range b.versions() {
+		got := send(lines("198.51.100.7", "203.0.113.9"))
+		if by, want := got.Values("X-Got-X-Forwarded-For"), []string{"198.51.100.7, 203.0.113.9, 127.0.0.1"}; !slices.Equal(by, want) {
+			t.Errorf("%s: the Service got %q; want %q", version, by, want)
+		}
+	}
+	for _, values := range [][]string{{"203.0.113.9", "198.51.100.7"}, {"203.0.113.9", "unknown"}, {""}} {
+		r, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/a", b.Port), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "a.example"
+		r.Header["X-Forwarded-For"] = values
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusForbidden {
+			t.Errorf("%q: got %s; want 403", values, response.Status)
+		}
+	}
+}
+
 // TestConsumer: who sends a request is what the filter says that may; the proxy writes
 // it after the last filter, in place of what others wrote, also a trusted proxy.
 func TestConsumer(t *testing.T) {

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"errors"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,6 +110,10 @@ type Exchange struct {
 	// Original is what the client asked for, kept for routing, log and retry. Origin is
 	// the field of that name, set if a CORS filter looked at it.
 	Original struct{ Method, Authority, Path, Origin []byte }
+
+	// ClientAddress is the last of X-Forwarded-For where a trusted proxy sent that, else the
+	// connection's, of IPv4 wherever it can be; the zero Addr: what the proxy said is none.
+	ClientAddress netip.Addr
 
 	Consumer Consumer
 	// Claims is what a token that was checked says of who sent the request, a JSON object;

@@ -163,7 +163,7 @@ func (r *record) open(x *exchange.Exchange, path []byte) {
 	}
 	r.held.bytes = size
 	c := &exchange.Exchange{
-		Conn: x.Conn, Client: nobody{}, Phase: x.Phase, Start: x.Start,
+		Conn: x.Conn, Client: nobody{}, Phase: x.Phase, Start: x.Start, ClientAddress: x.ClientAddress,
 		Consumer: exchange.Consumer{Name: x.Consumer.Name, Groups: slices.Clone(x.Consumer.Groups), Object: x.Consumer.Object},
 		Claims:   x.Claims,
 		Gateway:  x.Gateway, Listener: x.Listener, Route: x.Route, Service: x.Service, Upstream: x.Upstream,

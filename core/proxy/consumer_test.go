@@ -61,3 +61,25 @@ func TestNobodyElseSaysWhoTheConsumerIs(t *testing.T) {
 		}
 	}
 }
+
+// TestForwardedLines: what a trusted proxy adds as a line of its own is not lost behind the
+// client's.
+func TestForwardedLines(t *testing.T) {
+	b := newBed(t)
+	c := newConfig(b.port, rule("plain", "/", "echo"))
+	service(t, c, "echo", echo)
+	c.Gateways[0].Parameters = config.DefaultProxyParameters()
+	c.Gateways[0].Parameters.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	if err := b.store.Apply(c); err != nil {
+		t.Fatal(err)
+	}
+	r, _ := b.do(t, "GET", "/", "", http.Header{"X-Forwarded-For": {"6.6.6.6", "203.0.113.9"}, "Forwarded": {"for=6.6.6.6", "for=203.0.113.9"}})
+	for name, want := range map[string][]string{
+		"Got-X-Forwarded-For": {"6.6.6.6, 203.0.113.9, 127.0.0.1"},
+		"Got-Forwarded":       {`for=6.6.6.6, for=203.0.113.9, for=127.0.0.1;host="` + string(r.Request.Host) + `";proto=http`},
+	} {
+		if got := r.Header.Values(name); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q; want %q", name, got, want)
+		}
+	}
+}

@@ -30,7 +30,7 @@ func (s *state) Detach(n int) filter.Detached {
 	copyRequest(x, from)
 	o, r, a := &from.Original, &x.Original, &x.Arena
 	r.Method, r.Authority, r.Path, r.Origin = a.Copy(o.Method), a.Copy(o.Authority), a.Copy(o.Path), a.Copy(o.Origin)
-	x.Consumer, x.Claims = from.Consumer, from.Claims
+	x.ClientAddress, x.Consumer, x.Claims = from.ClientAddress, from.Consumer, from.Claims
 	x.Gateway, x.Listener, x.Route = from.Gateway, from.Listener, from.Route
 	x.Service, x.Upstream, x.CacheScope = from.Service, from.Upstream, from.CacheScope
 	x.Steer = from.Steer

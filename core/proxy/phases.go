@@ -32,6 +32,7 @@ func (h *HTTP) findListener(s *state) *exchange.Error {
 	x := s.x
 	x.Phase = exchange.PhaseGateway
 	x.Original.Method, x.Original.Authority, x.Original.Path = x.Request.Method, x.Request.Authority, x.Request.Path
+	x.FindClient(x.Conn.Trusted)
 	if err := s.target(); err != nil {
 		return err
 	}
