@@ -111,6 +111,7 @@ type Filter struct {
 	usage      *sandbox.Usage
 	log        *guestLog
 	callbacks  filter.Callbacks
+	fieldsOnly bool // of response headers nothing but what penstock.set_response_headers left
 	started    bool // the first instance has started; then callbacks and quiet stay
 	quiet      bool // neither proxy_on_done nor proxy_on_log is wanted
 	old        bool // 0.1.0

@@ -54,6 +54,14 @@ func (s *stream) RequestTrailers() (filter.Verdict, error) {
 
 // ResponseHeaders implements filter.Stream.
 func (s *stream) ResponseHeaders(end bool) (filter.Verdict, error) {
+	for _, p := range s.fields {
+		if !isFraming(p.name) {
+			s.x.Response.Header.Set(p.name, p.value)
+		}
+	}
+	if s.f.fieldsOnly {
+		return filter.Continue, nil
+	}
 	return s.call(onResponseHeaders.ends(end), uint64(s.x.Response.Header.Len()+responsePseudo), flag(end))
 }
 

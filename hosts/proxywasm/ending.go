@@ -19,7 +19,8 @@ func (s *stream) Done() {
 	s.budget.Settle()
 	f := s.f
 	clear(s.deliveries)
-	*s = stream{f: f, deliveries: s.deliveries[:0]}
+	clear(s.fields)
+	*s = stream{f: f, deliveries: s.deliveries[:0], fields: s.fields[:0]}
 	f.streams.Put(s)
 }
 

@@ -42,8 +42,9 @@ func foreignFuncs() map[string]foreignFunc {
 	}
 	nothing := plain(func(*vm, []byte) uint32 { return statusOK })
 	funcs := map[string]foreignFunc{
-		"penstock.set_consumer":  plain(setConsumer),
-		"penstock.set_callbacks": plain(setCallbacks),
+		"penstock.set_consumer":         plain(setConsumer),
+		"penstock.set_callbacks":        plain(setCallbacks),
+		"penstock.set_response_headers": plain(setResponseHeaders),
 		"get_log_level": func(v *vm, _ []byte) ([]byte, uint32) {
 			return binary.LittleEndian.AppendUint32(nil, v.r.f.log.level()), statusOK
 		},
@@ -229,17 +230,19 @@ func boolField(b []byte, want protowire.Number) (set bool) {
 }
 
 // Bits of penstock.set_callbacks beside filter.Callbacks: for proxy_on_done and
-// proxy_on_log; and for headers that are held back, on PAUSE, while callbacks of the body
-// are made, as headerStop: headers does, which an entry can say otherwise.
+// proxy_on_log; for headers that are held back, on PAUSE, while callbacks of the body
+// are made, as headerStop: headers does, which an entry can say otherwise; and for
+// penstock.set_response_headers, which no callback follows.
 const (
-	callbackDone = 1 << 6
-	callbackHold = 1 << 7
+	callbackDone   = 1 << 6
+	callbackHold   = 1 << 7
+	callbackFields = 1 << 8
 )
 
 // setCallbacks takes the callbacks that a plugin has use for with its
 // configuration, 32 bits little endian: the others are not made, so that a body
 // nobody looks at is not held up. Only while the plugin starts; it can take
-// callbacks away, never add one.
+// callbacks away, never add one of the guest's.
 func setCallbacks(v *vm, args []byte) uint32 {
 	f := v.r.f
 	if !v.r.starting || len(args) != 4 {
@@ -248,6 +251,10 @@ func setCallbacks(v *vm, args []byte) uint32 {
 	if !f.started {
 		wanted := binary.LittleEndian.Uint32(args)
 		f.callbacks &= filter.Callbacks(wanted) | filter.OnConnection
+		if wanted&callbackFields != 0 {
+			f.fieldsOnly = f.callbacks&filter.OnResponseHeaders == 0
+			f.callbacks |= filter.OnResponseHeaders
+		}
 		f.quiet = wanted&callbackDone == 0
 		if wanted&callbackHold != 0 && f.headerStop == config.HeaderStopDefault {
 			f.headerStop = config.HeaderStopHeaders

@@ -131,6 +131,7 @@ func newExchange() *exchange.Exchange {
 	x := &exchange.Exchange{Conn: &exchange.Conn{ID: 7, Remote: netip.MustParseAddrPort("192.0.2.1:99"), RemoteIP: []byte("192.0.2.1")}}
 	x.Request.Method, x.Request.Path, x.Request.Authority, x.Request.Scheme = []byte("GET"), []byte("/a?b"), []byte("a.example"), []byte("http")
 	x.Request.Header.Add([]byte("X-One"), []byte("1"))
+	x.FindClient(false)
 	return x
 }
 

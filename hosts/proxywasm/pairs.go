@@ -3,6 +3,7 @@ package proxywasm
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"penstock.dev/penstock/core/exchange"
 )
@@ -21,15 +22,24 @@ var errPairs = errors.New("malformed map")
 // followed by a NUL. The pairs point into b. An empty map is no bytes, one NUL,
 // or a count of zero.
 func parsePairs(b []byte) ([]pair, error) {
+	pairs, err := addPairs(nil, b)
+	if err != nil {
+		return nil, err
+	}
+	return pairs, nil
+}
+
+// addPairs is parsePairs that appends to pairs, also what comes before an error.
+func addPairs(pairs []pair, b []byte) ([]pair, error) {
 	if len(b) == 0 || len(b) == 1 && b[0] == 0 {
-		return nil, nil
+		return pairs, nil
 	}
 	if len(b) < 4 || len(b) > maxMapBytes {
-		return nil, errPairs
+		return pairs, errPairs
 	}
 	n := binary.LittleEndian.Uint32(b)
 	if n > maxPairs || uint64(len(b)) < 4+8*uint64(n) {
-		return nil, errPairs
+		return pairs, errPairs
 	}
 	at := uint64(4 + 8*n)
 	take := func(size uint32) ([]byte, bool) {
@@ -41,17 +51,17 @@ func parsePairs(b []byte) ([]pair, error) {
 		at = end + 1
 		return p, true
 	}
-	pairs := make([]pair, 0, n)
+	pairs = slices.Grow(pairs, int(n))
 	for i := range n {
 		name, ok := take(binary.LittleEndian.Uint32(b[4+8*i:]))
 		value, ok2 := take(binary.LittleEndian.Uint32(b[8+8*i:]))
 		if !ok || !ok2 {
-			return nil, errPairs
+			return pairs, errPairs
 		}
 		pairs = append(pairs, pair{name, value})
 	}
 	if at != uint64(len(b)) {
-		return nil, errPairs
+		return pairs, errPairs
 	}
 	return pairs, nil
 }

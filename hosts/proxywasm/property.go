@@ -163,7 +163,14 @@ func (f *Filter) ofExchange(v *vm, s *stream, path []string) ([]byte, bool) {
 		}
 		path = append([]string{strings.TrimPrefix(rest[0], "wasm.")}, rest[1:]...)
 	case "penstock":
-		return x.Claims, x.Claims != nil && len(rest) == 1 && rest[0] == "claims"
+		switch {
+		case len(rest) != 1:
+		case rest[0] == "claims":
+			return x.Claims, x.Claims != nil
+		case rest[0] == "client_address":
+			return appendAddress(v.scratch, x.ClientAddress), true
+		}
+		return nil, false
 	case "metadata":
 		return nil, false // no filter of ours writes any
 	}
@@ -187,6 +194,19 @@ func clusterName(upstream string) []byte {
 		return []byte(upstream)
 	}
 	return []byte("outbound|" + port + "||" + service + "." + namespace + ".svc.cluster.local")
+}
+
+// appendAddress appends an address in network order: 4 or 16 bytes, none of the zero Addr.
+func appendAddress(b []byte, a netip.Addr) []byte {
+	switch {
+	case a.Is4():
+		four := a.As4()
+		return append(b, four[:]...)
+	case a.Is6():
+		all := a.As16()
+		return append(b, all[:]...)
+	}
+	return b
 }
 
 func address(v *vm, a netip.AddrPort, path []string) ([]byte, bool) {

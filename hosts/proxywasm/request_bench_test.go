@@ -97,6 +97,7 @@ func benchmarkRequests(b *testing.B, f *Filter, authorization [][]byte) {
 			x.Request.Header.Add([]byte("Authorization"), authorization[n%len(authorization)])
 			n++
 		}
+		x.FindClient(false)
 		s, err := f.Begin(x, w)
 		if err != nil {
 			b.Fatal(err)

@@ -70,6 +70,8 @@ type stream struct {
 	// something with it. gone: the guest has deleted it, and no callback follows.
 	opened, kept, gone bool
 	grown              int // bytes put into maps
+	// fields are what the response's head is to have (penstock.set_response_headers).
+	fields []pair
 	// steered: the filter has steered the cache; before is what was said before it.
 	steered bool
 	before  *exchange.CacheSteer
@@ -107,7 +109,7 @@ func (f *Filter) Begin(x *exchange.Exchange, w *filter.Waker) (filter.Stream, er
 
 func (f *Filter) stream(x *exchange.Exchange, c *exchange.Conn, w *filter.Waker) *stream {
 	s := f.streams.Get().(*stream)
-	*s = stream{f: f, x: x, conn: c, w: w, now: wayNone, left: sandbox.Steps(f.config.Limits.CPUTimeExchange), deliveries: s.deliveries[:0]}
+	*s = stream{f: f, x: x, conn: c, w: w, now: wayNone, left: sandbox.Steps(f.config.Limits.CPUTimeExchange), deliveries: s.deliveries[:0], fields: s.fields[:0]}
 	s.budget = sandbox.Budget{Call: sandbox.Steps(f.config.Limits.CPUTime), Exchange: &s.left, Usage: f.usage}
 	return s
 }
