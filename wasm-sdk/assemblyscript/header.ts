@@ -1,3 +1,4 @@
+import { foreign } from "./host";
 import { gotAt, gotNumber, gotSize, gotText, number, place, size } from "./memory";
 import { readPairs, writePairs } from "./pairs";
 import { Result, Status, failed, failure, ok, statusOf } from "./status";
@@ -109,6 +110,20 @@ export const RequestHeader = new Header(0);
 export const RequestTrailer = new Header(1);
 export const ResponseHeader = new Header(2);
 export const ResponseTrailer = new Header(3);
+
+/**
+ * Has the response's head get these fields when it passes the plugin, each in place of those
+ * of its name: no callback is needed for what is known at the request. Only in
+ * requestHeaders, or in what a call of it calls while the request waits; later, and for
+ * fields that no response may have, it fails with ErrBadArgument. A plugin that says which
+ * callbacks it wants says Callbacks.SetResponseHeaders too. Elsewhere than in Penstock it
+ * fails with ErrNotFound.
+ */
+export function setResponseHeaders(pairs: string[][]): Status | null {
+  out.clear();
+  const n = writePairs(out, pairs);
+  return failure(foreign("penstock.set_response_headers", out.at(0), n));
+}
 
 // The lists of calls, which their callbacks get.
 export const grpcInitialMetadata = new Header(4);

@@ -20,7 +20,7 @@ export { Consumer, newConsumer, only, setConsumer } from "./consumer";
 export { Context, done, effectiveContext, setEffectiveContext } from "./context";
 export { Checked, Key, KeyFormat, Opened, checkPassword, hash, newKey } from "./crypto";
 export { GRPC, GRPCHandler, GRPCResponse, grpcCall, grpcStream } from "./grpc";
-export { Header, RequestHeader, RequestTrailer, ResponseHeader, ResponseTrailer } from "./header";
+export { Header, RequestHeader, RequestTrailer, ResponseHeader, ResponseTrailer, setResponseHeaders } from "./header";
 export { callForeign, reset, respond, respondGRPC, resume } from "./host";
 export { HTTPResponse, httpCall } from "./httpcall";
 export {
@@ -30,7 +30,7 @@ export { KVValue, MaxKVKey, MaxKVValue, kvAdd, kvDelete, kvGet, kvPut } from "./
 export { Level, log, logEnabled, logLevel } from "./log";
 export { Counter, Gauge, Histogram, defineCounter, defineGauge, defineHistogram } from "./metric";
 export { Action, Callbacks, Connection, Peer, Plugin, Stream, StreamType, register } from "./plugin";
-export { property, propertyBool, propertyDuration, propertyInt, propertyString, propertyTime, setProperty } from "./property";
+export { clientAddress, property, propertyBool, propertyDuration, propertyInt, propertyString, propertyTime, setProperty } from "./property";
 export { Queue, registerQueue, resolveQueue } from "./queue";
 export { Rate, RateAnswer, takeRate, takeSharedRate } from "./ratelimit";
 export { Shared, setSharedData, sharedData, updateSharedData } from "./shared";

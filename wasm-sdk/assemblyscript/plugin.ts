@@ -38,6 +38,8 @@ export enum Callbacks {
   OnResponseTrailers = 32,
   /** Also log. */
   OnDone = 64,
+  /** No callback: setResponseHeaders is called. */
+  SetResponseHeaders = 256,
 }
 
 /**

@@ -1,5 +1,6 @@
+import { addressAt, parseAddress } from "./address";
 import { gotAt, gotBytes, gotSize, gotText, place, size } from "./memory";
-import { Status, failure } from "./status";
+import { ErrNotFound, Status, failure } from "./status";
 import { Duration, Time } from "./time";
 import { out, readBool, readInt } from "./wire";
 
@@ -11,10 +12,14 @@ declare function proxy_get_property(path: usize, n: i32, p: usize, size: usize):
 @external("env", "proxy_set_property")
 declare function proxy_set_property(path: usize, n: i32, value: usize, m: i32): u32;
 
-function found(path: string[]): bool {
+function get(path: string[]): u32 {
   out.clear();
   const n = out.path(path);
-  return proxy_get_property(out.at(0), n, place(), size()) == 0;
+  return proxy_get_property(out.at(0), n, place(), size());
+}
+
+function found(path: string[]): bool {
+  return get(path) == 0;
 }
 
 /**
@@ -56,6 +61,28 @@ export function propertyTime(path: string[], otherwise: Time = 0): Time {
 /** A property that is a time span, such as ["request", "duration"], as propertyInt. */
 export function propertyDuration(path: string[], otherwise: Duration = 0): Duration {
   return propertyInt(path, otherwise);
+}
+
+const clientPath = ["penstock", "client_address"];
+const sourcePath = ["source", "address"];
+
+/**
+ * The client's address in network order, as the proxy knows it: 4 bytes, IPv4, also where it
+ * came as IPv6 ("::ffff:192.0.2.7"), or 16; null: the proxy does not know it. Penstock has a
+ * property of it, ["penstock", "client_address"]; of a proxy that has none it is the address
+ * in ["source", "address"]. The bytes are what is allocated.
+ */
+export function clientAddress(): Uint8Array | null {
+  const code = get(clientPath);
+  if (code == 0) {
+    const n = gotSize();
+    return addressAt(gotAt(), n);
+  }
+  // Only a proxy that has no such property leaves it to the source: one that has it, and
+  // nothing in it, does not know the client, and the source is a proxy before it.
+  if (code != ErrNotFound.code || !found(sourcePath)) return null;
+  const n = gotSize();
+  return parseAddress(gotAt(), n);
 }
 
 /**

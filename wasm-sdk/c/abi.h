@@ -82,7 +82,7 @@ ps_status ps_take(uint32_t status, struct ps_given g, ps_str *result);
 // ps_failure returns a host function's status, which is never one of the SDK's own.
 ps_status ps_failure(uint32_t status);
 
-// ---- Wire formats (wire.c, cache.c, capabilities.c, identity.c) ----
+// ---- Wire formats (wire.c, address.c, cache.c, capabilities.c, identity.c) ----
 
 // ps_writer appends to room; what has no place is counted only.
 struct ps_writer {
@@ -111,6 +111,10 @@ ps_status ps_read_int(ps_str bytes, int64_t *n);
 ps_status ps_read_bool(ps_str bytes, bool *value);
 // ps_utf8 returns how many bytes the first character of a text has; 0: it is none.
 size_t ps_utf8(const char *p, size_t n);
+// ps_address_read reads an address of 4 or 16 bytes, ps_address_parse the text of one with or
+// without a port; PS_ERR_RESULT_MISMATCH: it is none.
+ps_status ps_address_read(ps_str bytes, ps_address *address);
+ps_status ps_address_parse(ps_str text, ps_address *address);
 // ps_consumer_encode writes the argument of penstock.set_consumer.
 ps_status ps_consumer_encode(ps_str name, ps_strs groups, ps_life life, ps_str *encoded);
 ps_status ps_find_encode(uint8_t flags, ps_str kind, ps_str lookup, ps_strs namespaces, ps_str *encoded);

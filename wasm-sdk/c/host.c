@@ -81,6 +81,12 @@ ps_status ps_header_set_all(ps_header h, ps_pairs pairs) {
   return status == PS_OK ? ps_failure(proxy_set_header_map_pairs(h, encoded.data, encoded.len)) : status;
 }
 
+ps_status ps_set_response_headers(ps_pairs pairs) {
+  ps_str encoded, none;
+  ps_status status = ps_pairs_encode(pairs, &encoded);
+  return status == PS_OK ? ps_call_foreign(PS_STR("penstock.set_response_headers"), encoded, &none) : status;
+}
+
 // ---- Buffers ----
 
 // ALL is to the end, or behind it.

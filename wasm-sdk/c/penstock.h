@@ -181,7 +181,8 @@ enum {
   PS_ON_RESPONSE_HEADERS = 8,
   PS_ON_RESPONSE_BODY = 16,
   PS_ON_RESPONSE_TRAILERS = 32,
-  PS_ON_DONE = 64 // also PS_ON_LOG
+  PS_ON_DONE = 64, // also PS_ON_LOG
+  PS_SET_RESPONSE_HEADERS = 256 // no callback: ps_set_response_headers is called
 };
 
 // ps_only says in configure that just these callbacks of a stream are of use with this
@@ -341,6 +342,14 @@ ps_status ps_header_del(ps_header h, ps_str name) PS_MUST_CHECK;
 // replace pseudo header fields too, so that they are to be among pairs, as ps_header_all
 // has them.
 ps_status ps_header_set_all(ps_header h, ps_pairs pairs) PS_MUST_CHECK;
+// ps_set_response_headers has the response's head get these fields when it passes the
+// plugin, each in place of those of its name: no callback is needed for what is known at the
+// request. Only in the function of PS_ON_REQUEST_HEADERS, or in what a call of it calls while
+// the request waits; later, and for fields that no response may have, it fails with
+// PS_ERR_BAD_ARGUMENT. The plugin says PS_SET_RESPONSE_HEADERS by ps_only, unless it has a
+// function of PS_ON_RESPONSE_HEADERS; else it fails so too. Elsewhere than in Penstock it fails
+// with PS_ERR_NOT_FOUND.
+ps_status ps_set_response_headers(ps_pairs pairs) PS_MUST_CHECK;
 
 // ---- Bodies ----
 
@@ -484,6 +493,19 @@ ps_status ps_property_time(ps_str path, int64_t *ns);
 // ps_property_duration hands over a property that is a time span, such as PS_PATH("request",
 // "duration"), in nanoseconds. It fails as ps_property_int does.
 ps_status ps_property_duration(ps_str path, int64_t *ns);
+
+// ps_address is an address in network order, of 4 bytes (IPv4) or of 16 (IPv6).
+typedef struct ps_address {
+  uint8_t bytes[16];
+  size_t len; // of bytes
+} ps_address;
+
+// ps_client_address hands over the client's address, as the proxy knows it: IPv4 also where it
+// came as IPv6 ("::ffff:192.0.2.7"). Penstock has a property of it, PS_PATH("penstock",
+// "client_address"); of a proxy that has none it is the address in PS_PATH("source",
+// "address"). PS_ERR_NOT_FOUND, PS_ERR_RESULT_MISMATCH: the proxy does not know it.
+ps_status ps_client_address(ps_address *address) PS_MUST_CHECK;
+
 // ps_set_property keeps a value for the rest of the exchange (proxy_set_property): this
 // plugin and the others of the exchange read it by ps_property with the same path.
 // PS_ERR_NOT_FOUND: there is no exchange.

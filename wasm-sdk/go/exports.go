@@ -83,7 +83,7 @@ func openStream(root, id, _, end, ended uint32) uint32 {
 	}
 	effective = id
 	s := contexts.plugins[root].NewStream()
-	if contexts.wanted[root] != OnRequestHeaders {
+	if !contexts.wanted[root].endWithRequestHeaders() {
 		contexts.streams[id] = s
 		return uint32(s.RequestHeaders(end != 0))
 	}

@@ -89,6 +89,18 @@ func (h Header) SetAll(pairs [][2]string) error {
 	return failure(proxySetPairs(h.kind, raw(arguments), uint32(len(arguments))))
 }
 
+// SetResponseHeaders has the response's head get these fields when it passes the plugin,
+// each in place of those of its name: no callback is needed for what is known at the
+// request. Only in RequestHeaders, or in what a call of it calls while the request waits;
+// later, and for fields that no response may have, it fails with ErrBadArgument. A plugin
+// that says which callbacks it wants says SetsResponseHeaders too. Elsewhere than in Penstock
+// it fails with ErrNotFound.
+func SetResponseHeaders(pairs [][2]string) error {
+	arguments = appendPairs(arguments[:0], pairs)
+	_, err := CallForeign("penstock.set_response_headers", arguments)
+	return err
+}
+
 // Size returns how many bytes All would read (proxy_get_header_map_size).
 func (h Header) Size() (bytes int, err error) {
 	err = failure(proxyHeaderSize(h.kind, unsafe.Pointer(&ret.number)))

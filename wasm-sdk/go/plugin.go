@@ -119,7 +119,14 @@ const (
 	OnResponseBody
 	OnResponseTrailers
 	OnDone // also Log
+	// SetsResponseHeaders is no callback: the Stream calls SetResponseHeaders.
+	SetsResponseHeaders Callbacks = 1 << 8
 )
+
+// endWithRequestHeaders says that no other callback follows RequestHeaders.
+func (c Callbacks) endWithRequestHeaders() bool {
+	return c&^SetsResponseHeaders == OnRequestHeaders
+}
 
 // Base continues in every callback.
 type Base struct{}

@@ -3,6 +3,7 @@
 package sdk
 
 import (
+	"net/netip"
 	"time"
 	"unsafe"
 )
@@ -17,11 +18,16 @@ func proxySetProperty(path unsafe.Pointer, n uint32, value unsafe.Pointer, m uin
 // has it (proxy_get_property). It is valid until the next call of a function of this
 // package.
 func Property(path ...string) (value []byte, ok bool) {
+	value, err := getProperty(path...)
+	return value, err == nil
+}
+
+func getProperty(path ...string) ([]byte, error) {
 	arguments = appendPath(arguments[:0], path)
-	if proxyGetProperty(raw(arguments), uint32(len(arguments)), unsafe.Pointer(&ret.p), unsafe.Pointer(&ret.n)) != 0 {
-		return nil, false
+	if status := proxyGetProperty(raw(arguments), uint32(len(arguments)), unsafe.Pointer(&ret.p), unsafe.Pointer(&ret.n)); status != 0 {
+		return nil, failure(status)
 	}
-	return result(), true
+	return result(), nil
 }
 
 // PropertyString returns a property that is a text, such as "request", "protocol".
@@ -56,6 +62,20 @@ func PropertyTime(path ...string) (value time.Time, ok bool) {
 func PropertyDuration(path ...string) (value time.Duration, ok bool) {
 	n, ok := PropertyInt(path...)
 	return time.Duration(n), ok
+}
+
+// ClientAddress returns the client's address, as the proxy knows it: IPv4 also where it came
+// as IPv6 ("::ffff:192.0.2.7"), and never with a zone; ok is false if the proxy does not know
+// it. Penstock has a property of it, "penstock", "client_address", which is read without
+// allocating; of a proxy that has none it is the address in "source", "address".
+func ClientAddress() (address netip.Addr, ok bool) {
+	own, err := getProperty("penstock", "client_address")
+	return clientAddress(own, err, sourceAddress)
+}
+
+func sourceAddress() string {
+	b, _ := Property("source", "address")
+	return string(b)
 }
 
 // SetProperty keeps a value for the rest of the exchange (proxy_set_property): this

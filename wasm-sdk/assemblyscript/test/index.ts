@@ -1,6 +1,7 @@
 // Functions of the SDK as test.mjs calls them, and a plugin that uses much of it. Each
 // function reads the bytes that give was told of, and leaves its own for took.
 import * as sdk from "@penstock/sdk";
+import { addressAt, parseAddress } from "@penstock/sdk/address";
 import { CacheObject, readObject, writePurge, writePut } from "@penstock/sdk/cache";
 import { readIdentity, writeFind } from "@penstock/sdk/identity";
 import { Kind, JSONReader, JSONValue } from "@penstock/sdk/json";
@@ -44,6 +45,31 @@ export function pairs(): bool {
   writePairs(w, list);
   output = w.take();
   return true;
+}
+
+/** Reads an address of bytes, and leaves it; false: it is none. */
+export function readAddress(): bool {
+  return took(addressAt(input.dataStart, input.length));
+}
+
+/** Reads an address of a text, and leaves its bytes; false: it is none. */
+export function readAddressText(): bool {
+  return took(parseAddress(input.dataStart, input.length));
+}
+
+/** Leaves the client's address; false: there is none. */
+export function client(): bool {
+  return took(sdk.clientAddress());
+}
+
+function took(b: Uint8Array | null): bool {
+  if (b) output = b;
+  return b !== null;
+}
+
+/** Sets the fields of a list; false: it was refused. */
+export function setFields(): bool {
+  return sdk.setResponseHeaders(readPairs(input.dataStart, input.length)!) === null;
 }
 
 /** Reads JSON, and writes it again; false: it is none. */

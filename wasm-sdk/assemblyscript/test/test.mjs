@@ -2,6 +2,7 @@
 // same, and the whole against hosts that misbehave. MODULE is what index.ts was built to.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { test } from "node:test";
 
 const module = new WebAssembly.Module(readFileSync(process.env.MODULE));
@@ -143,6 +144,85 @@ test("lists are read and written", () => {
     for (let k = random(4); k >= 0; k--) b[random(b.length)] = random(3) === 0 ? random(256) : random(20);
     guest.run("pairs", b); // must not trap
   }
+});
+
+test("the response's fields go as a list", () => {
+  const asked = [];
+  let status = 0;
+  const g = new Guest({ proxy_call_foreign_function: (k, n, a, m) => (asked.push(Buffer.from(g.memory(), k, n).toString(), Buffer.from(Buffer.from(g.memory(), a, m))), status) });
+  const fields = list([["a", "1"], ["b", ""]]);
+  assert.notEqual(g.run("setFields", fields), false);
+  status = 1;
+  assert.equal(g.run("setFields", fields), false);
+  assert.deepEqual(asked, ["penstock.set_response_headers", fields, "penstock.set_response_headers", fields]);
+});
+
+const v4 = "c0000207";
+const v6 = "20010db8000000000000000000000001";
+
+test("addresses are read", () => {
+  for (const [bytes, want] of [[v4, v4], [v6, v6], ["00000000000000000000ffff" + v4, v4], ["", false], ["7f", false], ["7f00000100", false], [v6.slice(2), false], [v6 + "00", false]]) {
+    const got = guest.run("readAddress", Buffer.from(bytes, "hex"));
+    assert.equal(got && got.toString("hex"), want, bytes);
+  }
+  const accepted = {
+    "192.0.2.7:40000": v4, "192.0.2.7": v4, "255.255.255.255:65535": "ffffffff", "[2001:db8::1]:40000": v6, "[2001:DB8::1]": v6, "2001:0db8:0:0:0:0:0:1": v6,
+    "[::ffff:192.0.2.7]:80": v4, "::ffff:c000:207": v4, "[::1]:0": "00".repeat(15) + "01", "64:ff9b::192.0.2.7": "0064ff9b0000000000000000" + v4,
+  };
+  for (const [text, want] of Object.entries(accepted)) assert.equal(guest.run("readAddressText", Buffer.from(text)).toString("hex"), want, text);
+  for (const text of ["", "@", "localhost:80", "192.0.2.7:", "192.0.2.7:65536", "192.0.2.7:4294967376", "192.0.2.7:+80", "192.0.2.7:80 ", "[192.0.2.7]:80", "[192.0.2.7]", "2001:db8::1:40000", "[2001:db8::1]:", "[2001:db8::1", "2001:db8::1]", "[2001:db8::1]80", "[[2001:db8::1]]:80", "[]", "[", "[fe80::1%eth0]:80", "fe80::1%1"]) {
+    assert.equal(guest.run("readAddressText", Buffer.from(text)), false, text);
+  }
+  assert.equal(guest.run("readAddressText", Buffer.from([0xff])), false);
+});
+
+test("addresses are those of Node.js", () => {
+  const pieces = ["0", "1", "25", "255", "256", "07", "a", "ffff", "c000", "12345", "g", ".", ".", ".", ":", ":", ":", "::", "::", " ", "-"];
+  const seeds = ["192.0.2.7", "1:2:3:4:5:6:7:8", "2001:db8::1", "::ffff:192.0.2.7", "1:2:3:4:5:6:192.0.2.7", "::", "1::8"];
+  let accepted = 0;
+  for (let i = 0; i < 50_000; i++) {
+    let text = seeds[random(seeds.length)];
+    for (let k = random(4); k > 0; k--) {
+      const at = random(text.length + 1);
+      text = text.slice(0, at) + pieces[random(pieces.length)] + text.slice(at + random(4));
+    }
+    if (text.split(":").length === 2) continue; // a port
+    const family = isIP(text);
+    const got = guest.run("readAddressText", Buffer.from(text));
+    assert.equal(got !== false, family !== 0, text);
+    if (family === 0) continue;
+    accepted++;
+    // What URL makes of it says which groups there are.
+    const groups = family === 4 ? null : new URL(`http://[${text}]`).hostname.slice(1, -1).split("::").map((s) => (s === "" ? [] : s.split(":")));
+    let want = family === 4 ? Buffer.from(text.split(".")) : Buffer.from(groups.flatMap((g, j) => [...(j > 0 ? Array(8 - groups.flat().length).fill("0") : []), ...g]).map((g) => g.padStart(4, "0")).join(""), "hex");
+    if (want.length === 16 && want.subarray(0, 12).toString("hex") === "00000000000000000000ffff") want = want.subarray(12);
+    assert.deepEqual(got, want, text);
+  }
+  assert.ok(accepted > 5_000, `${accepted} addresses: the test shows little`);
+});
+
+test("only a property that is missing leaves the client's address to the source", () => {
+  const client = (properties) => {
+    const g = new Guest({
+      proxy_get_property: (path, n, p, size) => {
+        const value = properties[Buffer.from(g.memory(), path, n).toString()];
+        if (typeof value === "number") return value;
+        return value === undefined ? 1 : g.hand(Buffer.from(value, "latin1"), p, size);
+      },
+    });
+    const got = g.run("client");
+    return got && got.toString("hex");
+  };
+  const own = "penstock\0client_address";
+  const source = "source\0address";
+  const bytes = Buffer.from(v6, "hex").toString("latin1");
+  assert.equal(client({ [own]: bytes, [source]: "192.0.2.7:80" }), v6);
+  assert.equal(client({ [source]: "192.0.2.7:80" }), v4);
+  assert.equal(client({ [own]: "", [source]: "192.0.2.7:80" }), false); // it is known to be unknown
+  assert.equal(client({ [own]: 2, [source]: "192.0.2.7:80" }), false); // refused
+  assert.equal(client({ [own]: "192.0.2.7:80", [source]: "192.0.2.7:80" }), false);
+  assert.equal(client({ [source]: "@" }), false);
+  assert.equal(client({}), false);
 });
 
 test("JSON is read", () => {

@@ -1,6 +1,7 @@
 // What a host or an operator writes, read by the SDK: built for libFuzzer.
 #include "host.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,23 @@ static void read_json(ps_str text) {
   }
 }
 
+// read_address reads the text of an address, as inet_pton does where it has no port.
+static void read_address(ps_str text) {
+  char copy[64];
+  unsigned char want[16];
+  ps_address a;
+  bool ok = ps_address_parse(text, &a) == PS_OK;
+  expect(ok ? a.len == 4 || a.len == 16 : a.len == 0);
+  if (text.len >= sizeof copy || memchr(text.data, 0, text.len) || memchr(text.data, '[', text.len)) return;
+  memcpy(copy, text.data, text.len);
+  copy[text.len] = 0;
+  const char *colon = strchr(copy, ':');
+  if (colon && !strchr(colon + 1, ':')) return; // a port
+  int family = colon ? AF_INET6 : AF_INET;
+  expect(ok == (inet_pton(family, copy, want) == 1));
+  if (ok) expect(memcmp(a.bytes, want + (family == AF_INET6 && a.len == 4 ? 12 : 0), a.len) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   if (n == 0) return 0;
@@ -86,6 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   (void)ps_cache_object_decode(text, &object);
   (void)ps_identity_decode(text, &who);
   (void)ps_cache_purged_decode(text, &number);
+  read_address(text);
   (void)ps_read_int(text, &number);
   (void)ps_read_bool(text, &truth);
   (void)ps_parse_int(text, &number);

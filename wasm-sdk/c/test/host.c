@@ -101,6 +101,9 @@ uint32_t proxy_define_metric(uint32_t kind, const char *name, size_t m, uint32_t
 uint32_t proxy_increment_metric(uint32_t id, int64_t delta) { return (void)id, (void)delta, plain(); }
 uint32_t proxy_record_metric(uint32_t id, int64_t value) { return (void)id, (void)value, plain(); }
 uint32_t proxy_get_metric(uint32_t id, uint64_t *value) { return (void)id, wide(value); }
-uint32_t proxy_get_property(const char *path, size_t m, const char **data, size_t *n) { return (void)path, (void)m, give(data, n); }
+uint32_t proxy_get_property(const char *path, size_t m, const char **data, size_t *n) {
+  if (m > 0 && ps_equal(fake.lacks, (ps_str){path, m})) return fake.calls++, PS_ERR_NOT_FOUND;
+  return give(data, n);
+}
 uint32_t proxy_set_property(const char *path, size_t m, const char *value, size_t n) { return (void)path, (void)m, take(value, n); }
 uint32_t proxy_call_foreign_function(const char *name, size_t l, const char *arguments, size_t m, const char **data, size_t *n) { return (void)name, (void)l, (void)take(arguments, m), give(data, n); }

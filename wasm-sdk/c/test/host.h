@@ -8,6 +8,7 @@
 extern struct fake {
   uint32_t status; // of every function
   ps_str answer;   // of those that hand bytes over
+  ps_str lacks;    // the path of a property that is not found, if it has one
   enum { HONEST, TOO_LONG, ELSEWHERE, BEFORE, NOWHERE, WITHOUT_ROOM, WRAPPED, OF_BEFORE } gives;
   uint32_t number;  // of those that hand a number over
   uint64_t wide;

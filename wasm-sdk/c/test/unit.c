@@ -218,8 +218,76 @@ static void identities(void) {
   fake = (struct fake){.answer = PS_STR("")};
 }
 
+// ---- Addresses ----
+
+// IS says that an address is so many bytes.
+#define IS(a, b) ((a).len == sizeof(b) - 1 && memcmp((a).bytes, b, sizeof(b) - 1) == 0)
+#define V6_1 "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1"
+#define MAPPED "\0\0\0\0\0\0\0\0\0\0\xff\xff\xc0\0\2\7"
+
+static void addresses(void) {
+  ps_address a;
+  CHECK(ps_address_read((ps_str)BYTES("\xc0\0\2\7"), &a) == PS_OK && IS(a, "\xc0\0\2\7"), "%zu bytes", a.len);
+  CHECK(ps_address_read((ps_str)BYTES(V6_1), &a) == PS_OK && IS(a, V6_1), "%zu bytes", a.len);
+  CHECK(ps_address_read((ps_str)BYTES(MAPPED), &a) == PS_OK && IS(a, "\xc0\0\2\7"), "%zu bytes", a.len);
+  for (size_t n = 0; n < 18; n++) CHECK(n == 4 || n == 16 || (ps_address_read((ps_str){MAPPED "x", n}, &a) == PS_ERR_RESULT_MISMATCH && a.len == 0), "%zu bytes pass", n);
+
+  fake = (struct fake){.answer = BYTES(V6_1)};
+  CHECK(ps_client_address(&a) == PS_OK && IS(a, V6_1) && fake.calls == 1, "%zu bytes", a.len);
+  fake.answer = PS_STR("192.0.2.7:80"); // 12 bytes
+  CHECK(ps_client_address(&a) == PS_ERR_RESULT_MISMATCH && a.len == 0 && fake.calls == 2, "a text of the first property passes");
+  // Only a property that is missing leaves it to the source.
+  fake = (struct fake){.answer = PS_STR("")};
+  CHECK(ps_client_address(&a) == PS_ERR_RESULT_MISMATCH && a.len == 0 && fake.calls == 1, "what is known to be unknown is asked for elsewhere");
+  fake = (struct fake){.answer = PS_STR(""), .status = PS_ERR_BAD_ARGUMENT};
+  CHECK(ps_client_address(&a) == PS_ERR_BAD_ARGUMENT && a.len == 0 && fake.calls == 1, "%zu bytes", a.len);
+  fake = (struct fake){.answer = PS_STR(""), .status = PS_ERR_NOT_FOUND};
+  CHECK(ps_client_address(&a) == PS_ERR_NOT_FOUND && a.len == 0 && fake.calls == 2, "%zu bytes", a.len);
+  fake = (struct fake){.answer = PS_STR("192.0.2.7:80"), .lacks = PS_PATH("penstock", "client_address")};
+  CHECK(ps_client_address(&a) == PS_OK && IS(a, "\xc0\0\2\7") && fake.calls == 2, "%zu bytes", a.len);
+  fake.answer = PS_STR("@");
+  CHECK(ps_client_address(&a) == PS_ERR_RESULT_MISMATCH && a.len == 0, "%zu bytes", a.len);
+  fake = (struct fake){.answer = PS_STR("")};
+}
+
+static void address_texts(void) {
+  ps_address a;
+  static const struct {
+    const char *text;
+    ps_str want;
+  } tests[] = {
+    {"192.0.2.7:40000", BYTES("\xc0\0\2\7")}, {"192.0.2.7", BYTES("\xc0\0\2\7")}, {"255.255.255.255:65535", BYTES("\xff\xff\xff\xff")}, {"[2001:db8::1]:40000", BYTES(V6_1)}, {"[2001:DB8::1]", BYTES(V6_1)}, {"2001:db8::1", BYTES(V6_1)}, {"2001:0db8:0:0:0:0:0:1", BYTES(V6_1)},
+    {"[::ffff:192.0.2.7]:80", BYTES("\xc0\0\2\7")}, {"::ffff:c000:207", BYTES("\xc0\0\2\7")}, {"::", BYTES("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")}, {"[::1]:0", BYTES("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1")}, {"1::", BYTES("\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0")}, {"1:2:3:4:5:6:7::", BYTES("\0\1\0\2\0\3\0\4\0\5\0\6\0\7\0\0")}, {"::2:3:4:5:6:7:8", BYTES("\0\0\0\2\0\3\0\4\0\5\0\6\0\7\0\10")},
+    {"1::8:9", BYTES("\0\1\0\0\0\0\0\0\0\0\0\0\0\10\0\11")}, {"64:ff9b::192.0.2.7", BYTES("\0\x64\xff\x9b\0\0\0\0\0\0\0\0\xc0\0\2\7")}, {"1:2:3:4:5:6:192.0.2.7", BYTES("\0\1\0\2\0\3\0\4\0\5\0\6\xc0\0\2\7")},
+  };
+  for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
+    CHECK(ps_address_parse(str(tests[i].text), &a) == PS_OK && ps_equal((ps_str){(const char *)a.bytes, a.len}, tests[i].want), "%s: got %zu bytes", tests[i].text, a.len);
+  static const char *const refused[] = {
+    "", "@", "\xff", "/run/socket", "localhost:80", " 192.0.2.7", "192.0.2.7 ", "192.0.2", "192.0.2.7.1", "192.0.2.256", "192.0.2.07", "192.0.2.", "192..2.7", "0xc0.0.2.7", "192.0.2.-7", "192.0.2.7:", "192.0.2.7:65536", "192.0.2.7:99999999999999999999", "192.0.2.7:+80", "192.0.2.7:80 ", "192.0.2.7:80:", "[192.0.2.7]:80", "[192.0.2.7]", ":80",
+    "2001:db8::1:40000", "[2001:db8::1]:", "[2001:db8::1]:65536", "[2001:db8::1", "2001:db8::1]", "[2001:db8::1]80", "[[2001:db8::1]]:80", "[]", "[]:80", "[", "[:", "]", "[fe80::1%eth0]:80", "fe80::1%1",
+    ":", ":::", "1", "1:", ":1", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:8::", "::1:2:3:4:5:6:7:8", "1::2::3", "1:::2", "1:2:3:4:5:6:7:", "12345::", "g::", "-1::", "1:2:3:4:5:6:7:192.0.2.7", "1:2:3:4:5:6::192.0.2.7", "::192.0.2.7:1", "::192.0.2", "::192.0.2.256", "::ffff:192.0.2.07",
+  };
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    size_t n = strlen(refused[i]);
+    char *copy = malloc(n + 1); // so that what is read behind it is seen
+    memcpy(copy + 1, refused[i], n);
+    CHECK(ps_address_parse((ps_str){copy + 1, n}, &a) == PS_ERR_RESULT_MISMATCH && a.len == 0, "\"%s\" passes", refused[i]);
+    free(copy);
+  }
+}
+
+static void response_headers(void) {
+  fake = (struct fake){.answer = PS_STR("")};
+  CHECK(ps_set_response_headers(PS_PAIRS(PS_PAIR("a", "1"), PS_PAIR("b", ""))) == PS_OK && fake.sent_len == 27 && memcmp(fake.sent, "\2\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\0\0\0\0a\0" "1\0b\0\0", 27) == 0, "%zu bytes", fake.sent_len);
+  fake.status = PS_ERR_NOT_FOUND;
+  CHECK(ps_set_response_headers(PS_NO_PAIRS) == PS_ERR_NOT_FOUND && fake.sent_len == 0, "%zu bytes", fake.sent_len);
+  fake = (struct fake){.answer = PS_STR("")};
+  ps_only(PS_ON_REQUEST_HEADERS | PS_SET_RESPONSE_HEADERS);
+  CHECK(fake.sent_len == 4 && memcmp(fake.sent, "\1\1\0\0", 4) == 0, "%zu bytes", fake.sent_len);
+}
+
 int main(void) {
-  void (*const tests[])(void) = {statuses, integers, texts, pairs, consumers, identities, steering, objects, test_json, test_floats, test_configurations, test_lives, test_hostile, test_contexts, test_http_calls, test_grpc_calls, test_soak, test_heap};
+  void (*const tests[])(void) = {statuses, integers, texts, pairs, addresses, address_texts, response_headers, consumers, identities, steering, objects, test_json, test_floats, test_configurations, test_lives, test_hostile, test_contexts, test_http_calls, test_grpc_calls, test_soak, test_heap};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
     ps_temp_begin();
     tests[i]();

@@ -11,7 +11,7 @@ use crate::header::{GRPC_INITIAL_METADATA, GRPC_TRAILING_METADATA};
 use crate::httpcall::{self, HTTP_CALLS};
 use crate::memory;
 use crate::plugin::{PLUGINS, STREAMS, WANTED, new_plugin};
-use crate::{Action, Bytes, Level, ON_REQUEST_HEADERS, Peer, Plugin, Queue, Stream, log};
+use crate::{Action, Bytes, Callbacks, Level, Peer, Plugin, Queue, Stream, log};
 
 macro_rules! exports {
     ($(fn $name:ident($($argument:ident),*) $(-> $result:ident)? $body:block)*) => {
@@ -80,7 +80,7 @@ exports! {
         }
         EFFECTIVE.set(id);
         let mut stream = plugin(root, |p| p.new_stream());
-        let last = WANTED.with(|w| w.borrow().get(&root) == Some(&ON_REQUEST_HEADERS));
+        let last = WANTED.with(|w| w.borrow().get(&root).is_some_and(Callbacks::end_with_request_headers));
         if !last {
             STREAMS.with(|s| s.insert(id, stream));
             return action(id, |s| s.request_headers(end != 0));

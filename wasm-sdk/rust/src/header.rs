@@ -4,7 +4,7 @@ use crate::host;
 use crate::memory::{returned, with_room};
 use crate::pairs::append_pairs;
 use crate::status::failure;
-use crate::{Bytes, Pairs, Status};
+use crate::{Bytes, Pairs, Status, call_foreign};
 
 /// A header list, or one of trailers or metadata (proxy_map_type_t). Names are
 /// found in upper and lower case alike. Reading and changing fields allocates nothing.
@@ -30,6 +30,21 @@ pub(crate) const GRPC_INITIAL_METADATA: Header = Header { kind: 4 };
 pub(crate) const GRPC_TRAILING_METADATA: Header = Header { kind: 5 };
 pub(crate) const HTTP_CALL_HEADER: Header = Header { kind: 6 };
 pub(crate) const HTTP_CALL_TRAILER: Header = Header { kind: 7 };
+
+/// Has the response's head get these fields when it passes the plugin, each in place of
+/// those of its name: no callback is needed for what is known at the request. Only in
+/// request_headers, or in what a call of it calls while the request waits; later, and for
+/// fields that no response may have, it fails with Status::BadArgument. A plugin that says
+/// which callbacks it wants says SET_RESPONSE_HEADERS too. Elsewhere than in Penstock it
+/// fails with Status::NotFound.
+pub fn set_response_headers<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pairs: &[(K, V)],
+) -> Result<(), Status> {
+    with_room(|room| {
+        append_pairs(room, pairs);
+        call_foreign("penstock.set_response_headers", room).map(drop)
+    })
+}
 
 impl Header {
     /// Returns the first value of that name (proxy_get_header_map_value); None: there

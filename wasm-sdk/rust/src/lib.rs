@@ -63,7 +63,10 @@ pub use context::{Context, done, effective_context, set_effective_context};
 pub use crypto::{Key, KeyError, KeyFormat, check_password, hash};
 pub use foreign::call_foreign;
 pub use grpc::{Grpc, GrpcHandler, GrpcResponse, grpc_call, grpc_stream};
-pub use header::{Header, REQUEST_HEADER, REQUEST_TRAILER, RESPONSE_HEADER, RESPONSE_TRAILER};
+pub use header::{
+    Header, REQUEST_HEADER, REQUEST_TRAILER, RESPONSE_HEADER, RESPONSE_TRAILER,
+    set_response_headers,
+};
 pub use httpcall::{HttpResponse, http_call};
 pub use identity::{
     Identity, MAX_CONSUMER_NAMESPACES, MAX_CREDENTIAL_LOOKUP, MAX_CREDENTIAL_TYPE,
@@ -77,12 +80,12 @@ pub use metric::{Counter, Gauge, Histogram, define_counter, define_gauge, define
 pub use pairs::{Pairs, PairsIter};
 pub use plugin::{
     Action, Callbacks, ON_DONE, ON_REQUEST_BODY, ON_REQUEST_HEADERS, ON_REQUEST_TRAILERS,
-    ON_RESPONSE_BODY, ON_RESPONSE_HEADERS, ON_RESPONSE_TRAILERS, Peer, Plugin, Stream, StreamType,
-    register,
+    ON_RESPONSE_BODY, ON_RESPONSE_HEADERS, ON_RESPONSE_TRAILERS, Peer, Plugin,
+    SET_RESPONSE_HEADERS, Stream, StreamType, register,
 };
 pub use property::{
-    property, property_bool, property_duration, property_int, property_string, property_time,
-    set_property,
+    client_address, property, property_bool, property_duration, property_int, property_string,
+    property_time, set_property,
 };
 pub use queue::{Queue, register_queue, resolve_queue};
 pub use ratelimit::{Rate, RateAnswer, take_rate, take_shared_rate};

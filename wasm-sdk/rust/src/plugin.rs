@@ -172,6 +172,15 @@ pub const ON_RESPONSE_BODY: Callbacks = Callbacks(1 << 4);
 pub const ON_RESPONSE_TRAILERS: Callbacks = Callbacks(1 << 5);
 /// The callbacks done and log.
 pub const ON_DONE: Callbacks = Callbacks(1 << 6);
+/// No callback: set_response_headers is called.
+pub const SET_RESPONSE_HEADERS: Callbacks = Callbacks(1 << 8);
+
+impl Callbacks {
+    /// Says that no other callback follows request_headers.
+    pub(crate) fn end_with_request_headers(&self) -> bool {
+        self.0 & !SET_RESPONSE_HEADERS.0 == ON_REQUEST_HEADERS.0
+    }
+}
 
 impl BitOr for Callbacks {
     type Output = Callbacks;
@@ -216,4 +225,24 @@ macro_rules! register {
             $crate::register(|| ::std::boxed::Box::new($new_plugin()))
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is set at the request needs no context for the response.
+    #[test]
+    fn callbacks_end_with_the_request() {
+        let set = SET_RESPONSE_HEADERS;
+        for (callbacks, want) in [
+            (ON_REQUEST_HEADERS, true),
+            (ON_REQUEST_HEADERS | set, true),
+            (set, false),
+            (ON_REQUEST_HEADERS | ON_RESPONSE_HEADERS | set, false),
+            (ON_REQUEST_HEADERS | ON_DONE, false),
+        ] {
+            assert_eq!(callbacks.end_with_request_headers(), want, "{callbacks:?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ const somebody = sdk.newConsumer("somebody", ["g", "h"]);
 
 class Consumers extends sdk.Plugin {
   configure(text: Uint8Array): Error | null {
-    sdk.only(sdk.Callbacks.OnRequestHeaders);
+    sdk.only(sdk.Callbacks.OnRequestHeaders | sdk.Callbacks.SetResponseHeaders);
     return null;
   }
 
@@ -45,7 +45,19 @@ function step(name: string, kind: string, key: string): string {
     const claims = sdk.propertyString(["penstock", "claims"]);
     return claims === null ? "" : claims;
   }
+  if (name == "client") {
+    const address = sdk.clientAddress();
+    return address ? hex(address) : "unknown";
+  }
+  if (name == "fields") return told(sdk.setResponseHeaders([["x-set", "at the request"], ["x-got-x-kind", key]]));
+  if (name == "pseudo") return told(sdk.setResponseHeaders([["x-unset", "1"], [":status", "200"]]));
   return shown(sdk.currentConsumer());
+}
+
+function hex(b: Uint8Array): string {
+  let s = "";
+  for (let i = 0; i < b.length; i++) s += b[i].toString(16).padStart(2, "0");
+  return s;
 }
 
 function told(err: Error | null): string {

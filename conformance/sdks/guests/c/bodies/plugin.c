@@ -25,6 +25,7 @@ static bool is(const stream *s, ps_str action) { return ps_equal(s->action, acti
 // allocations counts those of functions that make none, and those of ps_header_get.
 static ps_str allocations(void) {
   ps_str value, address;
+  ps_address client;
   int64_t port;
   uint32_t before = ps_memory_now().allocations;
   for (int i = 0; i < 5; i++) {
@@ -34,6 +35,7 @@ static ps_str allocations(void) {
     (void)ps_header_set(PS_RESPONSE_TRAILER, PS_STR("x-a"), PS_STR("1")); // too early
     (void)ps_property(PS_PATH("source", "address"), &address);
     (void)ps_property_int(PS_PATH("source", "port"), &port);
+    ps_must(ps_client_address(&client));
     (void)ps_log_enabled(PS_INFO);
   }
   uint32_t between = ps_memory_now().allocations;

@@ -12,7 +12,7 @@ typedef struct {
 
 static ps_status configure(plugin *p, ps_str text) {
   (void)text;
-  ps_only(PS_ON_REQUEST_HEADERS);
+  ps_only(PS_ON_REQUEST_HEADERS | PS_SET_RESPONSE_HEADERS);
   return ps_new_consumer(PS_STR("somebody"), PS_STRS(PS_STR("g"), PS_STR("h")), &p->somebody);
 }
 
@@ -30,6 +30,14 @@ static ps_str shown(ps_status status, const ps_identity *who) {
   return PS_CAT(said, PS_STR("]"));
 }
 
+static ps_str client(void) {
+  ps_address a;
+  if (ps_client_address(&a) != PS_OK) return PS_STR("unknown");
+  char *hex = ps_alloc(PS_FOR_CALLBACK, 2 * a.len);
+  for (size_t i = 0; i < 2 * a.len; i++) hex[i] = "0123456789abcdef"[i % 2 ? a.bytes[i / 2] & 15 : a.bytes[i / 2] >> 4];
+  return (ps_str){hex, 2 * a.len};
+}
+
 static ps_str step(plugin *p, ps_str name, ps_str kind, ps_str key) {
   ps_identity who;
   ps_status status;
@@ -38,6 +46,9 @@ static ps_str step(plugin *p, ps_str name, ps_str kind, ps_str key) {
   if (ps_equal(name, PS_STR("identify"))) return told(ps_identify_consumer(kind, key, PS_STRS(PS_STR("partners"))));
   if (ps_equal(name, PS_STR("claim"))) return told(ps_set_claims(key));
   if (ps_equal(name, PS_STR("claims"))) return ps_property(PS_PATH("penstock", "claims"), &kind) == PS_OK ? kind : PS_STR("");
+  if (ps_equal(name, PS_STR("client"))) return client();
+  if (ps_equal(name, PS_STR("fields"))) return told(ps_set_response_headers(PS_PAIRS(PS_PAIR("x-set", "at the request"), {PS_STR("x-got-x-kind"), key})));
+  if (ps_equal(name, PS_STR("pseudo"))) return told(ps_set_response_headers(PS_PAIRS(PS_PAIR("x-unset", "1"), PS_PAIR(":status", "200"))));
   if (ps_equal(name, PS_STR("find"))) status = ps_find_consumer(kind, key, PS_STRS(PS_STR("partners")), &who);
   else if (ps_equal(name, PS_STR("own"))) status = ps_find_consumer(kind, key, PS_NO_STRS, &who);
   else status = ps_current_consumer(&who);

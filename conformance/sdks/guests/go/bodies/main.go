@@ -72,6 +72,7 @@ func allocations() string {
 		_ = sdk.ResponseTrailer.Set("x-a", "1") // too early
 		sdk.Property("source", "address")
 		sdk.PropertyInt("source", "port")
+		sdk.ClientAddress()
 		sdk.LogEnabled(sdk.Info)
 	})
 	one := testing.AllocsPerRun(5, func() { sdk.RequestHeader.Get("x-long") })

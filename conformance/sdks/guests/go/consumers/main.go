@@ -6,6 +6,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"strings"
 
 	sdk "penstock.dev/penstock/wasm-sdk/go"
@@ -19,7 +20,7 @@ type plugin struct{ somebody sdk.Consumer }
 
 // Configure implements sdk.Plugin.
 func (p *plugin) Configure([]byte) (err error) {
-	sdk.Only(sdk.OnRequestHeaders)
+	sdk.Only(sdk.OnRequestHeaders | sdk.SetsResponseHeaders)
 	p.somebody, err = sdk.NewConsumer("somebody", []string{"g", "h"})
 	return err
 }
@@ -64,6 +65,16 @@ func (s stream) step(step, kind, key string) string {
 	case "claims":
 		claims, _ := sdk.PropertyString("penstock", "claims")
 		return claims
+	case "client":
+		address, ok := sdk.ClientAddress()
+		if !ok {
+			return "unknown"
+		}
+		return hex.EncodeToString(address.AsSlice())
+	case "fields":
+		return told(sdk.SetResponseHeaders([][2]string{{"x-set", "at the request"}, {"x-got-x-kind", key}}))
+	case "pseudo":
+		return told(sdk.SetResponseHeaders([][2]string{{"x-unset", "1"}, {":status", "200"}}))
 	}
 	return shown(sdk.CurrentConsumer())
 }

@@ -146,6 +146,7 @@ fn allocations() -> String {
         let _ = RESPONSE_TRAILER.set("x-a", "1"); // too early
         assert!(sdk::property(&["source", "address"]).is_some());
         assert!(sdk::property_int(&["source", "port"]).is_some());
+        assert!(sdk::client_address().is_some());
         sdk::log_enabled(sdk::Level::Info);
     });
     let reading = count(|| {

@@ -2,6 +2,7 @@
 //! of each.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use penstock as sdk;
@@ -16,7 +17,7 @@ struct Plugin {
 
 impl sdk::Plugin for Plugin {
     fn configure(&mut self, _: &[u8]) -> Result<(), Box<dyn Error>> {
-        sdk::only(sdk::ON_REQUEST_HEADERS);
+        sdk::only(sdk::ON_REQUEST_HEADERS | sdk::SET_RESPONSE_HEADERS);
         self.somebody = Some(Rc::new(Consumer::new("somebody", &["g", "h"])));
         Ok(())
     }
@@ -59,9 +60,26 @@ impl Stream {
             "identify" => told(sdk::identify_consumer(kind, key, &["partners"])),
             "claim" => told(sdk::set_claims(key)),
             "claims" => sdk::property_string(&["penstock", "claims"]).unwrap_or_default(),
+            "client" => sdk::client_address().map_or("unknown".into(), hex),
+            "fields" => told(sdk::set_response_headers(&[
+                ("x-set", "at the request"),
+                ("x-got-x-kind", key),
+            ])),
+            "pseudo" => told(sdk::set_response_headers(&[
+                ("x-unset", "1"),
+                (":status", "200"),
+            ])),
             _ => shown(sdk::current_consumer()),
         }
     }
+}
+
+fn hex(address: IpAddr) -> String {
+    let bytes = match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    };
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn told(result: Result<(), Status>) -> String {
