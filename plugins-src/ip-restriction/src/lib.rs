@@ -73,11 +73,13 @@ impl Stream {
     /// The client's address. X-Forwarded-For is there only if a trusted proxy sent it: the
     /// proxy removes that of others.
     fn client(&self) -> Option<IpAddr> {
-        if self.rules.hops > 0 {
-            if let Some(field) = REQUEST_HEADER.get("x-forwarded-for") {
-                return client::forwarded(&field, self.rules.hops);
-            }
+        match self.rules.hops {
+            0 => client::connection(&sdk::property(&["source", "address"])?),
+            1 => sdk::client_address(),
+            hops => match REQUEST_HEADER.get("x-forwarded-for") {
+                Some(field) => client::forwarded(&field, hops),
+                None => client::connection(&sdk::property(&["source", "address"])?),
+            },
         }
-        client::connection(&sdk::property(&["source", "address"])?)
     }
 }

@@ -1,6 +1,6 @@
 //! What requests are counted under.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use penstock as sdk;
 use sdk::{Bytes, REQUEST_HEADER};
@@ -42,67 +42,15 @@ fn part(dst: &mut Vec<u8>, kind: u8, value: &[u8]) {
     dst.extend_from_slice(value);
 }
 
-/// Appends the client's address, of an IPv6 one its network. One that cannot be read is
-/// counted as it is written, and none with the others that have none.
+/// Appends the client's address, of an IPv6 one its network. One that is not known is
+/// counted with all others that are not.
 fn address(dst: &mut Vec<u8>, limit: &Limit) {
-    let text = match REQUEST_HEADER.get("x-forwarded-for") {
-        // The proxy leaves the field there only if a trusted one sent it, and its last
-        // address is the client's as that one saw it.
-        Some(field) if !field.is_empty() => last(&field).to_vec(),
-        _ => property(&["source", "address"]).to_vec(),
-    };
-    match parse(&text) {
+    match sdk::client_address() {
         Some(IpAddr::V4(a)) => part(dst, b'4', &a.octets()),
         Some(IpAddr::V6(a)) => {
             let mask = u128::MAX << (128 - u32::from(limit.ipv6_prefix));
             part(dst, b'6', &(u128::from(a) & mask).to_be_bytes());
         }
-        None => part(dst, b'?', &text),
-    }
-}
-
-/// Returns the last element of a list.
-fn last(list: &[u8]) -> &[u8] {
-    list.rsplit(|b| *b == b',')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii()
-}
-
-/// Reads an address, with or without a port; an IPv4 one that is mapped is an IPv4 one.
-pub fn parse(text: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(text).ok()?;
-    let address = text
-        .parse::<SocketAddr>()
-        .map(|a| a.ip())
-        .or_else(|_| text.parse::<IpAddr>())
-        .ok()?;
-    Some(address.to_canonical())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read() {
-        for (text, want) in [
-            ("203.0.113.9:4711", Some("203.0.113.9")),
-            ("203.0.113.9", Some("203.0.113.9")),
-            ("[2001:db8::1]:80", Some("2001:db8::1")),
-            ("2001:db8::1", Some("2001:db8::1")),
-            ("[::ffff:203.0.113.9]:80", Some("203.0.113.9")),
-            ("", None),
-            ("unix", None),
-            ("203.0.113.9:99999", None),
-        ] {
-            let got = parse(text.as_bytes()).map(|a| a.to_string());
-            assert_eq!(got.as_deref(), want, "{text}");
-        }
-        assert_eq!(parse(b"\xff"), None);
-        assert_eq!(
-            (last(b"a, b"), last(b"a"), last(b""), last(b"a,")),
-            (&b"b"[..], &b"a"[..], &b""[..], &b""[..])
-        );
+        None => part(dst, b'?', b""),
     }
 }

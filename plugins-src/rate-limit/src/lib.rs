@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use penstock as sdk;
-use sdk::{Action, CallError, Level, RESPONSE_HEADER, RateAnswer, Status, StreamType};
+use sdk::{Action, CallError, Level, RateAnswer, Status, StreamType};
 
 use config::{Limit, Unavailable};
 
@@ -25,7 +25,7 @@ impl sdk::Plugin for Plugin {
         if limit.policy.is_empty() {
             sdk::only(sdk::ON_REQUEST_HEADERS);
         } else {
-            sdk::only(sdk::ON_REQUEST_HEADERS | sdk::ON_RESPONSE_HEADERS);
+            sdk::only(sdk::ON_REQUEST_HEADERS | sdk::SET_RESPONSE_HEADERS);
         }
         self.limit = Some(Rc::new(limit));
         Ok(())
@@ -36,17 +36,12 @@ impl sdk::Plugin for Plugin {
             .limit
             .clone()
             .expect("BUG: a stream before the configuration");
-        Box::new(Stream {
-            limit,
-            told: Rc::default(),
-        })
+        Box::new(Stream { limit })
     }
 }
 
 struct Stream {
     limit: Rc<Limit>,
-    /// What the response says of the limit, once that is known.
-    told: Rc<std::cell::Cell<Option<RateAnswer>>>,
 }
 
 impl sdk::Stream for Stream {
@@ -59,7 +54,6 @@ impl sdk::Stream for Stream {
         }
         let later = Stream {
             limit: limit.clone(),
-            told: self.told.clone(),
         };
         let own = key.clone();
         let answered = move |answer: Result<RateAnswer, CallError>| {
@@ -78,15 +72,6 @@ impl sdk::Stream for Stream {
             Err(status) => self.uncounted(&key, &status.to_string()),
         }
     }
-
-    fn response_headers(&mut self, _end: bool) -> Action {
-        if let Some(a) = self.told.take() {
-            // A response without these fields is better than none.
-            let _ = RESPONSE_HEADER.set("ratelimit-policy", &self.limit.policy);
-            let _ = RESPONSE_HEADER.set("ratelimit", remaining(&a));
-        }
-        Action::Continue
-    }
 }
 
 impl Stream {
@@ -104,7 +89,11 @@ impl Stream {
         };
         if a.allowed {
             if !self.limit.policy.is_empty() {
-                self.told.set(Some(a));
+                // A response without these fields is better than none.
+                let _ = sdk::set_response_headers(&[
+                    ("ratelimit-policy", self.limit.policy.as_bytes()),
+                    ("ratelimit", &*remaining(&a)),
+                ]);
             }
             return Action::Continue;
         }
@@ -128,7 +117,8 @@ impl Stream {
     /// Answers a request too many (RFC 6585, 4). If even that fails the trap denies.
     fn deny(&self, a: &RateAnswer) {
         let l = &*self.limit;
-        let (retry, left) = (seconds(a.retry).to_string(), remaining(a));
+        let retry = seconds(a.retry).to_string();
+        let left = String::from_utf8_lossy(&remaining(a)).into_owned();
         let mut headers = vec![
             ("content-type", "text/plain; charset=utf-8"),
             ("retry-after", &retry),
@@ -147,25 +137,30 @@ impl Stream {
 }
 
 /// What is left, as clients are told it (draft-ietf-httpapi-ratelimit-headers, 4).
-fn remaining(a: &RateAnswer) -> String {
+fn remaining(a: &RateAnswer) -> Vec<u8> {
     let until = if a.allowed { a.reset } else { a.retry };
-    let mut text = String::with_capacity(48);
-    text.push_str("\"default\";r=");
+    let mut text = Vec::with_capacity(48);
+    text.extend_from_slice(b"\"default\";r=");
     append_number(&mut text, a.remaining.into());
-    text.push_str(";t=");
+    text.extend_from_slice(b";t=");
     append_number(&mut text, seconds(until));
     text
 }
 
 /// Appends a number in decimal: each response has two, and format is ten times as slow.
-fn append_number(text: &mut String, mut n: u64) {
-    let (mut digits, mut at) = ([0; 20], 20);
-    while at == 20 || n > 0 {
+fn append_number(text: &mut Vec<u8>, n: u64) {
+    // WebAssembly divides 32 bits by a constant in a few instructions, 64 bits in one slow one.
+    let Ok(mut n) = u32::try_from(n) else {
+        text.extend_from_slice(n.to_string().as_bytes());
+        return;
+    };
+    let (mut digits, mut at) = ([0; 10], 10);
+    while at == 10 || n > 0 {
         at -= 1;
         digits[at] = b'0' + (n % 10) as u8;
         n /= 10;
     }
-    text.extend(digits[at..].iter().map(|d| char::from(*d)));
+    text.extend_from_slice(&digits[at..]);
 }
 
 /// Whole seconds, rounded up: who waits as long does not come too early.
@@ -210,7 +205,7 @@ mod tests {
                 reset: Duration::from_secs(reset),
                 retry: Duration::ZERO,
             };
-            assert_eq!(super::remaining(&answer), want);
+            assert_eq!(super::remaining(&answer), want.as_bytes());
         }
     }
 

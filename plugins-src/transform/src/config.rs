@@ -92,6 +92,21 @@ pub struct Rules {
     pub pass: bool,
 }
 
+/// How many fields the proxy sets for a request's response.
+const MOST_KNOWN: usize = 64;
+
+impl Rules {
+    /// Says whether all that the response gets is known at the request: fields with fixed
+    /// values, in place of what is there.
+    pub fn response_is_known(&self) -> bool {
+        let h = &self.response.headers;
+        let only_set = h.remove.is_empty() && h.rename.is_empty() && h.add.is_empty();
+        let head_only = self.status.is_none() && self.response.body.is_empty();
+        let fixed = h.set.iter().all(|(_, text)| text.fixed().is_some());
+        only_set && head_only && fixed && (1..=MOST_KNOWN).contains(&h.set.len())
+    }
+}
+
 /// What is changed of a request and of a response.
 #[derive(Debug, Default)]
 pub struct Message {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use penstock as sdk;
 use sdk::{
     Action, Buffer, Callbacks, Header, Json, Level, REQUEST_BODY, REQUEST_HEADER, RESPONSE_BODY,
-    RESPONSE_HEADER, StreamType,
+    RESPONSE_HEADER, Status, StreamType,
 };
 
 use change::Filled;
@@ -36,7 +36,9 @@ impl sdk::Plugin for Plugin {
         if !r.request.body.is_empty() {
             only = only | sdk::ON_REQUEST_HEADERS | sdk::ON_REQUEST_BODY | sdk::ON_REQUEST_TRAILERS;
         }
-        if r.status.is_some() || !r.response.headers.is_empty() {
+        if r.response_is_known() {
+            only = only | sdk::ON_REQUEST_HEADERS | sdk::SET_RESPONSE_HEADERS;
+        } else if r.status.is_some() || !r.response.headers.is_empty() {
             only = only | sdk::ON_RESPONSE_HEADERS;
         }
         if !r.response.body.is_empty() {
@@ -57,6 +59,7 @@ impl sdk::Plugin for Plugin {
             rules,
             request: None,
             response: None,
+            said: false,
         })
     }
 }
@@ -68,6 +71,8 @@ struct Stream {
     rules: Rc<Rules>,
     request: Wanted,
     response: Wanted,
+    /// What the response's head gets was said at the request.
+    said: bool,
 }
 
 /// What differs between requests and responses.
@@ -117,10 +122,23 @@ impl sdk::Stream for Stream {
             };
             REQUEST_HEADER.set(":path", new).expect("the path is set");
         }
+        if rules.response_is_known() {
+            let set = rules.response.headers.set.iter();
+            let fields: Vec<_> = set
+                .filter_map(|(name, text)| Some((name, text.fixed()?)))
+                .collect();
+            self.said = match sdk::set_response_headers(&fields) {
+                Err(Status::NotFound) => false, // another proxy: response_headers sets them
+                result => result.map(|()| true).expect("the fields are set"),
+            };
+        }
         self.begin(&REQUEST, &rules.request, &headers, values, end)
     }
 
     fn response_headers(&mut self, end: bool) -> Action {
+        if self.said {
+            return Action::Continue;
+        }
         let rules = self.rules.clone();
         let headers = Filled::new(&rules.response.headers, &Exchange);
         let values = match end {
