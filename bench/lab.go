@@ -31,6 +31,7 @@ var headers = []string{
 // sample is one round of one target.
 type sample struct {
 	cpu      float64 // µs of the proxy process per request
+	added    float64 // of it, more than the first target beside it; of a paired workload
 	rate     float64 // requests per second
 	p50, p99 string
 	rss      int // MiB, the most it was

@@ -39,14 +39,20 @@ func bench(rounds int, length time.Duration, only, write string) error {
 			continue
 		}
 		for round := range rounds {
-			order := slices.Concat(w.targets[round%len(w.targets):], w.targets[:round%len(w.targets)])
+			order, samples := w.order(round), []sample(nil)
 			for _, t := range order {
 				s, err := lab.measure(t, w, length)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", w.name, t.name, err)
 				}
 				fmt.Printf("%-12s %-22s %6.1f µs CPU/request, %7.0f requests/s, p50 %v, p99 %v, bad %d\n", w.name, t.name, s.cpu, s.rate, s.p50, s.p99, s.bad)
-				results[w.name+"/"+t.name] = append(results[w.name+"/"+t.name], s)
+				samples = append(samples, s)
+			}
+			for i, t := range order {
+				if w.paired && i%2 == 1 {
+					samples[i].added = samples[i].cpu - (samples[i-1].cpu+samples[i+1].cpu)/2
+				}
+				results[w.name+"/"+t.name] = append(results[w.name+"/"+t.name], samples[i])
 			}
 		}
 	}
@@ -55,6 +61,20 @@ func bench(rounds int, length time.Duration, only, write string) error {
 		return err
 	}
 	return report(results, rows, rounds, length, write)
+}
+
+// order returns a round's targets, others first than in the last round; of a paired
+// workload with the first target before and after each other one.
+func (w workload) order(round int) []target {
+	first, rest := w.targets[:1], w.targets[1:]
+	if !w.paired {
+		first, rest = nil, w.targets
+	}
+	order := slices.Clone(first)
+	for i := range rest {
+		order = append(append(order, rest[(round+i)%len(rest)]), first...)
+	}
+	return order
 }
 
 // chosen reports whether -only asks for it: by its name, or as one of the cache's.

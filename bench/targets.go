@@ -28,6 +28,9 @@ type workload struct {
 	path        string
 	connections int
 	targets     []target
+	// paired: what a target adds to the first one is a matter of few µs, and the machine's
+	// speed drifts by more; so the first one is measured before and after each other one.
+	paired bool
 	// load makes the load; nil: wrk over HTTP/1.1.
 	load  func(w workload, length time.Duration) (sample, int, error)
 	cache bool // it is of the response cache
@@ -40,10 +43,10 @@ func workloads() []workload {
 	return append([]workload{
 		{name: "1k", path: "/1k", connections: 64, targets: []target{plain, nginx(), haproxy(16384), caddy()}},
 		{name: "1m", path: "/1m", connections: 16, targets: []target{plain, nginx(), haproxy(65536), caddy()}},
-		{name: "plugins", path: "/1k", connections: 64, targets: []target{plain, plugins}},
-		{name: "hot plugins", path: "/1k", connections: 64, load: tokenWrk, targets: hotTargets()},
+		{name: "plugins", path: "/1k", connections: 64, paired: true, targets: []target{plain, plugins}},
+		{name: "hot plugins", path: "/1k", connections: 64, paired: true, load: tokenWrk, targets: hotTargets()},
 		{name: "routes", path: "/1k", connections: 64, targets: []target{plain, many}},
-		{name: "guests", path: "/1k", connections: 64, targets: []target{plain, guests("C", "c"), guests("Go", "go"), guests("AssemblyScript", "assemblyscript"), guests("http-wasm", "http-wasm"),
+		{name: "guests", path: "/1k", connections: 64, paired: true, targets: []target{plain, guests("C", "c"), guests("Go", "go"), guests("AssemblyScript", "assemblyscript"), guests("http-wasm", "http-wasm"),
 			guests("5 of C", "c", "c", "c", "c", "c")}},
 		wafs(),
 	}, slices.Concat(wires(), caches(), compressing())...)
