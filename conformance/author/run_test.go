@@ -3,7 +3,6 @@ package author
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -35,21 +34,10 @@ func newPlugin(t *testing.T, dir, language string) {
 	}
 }
 
-// freePort is one that nobody listens on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // serve runs penstock plugin run.
 func serve(t *testing.T, dir string, args ...string) *served {
 	t.Helper()
-	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	listen := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	s := &served{t: t, url: "http://" + listen, c: exec.Command(harness.Binary(t), append([]string{"plugin", "run", dir, "--listen", listen}, args...)...)}
 	out, err := s.c.StdoutPipe()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -71,16 +72,26 @@ func newBed(t testing.TB) *bed {
 		plugins.Close()
 		groups.Close()
 	})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
-	l.Close()
+	port := ownPort(t)
 	b := &bed{handler: handler, cache: responses, store: store, metrics: m, port: port, url: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	b.client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	t.Cleanup(b.client.CloseIdleConnections)
 	return b
+}
+
+// ownPort returns a port of loopback that nobody uses, from below those that the kernel
+// gives to connections and to listeners on port 0: no other socket takes it before the test.
+func ownPort(t testing.TB) uint16 {
+	t.Helper()
+	for range 100 {
+		port := 28000 + rand.N[uint16](4000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 func (noImages) Recheck(context.Context, oci.Request, string) error { return nil }

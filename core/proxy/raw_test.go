@@ -87,12 +87,7 @@ func newRawBed(t testing.TB, protocol string) *rawBed {
 		plugins.Close()
 		groups.Close()
 	})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.port = l.Addr().(*net.TCPAddr).AddrPort().Port()
-	l.Close()
+	b.port = ownPort(t)
 	b.c = &config.Config{
 		Gateways: []*config.Gateway{{Object: config.Object{Kind: "Gateway", Namespace: "ns", Name: "edge"}, Parameters: b.p,
 			Listeners: []*config.Listener{{Name: "raw", Port: b.port, Protocol: protocol, RawRoutes: &config.RawTable{}}}}},
@@ -160,12 +155,7 @@ func rawService(t testing.TB, f func(*net.TCPConn)) netip.AddrPort {
 
 func closedPort(t testing.TB) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), ownPort(t))
 }
 
 func echoAll(nc *net.TCPConn) {
