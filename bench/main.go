@@ -1,9 +1,10 @@
 // Command bench measures the proxy against nginx, HAProxy and Caddy: one target
 // at a time in front of the same origin, the proxy pinned to CPU 0, origin and
-// load generator to CPU 1, the order rotated each round, access logs off; where what one
-// adds to another is asked, that other one runs before and after it. The figure is CPU time of the proxy process per request, from schedstat; it moves less
-// with the noise of the machine than times do. A target that gives a bad answer has no
-// result. See README.md.
+// load generator to CPU 1, the order rotated each round, access logs off; where
+// what one adds to another is asked, that other one runs before and after it. The
+// figure is CPU time of the proxy process per request, from schedstat; it moves less
+// with the noise of the machine than times do. A target that gives a bad answer
+// has no result. See README.md.
 package main
 
 import (
