@@ -21,13 +21,7 @@ var errPairs = errors.New("malformed map")
 // parsePairs reads a serialised map: count, sizes, then each name and value
 // followed by a NUL. The pairs point into b. An empty map is no bytes, one NUL,
 // or a count of zero.
-func parsePairs(b []byte) ([]pair, error) {
-	pairs, err := addPairs(nil, b)
-	if err != nil {
-		return nil, err
-	}
-	return pairs, nil
-}
+func parsePairs(b []byte) ([]pair, error) { return addPairs(nil, b) }
 
 // addPairs is parsePairs that appends to pairs, also what comes before an error.
 func addPairs(pairs []pair, b []byte) ([]pair, error) {

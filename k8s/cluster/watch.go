@@ -74,7 +74,7 @@ func follow[T object](ctx context.Context, w *watcher, what watched, example T, 
 	state := &health{log: w.log, what: what.String()}
 	list, watchFrom := lw.ListWithContextFunc, lw.WatchFuncWithContext
 	lw.ListWithContextFunc = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-		ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, errSilent)
+		ctx, cancel := context.WithTimeout(ctx, answerWithin)
 		defer cancel()
 		l, err := list(ctx, o)
 		if absent(err) { // its definition is not installed: there is none of it

@@ -73,13 +73,15 @@ impl Stream {
     /// The client's address. X-Forwarded-For is there only if a trusted proxy sent it: the
     /// proxy removes that of others.
     fn client(&self) -> Option<IpAddr> {
-        match self.rules.hops {
-            0 => client::connection(&sdk::property(&["source", "address"])?),
-            1 => sdk::client_address(),
-            hops => match REQUEST_HEADER.get("x-forwarded-for") {
-                Some(field) => client::forwarded(&field, hops),
-                None => client::connection(&sdk::property(&["source", "address"])?),
-            },
+        let hops = self.rules.hops;
+        if hops == 1 {
+            return sdk::client_address();
         }
+        if hops > 1
+            && let Some(field) = REQUEST_HEADER.get("x-forwarded-for")
+        {
+            return client::forwarded(&field, hops);
+        }
+        client::connection(&sdk::property(&["source", "address"])?)
     }
 }

@@ -90,20 +90,26 @@ pub struct Rules {
     pub max_body: usize,
     /// Bodies that cannot be changed pass.
     pub pass: bool,
+    /// What the response's head gets, where all of it is known at the request.
+    pub known: Vec<(String, String)>,
 }
 
 /// How many fields the proxy sets for a request's response.
 const MOST_KNOWN: usize = 64;
 
 impl Rules {
-    /// Says whether all that the response gets is known at the request: fields with fixed
-    /// values, in place of what is there.
-    pub fn response_is_known(&self) -> bool {
+    /// Returns all that the response gets if it is known at the request: fields with fixed
+    /// values, in place of what is there. Else none.
+    fn known(&self) -> Vec<(String, String)> {
         let h = &self.response.headers;
         let only_set = h.remove.is_empty() && h.rename.is_empty() && h.add.is_empty();
         let head_only = self.status.is_none() && self.response.body.is_empty();
-        let fixed = h.set.iter().all(|(_, text)| text.fixed().is_some());
-        only_set && head_only && fixed && (1..=MOST_KNOWN).contains(&h.set.len())
+        if !only_set || !head_only || h.set.len() > MOST_KNOWN {
+            return Vec::new();
+        }
+        let fields = h.set.iter();
+        let fixed = fields.map(|(name, text)| Some((name.clone(), text.fixed()?.to_string())));
+        fixed.collect::<Option<_>>().unwrap_or_default()
     }
 }
 
@@ -175,7 +181,7 @@ pub fn parse(text: &[u8]) -> Result<Rules, String> {
     };
     let s = sdk::parse_config(text, defaults).map_err(|e| e.to_string())?;
     let mut c = Check::default();
-    let rules = Rules {
+    let mut rules = Rules {
         request: Message {
             headers: c.changes("config.request.headers", s.request.headers, true, false),
             body: c.body("config.request.body", s.request.body, false),
@@ -189,7 +195,9 @@ pub fn parse(text: &[u8]) -> Result<Rules, String> {
         status: s.response.status.map(|n| n.to_string()),
         max_body: usize::try_from(s.max_body).unwrap_or(0),
         pass: s.unchanged == "pass",
+        known: Vec::new(),
     };
+    rules.known = rules.known();
     if s.response.status.is_some_and(|n| !(200..=599).contains(&n)) {
         c.fault("config.response.status", "want 200 to 599");
     }

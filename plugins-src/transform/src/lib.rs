@@ -36,7 +36,7 @@ impl sdk::Plugin for Plugin {
         if !r.request.body.is_empty() {
             only = only | sdk::ON_REQUEST_HEADERS | sdk::ON_REQUEST_BODY | sdk::ON_REQUEST_TRAILERS;
         }
-        if r.response_is_known() {
+        if !r.known.is_empty() {
             only = only | sdk::ON_REQUEST_HEADERS | sdk::SET_RESPONSE_HEADERS;
         } else if r.status.is_some() || !r.response.headers.is_empty() {
             only = only | sdk::ON_RESPONSE_HEADERS;
@@ -59,7 +59,6 @@ impl sdk::Plugin for Plugin {
             rules,
             request: None,
             response: None,
-            said: false,
         })
     }
 }
@@ -71,8 +70,6 @@ struct Stream {
     rules: Rc<Rules>,
     request: Wanted,
     response: Wanted,
-    /// What the response's head gets was said at the request.
-    said: bool,
 }
 
 /// What differs between requests and responses.
@@ -122,23 +119,16 @@ impl sdk::Stream for Stream {
             };
             REQUEST_HEADER.set(":path", new).expect("the path is set");
         }
-        if rules.response_is_known() {
-            let set = rules.response.headers.set.iter();
-            let fields: Vec<_> = set
-                .filter_map(|(name, text)| Some((name, text.fixed()?)))
-                .collect();
-            self.said = match sdk::set_response_headers(&fields) {
-                Err(Status::NotFound) => false, // another proxy: response_headers sets them
-                result => result.map(|()| true).expect("the fields are set"),
-            };
+        if !rules.known.is_empty() {
+            match sdk::set_response_headers(&rules.known) {
+                Err(Status::NotFound) => (), // another proxy, which calls response_headers
+                result => result.expect("the fields are set"),
+            }
         }
         self.begin(&REQUEST, &rules.request, &headers, values, end)
     }
 
     fn response_headers(&mut self, end: bool) -> Action {
-        if self.said {
-            return Action::Continue;
-        }
         let rules = self.rules.clone();
         let headers = Filled::new(&rules.response.headers, &Exchange);
         let values = match end {
